@@ -1,0 +1,205 @@
+//! The seam between the pipeline and the engines: two small traits, the topology's, and what crosses them.
+//!
+//! A [`Backend`] says how to speak to a kind of server, a [`Session`] is one live connection, a [`Topology`]
+//! says where to connect. Engines say what is so; deadlines, retries, credentials, limits and wording live in
+//! core, once. The traits are object safe: the engine is chosen by configuration, and one boxed future per
+//! statement is nothing beside a round trip.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use sea_orm::{DatabaseConnection, DbErr};
+
+use crate::config::{Engine, Tls};
+use crate::credentials::Login;
+use crate::deadline::Deadline;
+use crate::error::{Fault, Result};
+use crate::queries::Dialect;
+use crate::rows::RowWriter;
+use crate::value::Argument;
+
+/// How to speak to one kind of server. A stateless value per engine.
+pub trait Backend: Debug + Send + Sync {
+    /// Which engine this is.
+    fn engine(&self) -> Engine;
+
+    /// The dialect of its SQL: how strings, comments and placeholders are written.
+    fn dialect(&self) -> Dialect;
+
+    /// What kind of failure a driver's error is. A table; no policy.
+    fn classify(&self, error: &DbErr) -> Fault;
+
+    /// Opens one session: dials, encrypts, logs in, and makes it read-only by default where the server can.
+    ///
+    /// # Errors
+    /// Whatever the dialer or the server said, classified and with its phase. On an error nothing is left
+    /// open, and no statement was sent.
+    ///
+    /// # Cancel safety
+    /// A dropped future closes what it had opened.
+    fn connect<'a>(&'a self, to: &'a Target) -> BoxFuture<'a, Result<Box<dyn Session>>>;
+}
+
+/// One live connection, owned by one invocation at a time.
+///
+/// Every method that fails leaves a session that is only good for closing, unless [`Session::usable`] says
+/// otherwise afterwards.
+pub trait Session: Send + Debug {
+    /// sea-orm's handle on this very connection: a pool of exactly one. Its statements cost a second round
+    /// trip, since the pool pings when it takes a connection back.
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    fn database(&mut self) -> BoxFuture<'_, Result<DatabaseConnection>>;
+
+    /// Runs one statement and writes its rows. A read is one round trip once it is prepared.
+    ///
+    /// Gives the number of rows affected, and the last inserted id where the engine has one.
+    ///
+    /// # Errors
+    /// The server's error, classified; or the writer's own (too large, a type outside the table), in which case
+    /// rows may be left unread and [`Session::usable`] is false.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves the statement running on the server and the session unusable: take a
+    /// [`Session::cancel_handle`] first.
+    fn run<'a>(&'a mut self, statement: &'a Statement, rows: &'a mut RowWriter)
+    -> BoxFuture<'a, Result<Done>>;
+
+    /// Begins a transaction that may write.
+    ///
+    /// # Errors
+    /// The server's error, classified. Nothing was written.
+    fn begin(&mut self) -> BoxFuture<'_, Result<()>>;
+
+    /// Commits it. The session is read-only again.
+    ///
+    /// # Errors
+    /// An answer of the server proves the transaction undone; a lost connection proves nothing.
+    fn commit(&mut self) -> BoxFuture<'_, Result<()>>;
+
+    /// Undoes it. The session is read-only again.
+    ///
+    /// # Errors
+    /// If the connection is gone; then the server undoes the transaction by itself.
+    fn rollback(&mut self) -> BoxFuture<'_, Result<()>>;
+
+    /// Allows writes outside a transaction for the next statement, or forbids them again. One round trip.
+    ///
+    /// # Errors
+    /// The server's error, classified.
+    fn autocommit(&mut self, write: bool) -> BoxFuture<'_, Result<()>>;
+
+    /// Asks the server for a sign of life. One round trip.
+    ///
+    /// # Errors
+    /// If there is none.
+    fn ping(&mut self) -> BoxFuture<'_, Result<()>>;
+
+    /// Whether the session can take another statement, judged without a round trip: the socket has not been
+    /// closed by the peer, and no statement was left half read.
+    fn usable(&self) -> bool;
+
+    /// A handle that stops what this session runs, from outside; the session itself is busy while it is
+    /// needed. `None` where the engine has no such thing.
+    fn cancel_handle(&self) -> Option<Box<dyn CancelHandle>>;
+
+    /// Says goodbye to the server and closes.
+    fn close(self: Box<Self>) -> BoxFuture<'static, ()>;
+}
+
+/// Stops the statement that a session runs.
+pub trait CancelHandle: Send + Sync + Debug {
+    /// Asks the server to stop. The statement may have ended a moment earlier, which is no error.
+    ///
+    /// # Errors
+    /// If the server could not be asked in time.
+    fn cancel(&self, by: Deadline) -> BoxFuture<'_, Result<()>>;
+}
+
+/// Where the writer and the readers are.
+pub trait Topology: Debug + Send + Sync {
+    /// The endpoint to open a session on.
+    ///
+    /// # Errors
+    /// If none is known that would do.
+    fn pick(&self, want: Access, by: Deadline) -> BoxFuture<'_, Result<Endpoint>>;
+
+    /// Tells that a session on this endpoint met this fault: not the writer, or lost.
+    fn blame(&self, endpoint: &Endpoint, fault: Fault);
+}
+
+/// What a statement does to data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Reads only; the server enforces it.
+    Read,
+    /// May write.
+    Write,
+}
+
+/// A host and a port.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// A DNS name or an address; for the embedded engine, empty.
+    pub host: String,
+    /// The TCP port.
+    pub port: u16,
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// Everything that a backend needs to open one session.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Where.
+    pub endpoint: Endpoint,
+    /// The database; for the embedded engine, the file.
+    pub database: String,
+    /// As whom.
+    pub login: Login,
+    /// How the connection is protected.
+    pub tls: Arc<Tls>,
+    /// What the server shows this session as.
+    pub application_name: String,
+    /// The longest that any one statement may run; the server enforces it too.
+    pub statement_timeout: Duration,
+    /// When the session must be open.
+    pub by: Deadline,
+}
+
+/// One statement with its parameters, ready to be sent.
+#[derive(Debug, Clone)]
+pub struct Statement {
+    /// The SQL, with the dialect's placeholders.
+    pub sql: Arc<str>,
+    /// The parameters, in placeholder order.
+    pub arguments: Vec<Argument>,
+}
+
+/// What a statement did, beside the rows it gave.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Rows written, or read by a query.
+    pub rows_affected: u64,
+    /// The id that the engine generated last, where it has such a thing.
+    pub last_insert_id: Option<i64>,
+}
+
+/// One fixed endpoint.
+#[derive(Debug, Clone)]
+pub struct Fixed(pub Endpoint);
+
+impl Topology for Fixed {
+    fn pick(&self, _want: Access, _by: Deadline) -> BoxFuture<'_, Result<Endpoint>> {
+        Box::pin(std::future::ready(Ok(self.0.clone())))
+    }
+
+    fn blame(&self, _endpoint: &Endpoint, _fault: Fault) {}
+}

@@ -1,0 +1,59 @@
+//! A point in time by which something must be done, passed down by value.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A point on the monotonic clock. Copy it freely; the earlier of two always wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(Instant);
+
+/// The deadline passed before the work was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Elapsed;
+
+impl Deadline {
+    /// This long from now.
+    #[must_use]
+    pub fn after(span: Duration) -> Self {
+        // A span too long for the clock is as good as a year.
+        const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+        Self(Instant::now() + span.min(YEAR))
+    }
+
+    /// The earlier of this one and a span from now.
+    #[must_use]
+    pub fn within(self, span: Duration) -> Self {
+        self.min(Self::after(span))
+    }
+
+    /// How long is left; zero once it has passed.
+    #[must_use]
+    pub fn remaining(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+
+    /// Whether it has passed.
+    #[must_use]
+    pub fn passed(self) -> bool {
+        self.remaining().is_zero()
+    }
+
+    /// The same deadline, this much earlier.
+    #[must_use]
+    pub fn less(self, span: Duration) -> Self {
+        Self(self.0.checked_sub(span).unwrap_or_else(Instant::now))
+    }
+
+    /// Drives `work` until it is done or the deadline has passed.
+    ///
+    /// # Errors
+    /// [`Elapsed`] when the deadline came first.
+    ///
+    /// # Cancel safety
+    /// On `Elapsed`, `work` has been dropped where it stood.
+    pub async fn bound<F: Future>(self, work: F) -> Result<F::Output, Elapsed> {
+        tokio::time::timeout_at(self.0, work).await.map_err(|_| Elapsed)
+    }
+}
