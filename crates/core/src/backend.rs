@@ -12,7 +12,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use sea_orm::{DatabaseConnection, DbErr};
 
-use crate::config::{Engine, Tls};
+use crate::config::Engine;
+use crate::connect::tls::TlsClient;
 use crate::credentials::Login;
 use crate::deadline::Deadline;
 use crate::error::{Fault, Result};
@@ -68,13 +69,13 @@ pub trait Session: Send + Debug {
     fn run<'a>(&'a mut self, statement: &'a Statement, rows: &'a mut RowWriter)
     -> BoxFuture<'a, Result<Done>>;
 
-    /// Begins a transaction that may write.
+    /// Begins a transaction that may write, or one that may not. One round trip.
     ///
     /// # Errors
     /// The server's error, classified. Nothing was written.
-    fn begin(&mut self) -> BoxFuture<'_, Result<()>>;
+    fn begin(&mut self, access: Access) -> BoxFuture<'_, Result<()>>;
 
-    /// Commits it. The session is read-only again.
+    /// Commits it. The session is read-only again. One round trip.
     ///
     /// # Errors
     /// An answer of the server proves the transaction undone; a lost connection proves nothing.
@@ -86,7 +87,7 @@ pub trait Session: Send + Debug {
     /// If the connection is gone; then the server undoes the transaction by itself.
     fn rollback(&mut self) -> BoxFuture<'_, Result<()>>;
 
-    /// Allows writes outside a transaction for the next statement, or forbids them again. One round trip.
+    /// Allows writes outside a transaction, or forbids them again. One round trip.
     ///
     /// # Errors
     /// The server's error, classified.
@@ -121,11 +122,16 @@ pub trait CancelHandle: Send + Sync + Debug {
 
 /// Where the writer and the readers are.
 pub trait Topology: Debug + Send + Sync {
-    /// The endpoint to open a session on.
+    /// The endpoint to open a session on, given the one that configuration and secret name.
     ///
     /// # Errors
     /// If none is known that would do.
-    fn pick(&self, want: Access, by: Deadline) -> BoxFuture<'_, Result<Endpoint>>;
+    fn pick<'a>(
+        &'a self,
+        configured: &'a Endpoint,
+        want: Access,
+        by: Deadline,
+    ) -> BoxFuture<'a, Result<Endpoint>>;
 
     /// Tells that a session on this endpoint met this fault: not the writer, or lost.
     fn blame(&self, endpoint: &Endpoint, fault: Fault);
@@ -165,7 +171,7 @@ pub struct Target {
     /// As whom.
     pub login: Login,
     /// How the connection is protected.
-    pub tls: Arc<Tls>,
+    pub tls: Arc<TlsClient>,
     /// What the server shows this session as.
     pub application_name: String,
     /// The longest that any one statement may run; the server enforces it too.
@@ -192,13 +198,18 @@ pub struct Done {
     pub last_insert_id: Option<i64>,
 }
 
-/// One fixed endpoint.
-#[derive(Debug, Clone)]
-pub struct Fixed(pub Endpoint);
+/// One server: the endpoint that configuration and secret name, whatever happens.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Fixed;
 
 impl Topology for Fixed {
-    fn pick(&self, _want: Access, _by: Deadline) -> BoxFuture<'_, Result<Endpoint>> {
-        Box::pin(std::future::ready(Ok(self.0.clone())))
+    fn pick<'a>(
+        &'a self,
+        configured: &'a Endpoint,
+        _want: Access,
+        _by: Deadline,
+    ) -> BoxFuture<'a, Result<Endpoint>> {
+        Box::pin(std::future::ready(Ok(configured.clone())))
     }
 
     fn blame(&self, _endpoint: &Endpoint, _fault: Fault) {}

@@ -18,6 +18,7 @@ pub mod connect;
 pub mod deadline;
 pub mod rows;
 pub mod reply;
+pub mod retry;
 pub mod error;
 pub mod observe;
 

@@ -1,1 +1,10 @@
-//! connect
+//! From an endpoint to a leased session: the life of a connection.
+//!
+//! [`dial`] opens the TCP connection, [`tls`] encrypts it with exactly the roots we trust, [`relay`] hands it to
+//! the driver through a private socket and keeps an eye on the wire, and [`sessions`] opens, lends, checks and
+//! replaces the sessions that an engine makes of it.
+
+pub mod dial;
+pub mod relay;
+pub mod sessions;
+pub mod tls;

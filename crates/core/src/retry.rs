@@ -1,0 +1,191 @@
+//! When a statement runs a second time. One place, one rule:
+//!
+//! A statement runs again only if it is a read, or if it provably never reached the server, or if the server
+//! provably undid or refused it.
+//!
+//! [`decide`] is that rule as a function of the fault, what the statement does, and how far it had come;
+//! [`truth_table`] prints it, and `docs/reference/retries.md` is that print.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::backend::Access;
+use crate::error::Fault;
+
+/// How far a statement, or the transaction around it, had come when a fault was met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Progress {
+    /// Nothing of it reached the server.
+    Unsent,
+    /// A read was sent.
+    Sent,
+    /// Inside a transaction whose COMMIT has not been sent: without one, the server undoes it.
+    InTransaction,
+    /// COMMIT was sent.
+    Committing,
+    /// A write outside a transaction was sent, and commits by itself.
+    Autocommitted,
+}
+
+/// What follows from a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Next {
+    /// It is reported, as this fault.
+    Fail(Fault),
+    /// The whole call runs again on the same session, after a back-off.
+    Again {
+        /// How many times at most.
+        times: u32,
+    },
+    /// The whole call runs again on a fresh session.
+    Reconnect {
+        /// How many times at most.
+        times: u32,
+    },
+}
+
+/// Decides what follows from a fault. The caller counts the times and minds the deadline.
+///
+/// A fault that the server *answered* COMMIT with proves the transaction undone and counts as itself; only a
+/// connection lost, or a server gone, leaves the outcome unknown.
+#[must_use]
+pub fn decide(fault: Fault, access: Access, progress: Progress) -> Next {
+    let undecided =
+        access == Access::Write && matches!(progress, Progress::Committing | Progress::Autocommitted);
+    match fault {
+        Fault::ConnectionLost | Fault::ServerUnavailable if undecided => Next::Fail(Fault::OutcomeUnknown),
+        Fault::ConnectionLost => Next::Reconnect { times: 1 },
+        Fault::ServerUnavailable => Next::Reconnect { times: 3 },
+        // A read-only server refuses a write before anything happens.
+        Fault::NotTheWriter => Next::Reconnect { times: 3 },
+        // The server undid the whole transaction, and says so.
+        Fault::Conflict => Next::Again { times: 3 },
+        Fault::LockTimeout => Next::Again { times: 1 },
+        // Opening a session has its own rule: see [`reopen`]. By the time a statement meets one of these, that
+        // rule is spent.
+        Fault::CredentialsRejected | Fault::TooManyConnections | Fault::Unreachable | Fault::Resuming => {
+            Next::Fail(fault)
+        }
+        Fault::BadEvent
+        | Fault::BadParameter
+        | Fault::UnknownQuery
+        | Fault::MethodNotAllowed
+        | Fault::UnsupportedMediaType
+        | Fault::Unauthenticated
+        | Fault::NotFound
+        | Fault::NotUnique
+        | Fault::ResultTooLarge
+        | Fault::OutcomeUnknown
+        | Fault::Constraint
+        | Fault::Timeout
+        | Fault::Rejected
+        | Fault::QueryFailed
+        | Fault::Internal => Next::Fail(fault),
+    }
+}
+
+/// Whether a session that could not be opened is tried again inside the deadline, and how many times at most.
+///
+/// Nothing was sent, so nothing can be done twice: the only question is whether it can help.
+#[must_use]
+pub fn reopen(fault: Fault) -> u32 {
+    match fault {
+        // A slot may come free any moment; the deadline ends it.
+        Fault::TooManyConnections | Fault::ServerUnavailable | Fault::Resuming => u32::MAX,
+        Fault::ConnectionLost | Fault::NotTheWriter => 3,
+        Fault::Unreachable => 1,
+        _ => 0,
+    }
+}
+
+/// How long to wait before try number `attempt`, counted from 0: a random time below a ceiling that doubles
+/// from 25 ms to 1 s ("full jitter"), so that a fleet that failed together does not come back together.
+#[must_use]
+pub fn backoff(attempt: u32) -> Duration {
+    const FIRST_MS: u64 = 25;
+    const CEILING_MS: u64 = 1_000;
+    let ceiling = FIRST_MS.saturating_mul(1 << attempt.min(10)).min(CEILING_MS);
+    Duration::from_millis(fastrand::u64(0..=ceiling))
+}
+
+/// The whole rule as a Markdown table.
+#[must_use]
+pub fn truth_table() -> String {
+    const FAULTS: [Fault; 13] = [
+        Fault::ConnectionLost,
+        Fault::ServerUnavailable,
+        Fault::NotTheWriter,
+        Fault::Conflict,
+        Fault::LockTimeout,
+        Fault::Timeout,
+        Fault::Constraint,
+        Fault::Rejected,
+        Fault::QueryFailed,
+        Fault::CredentialsRejected,
+        Fault::TooManyConnections,
+        Fault::Unreachable,
+        Fault::Resuming,
+    ];
+    const STATES: [(&str, Access, Progress); 6] = [
+        ("read, unsent", Access::Read, Progress::Unsent),
+        ("read, sent", Access::Read, Progress::Sent),
+        ("write, unsent", Access::Write, Progress::Unsent),
+        ("write, in transaction", Access::Write, Progress::InTransaction),
+        ("write, COMMIT sent", Access::Write, Progress::Committing),
+        ("write, `-- transaction: none`, sent", Access::Write, Progress::Autocommitted),
+    ];
+    let mut table = String::from("| fault |");
+    for (name, ..) in STATES {
+        let _ = write!(table, " {name} |");
+    }
+    table.push_str("\n|---|");
+    table.push_str(&"---|".repeat(STATES.len()));
+    table.push('\n');
+    for fault in FAULTS {
+        let _ = write!(table, "| {fault:?} |");
+        for (_, access, progress) in STATES {
+            let cell = match decide(fault, access, progress) {
+                Next::Fail(as_fault) => format!("{} `{}`", as_fault.status(), as_fault.code()),
+                Next::Again { times } => format!("again, {times}× at most"),
+                Next::Reconnect { times } => format!("reconnect, again, {times}× at most"),
+            };
+            let _ = write!(table, " {cell} |");
+        }
+        table.push('\n');
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_write_runs_again_only_while_commit_has_not_been_sent() {
+        let check = |fault, progress, want| assert_eq!(decide(fault, Access::Write, progress), want);
+        for lost in [Fault::ConnectionLost, Fault::ServerUnavailable] {
+            check(lost, Progress::Committing, Next::Fail(Fault::OutcomeUnknown));
+            check(lost, Progress::Autocommitted, Next::Fail(Fault::OutcomeUnknown));
+            for safe in [Progress::Unsent, Progress::InTransaction] {
+                assert!(matches!(decide(lost, Access::Write, safe), Next::Reconnect { .. }));
+            }
+            assert!(matches!(decide(lost, Access::Read, Progress::Sent), Next::Reconnect { .. }));
+        }
+        check(Fault::Conflict, Progress::Committing, Next::Again { times: 3 });
+        check(Fault::Timeout, Progress::InTransaction, Next::Fail(Fault::Timeout));
+    }
+
+    #[test]
+    fn the_published_truth_table_is_the_codes() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/retries.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        assert!(page.contains(&truth_table()), "put this into docs/reference/retries.md:\n{}", truth_table());
+    }
+
+    #[test]
+    fn the_back_off_stays_below_its_ceiling() {
+        for attempt in 0..40 {
+            assert!(backoff(attempt) <= Duration::from_secs(1));
+        }
+    }
+}
