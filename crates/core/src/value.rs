@@ -3,6 +3,8 @@
 //! One table, both ways: this module reads JSON and text into [`Value`]s; [`crate::rows`] writes what the
 //! engines decode as JSON. [`time`] holds the calendar that both share.
 
+pub mod time;
+
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
@@ -62,11 +64,12 @@ pub enum Value {
     Text(String),
     /// The sixteen bytes of a UUID.
     Uuid([u8; 16]),
-    /// Days since 1970-01-01; `i32::MIN` and `i32::MAX` are `-infinity` and `infinity`.
+    /// Days since 2000-01-01, as PostgreSQL counts; `i32::MIN` and `i32::MAX` are `-infinity` and `infinity`.
     Date(i32),
     /// Microseconds since midnight, up to and including 24:00:00.
     Time(i64),
-    /// Microseconds since 1970-01-01T00:00:00; `i64::MIN` and `i64::MAX` are `-infinity` and `infinity`.
+    /// Microseconds since 2000-01-01T00:00:00, as PostgreSQL counts; `i64::MIN` and `i64::MAX` are `-infinity`
+    /// and `infinity`.
     Timestamp(i64),
     /// The same in UTC.
     Timestamptz(i64),
