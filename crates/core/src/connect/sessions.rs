@@ -1,0 +1,309 @@
+//! The sessions of one environment: opened, lent to one call at a time, checked, replaced.
+//!
+//! No pool policy, no background task: what a frozen process cannot do while it is frozen is not planned. A
+//! session is looked at when it is lent, which is the only moment that matters.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::backend::{Access, Backend, Endpoint, Session, Target, Topology};
+use crate::config;
+use crate::connect::tls::TlsClient;
+use crate::credentials::{Credentials, Resolved};
+use crate::deadline::Deadline;
+use crate::error::{Error, Fault, Phase, Result};
+use crate::retry;
+
+/// What an environment connects to, and how.
+pub struct Sessions {
+    backend: Arc<dyn Backend>,
+    topology: Arc<dyn Topology>,
+    credentials: Credentials,
+    settings: Settings,
+    tls: Mutex<Option<(String, Arc<TlsClient>)>>,
+    parked: Mutex<Vec<Parked>>,
+    permits: Semaphore,
+}
+
+/// What every session of an environment has in common.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How connections are protected.
+    pub tls: config::Tls,
+    /// The longest that opening one session may take.
+    pub connect_timeout: Duration,
+    /// The longest that any one statement may run.
+    pub statement_timeout: Duration,
+    /// What the server shows the sessions as.
+    pub application_name: String,
+    /// How many sessions there may be at once; at least 1.
+    pub max_connections: usize,
+}
+
+/// A session between two calls.
+struct Parked {
+    session: Box<dyn Session>,
+    endpoint: Endpoint,
+    /// Wall time: the timers of a frozen process tell nothing.
+    since: SystemTime,
+}
+
+/// What lending a session cost.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cost {
+    /// Time spent on opening sessions.
+    pub connect: Duration,
+    /// Sessions opened, or tried.
+    pub connects: u32,
+}
+
+impl Sessions {
+    /// Connects to nothing yet.
+    #[must_use]
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        topology: Arc<dyn Topology>,
+        credentials: Credentials,
+        settings: Settings,
+    ) -> Self {
+        let permits = Semaphore::new(settings.max_connections.clamp(1, Semaphore::MAX_PERMITS));
+        Self {
+            backend,
+            topology,
+            credentials,
+            settings,
+            tls: Mutex::default(),
+            parked: Mutex::default(),
+            permits,
+        }
+    }
+
+    /// The engine behind the sessions.
+    #[must_use]
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.backend
+    }
+
+    /// Lends a session: one that is parked and alive, else a new one. A connection known to be dead is never
+    /// lent.
+    ///
+    /// # Errors
+    /// Why none could be opened before the deadline. No statement was sent.
+    ///
+    /// # Cancel safety
+    /// A dropped future closes what it was opening.
+    pub async fn lease(&self, want: Access, by: Deadline, cost: &mut Cost) -> Result<Lease<'_>> {
+        let permit = match by.bound(self.permits.acquire()).await {
+            Ok(Ok(permit)) => permit,
+            Ok(Err(_)) => return Err(Error::new(Fault::Internal, "the sessions are closed")),
+            Err(_) => {
+                return Err(Error::new(
+                    Fault::TooManyConnections,
+                    format!(
+                        "all {} sessions of this environment are busy (DB_MAX_CONNECTIONS)",
+                        self.settings.max_connections
+                    ),
+                ));
+            }
+        };
+        while let Some(parked) = self.take() {
+            if let Some((session, endpoint)) = revive(parked, by).await {
+                return Ok(Lease { session: Some(session), endpoint, sessions: self, _permit: permit });
+            }
+        }
+        let (session, endpoint) = self.open(want, by, cost).await?;
+        Ok(Lease { session: Some(session), endpoint, sessions: self, _permit: permit })
+    }
+
+    /// Opens one session ahead of the first call and parks it.
+    ///
+    /// # Errors
+    /// Why it could not be opened. The first call will try again.
+    pub async fn warm(&self, by: Deadline) -> Result<()> {
+        self.lease(Access::Read, by, &mut Cost::default()).await?.park();
+        Ok(())
+    }
+
+    /// Says goodbye to the server on every parked session.
+    pub async fn close(&self) {
+        while let Some(parked) = self.take() {
+            parked.session.close().await;
+        }
+    }
+
+    fn take(&self) -> Option<Parked> {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    /// Opens a session, as often as [`retry::reopen`] says and the deadline allows.
+    async fn open(
+        &self,
+        want: Access,
+        by: Deadline,
+        cost: &mut Cost,
+    ) -> Result<(Box<dyn Session>, Endpoint)> {
+        let started = Instant::now();
+        let by = by.within(self.settings.connect_timeout);
+        let outcome = self.open_until(want, by, &mut cost.connects).await;
+        cost.connect += started.elapsed();
+        outcome
+    }
+
+    async fn open_until(
+        &self,
+        want: Access,
+        by: Deadline,
+        connects: &mut u32,
+    ) -> Result<(Box<dyn Session>, Endpoint)> {
+        let mut resolved = self.credentials.get(by).await?;
+        let mut rejections = 0;
+        let mut attempt = 0;
+        loop {
+            let endpoint = self.topology.pick(&resolved.endpoint, want, by).await?;
+            let target = self.target(&resolved, &endpoint, by)?;
+            *connects += 1;
+            let error = match by.bound(self.backend.connect(&target)).await {
+                Ok(Ok(session)) => return Ok((session, endpoint)),
+                Ok(Err(error)) => error,
+                Err(_) => Error::new(
+                    Fault::Unreachable,
+                    format!("{endpoint} did not answer the login in time"),
+                )
+                .with_phase(Phase::Auth),
+            };
+            self.topology.blame(&endpoint, error.fault());
+            if error.fault() == Fault::CredentialsRejected {
+                // Perhaps the password was rotated since the secret was read. Only another version of the
+                // secret is worth another try: the same one would be rejected again, and lock the user out.
+                if rejections == MAX_REJECTIONS {
+                    return Err(error);
+                }
+                rejections += 1;
+                match self.credentials.rejected(&resolved, by).await? {
+                    Some(other) => resolved = other,
+                    None => return Err(error),
+                }
+                continue;
+            }
+            if attempt >= retry::reopen(error.fault()) || hopeless(&error) {
+                return Err(error);
+            }
+            let pause = retry::backoff(attempt);
+            attempt += 1;
+            if by.remaining() <= pause {
+                return Err(busy_for_now(error));
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    fn target(&self, resolved: &Resolved, endpoint: &Endpoint, by: Deadline) -> Result<Target> {
+        Ok(Target {
+            endpoint: endpoint.clone(),
+            database: resolved.database.clone(),
+            login: resolved.login.clone(),
+            tls: self.tls(&endpoint.host)?,
+            application_name: self.settings.application_name.clone(),
+            statement_timeout: self.settings.statement_timeout,
+            by,
+        })
+    }
+
+    /// The TLS set-up for a host; kept, so that a reconnect resumes the TLS session.
+    fn tls(&self, host: &str) -> Result<Arc<TlsClient>> {
+        let mut kept = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, client)) = kept.as_ref()
+            && known == host
+        {
+            return Ok(Arc::clone(client));
+        }
+        let client = Arc::new(TlsClient::new(&self.settings.tls, host)?);
+        *kept = Some((host.to_owned(), Arc::clone(&client)));
+        Ok(client)
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions")
+            .field("backend", &self.backend)
+            .field("topology", &self.topology)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A session lent to one call. Dropped, it is closed; [`Lease::park`] keeps it for the next call.
+pub struct Lease<'a> {
+    session: Option<Box<dyn Session>>,
+    endpoint: Endpoint,
+    sessions: &'a Sessions,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Lease<'_> {
+    /// The session.
+    #[expect(clippy::missing_panics_doc, reason = "the session is there until the lease is consumed")]
+    pub fn session(&mut self) -> &mut dyn Session {
+        #[expect(clippy::expect_used, reason = "only `park`, which consumes the lease, takes the session out")]
+        self.session.as_deref_mut().expect("a lease has a session until it is parked")
+    }
+
+    /// Where the session is connected to.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Gives the session back for the next call, if it can take one.
+    pub fn park(mut self) {
+        if let Some(session) = self.session.take()
+            && session.usable()
+        {
+            let parked = Parked { session, endpoint: self.endpoint.clone(), since: SystemTime::now() };
+            self.sessions.parked.lock().unwrap_or_else(PoisonError::into_inner).push(parked);
+        }
+    }
+}
+
+impl fmt::Debug for Lease<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("endpoint", &self.endpoint).field("session", &self.session).finish()
+    }
+}
+
+/// Makes sure that a parked session is alive: by a look at its socket, and after a long time by a ping.
+async fn revive(parked: Parked, by: Deadline) -> Option<(Box<dyn Session>, Endpoint)> {
+    let Parked { mut session, endpoint, since } = parked;
+    if !session.usable() {
+        return None;
+    }
+    // A clock that went backwards tells nothing about the age, so ask.
+    let idle = since.elapsed().unwrap_or(Duration::MAX);
+    if idle > TRUSTED_IDLE && !matches!(by.within(PING_TIMEOUT).bound(session.ping()).await, Ok(Ok(()))) {
+        return None;
+    }
+    Some((session, endpoint))
+}
+
+/// Whether trying again cannot help: the server's certificate, or its idea of the protocol, stays the same.
+fn hopeless(error: &Error) -> bool {
+    error.fault() == Fault::Unreachable && !matches!(error.phase(), Some(Phase::Resolve | Phase::Tcp))
+}
+
+/// Tells the caller of a busy database when to come back.
+fn busy_for_now(error: Error) -> Error {
+    match error.fault() {
+        Fault::TooManyConnections | Fault::Resuming => error.with_retry_after(Duration::from_secs(1)),
+        _ => error,
+    }
+}
+
+// AWSCURRENT again, then AWSPENDING.
+const MAX_REJECTIONS: u32 = 2;
+// A connection may die without a word: NAT gateways and firewalls forget silent ones.
+const TRUSTED_IDLE: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_millis(300);

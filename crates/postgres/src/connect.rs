@@ -1,0 +1,305 @@
+//! From a target to a session: dial, encrypt, log in; five flights with TLS 1.3 and SCRAM.
+
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lambda_rds_core::backend::{Access, Session, Target};
+use lambda_rds_core::connect::dial;
+use lambda_rds_core::connect::relay::Relay;
+use lambda_rds_core::connect::tls::TlsClient;
+use lambda_rds_core::deadline::Deadline;
+use lambda_rds_core::error::{Error, Fault, Phase, Result};
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::cancel::PgCancel;
+use crate::classify;
+use crate::session::PgSession;
+
+/// Opens one session.
+pub(crate) async fn connect(to: &Target) -> Result<Box<dyn Session>> {
+    let tcp = dial::dial(&to.endpoint, to.by).await?;
+    let peer = tcp.peer_addr().map_err(|error| lost(Phase::Tcp, &error.to_string()))?;
+    let opening = Arc::new(Mutex::new(Opening::default()));
+    let tap = {
+        let opening = Arc::clone(&opening);
+        Box::new(move |bytes: &[u8]| opening.lock().unwrap_or_else(PoisonError::into_inner).read(bytes))
+    };
+    // The name that libpq, and so sqlx, looks for in a socket folder.
+    let name = format!(".s.PGSQL.{}", to.endpoint.port);
+    let relay = match encrypt(tcp, &to.tls, to.by).await? {
+        Encrypted::Tls(stream) => {
+            let tcp = stream.get_ref().0.as_fd().try_clone_to_owned();
+            tcp.and_then(|tcp| Relay::start(*stream, &tcp, &name, tap))
+        }
+        Encrypted::Plain(stream) => {
+            let tcp = stream.as_fd().try_clone_to_owned();
+            tcp.and_then(|tcp| Relay::start(stream, &tcp, &name, tap))
+        }
+    }
+    .map_err(|error| {
+        Error::new(Fault::Internal, format!("no private socket in the temporary folder: {error}"))
+    })?;
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .acquire_timeout(to.by.remaining().max(Duration::from_millis(1)))
+        .connect_lazy_with(options(to, &relay));
+    let connected = to.by.bound(pool.acquire()).await;
+    let opening = std::mem::take(&mut *opening.lock().unwrap_or_else(PoisonError::into_inner));
+    let connection = match connected {
+        Ok(Ok(connection)) => connection,
+        other => {
+            let driver = other.ok().and_then(std::result::Result::err);
+            return Err(opening.explain(to, driver));
+        }
+    };
+    let cancel = opening.key.map(|key| PgCancel::new(peer, Arc::clone(&to.tls), key));
+    Ok(Box::new(PgSession::new(pool, connection, relay.into_wire(), cancel)))
+}
+
+/// A connection, as the server lets us have it.
+pub(crate) enum Encrypted {
+    Tls(Box<TlsStream<TcpStream>>),
+    Plain(TcpStream),
+}
+
+/// Ends TLS here, on the wire's side of the driver.
+/// <https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL>
+pub(crate) async fn encrypt(mut tcp: TcpStream, tls: &TlsClient, by: Deadline) -> Result<Encrypted> {
+    let Some((config, name)) = tls.config() else { return Ok(Encrypted::Plain(tcp)) };
+    let late = || {
+        Error::new(Fault::Unreachable, "the server accepted the connection but did not answer the TLS handshake")
+            .with_phase(Phase::Tls)
+    };
+    let answer = async {
+        tcp.write_all(&SSL_REQUEST).await?;
+        tcp.read_u8().await
+    };
+    match by.bound(answer).await.map_err(|_| late())? {
+        Ok(b'S') => {}
+        Ok(b'N') => {
+            return Err(Error::new(
+                Fault::Unreachable,
+                "the server does not offer TLS. Turn it on there (`ssl = on`), or set DB_TLS=disable where the \
+                 network is trusted",
+            )
+            .with_phase(Phase::Tls));
+        }
+        Ok(other) => {
+            return Err(Error::new(
+                Fault::Unreachable,
+                format!("the server answered the TLS request with byte {other:#04x}: is it PostgreSQL?"),
+            )
+            .with_phase(Phase::Tls));
+        }
+        Err(error) => {
+            return Err(lost(Phase::Tls, &format!("the server hung up on the TLS request: {error}")));
+        }
+    }
+    let handshake = TlsConnector::from(config).connect(name, tcp);
+    match by.bound(handshake).await.map_err(|_| late())? {
+        Ok(stream) => Ok(Encrypted::Tls(Box::new(stream))),
+        Err(error) => Err(tls.explain(&error)),
+    }
+}
+
+/// The driver's options: everything is said here, so that nothing is taken from `PGHOST` and its like.
+fn options(to: &Target, relay: &Relay) -> PgConnectOptions {
+    use lambda_rds_core::credentials::ExposeSecret as _;
+    PgConnectOptions::new_without_pgpass()
+        .socket(relay.folder())
+        .host(&to.endpoint.host)
+        .port(to.endpoint.port)
+        .username(&to.login.user)
+        .password(to.login.password.expose_secret())
+        .database(&to.database)
+        // The wire is encrypted already, on our side of the private socket.
+        .ssl_mode(PgSslMode::Disable)
+        .application_name(&to.application_name)
+        .options([
+            ("default_transaction_read_only", "on".to_owned()),
+            ("statement_timeout", to.statement_timeout.as_millis().to_string()),
+            // Should we vanish in the middle of a transaction, its locks go after this long.
+            ("idle_in_transaction_session_timeout", to.statement_timeout.as_millis().to_string()),
+        ])
+        // The driver would log statements by itself, with other rules than ours.
+        .disable_statement_logging()
+}
+
+/// What the server said while the session was opened, read along from the wire.
+#[derive(Debug, Default)]
+struct Opening {
+    buffer: Vec<u8>,
+    /// AuthenticationOk was seen.
+    authenticated: bool,
+    /// BackendKeyData: the process id and its secret.
+    key: Option<Key>,
+    /// The ErrorResponse that ended it. The driver's pool swallows some of them and tries again.
+    refusal: Option<Vec<u8>>,
+}
+
+/// BackendKeyData: what a CancelRequest must show.
+#[derive(Clone)]
+pub(crate) struct Key(pub(crate) Vec<u8>);
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key(…)")
+    }
+}
+
+impl Opening {
+    /// Takes in what the server sent; false once the session is ready and there is nothing more to learn.
+    ///
+    /// Message formats: <https://www.postgresql.org/docs/current/protocol-message-formats.html>
+    fn read(&mut self, bytes: &[u8]) -> bool {
+        self.buffer.extend_from_slice(bytes);
+        loop {
+            let Some((&[kind, a, b, c, d], _)) = self.buffer.split_first_chunk::<5>() else { return true };
+            let end = 1 + u32::from_be_bytes([a, b, c, d]) as usize;
+            if !(5..=MAX_OPENING).contains(&end) {
+                return false;
+            }
+            let Some(body) = self.buffer.get(5..end) else { return true };
+            match kind {
+                b'R' if body == [0, 0, 0, 0] => self.authenticated = true,
+                b'K' => self.key = Some(Key(body.to_vec())),
+                b'E' => self.refusal = Some(body.to_vec()),
+                b'Z' => {
+                    self.buffer = Vec::new();
+                    return false;
+                }
+                _ => {}
+            }
+            self.buffer.drain(..end);
+        }
+    }
+
+    /// Why the session could not be opened.
+    fn explain(&self, to: &Target, driver: Option<sqlx::Error>) -> Error {
+        let phase = if self.authenticated { Phase::Ready } else { Phase::Auth };
+        if let Some(refusal) = &self.refusal {
+            return explain_refusal(&Notice::parse(refusal), to).with_phase(phase);
+        }
+        match driver {
+            None => Error::new(
+                Fault::Unreachable,
+                format!("{} accepted the connection but did not answer the login in time", to.endpoint),
+            )
+            .with_phase(phase),
+            Some(sqlx::Error::Io(error)) => {
+                lost(phase, &format!("{} hung up during the login: {error}", to.endpoint))
+            }
+            Some(error) => Error::new(Fault::Unreachable, format!("login at {}: {error}", to.endpoint))
+                .with_phase(phase),
+        }
+    }
+}
+
+fn explain_refusal(notice: &Notice, to: &Target) -> Error {
+    let code = notice.field(b'C');
+    let message = notice.field(b'M');
+    let fault = classify::of_sqlstate(code, Access::Read);
+    // 3D000 (no such database), 28000 without a pg_hba line and the like: the login itself is at fault.
+    let fault = match fault {
+        Fault::QueryFailed => Fault::Unreachable,
+        other => other,
+    };
+    let user = &to.login.user;
+    let hint = match fault {
+        Fault::CredentialsRejected if message.contains("pg_hba.conf") => {
+            " Allow this user and network in pg_hba.conf; `no encryption` in the text means that the server \
+             wants TLS."
+        }
+        Fault::CredentialsRejected => " Compare the secret with the database user's password.",
+        Fault::TooManyConnections => {
+            " Lower the function's reserved concurrency, or put RDS Proxy between."
+        }
+        _ => "",
+    };
+    Error::new(
+        fault,
+        format!(
+            "{} refused the login of user `{user}` to database `{}`: {message}.{hint}",
+            to.endpoint, to.database
+        ),
+    )
+    .with_sqlstate(code)
+}
+
+/// The fields of an ErrorResponse.
+struct Notice(Vec<(u8, String)>);
+
+impl Notice {
+    fn parse(body: &[u8]) -> Self {
+        let fields = body.split(|&byte| byte == 0).filter_map(|field| {
+            let (&kind, text) = field.split_first()?;
+            Some((kind, String::from_utf8_lossy(text).into_owned()))
+        });
+        Self(fields.collect())
+    }
+
+    fn field(&self, kind: u8) -> &str {
+        self.0.iter().find(|(k, _)| *k == kind).map_or("", |(_, text)| text)
+    }
+}
+
+fn lost(phase: Phase, detail: &str) -> Error {
+    Error::new(Fault::Unreachable, detail).with_phase(phase)
+}
+
+/// Where a cancel request goes, beside the key.
+pub(crate) type Peer = SocketAddr;
+
+/// Length 8, then the code 1234.5679.
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+/// No message of a login is longer; whatever claims to be is not PostgreSQL.
+const MAX_OPENING: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_is_read_along_however_it_is_cut() {
+        let mut login = Vec::new();
+        login.extend_from_slice(b"R\0\0\0\x08\0\0\0\0");
+        login.extend_from_slice(b"S\0\0\0\x0dTZ\0UTC\0.\0");
+        login.extend_from_slice(b"K\0\0\0\x0c\0\0\x01\x02\0\0\x03\x04");
+        login.extend_from_slice(b"Z\0\0\0\x05I");
+        for step in 1..login.len() {
+            let mut opening = Opening::default();
+            let more: Vec<bool> = login.chunks(step).map(|chunk| opening.read(chunk)).collect();
+            assert!(opening.authenticated);
+            assert_eq!(opening.key.as_ref().unwrap().0, [0, 0, 1, 2, 0, 0, 3, 4]);
+            assert!(!more.last().unwrap());
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_kept_though_the_driver_swallows_it() {
+        let mut body = b"SFATAL\0VFATAL\0C53300\0Msorry, too many clients already\0\0".to_vec();
+        let mut message = vec![b'E'];
+        message.extend_from_slice(&u32::try_from(body.len() + 4).unwrap().to_be_bytes());
+        message.append(&mut body);
+        let mut opening = Opening::default();
+        assert!(opening.read(&message));
+        let notice = Notice::parse(opening.refusal.as_ref().unwrap());
+        assert_eq!(notice.field(b'C'), "53300");
+        assert_eq!(notice.field(b'M'), "sorry, too many clients already");
+    }
+
+    #[test]
+    fn what_is_not_postgresql_is_not_read_for_long() {
+        assert!(!Opening::default().read(b"HTTP/1.1 400 Bad Request\r\n"));
+    }
+}
