@@ -1,1 +1,45 @@
-//! facade
+//! An AWS Lambda function, and the library under it, that runs SQL on RDS and gets the hard parts right.
+//!
+//! This crate is the facade: it re-exports [`lambda_rds_core`] and picks the engines by feature. The binary
+//! `bootstrap` is the function.
+//!
+//! | feature | engine |
+//! |---|---|
+//! | `postgres` | PostgreSQL, on RDS or anywhere |
+//! | `sqlite` | SQLite, embedded: for first steps and tests |
+//!
+//! Features add up; with several engines built in, `DB_ENGINE` picks.
+
+#[cfg(not(any(feature = "postgres", feature = "sqlite")))]
+compile_error!(
+    "lambda-rds needs an engine: build with `--features postgres` (or `sqlite`, or both)"
+);
+
+pub use lambda_rds_core::*;
+
+use std::sync::Arc;
+
+use lambda_rds_core::backend::Backend;
+use lambda_rds_core::config::Engine;
+
+/// The engines that are built in.
+pub const ENGINES: &[Engine] = &[
+    #[cfg(feature = "postgres")]
+    Engine::Postgres,
+    #[cfg(feature = "sqlite")]
+    Engine::Sqlite,
+];
+
+/// The backend of an engine; `None` if that engine is not built in.
+///
+/// The one place that knows features.
+#[must_use]
+pub fn backend(engine: Engine) -> Option<Arc<dyn Backend>> {
+    match engine {
+        #[cfg(feature = "postgres")]
+        Engine::Postgres => Some(Arc::new(lambda_rds_postgres::Postgres)),
+        #[cfg(feature = "sqlite")]
+        Engine::Sqlite => Some(Arc::new(lambda_rds_sqlite::Sqlite)),
+        _ => None,
+    }
+}

@@ -103,6 +103,9 @@ pub trait Session: Send + Debug {
     /// closed by the peer, and no statement was left half read.
     fn usable(&self) -> bool;
 
+    /// Whether a transaction is open on it.
+    fn in_transaction(&self) -> bool;
+
     /// A handle that stops what this session runs, from outside; the session itself is busy while it is
     /// needed. `None` where the engine has no such thing.
     fn cancel_handle(&self) -> Option<Box<dyn CancelHandle>>;

@@ -15,6 +15,8 @@ pub mod backend;
 pub mod config;
 pub mod credentials;
 pub mod connect;
+mod execute;
+mod app;
 pub mod deadline;
 pub mod rows;
 pub mod reply;

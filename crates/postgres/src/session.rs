@@ -36,6 +36,7 @@ pub(crate) struct PgSession {
     busy: bool,
     /// What the running transaction, or the statement outside one, may do.
     access: Access,
+    in_transaction: bool,
 }
 
 impl PgSession {
@@ -53,6 +54,7 @@ impl PgSession {
             checked: HashSet::new(),
             busy: false,
             access: Access::Read,
+            in_transaction: false,
         }
     }
 
@@ -92,6 +94,11 @@ impl PgSession {
                 Err(error)
             }
         }
+    }
+
+    fn end_transaction(&mut self) {
+        self.access = Access::Read;
+        self.in_transaction = false;
     }
 
     /// Runs a statement that has no parameters and gives no rows, in one round trip.
@@ -184,6 +191,7 @@ impl Session for PgSession {
 
     fn begin(&mut self, access: Access) -> BoxFuture<'_, Result<()>> {
         self.access = access;
+        self.in_transaction = true;
         Box::pin(self.simple(match access {
             Access::Read => "BEGIN READ ONLY",
             Access::Write => "BEGIN READ WRITE",
@@ -193,7 +201,7 @@ impl Session for PgSession {
     fn commit(&mut self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async {
             let outcome = self.simple("COMMIT").await;
-            self.access = Access::Read;
+            self.end_transaction();
             outcome
         })
     }
@@ -201,7 +209,7 @@ impl Session for PgSession {
     fn rollback(&mut self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async {
             let outcome = self.simple("ROLLBACK").await;
-            self.access = Access::Read;
+            self.end_transaction();
             outcome
         })
     }
@@ -221,6 +229,10 @@ impl Session for PgSession {
 
     fn usable(&self) -> bool {
         !self.busy && !self.wire.peer_closed()
+    }
+
+    fn in_transaction(&self) -> bool {
+        self.in_transaction
     }
 
     fn cancel_handle(&self) -> Option<Box<dyn CancelHandle>> {

@@ -111,11 +111,11 @@ impl Sessions {
         };
         while let Some(parked) = self.take() {
             if let Some((session, endpoint)) = revive(parked, by).await {
-                return Ok(Lease { session: Some(session), endpoint, sessions: self, _permit: permit });
+                return Ok(self.lend(session, endpoint, permit));
             }
         }
         let (session, endpoint) = self.open(want, by, cost).await?;
-        Ok(Lease { session: Some(session), endpoint, sessions: self, _permit: permit })
+        Ok(self.lend(session, endpoint, permit))
     }
 
     /// Opens one session ahead of the first call and parks it.
@@ -134,8 +134,22 @@ impl Sessions {
         }
     }
 
+    /// Tells the topology what a session on its endpoint met.
+    pub fn blame(&self, lease: &Lease<'_>, fault: Fault) {
+        self.topology.blame(&lease.endpoint, fault);
+    }
+
     fn take(&self) -> Option<Parked> {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn lend<'a>(
+        &'a self,
+        session: Box<dyn Session>,
+        endpoint: Endpoint,
+        permit: SemaphorePermit<'a>,
+    ) -> Lease<'a> {
+        Lease { session: Some(session), endpoint, sessions: self, spoilt: false, _permit: permit }
     }
 
     /// Opens a session, as often as [`retry::reopen`] says and the deadline allows.
@@ -241,6 +255,7 @@ pub struct Lease<'a> {
     session: Option<Box<dyn Session>>,
     endpoint: Endpoint,
     sessions: &'a Sessions,
+    spoilt: bool,
     _permit: SemaphorePermit<'a>,
 }
 
@@ -258,10 +273,16 @@ impl Lease<'_> {
         &self.endpoint
     }
 
+    /// Sees to it that the session is closed, not parked, however it looks.
+    pub fn spoil(&mut self) {
+        self.spoilt = true;
+    }
+
     /// Gives the session back for the next call, if it can take one.
     pub fn park(mut self) {
         if let Some(session) = self.session.take()
             && session.usable()
+            && !self.spoilt
         {
             let parked = Parked { session, endpoint: self.endpoint.clone(), since: SystemTime::now() };
             self.sessions.parked.lock().unwrap_or_else(PoisonError::into_inner).push(parked);

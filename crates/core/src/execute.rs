@@ -1,0 +1,226 @@
+//! Runs the steps of one call on a session, and again where the retry rule says so.
+
+use std::time::{Duration, Instant};
+
+use crate::backend::{Access, Session, Statement};
+use crate::config::Int64;
+use crate::connect::sessions::{Cost, Lease, Sessions};
+use crate::deadline::Deadline;
+use crate::error::{Error, Fault, Phase, Result};
+use crate::queries::Query;
+use crate::retry::{self, Next, Progress};
+use crate::rows::{Limits, RowWriter};
+
+/// One statement of a call.
+#[derive(Debug)]
+pub(crate) struct Step<'q> {
+    pub(crate) query: &'q Query,
+    pub(crate) statement: Statement,
+}
+
+/// What a call does in the database: one statement, or several that succeed or fail together.
+#[derive(Debug)]
+pub(crate) struct Work<'q> {
+    pub(crate) steps: Vec<Step<'q>>,
+    /// Whether the reply is a list of results, one per step, and the steps one transaction.
+    pub(crate) list: bool,
+    pub(crate) limits: Limits,
+    pub(crate) int64: Int64,
+    /// The longest that a statement may take whose query does not say.
+    pub(crate) query_timeout: Duration,
+    /// When all must be done.
+    pub(crate) by: Deadline,
+}
+
+/// What a call cost, for its log line.
+#[derive(Debug, Default)]
+pub(crate) struct Trace {
+    pub(crate) cost: Cost,
+    /// Time spent on statements, all attempts together.
+    pub(crate) query: Duration,
+    /// How many times something ran again.
+    pub(crate) retries: u32,
+    pub(crate) rows: u64,
+}
+
+/// Runs the work and gives the reply's body.
+///
+/// # Errors
+/// The fault that the retry rule left standing, with the index of the failing step if the work is a list.
+///
+/// # Cancel safety
+/// A dropped future closes the session, and with it undoes a transaction that has not been committed. A
+/// statement may run on until the server notices.
+pub(crate) async fn run(work: &Work<'_>, sessions: &Sessions, trace: &mut Trace) -> Result<Vec<u8>> {
+    let access = work.access();
+    let mut rows = work.writer();
+    let mut runs = 0;
+    loop {
+        let connects = trace.cost.connects;
+        let leased = sessions.lease(access, work.by, &mut trace.cost).await;
+        // Opening counts its own tries; the first of them is no retry.
+        trace.retries += (trace.cost.connects - connects).saturating_sub(1);
+        let mut lease = leased?;
+        let started = Instant::now();
+        let mut progress = Progress::Unsent;
+        let outcome = attempt(work, &mut lease, &mut rows, &mut progress).await;
+        trace.query += started.elapsed();
+        trace.rows = rows.rows();
+        let error = match outcome {
+            Ok(()) => {
+                lease.park();
+                return rows.finish();
+            }
+            Err(error) => error,
+        };
+        let (times, again) = match retry::decide(error.fault(), access, progress) {
+            Next::Fail(fault) => {
+                settle(lease, work.by).await;
+                return Err(if fault == error.fault() { error } else { error.into_fault(fault) });
+            }
+            Next::Again { times } => {
+                settle(lease, work.by).await;
+                (times, true)
+            }
+            Next::Reconnect { times } => {
+                sessions.blame(&lease, error.fault());
+                drop(lease);
+                (times, false)
+            }
+        };
+        // The first reconnect need not wait: it is the connection that was at fault, not the load.
+        let pause = if again || runs > 0 { retry::backoff(runs) } else { Duration::ZERO };
+        if runs >= times || work.by.remaining() <= pause {
+            return Err(error);
+        }
+        tokio::time::sleep(pause).await;
+        runs += 1;
+        trace.retries += 1;
+        rows.reset();
+    }
+}
+
+impl Work<'_> {
+    fn access(&self) -> Access {
+        if self.steps.iter().any(|step| step.query.access() == Access::Write) {
+            Access::Write
+        } else {
+            Access::Read
+        }
+    }
+
+    fn writer(&self) -> RowWriter {
+        match self.steps.as_slice() {
+            [step] if !self.list => {
+                let limits = Limits { max_rows: step.query.max_rows(), ..self.limits };
+                RowWriter::new(step.query.verb(), limits, self.int64)
+            }
+            _ => RowWriter::list(self.limits, self.int64),
+        }
+    }
+}
+
+/// One attempt at the whole work; `progress` tells how far it came.
+async fn attempt(
+    work: &Work<'_>,
+    lease: &mut Lease<'_>,
+    rows: &mut RowWriter,
+    progress: &mut Progress,
+) -> Result<()> {
+    let access = work.access();
+    let session = lease.session();
+    let alone = !work.list && work.steps.len() == 1;
+    if alone && access == Access::Read {
+        // One round trip. The server refuses it if it writes.
+        return step(work, 0, Progress::Sent, session, rows, progress).await;
+    }
+    if alone && !work.steps[0].query.transaction() {
+        limited(work.by, *progress, session.autocommit(true)).await?;
+        let outcome = step(work, 0, Progress::Autocommitted, session, rows, progress).await;
+        // The statement's outcome stands whatever becomes of this: a session that did not turn read-only
+        // again is not used again.
+        if session.usable() && limited(work.by, Progress::Sent, session.autocommit(false)).await.is_err()
+        {
+            lease.spoil();
+        }
+        return outcome;
+    }
+    limited(work.by, *progress, session.begin(access)).await?;
+    for index in 0..work.steps.len() {
+        let outcome = step(work, index, Progress::InTransaction, session, rows, progress).await;
+        outcome.map_err(|error| if work.list { error.at_step(index) } else { error })?;
+    }
+    if !session.usable() {
+        // Known before COMMIT was sent, so the server undoes it, and it may run again.
+        return Err(Error::new(Fault::ConnectionLost, "the server closed the connection before COMMIT"));
+    }
+    *progress = Progress::Committing;
+    limited(work.by, *progress, session.commit()).await
+}
+
+/// Runs one step to the end of its result.
+async fn step(
+    work: &Work<'_>,
+    index: usize,
+    sent: Progress,
+    session: &mut dyn Session,
+    rows: &mut RowWriter,
+    progress: &mut Progress,
+) -> Result<()> {
+    let Step { query, statement } = &work.steps[index];
+    if work.list {
+        rows.next_result(query.verb(), query.max_rows())?;
+    }
+    let by = work.by.within(query.timeout().unwrap_or(work.query_timeout));
+    let cancel = session.cancel_handle();
+    *progress = sent;
+    let done = match by.bound(session.run(statement, rows)).await {
+        Ok(outcome) => outcome?,
+        Err(_) => {
+            let stopped = match cancel {
+                Some(cancel) => cancel.cancel(Deadline::after(CANCEL_TIMEOUT)).await,
+                None => Ok(()),
+            };
+            let error = late(*progress);
+            return Err(match stopped {
+                Ok(()) => error,
+                Err(why) => error.with_detail(format!("it may still run on the server: {}", why.detail())),
+            });
+        }
+    };
+    rows.end_result(done)
+}
+
+/// Bounds what a session does beside running the steps.
+async fn limited<F>(by: Deadline, progress: Progress, work: F) -> Result<()>
+where
+    F: Future<Output = Result<()>>,
+{
+    by.bound(work).await.unwrap_or_else(|_| Err(late(progress)))
+}
+
+/// The deadline came first. What had been sent to commit may have been committed.
+fn late(progress: Progress) -> Error {
+    let fault = match progress {
+        Progress::Committing | Progress::Autocommitted => Fault::OutcomeUnknown,
+        Progress::Unsent | Progress::Sent | Progress::InTransaction => Fault::Timeout,
+    };
+    Error::new(fault, "the time for it was up (DB_QUERY_TIMEOUT, `-- timeout:`, or the invocation's deadline)")
+        .with_phase(Phase::Query)
+}
+
+/// Leaves a session behind after a failure: its transaction undone and itself parked if it can go on, else
+/// closed, which undoes the transaction as well.
+async fn settle(mut lease: Lease<'_>, by: Deadline) {
+    let session = lease.session();
+    if session.usable() && session.in_transaction() {
+        match by.bound(session.rollback()).await {
+            Ok(Ok(())) => {}
+            _ => return,
+        }
+    }
+    lease.park();
+}
+
+// Within it, the server has been told to stop; it is part of the reserve (DB_DEADLINE_RESERVE).
+const CANCEL_TIMEOUT: Duration = Duration::from_millis(200);
