@@ -16,12 +16,14 @@ pub mod config;
 pub mod credentials;
 pub mod connect;
 mod execute;
-mod app;
+pub mod app;
 pub mod deadline;
 pub mod rows;
 pub mod reply;
 pub mod retry;
 pub mod error;
 pub mod observe;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 
 pub use sea_orm;

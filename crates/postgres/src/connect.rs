@@ -33,14 +33,16 @@ pub(crate) async fn connect(to: &Target) -> Result<Box<dyn Session>> {
     };
     // The name that libpq, and so sqlx, looks for in a socket folder.
     let name = format!(".s.PGSQL.{}", to.endpoint.port);
+    let settings = settings(to);
+    let edit = Box::new(move |message: &[u8]| with_options(message, &settings));
     let relay = match encrypt(tcp, &to.tls, to.by).await? {
         Encrypted::Tls(stream) => {
             let tcp = stream.get_ref().0.as_fd().try_clone_to_owned();
-            tcp.and_then(|tcp| Relay::start(*stream, &tcp, &name, tap))
+            tcp.and_then(|tcp| Relay::start(*stream, &tcp, &name, edit, tap))
         }
         Encrypted::Plain(stream) => {
             let tcp = stream.as_fd().try_clone_to_owned();
-            tcp.and_then(|tcp| Relay::start(stream, &tcp, &name, tap))
+            tcp.and_then(|tcp| Relay::start(stream, &tcp, &name, edit, tap))
         }
     }
     .map_err(|error| {
@@ -112,6 +114,38 @@ pub(crate) async fn encrypt(mut tcp: TcpStream, tls: &TlsClient, by: Deadline) -
     }
 }
 
+/// The settings of a session, as the startup message's `options` carries them: they cost no round trip.
+fn settings(to: &Target) -> String {
+    let limit = to.statement_timeout.as_millis();
+    format!(
+        "-c default_transaction_read_only=on -c statement_timeout={limit} \
+         -c idle_in_transaction_session_timeout={limit}"
+    )
+}
+
+/// The startup message with exactly these `options`: the driver would put those of `PGOPTIONS` before.
+/// <https://www.postgresql.org/docs/current/protocol-message-formats.html> (StartupMessage)
+fn with_options(message: &[u8], options: &str) -> Vec<u8> {
+    let mut body = Vec::with_capacity(message.len() + options.len() + 16);
+    let mut fields = message.get(8..).unwrap_or_default().split(|&byte| byte == 0);
+    while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
+        if !name.is_empty() && name != b"options" {
+            for part in [name, &b"\0"[..], value, b"\0"] {
+                body.extend_from_slice(part);
+            }
+        }
+    }
+    for part in [&b"options\0"[..], options.as_bytes(), b"\0\0"] {
+        body.extend_from_slice(part);
+    }
+    // A startup message is a few hundred bytes long.
+    let length = u32::try_from(8 + body.len()).unwrap_or(u32::MAX);
+    let mut edited = length.to_be_bytes().to_vec();
+    edited.extend_from_slice(&PROTOCOL_3_0);
+    edited.append(&mut body);
+    edited
+}
+
 /// The driver's options: everything is said here, so that nothing is taken from `PGHOST` and its like.
 fn options(to: &Target, relay: &Relay) -> PgConnectOptions {
     use lambda_rds_core::credentials::ExposeSecret as _;
@@ -125,12 +159,6 @@ fn options(to: &Target, relay: &Relay) -> PgConnectOptions {
         // The wire is encrypted already, on our side of the private socket.
         .ssl_mode(PgSslMode::Disable)
         .application_name(&to.application_name)
-        .options([
-            ("default_transaction_read_only", "on".to_owned()),
-            ("statement_timeout", to.statement_timeout.as_millis().to_string()),
-            // Should we vanish in the middle of a transaction, its locks go after this long.
-            ("idle_in_transaction_session_timeout", to.statement_timeout.as_millis().to_string()),
-        ])
         // The driver would log statements by itself, with other rules than ours.
         .disable_statement_logging()
 }
@@ -260,6 +288,7 @@ fn lost(phase: Phase, detail: &str) -> Error {
 /// Where a cancel request goes, beside the key.
 pub(crate) type Peer = SocketAddr;
 
+const PROTOCOL_3_0: [u8; 4] = [0, 3, 0, 0];
 /// Length 8, then the code 1234.5679.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 /// No message of a login is longer; whatever claims to be is not PostgreSQL.
@@ -296,6 +325,17 @@ mod tests {
         let notice = Notice::parse(opening.refusal.as_ref().unwrap());
         assert_eq!(notice.field(b'C'), "53300");
         assert_eq!(notice.field(b'M'), "sorry, too many clients already");
+    }
+
+    #[test]
+    fn the_startup_message_carries_our_options_and_nobody_elses() {
+        let mut message = vec![0, 0, 0, 99, 0, 3, 0, 0];
+        message.extend_from_slice(b"user\0app\0options\0-c work_mem=1\0TimeZone\0UTC\0\0");
+        let edited = with_options(&message, "-c a=b");
+        let body = b"user\0app\0TimeZone\0UTC\0options\0-c a=b\0\0";
+        assert_eq!(edited[..4], u32::try_from(8 + body.len()).unwrap().to_be_bytes());
+        assert_eq!(edited[4..8], PROTOCOL_3_0);
+        assert_eq!(&edited[8..], body);
     }
 
     #[test]

@@ -20,6 +20,9 @@ use tokio::task::AbortHandle;
 /// Reads along with what the server says, until it returns false.
 pub type Tap = Box<dyn FnMut(&[u8]) -> bool + Send>;
 
+/// May rewrite the first bytes that the driver sends.
+pub type Edit = Box<dyn FnOnce(&[u8]) -> Vec<u8> + Send>;
+
 /// A private socket through which the driver finds one wire.
 #[derive(Debug)]
 pub struct Relay {
@@ -33,11 +36,11 @@ impl Relay {
     /// Starts to relay between `stream` and the first one to connect to the socket named `name`.
     ///
     /// `tcp` is the connection under the stream, which is watched for the peer's closing; `tap` reads along
-    /// with the server.
+    /// with the server, and `edit` sees what the driver sends first.
     ///
     /// # Errors
     /// If the folder or the socket cannot be made: the function's temporary folder is full or missing.
-    pub fn start<S>(stream: S, tcp: &impl AsFd, name: &str, tap: Tap) -> io::Result<Self>
+    pub fn start<S>(stream: S, tcp: &impl AsFd, name: &str, edit: Edit, tap: Tap) -> io::Result<Self>
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
@@ -45,7 +48,7 @@ impl Relay {
         // mkdtemp gives the folder mode 0700: nobody else can come through the door.
         let folder = Arc::new(tempfile::Builder::new().prefix("lambda-rds-").tempdir()?);
         let listener = UnixListener::bind(folder.path().join(name))?;
-        let task = tokio::spawn(relay(listener, Arc::clone(&folder), stream, tap, Arc::clone(&wire)));
+        let task = tokio::spawn(relay(listener, Arc::clone(&folder), stream, edit, tap, Arc::clone(&wire)));
         Ok(Self { folder, wire, task: task.abort_handle(), in_use: false })
     }
 
@@ -108,7 +111,7 @@ impl fmt::Debug for Wire {
     }
 }
 
-async fn relay<S>(listener: UnixListener, folder: Arc<TempDir>, stream: S, mut tap: Tap, wire: Arc<Wire>)
+async fn relay<S>(listener: UnixListener, folder: Arc<TempDir>, stream: S, edit: Edit, mut tap: Tap, wire: Arc<Wire>)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
@@ -121,13 +124,17 @@ where
     let (mut from_server, mut to_server) = tokio::io::split(stream);
     let up = async {
         let mut buffer = vec![0; CHUNK];
+        let mut edit = Some(edit);
         loop {
             let length = from_driver.read(&mut buffer).await?;
             if length == 0 {
                 return to_server.shutdown().await;
             }
             wire.sent.fetch_add(length as u64, Ordering::Relaxed);
-            to_server.write_all(&buffer[..length]).await?;
+            match edit.take() {
+                Some(edit) => to_server.write_all(&edit(&buffer[..length])).await?,
+                None => to_server.write_all(&buffer[..length]).await?,
+            }
             to_server.flush().await?;
         }
     };
@@ -169,7 +176,7 @@ mod tests {
         let fd = client.as_fd().try_clone_to_owned().unwrap();
         let (seen, heard) = std::sync::mpsc::channel();
         let tap = Box::new(move |bytes: &[u8]| seen.send(bytes.to_vec()).is_ok());
-        let relay = Relay::start(client, &fd, "door", tap).unwrap();
+        let relay = Relay::start(client, &fd, "door", Box::new(|bytes| bytes.to_ascii_uppercase()), tap).unwrap();
         let mut driver = UnixStream::connect(relay.folder().join("door")).await.unwrap();
         let folder = relay.folder().to_owned();
         let wire = relay.into_wire();
@@ -177,7 +184,7 @@ mod tests {
         driver.write_all(b"question").await.unwrap();
         let mut buffer = [0; 8];
         peer.read_exact(&mut buffer).await.unwrap();
-        assert_eq!(&buffer, b"question");
+        assert_eq!(&buffer, b"QUESTION");
         assert_eq!(wire.sent(), 8);
         peer.write_all(b"answer").await.unwrap();
         driver.read_exact(&mut buffer[..6]).await.unwrap();
