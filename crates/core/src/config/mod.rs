@@ -1,1 +1,215 @@
-//! config
+//! What a user may configure, and what it means.
+//!
+//! Defaults, then `lambda-rds.toml`, then the environment: the later wins. Every key is declared once, in
+//! `keys`; `read` takes what the user wrote and makes a [`Config`] of it, in which nothing is optional that is
+//! needed and nothing is a string that has a meaning. Read once, passed by reference: nothing else in this
+//! crate reads the environment.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tracing_subscriber::filter::Targets;
+
+use crate::credentials::Login;
+
+/// All of the configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The database and the connections to it: `DB_*`, `[db]`.
+    pub db: Db,
+    /// The function: `LAMBDA_RDS_*`, `[function]`.
+    pub function: Function,
+    /// What AWS tells about where we run.
+    pub platform: Platform,
+    /// What is allowed but probably not meant: one sentence each, to be logged once.
+    pub warnings: Vec<String>,
+}
+
+/// One database and the connections to it.
+#[derive(Debug, Clone)]
+pub struct Db {
+    /// The kind of server.
+    pub engine: Engine,
+    /// Where user and password come from.
+    pub auth: Auth,
+    /// The host, where it is set; it wins over the secret's.
+    pub host: Option<String>,
+    /// The TCP port, where it is set; it wins over the secret's.
+    pub port: Option<u16>,
+    /// The database, where it is set; it wins over the secret's. For SQLite the file, and always set.
+    pub name: Option<String>,
+    /// The user, where it is set; it wins over the secret's.
+    pub user: Option<String>,
+    /// How connections are protected.
+    pub tls: Tls,
+    /// What stands between us and the server.
+    pub pooler: Pooler,
+    /// The longest that opening one session may take.
+    pub connect_timeout: Duration,
+    /// The longest that one statement may take, unless its query says otherwise.
+    pub query_timeout: Duration,
+    /// What is kept of the invocation's time for the reply.
+    pub deadline_reserve: Duration,
+    /// Sessions per environment and endpoint; at least 1.
+    pub max_connections: usize,
+    /// When the first session opens.
+    pub connect_at: ConnectAt,
+}
+
+/// The kind of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Engine {
+    /// PostgreSQL on RDS, or anywhere.
+    Postgres,
+    /// MySQL or MariaDB on RDS, or anywhere.
+    Mysql,
+    /// Aurora PostgreSQL.
+    AuroraPostgres,
+    /// Aurora MySQL.
+    AuroraMysql,
+    /// SQLite, embedded: a file.
+    Sqlite,
+}
+
+/// Where user and password come from.
+#[derive(Debug, Clone)]
+pub enum Auth {
+    /// A secret in Secrets Manager.
+    Secret {
+        /// Its name or ARN.
+        id: String,
+        /// The age up to which a cached value opens a connection without asking again.
+        ttl: Duration,
+    },
+    /// The configuration itself.
+    Password(Login),
+    /// Nowhere: the embedded engine has no users.
+    Embedded,
+}
+
+/// How connections are protected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// What is demanded of the server.
+    pub mode: TlsMode,
+    /// A PEM file of roots to trust instead of the built-in ones.
+    pub ca: Option<PathBuf>,
+    /// The name to verify, where it is not the host's.
+    pub server_name: Option<String>,
+}
+
+/// What is demanded of a server before anything is told to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsMode {
+    /// A certificate that chains to a trusted root and names the server.
+    VerifyFull,
+    /// A certificate that chains to a trusted root.
+    VerifyCa,
+    /// Encryption with anybody.
+    Require,
+    /// Nothing: plain text.
+    Disable,
+}
+
+/// What stands between us and the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooler {
+    /// Told by the host's name: RDS Proxy's endpoints are known.
+    Auto,
+    /// Nothing.
+    None,
+    /// A pooler that gives a server connection per transaction.
+    Transaction,
+}
+
+/// When the first session opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectAt {
+    /// During INIT.
+    Init,
+    /// When the first call needs it.
+    FirstUse,
+}
+
+/// What the function serves, and how.
+#[derive(Debug, Clone)]
+pub struct Function {
+    /// The folder of the query files, relative to the working folder.
+    pub queries: PathBuf,
+    /// The query that `{}` runs.
+    pub default_query: Option<String>,
+    /// What a URL's path has before the query's name, after the stage: empty, or `/a/b`, without a slash at
+    /// its end.
+    pub base_path: String,
+    /// A further limit for calls over HTTP, since the gateway leaves then.
+    pub http_timeout: Duration,
+    /// Whether `transaction` and `batch` may come over HTTP.
+    pub http_batch: bool,
+    /// The value of `Access-Control-Allow-Origin`.
+    pub cors_origin: Option<String>,
+    /// How a direct invoke that does not say is told of a failure.
+    pub direct_errors: DirectErrors,
+    /// How 64-bit integers are written in replies.
+    pub int64: Int64,
+    /// Whether `{"diagnose": true}` is answered.
+    pub diagnose: bool,
+    /// Whether the log may show values of parameters, and what the database says about values.
+    pub log_values: bool,
+    /// What is logged.
+    pub log: Targets,
+}
+
+/// How a direct invoke is told of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DirectErrors {
+    /// By a reply with a status.
+    Reply,
+    /// As a function error.
+    Raise,
+}
+
+/// How 64-bit integers are written in replies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Int64 {
+    /// As JSON numbers. JavaScript rounds those beyond 2^53.
+    Number,
+    /// As strings.
+    String,
+}
+
+/// What AWS tells about where we run, and how its services are reached.
+#[derive(Debug, Clone)]
+pub struct Platform {
+    /// Whether this process is a Lambda function.
+    pub lambda: bool,
+    /// The function's name.
+    pub function_name: Option<String>,
+    /// The function's version.
+    pub function_version: Option<String>,
+    /// The function's memory in MB.
+    pub memory_mb: Option<u32>,
+    /// How many invocations this environment serves at a time; at least 1.
+    pub max_concurrency: usize,
+    /// Whether log lines are JSON.
+    pub log_json: bool,
+    /// The region.
+    pub region: Option<String>,
+    /// A PEM file of roots to trust for AWS's services, instead of the built-in ones.
+    pub ca_bundle: Option<PathBuf>,
+    /// Where Secrets Manager is, when it is not where AWS has it.
+    pub secrets_endpoint: Option<String>,
+    /// The credentials that Lambda, or a developer's shell, gives.
+    pub access: Option<AccessKey>,
+}
+
+/// AWS credentials from the environment.
+#[derive(Debug, Clone)]
+pub struct AccessKey {
+    /// The access key's id.
+    pub id: String,
+    /// The access key.
+    pub secret: SecretString,
+    /// The token of a temporary session.
+    pub token: Option<SecretString>,
+}
