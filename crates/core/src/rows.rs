@@ -1,1 +1,1063 @@
-//! rows
+//! From rows to the JSON body of a reply: engines push values into a [`RowWriter`], which writes them straight
+//! into the body's buffer and stops at the reply's limit.
+//!
+//! Only this module formats. Nothing is allocated per row, and the buffer never grows past what the reply may
+//! take, so a result of any size costs a bounded amount of memory.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use crate::backend::Done;
+use crate::config::Int64;
+use crate::error::{Error, Fault, Result};
+use crate::queries::Verb;
+use crate::value::time;
+
+/// What a reply may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// How many bytes the body may take, encoded as the reply carries it.
+    pub bytes: usize,
+    /// Whether the reply carries the body inside a JSON string, where each `"` and `\` takes one byte more.
+    pub escaped: bool,
+    /// How many rows a `:many` may have.
+    pub max_rows: Option<u64>,
+}
+
+/// Writes the results of statements as JSON.
+///
+/// An engine names the [`columns`](Self::columns) once, before the first row. For each row it calls
+/// [`begin`](Self::begin), then for each column, in order, [`key`](Self::key) and the method of its value, then
+/// [`end`](Self::end). Core calls the rest: [`end_result`](Self::end_result) when the statement is done and, for
+/// a list of results, [`next_result`](Self::next_result) before each statement.
+///
+/// The result is what the verb says: of `:many` an array of objects, of `:one` an object, of `:exec` what the
+/// statement did.
+///
+/// # Errors
+/// Every method that writes fails with [`Fault::ResultTooLarge`] rather than pass the limit. After an error the
+/// writer is good for [`reset`](Self::reset) only.
+#[derive(Debug)]
+pub struct RowWriter {
+    verb: Verb,
+    max_rows: Option<u64>,
+    int64: Int64,
+    body: Body,
+    /// What stands before each value of a row, `"id":`, `,"name":` and so on, one after the other.
+    keys: Vec<u8>,
+    /// Where each of them ends in `keys`, and what it costs to escape.
+    columns: Vec<(usize, usize)>,
+    /// For a list: how many results have begun.
+    list: Option<usize>,
+    /// Whether a result has begun and not ended.
+    open: bool,
+    /// Rows of this result, and of all.
+    in_result: u64,
+    rows: u64,
+    /// How many arrays are open, and whether the next value follows another one in its array.
+    depth: usize,
+    comma: bool,
+}
+
+impl RowWriter {
+    /// A writer for the result of one statement.
+    #[must_use]
+    pub fn new(verb: Verb, limits: Limits, int64: Int64) -> Self {
+        Self {
+            verb,
+            max_rows: limits.max_rows,
+            int64,
+            body: Body::new(limits),
+            keys: Vec::new(),
+            columns: Vec::new(),
+            list: None,
+            open: true,
+            in_result: 0,
+            rows: 0,
+            depth: 0,
+            comma: false,
+        }
+    }
+
+    /// A writer for a list of results, each begun with [`next_result`](Self::next_result).
+    #[must_use]
+    pub fn list(limits: Limits, int64: Int64) -> Self {
+        Self { list: Some(0), open: false, ..Self::new(Verb::Exec, limits, int64) }
+    }
+
+    /// Begins the next result of a list; `max_rows` is its own.
+    ///
+    /// # Errors
+    /// [`Fault::ResultTooLarge`].
+    pub fn next_result(&mut self, verb: Verb, max_rows: Option<u64>) -> Result<()> {
+        let results = self.list.unwrap_or(0);
+        self.body.write(if results == 0 { b"[" } else { b"," }, 0)?;
+        self.list = Some(results + 1);
+        self.verb = verb;
+        self.max_rows = max_rows;
+        self.columns.clear();
+        self.in_result = 0;
+        self.open = true;
+        Ok(())
+    }
+
+    /// Forgets everything written, for a run that starts over: a list from its first result.
+    pub fn reset(&mut self) {
+        self.body.clear();
+        self.columns.clear();
+        self.list = self.list.map(|_| 0);
+        self.open = self.list.is_none();
+        self.in_result = 0;
+        self.rows = 0;
+        self.depth = 0;
+        self.comma = false;
+    }
+
+    /// Whether rows are written at all. Of an `:exec` they are not, and an engine need not decode them.
+    #[must_use]
+    pub fn wants_rows(&self) -> bool {
+        self.verb != Verb::Exec
+    }
+
+    /// How many rows have been written, of all results.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Names the columns of this result.
+    ///
+    /// # Errors
+    /// [`Fault::QueryFailed`] where two have one name, since an object can hold only one of them.
+    pub fn columns(&mut self, names: &[&str]) -> Result<()> {
+        self.keys.clear();
+        self.columns.clear();
+        for (index, name) in names.iter().enumerate() {
+            if self.wants_rows() && names[..index].contains(name) {
+                return Err(Error::new(
+                    Fault::QueryFailed,
+                    format!(
+                        "two columns of the result are named `{name}`: give one another name, as in \
+                         `b.{name} AS b_{name}`"
+                    ),
+                ));
+            }
+            let mut cost = 2;
+            self.keys.extend_from_slice(if index == 0 { b"\"" } else { b",\"" });
+            escape(name, |bytes, escapes| {
+                self.keys.extend_from_slice(bytes);
+                cost += escapes;
+                Ok(())
+            })?;
+            self.keys.extend_from_slice(b"\":");
+            self.columns.push((self.keys.len(), cost));
+        }
+        Ok(())
+    }
+
+    /// Begins a row.
+    ///
+    /// # Errors
+    /// [`Fault::NotUnique`] at the second row of a `:one`, [`Fault::ResultTooLarge`].
+    pub fn begin(&mut self) -> Result<()> {
+        match self.verb {
+            Verb::Many if self.max_rows.is_some_and(|max| self.in_result >= max) => {
+                return Err(too_many_rows(self.in_result));
+            }
+            Verb::Many => self.body.write(if self.in_result == 0 { b"[{" } else { b",{" }, 0)?,
+            Verb::One if self.in_result > 0 => return Err(Error::new(Fault::NotUnique, "")),
+            Verb::One => self.body.write(b"{", 0)?,
+            Verb::Exec => self.body.mark(),
+        }
+        self.in_result += 1;
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// Names the value that comes next: by its column, counted from 0. Columns come in their order.
+    ///
+    /// # Errors
+    /// [`Fault::ResultTooLarge`]; [`Fault::Internal`] for a column that [`columns`](Self::columns) did not name.
+    pub fn key(&mut self, column: usize) -> Result<()> {
+        let Some(&(end, escapes)) = self.columns.get(column) else {
+            return Err(Error::new(Fault::Internal, format!("bug: column {column} was not named")));
+        };
+        let start = if column == 0 { 0 } else { self.columns[column - 1].0 };
+        self.body.write(&self.keys[start..end], escapes)
+    }
+
+    /// Ends the row.
+    ///
+    /// # Errors
+    /// [`Fault::ResultTooLarge`].
+    pub fn end(&mut self) -> Result<()> {
+        if self.verb == Verb::Exec {
+            self.body.back_to_mark();
+            return Ok(());
+        }
+        self.body.write(b"}", 0)
+    }
+
+    /// Ends the result of a statement that did this. Belongs before COMMIT: a `:one` without its row fails here.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`] for a `:one` without a row, [`Fault::ResultTooLarge`].
+    pub fn end_result(&mut self, done: Done) -> Result<()> {
+        self.open = false;
+        match self.verb {
+            Verb::Many => self.body.write(if self.in_result == 0 { b"[]" } else { b"]" }, 0),
+            Verb::One if self.in_result == 0 => Err(Error::new(Fault::NotFound, "")),
+            Verb::One => Ok(()),
+            Verb::Exec => {
+                let mut digits = itoa::Buffer::new();
+                self.body.write(b"{\"rowsAffected\":", 2)?;
+                self.body.write(digits.format(done.rows_affected).as_bytes(), 0)?;
+                if let Some(id) = done.last_insert_id {
+                    self.body.write(b",\"lastInsertId\":", 2)?;
+                    self.int(id)?;
+                }
+                self.body.write(b"}", 0)
+            }
+        }
+    }
+
+    /// The body: the result, or the list of results. Ends a result of rows that is still open.
+    ///
+    /// # Errors
+    /// Those of [`end_result`](Self::end_result); [`Fault::Internal`] for an `:exec` that nobody ended.
+    pub fn finish(mut self) -> Result<Vec<u8>> {
+        if self.open && self.verb == Verb::Exec {
+            return Err(Error::new(Fault::Internal, "bug: what the statement did was not told"));
+        }
+        if self.open {
+            self.end_result(Done::default())?;
+        }
+        match self.list {
+            None => {}
+            Some(0) => self.body.write(b"[]", 0)?,
+            Some(_) => self.body.write(b"]", 0)?,
+        }
+        Ok(self.body.bytes)
+    }
+
+    /// The body, after the last statement did this.
+    ///
+    /// # Errors
+    /// Those of [`end_result`](Self::end_result).
+    pub fn finish_exec(mut self, done: Done) -> Result<Vec<u8>> {
+        self.end_result(done)?;
+        self.finish()
+    }
+
+    /// Begins an array: the values up to [`array_end`](Self::array_end) are its elements. Arrays nest.
+    ///
+    /// # Errors
+    /// [`Fault::ResultTooLarge`].
+    pub fn array_begin(&mut self) -> Result<()> {
+        self.value()?;
+        self.depth += 1;
+        self.comma = false;
+        self.body.write(b"[", 0)
+    }
+
+    /// Ends the innermost array.
+    ///
+    /// # Errors
+    /// [`Fault::ResultTooLarge`].
+    pub fn array_end(&mut self) -> Result<()> {
+        self.depth = self.depth.saturating_sub(1);
+        self.comma = self.depth > 0;
+        self.body.write(b"]", 0)
+    }
+
+    /// What stands before a value, if anything does.
+    #[inline]
+    fn value(&mut self) -> Result<()> {
+        if self.comma {
+            self.body.write(b",", 0)?;
+        }
+        self.comma = self.depth > 0;
+        Ok(())
+    }
+
+    /// A value in quotes that needs no escapes and is, with them, no longer than [`SHORT`].
+    fn quoted(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
+        self.value()?;
+        self.body.short(2, |out| {
+            out.push(b'"');
+            write(out);
+            out.push(b'"');
+        })
+    }
+
+    /// A value without quotes, whole.
+    fn plain(&mut self, text: &str) -> Result<()> {
+        self.value()?;
+        self.body.write(text.as_bytes(), 0)
+    }
+}
+
+/// One method per kind of value.
+///
+/// # Errors
+/// All of them: [`Fault::ResultTooLarge`].
+#[expect(clippy::missing_errors_doc, reason = "said once, above")]
+impl RowWriter {
+    /// SQL's NULL.
+    pub fn null(&mut self) -> Result<()> {
+        self.plain("null")
+    }
+
+    /// A truth value.
+    pub fn bool(&mut self, value: bool) -> Result<()> {
+        self.plain(if value { "true" } else { "false" })
+    }
+
+    /// A 64-bit integer: a number or, if so configured, a string.
+    pub fn int(&mut self, value: i64) -> Result<()> {
+        self.wide(itoa::Buffer::new().format(value))
+    }
+
+    /// An unsigned 64-bit integer: a number or, if so configured, a string.
+    pub fn uint(&mut self, value: u64) -> Result<()> {
+        self.wide(itoa::Buffer::new().format(value))
+    }
+
+    /// An integer of at most 32 bits: always a number.
+    pub fn int32(&mut self, value: i32) -> Result<()> {
+        self.plain(itoa::Buffer::new().format(value))
+    }
+
+    /// An unsigned integer of at most 32 bits: always a number.
+    pub fn uint32(&mut self, value: u32) -> Result<()> {
+        self.plain(itoa::Buffer::new().format(value))
+    }
+
+    fn wide(&mut self, digits: &str) -> Result<()> {
+        match self.int64 {
+            Int64::Number => self.plain(digits),
+            Int64::String => self.decimal(digits),
+        }
+    }
+
+    /// A double: the shortest number that reads back as the same double, or the string `NaN`, `Infinity`,
+    /// `-Infinity`.
+    pub fn float(&mut self, value: f64) -> Result<()> {
+        if value.is_finite() {
+            self.plain(zmij::Buffer::new().format_finite(value))
+        } else {
+            self.decimal(not_finite(value))
+        }
+    }
+
+    /// A single: the shortest number that reads back as the same single, or a string as for a double.
+    pub fn float32(&mut self, value: f32) -> Result<()> {
+        if value.is_finite() {
+            self.plain(zmij::Buffer::new().format_finite(value))
+        } else {
+            self.decimal(not_finite(f64::from(value)))
+        }
+    }
+
+    /// Decimal digits, or any other text without `"`, `\` and control characters: a string.
+    pub fn decimal(&mut self, text: &str) -> Result<()> {
+        self.value()?;
+        self.body.write(b"\"", 1)?;
+        self.body.write(text.as_bytes(), 0)?;
+        self.body.write(b"\"", 1)
+    }
+
+    /// Text: a string.
+    pub fn text(&mut self, text: &str) -> Result<()> {
+        self.value()?;
+        self.body.write(b"\"", 1)?;
+        escape(text, |bytes, escapes| self.body.write(bytes, escapes))?;
+        self.body.write(b"\"", 1)
+    }
+
+    /// Bytes: a string in base64, with padding.
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        self.value()?;
+        self.body.write(b"\"", 1)?;
+        self.body.base64(bytes)?;
+        self.body.write(b"\"", 1)
+    }
+
+    /// A UUID: a string in lower case, with hyphens.
+    pub fn uuid(&mut self, uuid: &[u8; 16]) -> Result<()> {
+        self.quoted(|out| {
+            for (index, byte) in uuid.iter().enumerate() {
+                if matches!(index, 4 | 6 | 8 | 10) {
+                    out.push(b'-');
+                }
+                out.extend_from_slice(&hex(*byte));
+            }
+        })
+    }
+
+    /// Days since 2000-01-01: a string as [`time::write_date`] has it.
+    pub fn date(&mut self, days: i32) -> Result<()> {
+        self.quoted(|out| time::write_date(out, days))
+    }
+
+    /// Microseconds since midnight: a string.
+    pub fn time(&mut self, micros: i64) -> Result<()> {
+        self.quoted(|out| time::write_time(out, micros))
+    }
+
+    /// Microseconds since 2000-01-01T00:00:00: a string without a zone.
+    pub fn timestamp(&mut self, micros: i64) -> Result<()> {
+        self.quoted(|out| time::write_timestamp(out, micros, false))
+    }
+
+    /// Microseconds since 2000-01-01T00:00:00 in UTC: a string that ends in `Z`.
+    pub fn timestamptz(&mut self, micros: i64) -> Result<()> {
+        self.quoted(|out| time::write_timestamp(out, micros, true))
+    }
+
+    /// An interval: a string in ISO 8601, as PostgreSQL writes it with `intervalstyle = iso_8601`.
+    pub fn interval(&mut self, months: i32, days: i32, micros: i64) -> Result<()> {
+        self.quoted(|out| write_interval(out, months, days, micros))
+    }
+
+    /// JSON text, as it is but for the white space between its tokens. It must be valid: it is not parsed.
+    pub fn json(&mut self, json: &str) -> Result<()> {
+        self.value()?;
+        compact(json, |bytes, escapes| self.body.write(bytes, escapes))
+    }
+}
+
+/// The buffer that never outgrows its limit.
+#[derive(Debug)]
+struct Body {
+    bytes: Vec<u8>,
+    /// What they take in the reply.
+    used: usize,
+    limit: usize,
+    /// What each `"` and `\` costs besides itself: 1 or 0.
+    escape: usize,
+    /// The ends of `bytes` and `used` before a row that is not kept.
+    mark: (usize, usize),
+}
+
+/// As much as [`Body::short`] writes, and more: an interval with every field at its longest has 62 bytes.
+const SHORT: usize = 80;
+
+impl Body {
+    fn new(limits: Limits) -> Self {
+        Self {
+            bytes: Vec::new(),
+            used: 0,
+            limit: limits.bytes,
+            escape: usize::from(limits.escaped),
+            mark: (0, 0),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.used = 0;
+    }
+
+    fn mark(&mut self) {
+        self.mark = (self.bytes.len(), self.used);
+    }
+
+    fn back_to_mark(&mut self) {
+        self.bytes.truncate(self.mark.0);
+        self.used = self.mark.1;
+    }
+
+    /// Appends bytes in which `escapes` are a `"` or a `\`.
+    #[inline]
+    fn write(&mut self, bytes: &[u8], escapes: usize) -> Result<()> {
+        self.take(bytes.len(), escapes)?;
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Appends what `write` writes, at most [`SHORT`] bytes.
+    fn short(&mut self, escapes: usize, write: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
+        self.grow(SHORT);
+        let before = self.bytes.len();
+        write(&mut self.bytes);
+        let written = self.bytes.len() - before;
+        self.take(written, escapes)
+    }
+
+    fn base64(&mut self, bytes: &[u8]) -> Result<()> {
+        let length = bytes.len().div_ceil(3) * 4;
+        self.take(length, 0)?;
+        let start = self.bytes.len();
+        self.bytes.resize(start + length, 0);
+        match BASE64.encode_slice(bytes, &mut self.bytes[start..]) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Error::new(Fault::Internal, format!("bug: base64: {error}"))),
+        }
+    }
+
+    /// Accounts for so many bytes, of which so many need an escape, and makes room for them.
+    #[inline]
+    fn take(&mut self, bytes: usize, escapes: usize) -> Result<()> {
+        let used = self.used + bytes + escapes * self.escape;
+        if used > self.limit {
+            return Err(too_large(self.limit));
+        }
+        self.used = used;
+        self.grow(bytes);
+        Ok(())
+    }
+
+    /// Makes room for so many bytes more; doubles while that stays within the limit.
+    #[inline]
+    fn grow(&mut self, bytes: usize) {
+        let (length, capacity) = (self.bytes.len(), self.bytes.capacity());
+        if capacity - length < bytes {
+            let doubled = (capacity * 2).max(1024).min(self.limit + SHORT);
+            self.bytes.reserve_exact(doubled.max(length + bytes) - length);
+        }
+    }
+}
+
+/// How a caller comes by the rest: the same advice for both limits.
+const PAGING: &str = "Ask for fewer rows, page by page: ordered by a key, each time those after the last key \
+                      seen (`WHERE id > :after ORDER BY id LIMIT :limit`).";
+
+#[cold]
+fn too_large(limit: usize) -> Error {
+    Error::told(
+        Fault::ResultTooLarge,
+        format!("The result does not fit into a reply, whose body may take {limit} bytes. {PAGING}"),
+    )
+}
+
+#[cold]
+fn too_many_rows(max: u64) -> Error {
+    Error::told(
+        Fault::ResultTooLarge,
+        format!("The result has more than the {max} rows that this query may return. {PAGING}"),
+    )
+}
+
+/// Escapes text for a JSON string: passes on runs of bytes, each with the number of `"` and `\` in it.
+/// Other characters than `"`, `\` and the controls below U+0020 are left alone.
+#[inline]
+fn escape(text: &str, mut write: impl FnMut(&[u8], usize) -> Result<()>) -> Result<()> {
+    let mut rest = text.as_bytes();
+    loop {
+        let plain = plain_length(rest);
+        if plain > 0 {
+            write(&rest[..plain], 0)?;
+        }
+        let Some(&byte) = rest.get(plain) else { return Ok(()) };
+        match byte {
+            b'"' => write(b"\\\"", 2)?,
+            b'\\' => write(b"\\\\", 2)?,
+            b'\n' => write(b"\\n", 1)?,
+            b'\r' => write(b"\\r", 1)?,
+            b'\t' => write(b"\\t", 1)?,
+            0x08 => write(b"\\b", 1)?,
+            0x0c => write(b"\\f", 1)?,
+            _ => {
+                let [high, low] = hex(byte);
+                write(&[b'\\', b'u', b'0', b'0', high, low], 1)?;
+            }
+        }
+        rest = &rest[plain + 1..];
+    }
+}
+
+/// How many bytes at the front need no escape.
+#[inline]
+fn plain_length(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES * 0x80;
+    let mut length = 0;
+    // Eight bytes at a time: the high bit of each byte that is `"`, `\` or below 0x20. A subtraction may borrow
+    // into the byte above, so the mask only says whether there is one; the loop below finds it.
+    for chunk in bytes.as_chunks::<8>().0 {
+        let word = u64::from_ne_bytes(*chunk);
+        let quote = word ^ (ONES * 0x22);
+        let backslash = word ^ (ONES * 0x5c);
+        let found = (word.wrapping_sub(ONES * 0x20) & !word)
+            | (quote.wrapping_sub(ONES) & !quote)
+            | (backslash.wrapping_sub(ONES) & !backslash);
+        if found & HIGH != 0 {
+            break;
+        }
+        length += 8;
+    }
+    let tail = &bytes[length..];
+    length + tail.iter().position(|byte| matches!(byte, 0..0x20 | b'"' | b'\\')).unwrap_or(tail.len())
+}
+
+/// Passes on JSON text without the white space between its tokens, in runs as [`escape`] does.
+fn compact(json: &str, mut write: impl FnMut(&[u8], usize) -> Result<()>) -> Result<()> {
+    let mut rest = json.as_bytes();
+    while let Some(&first) = rest.first() {
+        let (length, escapes) = match first {
+            b' ' | b'\n' | b'\r' | b'\t' => {
+                rest = &rest[1..];
+                continue;
+            }
+            b'"' => string_length(rest),
+            _ => {
+                let end = rest.iter().position(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | b'"'));
+                (end.unwrap_or(rest.len()), 0)
+            }
+        };
+        write(&rest[..length], escapes)?;
+        rest = &rest[length..];
+    }
+    Ok(())
+}
+
+/// The length of the JSON string at the front, quotes included, and how many `"` and `\` it has.
+fn string_length(bytes: &[u8]) -> (usize, usize) {
+    let (mut at, mut escapes) = (1, 1);
+    loop {
+        at += plain_length(&bytes[at.min(bytes.len())..]);
+        match bytes.get(at) {
+            Some(b'"') => return (at + 1, escapes + 1),
+            Some(b'\\') => {
+                escapes += 1 + usize::from(matches!(bytes.get(at + 1), Some(b'"' | b'\\')));
+                at += 2;
+            }
+            Some(_) => at += 1,
+            None => return (bytes.len(), escapes),
+        }
+    }
+}
+
+fn not_finite(value: f64) -> &'static str {
+    if value.is_nan() {
+        "NaN"
+    } else if value > 0.0 {
+        "Infinity"
+    } else {
+        "-Infinity"
+    }
+}
+
+fn hex(byte: u8) -> [u8; 2] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
+}
+
+/// As `EncodeInterval` of PostgreSQL's `interval.c` does for `INTSTYLE_ISO_8601`: each field with its own sign,
+/// fields of 0 left out. The extremes of all three are PostgreSQL 17's `infinity`.
+fn write_interval(out: &mut Vec<u8>, months: i32, days: i32, micros: i64) {
+    match (months, days, micros) {
+        (i32::MAX, i32::MAX, i64::MAX) => return out.extend_from_slice(b"infinity"),
+        (i32::MIN, i32::MIN, i64::MIN) => return out.extend_from_slice(b"-infinity"),
+        (0, 0, 0) => return out.extend_from_slice(b"PT0S"),
+        _ => {}
+    }
+    out.push(b'P');
+    write_field(out, i64::from(months / 12), b'Y');
+    write_field(out, i64::from(months % 12), b'M');
+    write_field(out, i64::from(days), b'D');
+    if micros == 0 {
+        return;
+    }
+    out.push(b'T');
+    write_field(out, micros / 3_600_000_000, b'H');
+    write_field(out, micros / 60_000_000 % 60, b'M');
+    let rest = micros % 60_000_000;
+    if rest != 0 {
+        // The sign stands before the seconds even where they are 0 and only the fraction is not.
+        if rest < 0 {
+            out.push(b'-');
+        }
+        let (seconds, mut fraction) = (rest.unsigned_abs() / 1_000_000, rest.unsigned_abs() % 1_000_000);
+        out.extend_from_slice(itoa::Buffer::new().format(seconds).as_bytes());
+        if fraction > 0 {
+            let mut digits = 6;
+            while fraction % 10 == 0 {
+                fraction /= 10;
+                digits -= 1;
+            }
+            let mut buffer = itoa::Buffer::new();
+            let fraction = buffer.format(fraction).as_bytes();
+            out.push(b'.');
+            out.extend_from_slice(&b"000000"[..digits - fraction.len()]);
+            out.extend_from_slice(fraction);
+        }
+        out.push(b'S');
+    }
+}
+
+fn write_field(out: &mut Vec<u8>, number: i64, unit: u8) {
+    if number != 0 {
+        out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        out.push(unit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value as Json;
+
+    use super::*;
+
+    const WIDE: Limits = Limits { bytes: 1 << 20, escaped: false, max_rows: None };
+
+    /// What one value becomes.
+    fn value(int64: Int64, write: impl FnOnce(&mut RowWriter) -> Result<()>) -> String {
+        let mut rows = RowWriter::new(Verb::One, WIDE, int64);
+        rows.columns(&["v"]).unwrap();
+        row(&mut rows, write).unwrap();
+        let body = String::from_utf8(rows.finish().unwrap()).unwrap();
+        body.strip_prefix("{\"v\":").unwrap().strip_suffix('}').unwrap().to_owned()
+    }
+
+    fn check(expected: &str, write: impl FnOnce(&mut RowWriter) -> Result<()>) {
+        assert_eq!(value(Int64::Number, write), expected);
+    }
+
+    /// Writes one row of one column.
+    fn row(rows: &mut RowWriter, write: impl FnOnce(&mut RowWriter) -> Result<()>) -> Result<()> {
+        rows.begin()?;
+        rows.key(0)?;
+        write(rows)?;
+        rows.end()
+    }
+
+    fn text(rows: RowWriter) -> String {
+        String::from_utf8(rows.finish().unwrap()).unwrap()
+    }
+
+    fn done(rows_affected: u64) -> Done {
+        Done { rows_affected, last_insert_id: None }
+    }
+
+    #[test]
+    fn values() {
+        check("null", RowWriter::null);
+        check("true", |rows| rows.bool(true));
+        check("false", |rows| rows.bool(false));
+        check("-9223372036854775808", |rows| rows.int(i64::MIN));
+        check("18446744073709551615", |rows| rows.uint(u64::MAX));
+        check("-2147483648", |rows| rows.int32(i32::MIN));
+        check("4294967295", |rows| rows.uint32(u32::MAX));
+        check("\"1.50\"", |rows| rows.decimal("1.50"));
+        check("\"\"", |rows| rows.bytes(b""));
+        check("\"AA==\"", |rows| rows.bytes(b"\0"));
+        check("\"//79\"", |rows| rows.bytes(b"\xff\xfe\xfd"));
+        check("\"00010203-0405-0607-0809-0a0b0c0dfeff\"", |rows| {
+            rows.uuid(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 254, 255])
+        });
+        check("\"2000-01-02\"", |rows| rows.date(1));
+        check("\"-infinity\"", |rows| rows.date(i32::MIN));
+        check("\"24:00:00\"", |rows| rows.time(86_400_000_000));
+        check("\"1999-12-31T23:59:59.999999\"", |rows| rows.timestamp(-1));
+        check("\"2000-01-01T00:00:00Z\"", |rows| rows.timestamptz(0));
+        check("\"+294276-12-31T23:59:59.999999Z\"", |rows| rows.timestamptz(9_223_371_331_199_999_999));
+    }
+
+    #[test]
+    fn wide_integers_as_strings() {
+        assert_eq!(value(Int64::String, |rows| rows.int(i64::MIN)), "\"-9223372036854775808\"");
+        assert_eq!(value(Int64::String, |rows| rows.uint(u64::MAX)), "\"18446744073709551615\"");
+        assert_eq!(value(Int64::String, |rows| rows.int32(7)), "7");
+        assert_eq!(value(Int64::String, |rows| rows.uint32(7)), "7");
+    }
+
+    #[test]
+    fn floats_are_the_shortest_that_read_back() {
+        check("1.0", |rows| rows.float(1.0));
+        check("0.1", |rows| rows.float(0.1));
+        check("-0.0", |rows| rows.float(-0.0));
+        check("5e-324", |rows| rows.float(f64::from_bits(1)));
+        check("1.7976931348623157e+308", |rows| rows.float(f64::MAX));
+        check("0.1", |rows| rows.float32(0.1));
+        check("3.4028235e+38", |rows| rows.float32(f32::MAX));
+        check("16777216.0", |rows| rows.float32(16_777_216.0));
+        check("\"NaN\"", |rows| rows.float(f64::NAN));
+        check("\"Infinity\"", |rows| rows.float(f64::INFINITY));
+        check("\"-Infinity\"", |rows| rows.float32(f32::NEG_INFINITY));
+    }
+
+    #[test]
+    fn texts() {
+        for (given, expected) in [
+            ("", "\"\""),
+            ("plain, and of more than eight bytes", "\"plain, and of more than eight bytes\""),
+            ("a\"b\\c/d", "\"a\\\"b\\\\c/d\""),
+            ("\u{8}\u{c}\n\r\t", "\"\\b\\f\\n\\r\\t\""),
+            ("\0\u{1f}\u{7f}", "\"\\u0000\\u001f\u{7f}\""),
+            ("ä€😀\u{2028}", "\"ä€😀\u{2028}\""),
+        ] {
+            check(expected, |rows| rows.text(given));
+        }
+    }
+
+    #[test]
+    fn json_loses_only_white_space_between_tokens() {
+        for (given, expected) in [
+            ("null", "null"),
+            (" 1.50 ", "1.50"),
+            ("{\"a\": [1,\t2 ,\r\n 3], \"b c\": \" \\\" \\\\\"}", "{\"a\":[1,2,3],\"b c\":\" \\\" \\\\\"}"),
+            ("\"\\u00e4\\n\"", "\"\\u00e4\\n\""),
+        ] {
+            check(expected, |rows| rows.json(given));
+        }
+    }
+
+    #[test]
+    fn intervals_as_postgres_writes_them() {
+        // Each of them as PostgreSQL 15 prints it under `SET intervalstyle = 'iso_8601'`.
+        for (months, days, micros, expected) in [
+            (0, 0, 0, "PT0S"),
+            (14, 3, 14_706_500_000, "P1Y2M3DT4H5M6.5S"),
+            (-14, -3, -14_706_500_000, "P-1Y-2M-3DT-4H-5M-6.5S"),
+            (-1, 1, 0, "P-1M1D"),
+            (0, 0, 1, "PT0.000001S"),
+            (0, 0, -1, "PT-0.000001S"),
+            (0, 0, -500_000, "PT-0.5S"),
+            (0, 0, 60_000_000, "PT1M"),
+            (12, 0, 3_600_000_000, "P1YT1H"),
+            (i32::MAX, i32::MAX, i64::MAX - 1, "P178956970Y7M2147483647DT2562047788H54.775806S"),
+            (i32::MIN, i32::MIN, i64::MIN + 1, "P-178956970Y-8M-2147483648DT-2562047788H-54.775807S"),
+            (i32::MAX, i32::MAX, i64::MAX, "infinity"),
+            (i32::MIN, i32::MIN, i64::MIN, "-infinity"),
+        ] {
+            check(&format!("\"{expected}\""), |rows| rows.interval(months, days, micros));
+        }
+    }
+
+    #[test]
+    fn arrays_nest() {
+        check("[]", |rows| rows.array_begin().and_then(|()| rows.array_end()));
+        check("[[1,null],[],\"x\"]", |rows| {
+            rows.array_begin()?;
+            rows.array_begin()?;
+            rows.int(1)?;
+            rows.null()?;
+            rows.array_end()?;
+            rows.array_begin()?;
+            rows.array_end()?;
+            rows.text("x")?;
+            rows.array_end()
+        });
+    }
+
+    #[test]
+    fn the_body_is_what_the_verb_says() {
+        let many = |count: i32| {
+            let mut rows = RowWriter::new(Verb::Many, WIDE, Int64::Number);
+            rows.columns(&["id", "a \"b\"\n"]).unwrap();
+            for id in 0..count {
+                rows.begin().unwrap();
+                rows.key(0).unwrap();
+                rows.int32(id).unwrap();
+                rows.key(1).unwrap();
+                rows.text("x").unwrap();
+                rows.end().unwrap();
+            }
+            assert_eq!(rows.rows(), u64::try_from(count).unwrap());
+            text(rows)
+        };
+        assert_eq!(many(0), "[]");
+        assert_eq!(many(2), "[{\"id\":0,\"a \\\"b\\\"\\n\":\"x\"},{\"id\":1,\"a \\\"b\\\"\\n\":\"x\"}]");
+
+        let mut nothing = RowWriter::new(Verb::Many, WIDE, Int64::Number);
+        nothing.columns(&[]).unwrap();
+        nothing.begin().unwrap();
+        nothing.end().unwrap();
+        assert_eq!(text(nothing), "[{}]");
+
+        let one = || {
+            let mut rows = RowWriter::new(Verb::One, WIDE, Int64::Number);
+            rows.columns(&["id"]).unwrap();
+            rows
+        };
+        assert_eq!(one().finish().unwrap_err().fault(), Fault::NotFound);
+        let mut rows = one();
+        row(&mut rows, |rows| rows.int32(1)).unwrap();
+        assert_eq!(rows.begin().unwrap_err().fault(), Fault::NotUnique);
+
+        let mut exec = RowWriter::new(Verb::Exec, WIDE, Int64::Number);
+        assert!(!exec.wants_rows());
+        exec.columns(&["id", "id"]).unwrap();
+        row(&mut exec, |rows| rows.int32(1)).unwrap();
+        assert_eq!(exec.finish_exec(done(3)).unwrap(), b"{\"rowsAffected\":3}");
+        let exec = RowWriter::new(Verb::Exec, WIDE, Int64::String);
+        assert_eq!(
+            exec.finish_exec(Done { rows_affected: 1, last_insert_id: Some(-7) }).unwrap(),
+            b"{\"rowsAffected\":1,\"lastInsertId\":\"-7\"}"
+        );
+        let exec = RowWriter::new(Verb::Exec, WIDE, Int64::Number);
+        assert_eq!(exec.finish().unwrap_err().fault(), Fault::Internal);
+    }
+
+    #[test]
+    fn a_list_has_one_entry_per_result() {
+        let mut list = RowWriter::list(WIDE, Int64::Number);
+        for _ in 0..2 {
+            list.reset();
+            list.next_result(Verb::Many, Some(1)).unwrap();
+            list.columns(&["a"]).unwrap();
+            row(&mut list, |rows| rows.int32(1)).unwrap();
+            list.end_result(done(1)).unwrap();
+            list.next_result(Verb::Exec, None).unwrap();
+            list.end_result(done(2)).unwrap();
+            list.next_result(Verb::One, None).unwrap();
+            list.columns(&["b"]).unwrap();
+            row(&mut list, |rows| rows.array_begin().and_then(|()| rows.array_end())).unwrap();
+            list.end_result(done(1)).unwrap();
+            assert_eq!(list.rows(), 2);
+        }
+        assert_eq!(text(list), "[[{\"a\":1}],{\"rowsAffected\":2},{\"b\":[]}]");
+        assert_eq!(text(RowWriter::list(WIDE, Int64::Number)), "[]");
+
+        let mut list = RowWriter::list(WIDE, Int64::Number);
+        list.next_result(Verb::One, None).unwrap();
+        assert_eq!(list.end_result(done(0)).unwrap_err().fault(), Fault::NotFound);
+    }
+
+    #[test]
+    fn a_second_run_starts_over() {
+        let mut rows = RowWriter::new(Verb::One, WIDE, Int64::Number);
+        rows.columns(&["a"]).unwrap();
+        rows.begin().unwrap();
+        rows.key(0).unwrap();
+        rows.array_begin().unwrap();
+        rows.reset();
+        rows.columns(&["b"]).unwrap();
+        row(&mut rows, |rows| rows.int32(2)).unwrap();
+        assert_eq!(text(rows), "{\"b\":2}");
+    }
+
+    #[test]
+    fn two_columns_of_one_name_are_refused_by_name() {
+        let mut rows = RowWriter::new(Verb::Many, WIDE, Int64::Number);
+        let error = rows.columns(&["id", "name", "id"]).unwrap_err();
+        assert_eq!(error.fault(), Fault::QueryFailed);
+        assert!(error.detail().contains("`id`"), "{error}");
+        assert!(!error.message().contains("id`"), "{error}");
+        rows.columns(&["id", "ID"]).unwrap();
+    }
+
+    #[test]
+    fn max_rows_is_the_last_row_that_fits() {
+        let limits = Limits { max_rows: Some(2), ..WIDE };
+        let mut rows = RowWriter::new(Verb::Many, limits, Int64::Number);
+        rows.columns(&["a"]).unwrap();
+        row(&mut rows, RowWriter::null).unwrap();
+        row(&mut rows, RowWriter::null).unwrap();
+        let error = rows.begin().unwrap_err();
+        assert_eq!(error.fault(), Fault::ResultTooLarge);
+        assert!(error.message().contains("2 rows"), "{error}");
+    }
+
+    /// Every kind of value that may be long, with all that needs an escape.
+    fn sample(rows: &mut RowWriter) -> Result<()> {
+        rows.columns(&["a\"b", "c"])?;
+        for _ in 0..3 {
+            rows.begin()?;
+            rows.key(0)?;
+            rows.text("q\" b\\ n\n c\u{1} e€")?;
+            rows.key(1)?;
+            rows.array_begin()?;
+            rows.json("{\"k\": \"\\\" \\\\ \\n\"}")?;
+            rows.bytes(b"\xff\xff\xff\xff")?;
+            rows.float(f64::NAN)?;
+            rows.date(0)?;
+            rows.uuid(&[7; 16])?;
+            rows.interval(1, 1, 1)?;
+            rows.array_end()?;
+            rows.end()?;
+        }
+        rows.end_result(done(3))
+    }
+
+    #[test]
+    fn the_limit_is_exact() {
+        for escaped in [false, true] {
+            let limits = |bytes| Limits { bytes, escaped, max_rows: None };
+            let mut rows = RowWriter::new(Verb::Many, limits(usize::MAX / 2), Int64::Number);
+            sample(&mut rows).unwrap();
+            let body = text(rows);
+            let size = if escaped { serde_json::to_string(&body).unwrap().len() - 2 } else { body.len() };
+            for bytes in 0..size {
+                let mut rows = RowWriter::new(Verb::Many, limits(bytes), Int64::Number);
+                let error = sample(&mut rows).unwrap_err();
+                assert_eq!(error.fault(), Fault::ResultTooLarge);
+                assert!(rows.body.bytes.len() <= bytes + SHORT);
+            }
+            sample(&mut RowWriter::new(Verb::Many, limits(size), Int64::Number)).unwrap();
+        }
+    }
+
+    #[test]
+    fn memory_stays_within_the_limit() {
+        let limits = Limits { bytes: 100_000, escaped: true, max_rows: None };
+        let huge = "\u{1}".repeat(1_000_000);
+        for write in [
+            (|rows, text| rows.text(text)) as fn(&mut RowWriter, &str) -> Result<()>,
+            |rows, text| rows.decimal(text),
+            |rows, text| rows.json(text),
+            |rows, text| rows.bytes(text.as_bytes()),
+            |rows, _| loop {
+                rows.array_begin()?;
+                rows.uuid(&[0; 16])?;
+            },
+        ] {
+            let mut rows = RowWriter::new(Verb::One, limits, Int64::Number);
+            let error = write(&mut rows, &huge).unwrap_err();
+            assert_eq!(error.fault(), Fault::ResultTooLarge);
+            assert!(error.message().contains("LIMIT"), "{error}");
+            assert!(rows.body.bytes.capacity() <= limits.bytes + SHORT);
+        }
+    }
+
+    #[test]
+    fn json_that_is_not_valid_does_no_harm() {
+        for given in ["\"", "\"\\", "\"a\u{1}", "\\\"", "{\"a"] {
+            let _ = value(Int64::Number, |rows| rows.json(given));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_reads_back(given: String) {
+            let written = value(Int64::Number, |rows| rows.text(&given));
+            prop_assert_eq!(serde_json::from_str::<String>(&written).unwrap(), given);
+        }
+
+        #[test]
+        fn text_is_written_as_serde_json_writes_it(given in "[\u{0}-\u{7f}€]{0,40}") {
+            prop_assert_eq!(value(Int64::Number, |rows| rows.text(&given)), serde_json::to_string(&given).unwrap());
+        }
+
+        #[test]
+        fn numbers_read_back(int: i64, uint: u64, float in prop::num::f64::NORMAL, single in prop::num::f32::NORMAL) {
+            let read = |written: String| serde_json::from_str::<Json>(&written).unwrap();
+            prop_assert_eq!(read(value(Int64::Number, |rows| rows.int(int))), Json::from(int));
+            prop_assert_eq!(read(value(Int64::Number, |rows| rows.uint(uint))), Json::from(uint));
+            let written = value(Int64::Number, |rows| rows.float(float));
+            prop_assert_eq!(&written, &serde_json::to_string(&float).unwrap());
+            prop_assert_eq!(written.parse::<f64>().unwrap().to_bits(), float.to_bits());
+            let written = value(Int64::Number, |rows| rows.float32(single));
+            prop_assert_eq!(written.parse::<f32>().unwrap().to_bits(), single.to_bits());
+        }
+
+        #[test]
+        fn json_keeps_its_meaning(texts in prop::collection::vec(".{0,12}", 0..5), number: f64, pretty: bool) {
+            let given = serde_json::json!({"a": texts, "b": [number, {"c \"\\": null}], "": {}});
+            let compact = serde_json::to_string(&given).unwrap();
+            let given = if pretty { serde_json::to_string_pretty(&given).unwrap() } else { compact.clone() };
+            prop_assert_eq!(value(Int64::Number, |rows| rows.json(&given)), compact);
+        }
+
+        #[test]
+        fn intervals_have_every_field(months: i32, days: i32, micros: i64) {
+            let mut out = Vec::new();
+            write_interval(&mut out, months, days, micros);
+            prop_assert!(out.len() <= SHORT - 2);
+            prop_assert!(out.is_ascii());
+        }
+    }
+}
