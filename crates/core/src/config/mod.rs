@@ -5,13 +5,24 @@
 //! needed and nothing is a string that has a meaning. Read once, passed by reference: nothing else in this
 //! crate reads the environment.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::credentials::Login;
+
+mod keys;
+mod read;
+mod reference;
+
+pub use read::{ConfigError, Sources};
+pub use reference::reference;
+
+pub(crate) use read::host;
 
 /// All of the configuration.
 #[derive(Debug, Clone)]
@@ -26,9 +37,50 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
+impl Config {
+    /// Reads this process's environment and the `lambda-rds.toml` beside its binary. `built_in` are the engines
+    /// that this binary has.
+    ///
+    /// # Errors
+    /// Every mistake at once: values that are not allowed, keys that are unknown, missing or for a later version.
+    pub fn load(built_in: &[Engine]) -> Result<Self, ConfigError> {
+        Self::read(&Sources::process(), built_in)
+    }
+
+    /// Reads these sources.
+    ///
+    /// # Errors
+    /// As [`Config::load`]; and a file that is named and cannot be read.
+    pub fn read(sources: &Sources, built_in: &[Engine]) -> Result<Self, ConfigError> {
+        read::config(sources, built_in)
+    }
+
+    /// Reads a second database from the environment, with this prefix in the place of `DB_`: with `REPORTING_DB_`
+    /// its host is `REPORTING_DB_HOST`. Since nothing tells which engines are built in, its `…ENGINE` must be set.
+    /// Warnings are logged.
+    ///
+    /// # Errors
+    /// As [`Config::load`], for the variables with this prefix.
+    pub fn from_env_prefix(prefix: &str) -> Result<Db, ConfigError> {
+        Self::read_prefix(&Sources::process(), prefix)
+    }
+
+    /// [`Config::from_env_prefix`] from these sources; the file is for the first database alone.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_prefix(sources: &Sources, prefix: &str) -> Result<Db, ConfigError> {
+        let (db, warnings) = read::second(sources, prefix, &Engine::ALL)?;
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        Ok(db)
+    }
+}
+
 /// One database and the connections to it.
 #[derive(Debug, Clone)]
 pub struct Db {
+    /// What its variables begin with, for messages that name one: `DB_`.
+    pub prefix: String,
     /// The kind of server.
     pub engine: Engine,
     /// Where user and password come from.
@@ -70,6 +122,66 @@ pub enum Engine {
     AuroraMysql,
     /// SQLite, embedded: a file.
     Sqlite,
+}
+
+impl Engine {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Postgres, Self::Mysql, Self::AuroraPostgres, Self::AuroraMysql, Self::Sqlite];
+
+    /// Its name in the configuration, and as a feature of the build.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Mysql => "mysql",
+            Self::AuroraPostgres => "aurora-postgres",
+            Self::AuroraMysql => "aurora-mysql",
+            Self::Sqlite => "sqlite",
+        }
+    }
+
+    /// The TCP port where such servers listen unless told otherwise; 0 for the embedded engine.
+    #[must_use]
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Postgres | Self::AuroraPostgres => 5432,
+            Self::Mysql | Self::AuroraMysql => 3306,
+            Self::Sqlite => 0,
+        }
+    }
+
+    /// Whether a server of either kind is spoken to in the same way: Aurora differs only in where its members are.
+    #[must_use]
+    pub fn speaks_as(self, other: Self) -> bool {
+        self.default_port() == other.default_port()
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A text that names no engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownEngine;
+
+impl FromStr for Engine {
+    type Err = UnknownEngine;
+
+    /// Reads our names and AWS's.
+    fn from_str(text: &str) -> Result<Self, UnknownEngine> {
+        match text {
+            "postgres" | "postgresql" => Ok(Self::Postgres),
+            "mysql" | "mariadb" => Ok(Self::Mysql),
+            "aurora-postgres" | "aurora-postgresql" => Ok(Self::AuroraPostgres),
+            "aurora-mysql" => Ok(Self::AuroraMysql),
+            "sqlite" => Ok(Self::Sqlite),
+            _ => Err(UnknownEngine),
+        }
+    }
 }
 
 /// Where user and password come from.
@@ -193,6 +305,8 @@ pub struct Platform {
     pub max_concurrency: usize,
     /// Whether log lines are JSON.
     pub log_json: bool,
+    /// What is logged, unless the function's own filter says.
+    pub log_level: Option<LevelFilter>,
     /// The region.
     pub region: Option<String>,
     /// A PEM file of roots to trust for AWS's services, instead of the built-in ones.
@@ -201,6 +315,14 @@ pub struct Platform {
     pub secrets_endpoint: Option<String>,
     /// The credentials that Lambda, or a developer's shell, gives.
     pub access: Option<AccessKey>,
+}
+
+impl Platform {
+    /// Reads this process's environment, for those who take only [`Config::from_env_prefix`].
+    #[must_use]
+    pub fn from_env() -> Self {
+        read::platform(&Sources::process().env, &mut Vec::new())
+    }
 }
 
 /// AWS credentials from the environment.

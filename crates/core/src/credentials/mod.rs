@@ -18,3 +18,14 @@ impl fmt::Debug for Login {
         f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
     }
 }
+
+/// The region that a secret's ARN names.
+pub(crate) fn region_of(secret_id: &str) -> Option<&str> {
+    let parts: Vec<&str> = secret_id.splitn(7, ':').collect();
+    match parts.as_slice() {
+        ["arn", _, "secretsmanager", region, _, "secret", name] if !region.is_empty() && !name.is_empty() => {
+            Some(region)
+        }
+        _ => None,
+    }
+}

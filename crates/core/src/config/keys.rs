@@ -1,0 +1,231 @@
+//! Every key, once: its name, its default, what it may be, what it means. Reading, error messages, suggestions
+//! and the reference page all come from here.
+
+/// One key of the configuration.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Key {
+    /// The variable's name in the environment.
+    pub(super) env: &'static str,
+    /// What holds where the key is not set.
+    pub(super) default: Preset,
+    /// What a value may be, for error messages and the reference page.
+    pub(super) allowed: &'static str,
+    /// What the key means, for the reference page.
+    pub(super) doc: &'static str,
+}
+
+/// What holds where a key is not set.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Preset {
+    /// This value, read as if the user had written it.
+    Is(&'static str),
+    /// What these words say.
+    Told(&'static str),
+}
+
+/// A table of the configuration file, and the prefix of the variables that say the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Section {
+    /// The table's name in the file.
+    pub(super) name: &'static str,
+    /// What the variables' names begin with.
+    pub(super) prefix: &'static str,
+}
+
+/// The database.
+pub(super) const DB: Section = Section { name: "db", prefix: "DB_" };
+/// The function.
+pub(super) const FUNCTION: Section = Section { name: "function", prefix: "LAMBDA_RDS_" };
+/// Both.
+pub(super) const SECTIONS: [Section; 2] = [DB, FUNCTION];
+
+impl Key {
+    /// The table that it stands in.
+    pub(super) fn section(&self) -> Section {
+        if self.env.starts_with(DB.prefix) { DB } else { FUNCTION }
+    }
+
+    /// Its name in the file: the variable's, in lower case and without the prefix.
+    pub(super) fn name(&self) -> String {
+        self.env.strip_prefix(self.section().prefix).unwrap_or(self.env).to_ascii_lowercase()
+    }
+
+    /// Whether its value must never be shown.
+    pub(super) fn secret(&self) -> bool {
+        self.env == DB_PASSWORD.env
+    }
+}
+
+/// The key of this name in this table.
+pub(super) fn find(section: Section, name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.section() == section && key.name() == name)
+}
+
+/// The key of this table that somebody who wrote `name` most probably meant.
+pub(super) fn suggest(section: Section, name: &str) -> Option<&'static Key> {
+    let name = name.to_ascii_lowercase();
+    let prefix = section.prefix.to_ascii_lowercase();
+    let name = name.strip_prefix(prefix.as_str()).unwrap_or(&name);
+    // A third of the letters may differ: DB_SECRET_ARN is DB_SECRET_ID, DB_FOO is nothing.
+    let near = (name.len() / 3).max(2);
+    KEYS.iter()
+        .filter(|key| key.section() == section)
+        .map(|key| (distance(name, &key.name()), key))
+        .filter(|(distance, _)| *distance <= near)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, key)| key)
+}
+
+/// How many letters to insert, remove, replace or swap with their neighbour. A word begun and not ended (`PASS`)
+/// or ended twice (`USERNAME`) counts as one.
+fn distance(a: &str, b: &str) -> usize {
+    if a != b && a.len().min(b.len()) >= 3 && (a.starts_with(b) || b.starts_with(a)) {
+        return 1;
+    }
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut rows = vec![(0..=b.len()).collect::<Vec<_>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}
+
+/// Declares the keys: a constant of each, so that reading one that does not exist does not compile, and the list.
+macro_rules! keys {
+    ($($name:ident: $default:expr, $allowed:expr, $doc:expr;)+) => {
+        $(pub(super) const $name: Key =
+            Key { env: stringify!($name), default: $default, allowed: $allowed, doc: $doc };)+
+        /// All keys, in the order of the reference page.
+        pub(super) const KEYS: &[Key] = &[$($name),+];
+    };
+}
+
+use Preset::{Is, Told};
+
+const BOOL: &str = "true · false · 1 · 0";
+const LIMIT: &str = "a duration from 1ms to 24h, such as 5s, 500ms or 1m";
+const SPAN: &str = "a duration from 0s to 24h, such as 5s, 500ms or 1m";
+const HOST: &str = "a host name or an address, without scheme and port";
+const TEXT: &str = "text";
+
+keys! {
+    DB_ENGINE: Told("the one built in"),
+        "postgres · mysql · aurora-postgres · aurora-mysql · sqlite",
+        "The kind of server. AWS's own spellings do too: `postgresql`, `aurora-postgresql`, `mariadb`. With \
+         several engines built in it must be set.";
+    DB_SECRET_ID: Told("–"),
+        "the name or the ARN of a secret in Secrets Manager",
+        "The secret with user and password. Its fields are `username`, `password`, `host`, `port` (a number or a \
+         string), `dbname` and `engine`; others are ignored. Secrets that RDS manages have only the first two: \
+         set `DB_HOST` and `DB_NAME` beside them. An ARN's region is where it is asked for.";
+    DB_HOST: Told("the secret's"), HOST,
+        "The host of the server, or of a proxy before it. It wins over the secret's.";
+    DB_PORT: Told("the secret's, else the engine's own"), "a whole number from 1 to 65535",
+        "The TCP port. It wins over the secret's.";
+    DB_NAME: Told("the secret's"), TEXT,
+        "The database. It wins over the secret's. For SQLite the file, relative to the working folder.";
+    DB_USER: Told("the secret's"), TEXT,
+        "The user. It wins over the secret's.";
+    DB_AUTH: Is("secret"), "secret · iam · password",
+        "Where user and password come from: a secret, a signed token per connection, or `DB_PASSWORD`. `iam` is \
+         not in this version.";
+    DB_PASSWORD: Told("–"), TEXT,
+        "The password, with `DB_AUTH=password`. For a developer's machine; never shown.";
+    DB_ALLOW_PASSWORD: Is("false"), BOOL,
+        "Allows `DB_AUTH=password` inside Lambda, where whoever may see the function's settings sees the password.";
+    DB_IAM_HOST: Told("the host"), HOST,
+        "The host that tokens of `DB_AUTH=iam` are signed for. Not in this version.";
+    DB_SECRET_TTL: Is("5m"), SPAN,
+        "The age up to which a cached secret opens a connection without asking again.";
+    DB_TLS: Is("verify-full"), "verify-full · verify-ca · require · disable",
+        "What is demanded of the server: a certificate that is trusted and names it, one that is trusted, any \
+         encryption, or nothing. The last two are warned of.";
+    DB_TLS_CA: Told("built-in"), "a PEM file with at least one certificate",
+        "Roots to trust instead of the built-in ones, which are those of Amazon RDS and of Amazon Trust Services.";
+    DB_TLS_SERVER_NAME: Told("the host"), HOST,
+        "The name to verify where the host is another one, such as a CNAME.";
+    DB_POOLER: Is("auto"), "auto · none · transaction",
+        "What stands between the function and the server: `auto` tells RDS Proxy by its host name. `transaction` \
+         is not in this version.";
+    DB_CONNECT_TIMEOUT: Is("5s"), LIMIT,
+        "The longest that opening a session may take. The invocation's deadline, less the reserve, always wins.";
+    DB_QUERY_TIMEOUT: Is("10s"), LIMIT,
+        "The longest that a statement may take where its query does not say (`-- timeout:`). The invocation's \
+         deadline, less the reserve, always wins.";
+    DB_DEADLINE_RESERVE: Is("250ms"), SPAN,
+        "What is kept of the invocation's time for the reply.";
+    DB_MAX_CONNECTIONS: Told("the concurrency of the environment (1)"), "a whole number from 1 to 65535",
+        "Sessions per environment and endpoint.";
+    DB_CONNECT_AT: Is("init"), "init · first-use",
+        "When the first session opens: during INIT, of which a failure is logged and no more, or with the first \
+         call that needs it.";
+    DB_READER_HOST: Told("the cluster's reader endpoint"), HOST,
+        "Aurora: where readers are found. Not in this version.";
+    DB_READ_FROM: Is("writer"), "writer · reader",
+        "Aurora: where reads go. `reader` is not in this version.";
+    DB_INSTANCE_PATTERN: Told("formed from the cluster's host name"), "a host name with `?` for the instance",
+        "Aurora: how an instance's host name is formed. Not in this version.";
+    LAMBDA_RDS_QUERIES: Is("queries/"), "a folder",
+        "The folder of the query files, relative to the working folder.";
+    LAMBDA_RDS_DEFAULT_QUERY: Told("–"), "the name of a query",
+        "The query that `{}` runs.";
+    LAMBDA_RDS_BASE_PATH: Told("–"), "a path that begins with `/`, or nothing",
+        "What a URL's path has before the query's name, after the stage.";
+    LAMBDA_RDS_HTTP_TIMEOUT: Is("28s"), LIMIT,
+        "A further limit for calls over HTTP: the gateway leaves then.";
+    LAMBDA_RDS_HTTP_BATCH: Is("false"), BOOL,
+        "Allows `transaction` and `batch` over HTTP, as a POST to the base path.";
+    LAMBDA_RDS_CORS_ORIGIN: Told("–"), "`*` or an origin such as https://app.example.com, without a path",
+        "The `Access-Control-Allow-Origin` of every reply over HTTP; `OPTIONS` is answered by it.";
+    LAMBDA_RDS_DIRECT_ERRORS: Is("reply"), "reply · raise",
+        "How a direct invoke that does not say (`onError`) is told of a failure: by a reply with a status, or as a \
+         function error, so that the platform retries.";
+    LAMBDA_RDS_INT64: Is("number"), "number · string",
+        "How 64-bit integers are written in replies. JavaScript rounds numbers beyond 2^53.";
+    LAMBDA_RDS_DIAGNOSE: Is("false"), BOOL,
+        "Answers `{\"diagnose\": true}`.";
+    LAMBDA_RDS_LOG: Is("info"), "a filter such as info or info,lambda_rds_core=debug",
+        "What is logged. JSON lines inside Lambda, text with `AWS_LAMBDA_LOG_FORMAT=Text` and outside. Where it is \
+         not set, `AWS_LAMBDA_LOG_LEVEL` holds.";
+    LAMBDA_RDS_LOG_VALUES: Is("false"), BOOL,
+        "Lets the log show values of parameters, and what the database says about values.";
+}
+
+/// What AWS sets, or its tools know, and we read: the name and what follows from it. A value that cannot be read
+/// is warned of and does not fail INIT, since its writer is not the user.
+pub(super) const PLATFORM: &[(&str, &str)] = &[
+    ("AWS_LAMBDA_RUNTIME_API", "We run inside Lambda."),
+    (
+        "AWS_LAMBDA_FUNCTION_NAME",
+        "We run inside Lambda; the name that the server sees, and that metrics have.",
+    ),
+    ("AWS_LAMBDA_FUNCTION_VERSION", "The version that the server sees."),
+    ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "The function's memory."),
+    (
+        "AWS_LAMBDA_MAX_CONCURRENCY",
+        "How many invocations an environment serves at a time, and the sessions for it.",
+    ),
+    ("AWS_LAMBDA_LOG_FORMAT", "`Text` makes the log text."),
+    ("AWS_LAMBDA_LOG_LEVEL", "What is logged, where `LAMBDA_RDS_LOG` is not set."),
+    ("LAMBDA_TASK_ROOT", "Where `lambda-rds.toml` is looked for, after the binary's own folder."),
+    ("AWS_REGION", "The region; else `AWS_DEFAULT_REGION`."),
+    (
+        "AWS_ACCESS_KEY_ID",
+        "With `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`: as whom AWS is asked. Without \
+      them the SDK's usual chain is.",
+    ),
+    ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "Where Secrets Manager is; else `AWS_ENDPOINT_URL`."),
+    (
+        "AWS_CA_BUNDLE",
+        "A PEM file of roots to trust for AWS's services, instead of those of Amazon Trust Services.",
+    ),
+];

@@ -1,0 +1,1261 @@
+//! From what the user wrote to what it means, with every mistake at once.
+//!
+//! figment merges the sources and remembers where each value came from. Its own deserializer is not used, since
+//! it stops at the first mistake; the table of keys says what each text may be.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use figment::providers::{Format, Toml};
+use figment::value::{Dict, Map, Num, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+use secrecy::SecretString;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
+use super::keys::{self, Key, Preset, SECTIONS};
+use super::{
+    AccessKey, Auth, Config, ConnectAt, Db, DirectErrors, Engine, Function, Int64, Platform, Pooler, Tls,
+    TlsMode,
+};
+use crate::credentials::Login;
+
+/// Where configuration is read from.
+#[derive(Clone, Default)]
+pub struct Sources {
+    /// The environment: names and values.
+    pub env: Vec<(String, String)>,
+    /// The file, where there is one.
+    pub file: Option<PathBuf>,
+}
+
+impl Sources {
+    /// This process's environment, and the `lambda-rds.toml` beside its binary (or in `LAMBDA_TASK_ROOT`) if
+    /// there is one.
+    #[must_use]
+    pub fn process() -> Self {
+        // Lossy: the character that stands for bytes which are no text is refused where a value is read.
+        let env: Vec<(String, String)> = std::env::vars_os()
+            .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+            .collect();
+        let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
+        let root = get(&env, "LAMBDA_TASK_ROOT").map(PathBuf::from);
+        let file = [beside, root]
+            .into_iter()
+            .flatten()
+            .map(|folder| folder.join("lambda-rds.toml"))
+            .find(|file| file.is_file());
+        Self { env, file }
+    }
+}
+
+impl fmt::Debug for Sources {
+    /// The names only: the values hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources")
+            .field("env", &self.env.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .field("file", &self.file)
+            .finish()
+    }
+}
+
+/// Everything that is wrong with the configuration. `Display` lists it, a line each, with what to do; no secret
+/// is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    mistakes: Vec<String>,
+}
+
+impl ConfigError {
+    /// One sentence per mistake.
+    #[must_use]
+    pub fn mistakes(&self) -> &[String] {
+        &self.mistakes
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.mistakes.as_slice() {
+            [one] => write!(f, "The configuration is wrong: {one}"),
+            all => {
+                write!(f, "The configuration has {} mistakes:", all.len())?;
+                all.iter().try_for_each(|mistake| write!(f, "\n- {mistake}"))
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Reads all of the configuration.
+pub(super) fn config(sources: &Sources, built_in: &[Engine]) -> Result<Config, ConfigError> {
+    let mut warnings = Vec::new();
+    let platform = platform(&sources.env, &mut warnings);
+    let mut reader = Reader::new(sources, keys::DB.prefix);
+    reader.warnings = warnings;
+    reader.unknown_variables(&sources.env);
+    let db = db(&mut reader, built_in, &platform);
+    let function = function(&mut reader, &platform);
+    let (mistakes, warnings) = (reader.mistakes, reader.warnings);
+    match (db, function) {
+        (Some(db), Some(function)) if mistakes.is_empty() => Ok(Config { db, function, platform, warnings }),
+        _ => Err(ConfigError { mistakes }),
+    }
+}
+
+/// Reads the database whose variables begin with this prefix instead of `DB_`, from the environment alone. Its
+/// warnings go beside it.
+pub(super) fn second(
+    sources: &Sources,
+    prefix: &str,
+    built_in: &[Engine],
+) -> Result<(Db, Vec<String>), ConfigError> {
+    if !prefix.ends_with('_') {
+        let mistake =
+            format!("The prefix {prefix:?} of a database's variables does not end in an underscore.");
+        return Err(ConfigError { mistakes: vec![mistake] });
+    }
+    let sources = Sources { env: sources.env.clone(), file: None };
+    let platform = platform(&sources.env, &mut Vec::new());
+    let mut reader = Reader::new(&sources, prefix);
+    reader.unknown_variables(&sources.env);
+    let db = db(&mut reader, built_in, &platform);
+    match db {
+        Some(db) if reader.mistakes.is_empty() => Ok((db, reader.warnings)),
+        _ => Err(ConfigError { mistakes: reader.mistakes }),
+    }
+}
+
+/// Reads what AWS tells. A value that cannot be read is warned of: the user has not written it.
+pub(super) fn platform(env: &[(String, String)], warnings: &mut Vec<String>) -> Platform {
+    let text = |name: &str| get(env, name).map(str::to_owned);
+    let mut number = |name: &str| {
+        let value = get(env, name)?;
+        let number = value.parse::<u32>().ok().filter(|number| *number > 0);
+        if number.is_none() {
+            warnings.push(format!("{name} (environment) is {value:?} and no whole number above 0: ignored."));
+        }
+        number
+    };
+    let memory_mb = number("AWS_LAMBDA_FUNCTION_MEMORY_SIZE");
+    let max_concurrency = number("AWS_LAMBDA_MAX_CONCURRENCY").and_then(|n| usize::try_from(n).ok());
+    let lambda = get(env, "AWS_LAMBDA_RUNTIME_API").or(get(env, "AWS_LAMBDA_FUNCTION_NAME")).is_some();
+    let text_wanted = get(env, "AWS_LAMBDA_LOG_FORMAT").is_some_and(|f| f.eq_ignore_ascii_case("text"));
+    let log_level =
+        get(env, "AWS_LAMBDA_LOG_LEVEL").and_then(|level| match level.to_ascii_lowercase().as_str() {
+            // Lambda's levels are tracing's and one more.
+            "fatal" => Some(LevelFilter::ERROR),
+            known => known.parse().ok(),
+        });
+    let access = text("AWS_ACCESS_KEY_ID").zip(text("AWS_SECRET_ACCESS_KEY")).map(|(id, secret)| AccessKey {
+        id,
+        secret: SecretString::from(secret),
+        token: text("AWS_SESSION_TOKEN").map(SecretString::from),
+    });
+    Platform {
+        lambda,
+        function_name: text("AWS_LAMBDA_FUNCTION_NAME"),
+        function_version: text("AWS_LAMBDA_FUNCTION_VERSION"),
+        memory_mb,
+        max_concurrency: max_concurrency.unwrap_or(1),
+        log_json: lambda && !text_wanted,
+        log_level,
+        region: text("AWS_REGION").or(text("AWS_DEFAULT_REGION")),
+        ca_bundle: text("AWS_CA_BUNDLE").map(PathBuf::from),
+        secrets_endpoint: text("AWS_ENDPOINT_URL_SECRETS_MANAGER").or(text("AWS_ENDPOINT_URL")),
+        access,
+    }
+}
+
+/// Reads the database. `None` where something that is needed is missing or wrong; then it has been noted.
+fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db> {
+    let engine = engine(r, built_in);
+    let embedded = engine == Some(Engine::Sqlite);
+
+    let host = r.value(&keys::DB_HOST, host);
+    let port = r.value(&keys::DB_PORT, whole::<u16>);
+    let name = r.value(&keys::DB_NAME, text);
+    let user = r.value(&keys::DB_USER, text);
+    let secret_id = r.value(&keys::DB_SECRET_ID, secret_id);
+    let password = r.value(&keys::DB_PASSWORD, |text| Some(SecretString::from(text)));
+    let allow_password = r.flag(&keys::DB_ALLOW_PASSWORD);
+    let ttl = r.value(&keys::DB_SECRET_TTL, |text| span(text, Duration::ZERO..=DAY));
+    let way =
+        r.word(&keys::DB_AUTH, &[("secret", Way::Secret), ("iam", Way::Iam), ("password", Way::Password)]);
+
+    let tls_mode = r.word(
+        &keys::DB_TLS,
+        &[
+            ("verify-full", TlsMode::VerifyFull),
+            ("verify-ca", TlsMode::VerifyCa),
+            ("require", TlsMode::Require),
+            ("disable", TlsMode::Disable),
+        ],
+    );
+    let tls_ca = r.value(&keys::DB_TLS_CA, path);
+    let tls_server_name = r.value(&keys::DB_TLS_SERVER_NAME, self::host);
+    let pooler = r.word(
+        &keys::DB_POOLER,
+        &[("auto", Pooler::Auto), ("none", Pooler::None), ("transaction", Pooler::Transaction)],
+    );
+    let connect_timeout = r.limit(&keys::DB_CONNECT_TIMEOUT);
+    let query_timeout = r.limit(&keys::DB_QUERY_TIMEOUT);
+    let deadline_reserve = r.value(&keys::DB_DEADLINE_RESERVE, |text| span(text, Duration::ZERO..=DAY));
+    let max_connections = r.value(&keys::DB_MAX_CONNECTIONS, whole::<u16>).map(usize::from);
+    let connect_at =
+        r.word(&keys::DB_CONNECT_AT, &[("init", ConnectAt::Init), ("first-use", ConnectAt::FirstUse)]);
+
+    // What a later version does is refused, not ignored: a user who wrote it relies on it.
+    if way == Some(Way::Iam) {
+        r.later(&keys::DB_AUTH, "iam");
+    }
+    if pooler == Some(Pooler::Transaction) {
+        r.later(&keys::DB_POOLER, "transaction");
+    }
+    if r.word(&keys::DB_READ_FROM, &[("writer", false), ("reader", true)]) == Some(true) {
+        r.later(&keys::DB_READ_FROM, "reader");
+    }
+    for key in [&keys::DB_IAM_HOST, &keys::DB_READER_HOST, &keys::DB_INSTANCE_PATTERN] {
+        if let Some(text) = r.value(key, text) {
+            r.later(key, &text);
+        }
+    }
+
+    let auth = if embedded {
+        r.need(&keys::DB_NAME, name.is_some(), "It is the file of the SQLite database.");
+        Some(Auth::Embedded)
+    } else {
+        match way {
+            Some(Way::Secret) => {
+                if password.is_some() && secret_id.is_some() {
+                    let (set, auth) = (r.label(&keys::DB_PASSWORD), r.name(&keys::DB_AUTH));
+                    r.warnings.push(format!("{set} is set and not used, since {auth} is secret."));
+                }
+                let advice = if password.is_some() {
+                    format!("Set it, or {}=password to log in with the password.", r.name(&keys::DB_AUTH))
+                } else {
+                    "It is the secret with user and password.".to_owned()
+                };
+                r.need(&keys::DB_SECRET_ID, secret_id.is_some(), &advice);
+                secret_id.zip(ttl).map(|(id, ttl)| Auth::Secret { id, ttl })
+            }
+            Some(Way::Password) => {
+                if platform.lambda && allow_password == Some(false) {
+                    let (auth, allow) = (r.label(&keys::DB_AUTH), r.name(&keys::DB_ALLOW_PASSWORD));
+                    r.mistakes.push(format!(
+                        "{auth}: \"password\" is refused inside Lambda, where whoever may see the function's \
+                         settings sees the password. Use a secret, or set {allow}=true."
+                    ));
+                }
+                for (key, there) in [
+                    (&keys::DB_HOST, host.is_some()),
+                    (&keys::DB_NAME, name.is_some()),
+                    (&keys::DB_USER, user.is_some()),
+                    (&keys::DB_PASSWORD, password.is_some()),
+                ] {
+                    let advice = format!("{}=password needs it.", r.name(&keys::DB_AUTH));
+                    r.need(key, there, &advice);
+                }
+                user.clone().zip(password).map(|(user, password)| Auth::Password(Login { user, password }))
+            }
+            Some(Way::Iam) | None => None,
+        }
+    };
+
+    if !embedded {
+        r.tls(tls_mode, tls_ca.as_deref(), tls_server_name.is_some());
+    }
+    Some(Db {
+        prefix: r.prefix.to_owned(),
+        engine: engine?,
+        auth: auth?,
+        host,
+        port,
+        name,
+        user,
+        tls: Tls { mode: tls_mode?, ca: tls_ca, server_name: tls_server_name },
+        pooler: pooler?,
+        connect_timeout: connect_timeout?,
+        query_timeout: query_timeout?,
+        deadline_reserve: deadline_reserve?,
+        max_connections: max_connections.unwrap_or(platform.max_concurrency),
+        connect_at: connect_at?,
+    })
+}
+
+/// Which engine it is: with one built in, that one.
+fn engine(r: &mut Reader<'_>, built_in: &[Engine]) -> Option<Engine> {
+    let key = &keys::DB_ENGINE;
+    let names = built_in.iter().map(|engine| engine.name()).collect::<Vec<_>>().join(", ");
+    match (r.found(key), built_in) {
+        (None, [one]) => Some(*one),
+        (None, _) => {
+            r.need(key, false, &format!("Built in are: {names}. Name the one to use."));
+            None
+        }
+        (Some(_), _) => {
+            let engine = r.value(key, |text| text.parse::<Engine>().ok())?;
+            if !built_in.contains(&engine) {
+                let label = r.label(key);
+                r.mistakes.push(format!(
+                    "{label}: {engine} is not built into this binary. Built in: {names}. Build it with \
+                     `--features {engine}`."
+                ));
+            }
+            Some(engine)
+        }
+    }
+}
+
+/// Reads the function's own keys.
+fn function(r: &mut Reader<'_>, platform: &Platform) -> Option<Function> {
+    let queries = r.value(&keys::LAMBDA_RDS_QUERIES, path);
+    let default_query = r.value(&keys::LAMBDA_RDS_DEFAULT_QUERY, text);
+    let base_path = match r.found(&keys::LAMBDA_RDS_BASE_PATH) {
+        // The one key whose empty value means something.
+        Some(found) if found.text.is_empty() => Some(String::new()),
+        Some(_) => r.value(&keys::LAMBDA_RDS_BASE_PATH, base_path),
+        None => Some(String::new()),
+    };
+    let http_timeout = r.limit(&keys::LAMBDA_RDS_HTTP_TIMEOUT);
+    let http_batch = r.flag(&keys::LAMBDA_RDS_HTTP_BATCH);
+    let cors_origin = r.value(&keys::LAMBDA_RDS_CORS_ORIGIN, origin);
+    let direct_errors = r.word(
+        &keys::LAMBDA_RDS_DIRECT_ERRORS,
+        &[("reply", DirectErrors::Reply), ("raise", DirectErrors::Raise)],
+    );
+    let int64 = r.word(&keys::LAMBDA_RDS_INT64, &[("number", Int64::Number), ("string", Int64::String)]);
+    let diagnose = r.flag(&keys::LAMBDA_RDS_DIAGNOSE);
+    let log_values = r.flag(&keys::LAMBDA_RDS_LOG_VALUES);
+    let written = r.found(&keys::LAMBDA_RDS_LOG).is_some_and(|found| found.source != Source::Default);
+    let log = match platform.log_level {
+        Some(level) if !written => Some(Targets::new().with_default(level)),
+        _ => r.value(&keys::LAMBDA_RDS_LOG, filter),
+    };
+    Some(Function {
+        queries: queries?,
+        default_query,
+        base_path: base_path?,
+        http_timeout: http_timeout?,
+        http_batch: http_batch?,
+        cors_origin,
+        direct_errors: direct_errors?,
+        int64: int64?,
+        diagnose: diagnose?,
+        log_values: log_values?,
+        log: log?,
+    })
+}
+
+/// How user and password are found, before it is known that everything for it is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Secret,
+    Iam,
+    Password,
+}
+
+/// The merged sources, and what was found wrong in them so far.
+struct Reader<'a> {
+    figment: Figment,
+    prefix: &'a str,
+    file: Option<&'a Path>,
+    mistakes: Vec<String>,
+    warnings: Vec<String>,
+}
+
+/// What the user wrote for a key.
+struct Found {
+    text: String,
+    source: Source,
+}
+
+/// Who wrote it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Environment,
+    File,
+    Default,
+}
+
+impl<'a> Reader<'a> {
+    fn new(sources: &'a Sources, prefix: &'a str) -> Self {
+        let mut reader = Self {
+            figment: Figment::new(),
+            prefix,
+            file: sources.file.as_deref(),
+            mistakes: Vec::new(),
+            warnings: Vec::new(),
+        };
+        if let Some(path) = reader.file {
+            match std::fs::read_to_string(path) {
+                Ok(text) => reader.file(&text),
+                Err(error) => reader.mistakes.push(format!("{} cannot be read: {error}.", path.display())),
+            }
+        }
+        let variables = Variables::new(&sources.env, prefix);
+        reader.figment = std::mem::take(&mut reader.figment).merge(variables);
+        reader
+    }
+
+    /// Takes the file in, and notes what has no place in one.
+    fn file(&mut self, text: &str) {
+        let path = self.file_name();
+        let provider = Toml::string(text);
+        let data = match provider.data() {
+            Ok(data) => data,
+            Err(error) => {
+                self.mistakes.push(format!("{path} is no TOML: {}.", without_source(&error.to_string())));
+                return;
+            }
+        };
+        for (name, value) in data.values().flatten() {
+            let section = SECTIONS.iter().find(|section| section.name == name);
+            match (section, value) {
+                (Some(section), Value::Dict(_, keys)) => {
+                    for name in keys.keys().filter(|name| keys::find(*section, name).is_none()) {
+                        let advice = match keys::suggest(*section, name) {
+                            Some(key) => format!("Did you mean `{}`?", key.name()),
+                            None => "The reference of configuration lists the keys.".to_owned(),
+                        };
+                        self.mistakes
+                            .push(format!("{path}: unknown key `{name}` in [{}]. {advice}", section.name));
+                    }
+                }
+                (Some(section), _) => self.mistakes.push(format!(
+                    "{path}: `{name}` is a table: write [{}] and the keys below it.",
+                    section.name
+                )),
+                (None, _) => {
+                    let place = SECTIONS.iter().find(|section| keys::find(**section, name).is_some());
+                    let advice = match place {
+                        Some(section) => format!("It belongs below [{}].", section.name),
+                        None => "Keys stand in [db] and [function].".to_owned(),
+                    };
+                    self.mistakes.push(format!("{path}: unknown key `{name}`. {advice}"));
+                }
+            }
+        }
+        self.figment = std::mem::take(&mut self.figment).merge(provider);
+    }
+
+    /// Notes the variables that look like ours and are not. Other software may own a `DB_*`, nobody else a
+    /// `LAMBDA_RDS_*`.
+    fn unknown_variables(&mut self, env: &[(String, String)]) {
+        for (variable, _) in env {
+            for section in SECTIONS {
+                // Of a second database only its own variables are looked at.
+                let ours = section == keys::DB || self.prefix == keys::DB.prefix;
+                let prefix = if section == keys::DB { self.prefix } else { section.prefix };
+                let Some(name) = variable.strip_prefix(prefix).filter(|_| ours) else { continue };
+                if keys::KEYS.iter().any(|key| key.section() == section && self.name(key) == *variable) {
+                    continue;
+                }
+                let advice = match keys::suggest(section, name) {
+                    Some(key) => format!("Did you mean {}?", self.name(key)),
+                    None => "The reference of configuration lists the keys.".to_owned(),
+                };
+                if section == keys::FUNCTION {
+                    self.mistakes.push(format!("{variable} (environment) is unknown. {advice}"));
+                } else {
+                    self.warnings.push(format!("{variable} (environment) is unknown and ignored. {advice}"));
+                }
+            }
+        }
+    }
+
+    /// What holds for this key, if anything does.
+    fn found(&mut self, key: &Key) -> Option<Found> {
+        let path = format!("{}.{}", key.section().name, key.name());
+        let Ok(value) = self.figment.find_value(&path) else {
+            return match key.default {
+                Preset::Is(text) => Some(Found { text: text.to_owned(), source: Source::Default }),
+                Preset::Told(_) => None,
+            };
+        };
+        let environment = self.figment.get_metadata(value.tag()).is_some_and(|m| m.name == ENVIRONMENT);
+        let source = if environment { Source::Environment } else { Source::File };
+        let text = match &value {
+            Value::String(_, text) => text.clone(),
+            Value::Char(_, c) => c.to_string(),
+            Value::Bool(_, truth) => truth.to_string(),
+            Value::Num(_, Num::F32(number)) => number.to_string(),
+            Value::Num(_, Num::F64(number)) => number.to_string(),
+            Value::Num(_, number) => number.to_i128().map(|n| n.to_string()).unwrap_or_default(),
+            Value::Empty(..) => String::new(),
+            // A table or a list: no key takes one, and no text that a key takes looks like this.
+            Value::Dict(..) | Value::Array(..) => "\u{0}".to_owned(),
+        };
+        Some(Found { text, source })
+    }
+
+    /// What holds for this key, as `parse` understands it; what it does not is noted.
+    fn value<T>(&mut self, key: &Key, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+        let Found { text, source } = self.found(key)?;
+        let text_is_plain = !text.is_empty() && !text.contains(['\u{0}', char::REPLACEMENT_CHARACTER]);
+        if text_is_plain && let Some(value) = parse(&text) {
+            return Some(value);
+        }
+        let problem = if text.is_empty() {
+            "is empty".to_owned()
+        } else if text == "\u{0}" {
+            "is a table or a list".to_owned()
+        } else if text.contains(char::REPLACEMENT_CHARACTER) {
+            "is no valid UTF-8".to_owned()
+        } else {
+            format!("is {}", shown(key, &text))
+        };
+        let label = self.label_of(key, source);
+        self.mistakes.push(format!("{label} {problem}. Allowed: {}.", key.allowed));
+        None
+    }
+
+    /// One of several words.
+    fn word<T: Copy>(&mut self, key: &Key, words: &[(&str, T)]) -> Option<T> {
+        debug_assert!(
+            key.allowed.split(" · ").eq(words.iter().map(|(word, _)| *word)),
+            "{} allows other words than it is read by",
+            key.env
+        );
+        self.value(key, |text| words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning))
+    }
+
+    fn flag(&mut self, key: &Key) -> Option<bool> {
+        self.word(key, &[("true", true), ("false", false), ("1", true), ("0", false)])
+    }
+
+    /// A duration that stops something. Not below a millisecond: servers take whole ones, and 0 for no limit.
+    fn limit(&mut self, key: &Key) -> Option<Duration> {
+        self.value(key, |text| span(text, Duration::from_millis(1)..=DAY))
+    }
+
+    /// Notes that a key is needed and missing, unless it is there or what was written for it has been noted.
+    fn need(&mut self, key: &Key, there: bool, advice: &str) {
+        if !there && self.found(key).is_none() {
+            self.mistakes.push(format!("{} is not set. {advice}", self.name(key)));
+        }
+    }
+
+    /// Notes that a value is for a later version.
+    fn later(&mut self, key: &Key, text: &str) {
+        let label = self.label(key);
+        self.mistakes.push(format!("{label} is {}, which is not in this version.", shown(key, text)));
+    }
+
+    /// What the mode and its companions say together.
+    fn tls(&mut self, mode: Option<TlsMode>, ca: Option<&Path>, server_name: bool) {
+        let label = self.label(&keys::DB_TLS);
+        match mode {
+            Some(TlsMode::Require) => self.warnings.push(format!(
+                "{label} is require: connections are encrypted, but anybody may be at their other end. Use \
+                 verify-full."
+            )),
+            Some(TlsMode::Disable) => self.warnings.push(format!(
+                "{label} is disable: passwords and rows cross the network for everybody to read. Use verify-full."
+            )),
+            Some(TlsMode::VerifyFull | TlsMode::VerifyCa) | None => {}
+        }
+        let verifies = matches!(mode, Some(TlsMode::VerifyFull | TlsMode::VerifyCa));
+        if let (Some(path), true) = (ca, verifies)
+            && let Err(reason) = certificates(path)
+        {
+            let label = self.label(&keys::DB_TLS_CA);
+            self.mistakes.push(format!("{label} is {:?}: {reason}.", path.display().to_string()));
+        }
+        for (key, set, used) in [
+            (&keys::DB_TLS_CA, ca.is_some(), verifies),
+            (&keys::DB_TLS_SERVER_NAME, server_name, mode == Some(TlsMode::VerifyFull)),
+        ] {
+            if set && !used && mode.is_some() {
+                let (label, tls) = (self.label(key), self.name(&keys::DB_TLS));
+                self.warnings.push(format!("{label} is set and not used, since {tls} does not verify it."));
+            }
+        }
+    }
+
+    /// The variable's name, under this prefix.
+    fn name(&self, key: &Key) -> String {
+        match key.env.strip_prefix(keys::DB.prefix) {
+            Some(rest) => format!("{}{rest}", self.prefix),
+            None => key.env.to_owned(),
+        }
+    }
+
+    /// The variable's name, and where its value stands.
+    fn label(&mut self, key: &Key) -> String {
+        let source = self.found(key).map_or(Source::Default, |found| found.source);
+        self.label_of(key, source)
+    }
+
+    fn label_of(&self, key: &Key, source: Source) -> String {
+        let name = self.name(key);
+        match source {
+            Source::Environment => format!("{name} (environment)"),
+            Source::File => format!("{name} ({}: [{}] {})", self.file_name(), key.section().name, key.name()),
+            Source::Default => format!("{name} (default)"),
+        }
+    }
+
+    fn file_name(&self) -> String {
+        self.file.map(|path| path.display().to_string()).unwrap_or_default()
+    }
+}
+
+/// The environment as figment's provider: figment's own `Env` would make a number of `DB_PASSWORD=123456`.
+struct Variables(Map<Profile, Dict>);
+
+/// What figment knows the environment as.
+const ENVIRONMENT: &str = "environment";
+
+impl Variables {
+    fn new(env: &[(String, String)], prefix: &str) -> Self {
+        let mut sections = Dict::new();
+        for section in SECTIONS {
+            let prefix = if section == keys::DB { prefix } else { section.prefix };
+            let values: Dict = keys::KEYS
+                .iter()
+                .filter(|key| key.section() == section)
+                .filter_map(|key| {
+                    let rest = key.env.strip_prefix(section.prefix)?;
+                    let (_, value) = env.iter().find(|(name, _)| name.strip_prefix(prefix) == Some(rest))?;
+                    Some((key.name(), Value::from(value.clone())))
+                })
+                .collect();
+            sections.insert(section.name.to_owned(), Value::from(values));
+        }
+        Self(Profile::Default.collect(sections))
+    }
+}
+
+impl Provider for Variables {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(ENVIRONMENT)
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(self.0.clone())
+    }
+}
+
+/// The value of a variable; an empty one of AWS's is none.
+fn get<'e>(env: &'e [(String, String)], name: &str) -> Option<&'e str> {
+    env.iter()
+        .find(|(known, _)| known == name)
+        .map(|(_, value)| value.as_str())
+        .filter(|value| !value.is_empty())
+}
+
+/// What was found, for an error message. Not a secret, nor what looks as if it held one: a URL with a password
+/// in it, or the JSON of a secret.
+fn shown(key: &Key, text: &str) -> String {
+    if key.secret() || text.contains(['@', '{']) {
+        return "something else (not shown)".to_owned();
+    }
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+/// A parser's message without the line of the file that it quotes, which may hold a password.
+fn without_source(message: &str) -> String {
+    let lines = message.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines
+        .filter(|line| !line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with('|'))
+        .collect::<Vec<_>>()
+        .join(": ")
+}
+
+/// Proves that this file has certificates.
+fn certificates(path: &Path) -> Result<(), String> {
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
+    let pem = std::fs::read(path).map_err(|error| format!("it cannot be read ({error})"))?;
+    let mut certificates = CertificateDer::pem_slice_iter(&pem);
+    match certificates.next() {
+        Some(Ok(_)) if certificates.all(|each| each.is_ok()) => Ok(()),
+        _ => Err("it holds no PEM certificate".to_owned()),
+    }
+}
+
+fn text(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+fn path(text: &str) -> Option<PathBuf> {
+    Some(PathBuf::from(text))
+}
+
+/// A whole number above 0.
+fn whole<T: std::str::FromStr + PartialOrd + From<u8>>(text: &str) -> Option<T> {
+    text.parse().ok().filter(|number| *number >= T::from(1))
+}
+
+fn span(text: &str, allowed: RangeInclusive<Duration>) -> Option<Duration> {
+    humantime::parse_duration(text).ok().filter(|span| allowed.contains(span))
+}
+
+/// A filter of log lines. A lone word must be a level: tracing would take `wran` for the name of a module, and
+/// log nothing else.
+fn filter(text: &str) -> Option<Targets> {
+    let sound = text.split(',').all(|part| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok());
+    text.parse().ok().filter(|_| sound)
+}
+
+/// A host: what consoles and URLs show with it (a port, a scheme, a path) is refused here, where it can be said.
+pub(crate) fn host(text: &str) -> Option<String> {
+    let address = text.parse::<std::net::IpAddr>().is_ok();
+    let name = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
+    (!text.is_empty() && (address || name)).then(|| text.to_owned())
+}
+
+/// A secret's name, or its ARN.
+fn secret_id(text: &str) -> Option<String> {
+    let fits = text.len() <= 2048
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/_+=.@!:-".contains(&b))
+        && (!text.contains(':') || crate::credentials::region_of(text).is_some());
+    fits.then(|| text.to_owned())
+}
+
+fn base_path(text: &str) -> Option<String> {
+    let fits = text.starts_with('/') && !text.contains(['?', '#']) && !text.contains("//");
+    fits.then(|| text.trim_end_matches('/').to_owned())
+}
+
+/// An origin as browsers send it: anything after the host would never match.
+fn origin(text: &str) -> Option<String> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let fits = host.is_some_and(|host| {
+        !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
+    });
+    (fits || text == "*").then(|| text.to_owned())
+}
+
+/// The longest that any limit may be.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    const PG: &[Engine] = &[Engine::Postgres];
+
+    fn sources(env: &[(&str, &str)]) -> Sources {
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Sources { env, file: None }
+    }
+
+    /// Sources with a file of this text; the folder keeps the file alive.
+    fn with_file(env: &[(&str, &str)], text: &str) -> (Sources, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("lambda-rds.toml");
+        std::fs::write(&file, text).unwrap();
+        (Sources { file: Some(file), ..sources(env) }, folder)
+    }
+
+    fn good(env: &[(&str, &str)]) -> Config {
+        let mut all = vec![("DB_SECRET_ID", "app")];
+        all.extend(env);
+        config(&sources(&all), PG).unwrap()
+    }
+
+    /// The mistakes of an environment in which nothing else is wrong.
+    fn check(env: &[(&str, &str)], mistakes: &[&str]) {
+        let mut all = env.to_vec();
+        if !env.iter().any(|(name, _)| *name == "DB_SECRET_ID" || *name == "DB_AUTH") {
+            all.push(("DB_SECRET_ID", "app"));
+        }
+        check_sources(&sources(&all), PG, mistakes);
+    }
+
+    fn check_sources(sources: &Sources, built_in: &[Engine], mistakes: &[&str]) {
+        let found = match config(sources, built_in) {
+            Ok(_) => Vec::new(),
+            Err(error) => error.mistakes,
+        };
+        assert_eq!(found, mistakes);
+    }
+
+    #[test]
+    fn defaults() {
+        let config = good(&[]);
+        let Db { prefix, engine, auth, host, port, name, user, tls, pooler, .. } = &config.db;
+        assert_eq!((prefix.as_str(), *engine), ("DB_", Engine::Postgres));
+        assert!(matches!(auth, Auth::Secret { id, ttl } if id == "app" && *ttl == Duration::from_secs(300)));
+        assert_eq!((host, port, name, user), (&None, &None, &None, &None));
+        assert_eq!(*tls, Tls { mode: TlsMode::VerifyFull, ca: None, server_name: None });
+        assert_eq!(*pooler, Pooler::Auto);
+        let Db { connect_timeout, query_timeout, deadline_reserve, max_connections, connect_at, .. } =
+            config.db;
+        assert_eq!(connect_timeout, Duration::from_secs(5));
+        assert_eq!(query_timeout, Duration::from_secs(10));
+        assert_eq!(deadline_reserve, Duration::from_millis(250));
+        assert_eq!((max_connections, connect_at), (1, ConnectAt::Init));
+
+        let function = config.function;
+        assert_eq!(function.queries, Path::new("queries/"));
+        assert_eq!((function.default_query, function.cors_origin), (None, None));
+        assert_eq!(function.base_path, "");
+        assert_eq!(function.http_timeout, Duration::from_secs(28));
+        assert_eq!((function.direct_errors, function.int64), (DirectErrors::Reply, Int64::Number));
+        assert!(!function.http_batch && !function.diagnose && !function.log_values);
+        assert_eq!(function.log, "info".parse().unwrap());
+        assert!(!config.platform.lambda && !config.platform.log_json);
+        assert_eq!(config.warnings, [""; 0]);
+    }
+
+    #[test]
+    fn every_value_is_read() {
+        let config = good(&[
+            ("DB_ENGINE", "postgresql"),
+            ("DB_SECRET_ID", "unused: the first wins"),
+            ("DB_HOST", "db.example.com"),
+            ("DB_PORT", "6543"),
+            ("DB_NAME", "app"),
+            ("DB_USER", "123456"),
+            ("DB_SECRET_TTL", "0s"),
+            ("DB_TLS", "verify-ca"),
+            ("DB_POOLER", "none"),
+            ("DB_CONNECT_TIMEOUT", "500ms"),
+            ("DB_QUERY_TIMEOUT", "1m"),
+            ("DB_DEADLINE_RESERVE", "0s"),
+            ("DB_MAX_CONNECTIONS", "4"),
+            ("DB_CONNECT_AT", "first-use"),
+            ("DB_READ_FROM", "writer"),
+            ("LAMBDA_RDS_QUERIES", "sql"),
+            ("LAMBDA_RDS_DEFAULT_QUERY", "active_users"),
+            ("LAMBDA_RDS_BASE_PATH", "/api/v1/"),
+            ("LAMBDA_RDS_HTTP_TIMEOUT", "3s"),
+            ("LAMBDA_RDS_HTTP_BATCH", "1"),
+            ("LAMBDA_RDS_CORS_ORIGIN", "https://app.example.com"),
+            ("LAMBDA_RDS_DIRECT_ERRORS", "raise"),
+            ("LAMBDA_RDS_INT64", "string"),
+            ("LAMBDA_RDS_DIAGNOSE", "true"),
+            ("LAMBDA_RDS_LOG", "warn,lambda_rds_core=trace"),
+            ("LAMBDA_RDS_LOG_VALUES", "0"),
+        ]);
+        let db = &config.db;
+        assert_eq!((db.host.as_deref(), db.port), (Some("db.example.com"), Some(6543)));
+        // figment's own Env would have made a number of it.
+        assert_eq!((db.name.as_deref(), db.user.as_deref()), (Some("app"), Some("123456")));
+        assert_eq!((db.tls.mode, db.pooler), (TlsMode::VerifyCa, Pooler::None));
+        assert_eq!(db.connect_timeout, Duration::from_millis(500));
+        assert_eq!(db.query_timeout, Duration::from_secs(60));
+        assert_eq!(db.deadline_reserve, Duration::ZERO);
+        assert_eq!((db.max_connections, db.connect_at), (4, ConnectAt::FirstUse));
+        let function = &config.function;
+        assert_eq!(function.queries, Path::new("sql"));
+        assert_eq!(function.default_query.as_deref(), Some("active_users"));
+        assert_eq!(function.base_path, "/api/v1");
+        assert_eq!(function.cors_origin.as_deref(), Some("https://app.example.com"));
+        assert_eq!((function.direct_errors, function.int64), (DirectErrors::Raise, Int64::String));
+        assert!(function.http_batch && function.diagnose && !function.log_values);
+        assert_eq!(good(&[("LAMBDA_RDS_BASE_PATH", "")]).function.base_path, "");
+        assert_eq!(good(&[("LAMBDA_RDS_BASE_PATH", "/")]).function.base_path, "");
+    }
+
+    #[test]
+    fn mistakes_name_key_source_value_and_what_is_allowed() {
+        check(
+            &[("DB_PORT", "abc")],
+            &["DB_PORT (environment) is \"abc\". Allowed: a whole number from 1 to 65535."],
+        );
+        check(
+            &[("DB_PORT", "0")],
+            &["DB_PORT (environment) is \"0\". Allowed: a whole number from 1 to 65535."],
+        );
+        check(
+            &[("DB_HOST", "")],
+            &["DB_HOST (environment) is empty. Allowed: a host name or an address, without scheme and port."],
+        );
+        check(
+            &[("DB_HOST", "db.example.com:5432")],
+            &[
+                "DB_HOST (environment) is \"db.example.com:5432\". Allowed: a host name or an address, without scheme \
+             and port.",
+            ],
+        );
+        check(
+            &[("DB_CONNECT_TIMEOUT", "0s")],
+            &[
+                "DB_CONNECT_TIMEOUT (environment) is \"0s\". Allowed: a duration from 1ms to 24h, such as 5s, 500ms or \
+             1m.",
+            ],
+        );
+        // A server would take less than a millisecond for no limit.
+        check(
+            &[("DB_QUERY_TIMEOUT", "10ns")],
+            &[
+                "DB_QUERY_TIMEOUT (environment) is \"10ns\". Allowed: a duration from 1ms to 24h, such as 5s, 500ms or \
+             1m.",
+            ],
+        );
+        check(
+            &[("LAMBDA_RDS_DIAGNOSE", "yes")],
+            &["LAMBDA_RDS_DIAGNOSE (environment) is \"yes\". Allowed: true · false · 1 · 0."],
+        );
+        check(
+            &[("LAMBDA_RDS_CORS_ORIGIN", "https://app.example.com/")],
+            &[
+                "LAMBDA_RDS_CORS_ORIGIN (environment) is \"https://app.example.com/\". Allowed: `*` or an origin such as \
+             https://app.example.com, without a path.",
+            ],
+        );
+        check(
+            &[("LAMBDA_RDS_LOG", "loud")],
+            &["LAMBDA_RDS_LOG (environment) is \"loud\". Allowed: a filter such as info or \
+             info,lambda_rds_core=debug."],
+        );
+        check(
+            &[("LAMBDA_RDS_DEFAULT_QUERY", "")],
+            &["LAMBDA_RDS_DEFAULT_QUERY (environment) is empty. Allowed: the name of a query."],
+        );
+        check(&[("DB_NAME", "a\u{FFFD}")], &["DB_NAME (environment) is no valid UTF-8. Allowed: text."]);
+        check(
+            &[("DB_SECRET_ID", "arn:aws:ssm:eu-west-1:1:parameter/x")],
+            &[
+                "DB_SECRET_ID (environment) is \"arn:aws:ssm:eu-west-1:1:parameter/x\". Allowed: the name or the ARN of \
+             a secret in Secrets Manager.",
+            ],
+        );
+    }
+
+    #[test]
+    fn all_mistakes_at_once() {
+        let env =
+            [("DB_PORT", "x"), ("DB_TLS", "on"), ("LAMBDA_RDS_QUERYS", "q"), ("LAMBDA_RDS_INT64", "big")];
+        let error = config(&sources(&env), PG).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "The configuration has 5 mistakes:\n\
+             - LAMBDA_RDS_QUERYS (environment) is unknown. Did you mean LAMBDA_RDS_QUERIES?\n\
+             - DB_PORT (environment) is \"x\". Allowed: a whole number from 1 to 65535.\n\
+             - DB_TLS (environment) is \"on\". Allowed: verify-full · verify-ca · require · disable.\n\
+             - DB_SECRET_ID is not set. It is the secret with user and password.\n\
+             - LAMBDA_RDS_INT64 (environment) is \"big\". Allowed: number · string."
+        );
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let url = "postgres://app:hunter2@db/app";
+        let env = [
+            ("DB_AUTH", "password"),
+            ("DB_HOST", url),
+            ("DB_PASSWORD", ""),
+            ("DB_SECRET_ID", "{\"p\":\"hunter2\"}"),
+        ];
+        let error = config(&sources(&env), PG).unwrap_err().to_string();
+        assert!(error.contains("DB_HOST (environment) is something else (not shown)"), "{error}");
+        assert!(error.contains("DB_PASSWORD (environment) is empty"), "{error}");
+        assert!(error.contains("DB_SECRET_ID (environment) is something else (not shown)"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+
+        // TOML's own message quotes the line.
+        let (broken, _folder) = with_file(&[], "[db]\npassword = \"hunter2\nport = 1\n");
+        let error = config(&broken, PG).unwrap_err().to_string();
+        assert!(error.contains("lambda-rds.toml is no TOML: TOML parse error at line 2, column"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+
+        let env = [("DB_AUTH", "password"), ("DB_HOST", "h"), ("DB_NAME", "n"), ("DB_USER", "u")];
+        let mut env = env.to_vec();
+        env.extend([
+            ("DB_PASSWORD", "hunter2"),
+            ("AWS_ACCESS_KEY_ID", "AK"),
+            ("AWS_SECRET_ACCESS_KEY", "hunter2"),
+        ]);
+        let sources = sources(&env);
+        let config = config(&sources, PG).unwrap();
+        assert!(
+            matches!(&config.db.auth, Auth::Password(login) if login.password.expose_secret() == "hunter2")
+        );
+        for shown in [format!("{config:?}"), format!("{sources:?}")] {
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn the_file_and_the_environment() {
+        let text = "[db]\nsecret_id = \"file\"\nport = 6000\nquery_timeout = \"2s\"\n\
+                    [function]\nhttp_batch = true\nqueries = \"sql/\"\n";
+        let (from_file, _folder) = with_file(&[("DB_PORT", "7000")], text);
+        let read = config(&from_file, PG).unwrap();
+        assert!(matches!(&read.db.auth, Auth::Secret { id, .. } if id == "file"));
+        assert_eq!((read.db.port, read.db.query_timeout), (Some(7000), Duration::from_secs(2)));
+        assert!(read.function.http_batch);
+        assert_eq!(read.function.queries, Path::new("sql/"));
+
+        let text = "mode = 1\nport = 1\nfunction = 3\n[db]\nsecret_id = \"s\"\nport = 70000\nprot = 1\n\
+                    DB_HOST = \"h\"\nname = [1]\nzzzzzzzz = 1\n";
+        let (wrong, _folder) = with_file(&[], text);
+        let file = wrong.file.clone().unwrap();
+        let file = file.display();
+        check_sources(
+            &wrong,
+            PG,
+            &[
+                &format!("{file}: unknown key `DB_HOST` in [db]. Did you mean `host`?"),
+                &format!("{file}: unknown key `prot` in [db]. Did you mean `port`?"),
+                &format!(
+                    "{file}: unknown key `zzzzzzzz` in [db]. The reference of configuration lists the keys."
+                ),
+                &format!("{file}: `function` is a table: write [function] and the keys below it."),
+                &format!("{file}: unknown key `mode`. Keys stand in [db] and [function]."),
+                &format!("{file}: unknown key `port`. It belongs below [db]."),
+                &format!(
+                    "DB_PORT ({file}: [db] port) is \"70000\". Allowed: a whole number from 1 to 65535."
+                ),
+                &format!("DB_NAME ({file}: [db] name) is a table or a list. Allowed: text."),
+            ],
+        );
+
+        let missing =
+            Sources { file: Some("no/such/lambda-rds.toml".into()), ..sources(&[("DB_SECRET_ID", "s")]) };
+        let error = config(&missing, PG).unwrap_err().to_string();
+        assert!(error.contains("no/such/lambda-rds.toml cannot be read: No such file"), "{error}");
+    }
+
+    #[test]
+    fn unknown_variables_get_a_suggestion() {
+        for (name, advice) in [
+            ("DB_SECRET_ARN", "Did you mean DB_SECRET_ID?"),
+            ("DB_PASS", "Did you mean DB_PASSWORD?"),
+            ("DB_USERNAME", "Did you mean DB_USER?"),
+            ("DB_HSOT", "Did you mean DB_HOST?"),
+            ("DB_CLUSTER_COLOUR", "The reference of configuration lists the keys."),
+        ] {
+            let warnings = good(&[(name, "x")]).warnings;
+            assert_eq!(warnings, [format!("{name} (environment) is unknown and ignored. {advice}")]);
+        }
+        check(
+            &[("LAMBDA_RDS_DEFAULT", "x"), ("PGHOST", "ignored"), ("DBX", "ignored")],
+            &["LAMBDA_RDS_DEFAULT (environment) is unknown. Did you mean LAMBDA_RDS_DEFAULT_QUERY?"],
+        );
+    }
+
+    #[test]
+    fn engines() {
+        let both = &[Engine::Postgres, Engine::Sqlite];
+        let secret = ("DB_SECRET_ID", "app");
+        check_sources(
+            &sources(&[secret]),
+            both,
+            &["DB_ENGINE is not set. Built in are: postgres, sqlite. Name the one to use."],
+        );
+        check_sources(
+            &sources(&[secret, ("DB_ENGINE", "mysql")]),
+            both,
+            &[
+                "DB_ENGINE (environment): mysql is not built into this binary. Built in: postgres, sqlite. Build it with \
+             `--features mysql`.",
+            ],
+        );
+        check_sources(
+            &sources(&[secret, ("DB_ENGINE", "oracle")]),
+            PG,
+            &[
+                "DB_ENGINE (environment) is \"oracle\". Allowed: postgres · mysql · aurora-postgres · aurora-mysql · \
+             sqlite.",
+            ],
+        );
+        for (text, engine) in [
+            ("postgresql", Engine::Postgres),
+            ("mariadb", Engine::Mysql),
+            ("aurora-postgresql", Engine::AuroraPostgres),
+            ("aurora-mysql", Engine::AuroraMysql),
+        ] {
+            assert_eq!(text.parse(), Ok(engine));
+        }
+        assert!(Engine::ALL.iter().all(|engine| engine.name().parse() == Ok(*engine)));
+
+        // SQLite needs its file and nothing else.
+        check_sources(
+            &sources(&[("DB_ENGINE", "sqlite")]),
+            both,
+            &["DB_NAME is not set. It is the file of the SQLite database."],
+        );
+        let sqlite = config(&sources(&[("DB_NAME", "app.db")]), &[Engine::Sqlite]).unwrap();
+        assert!(matches!(sqlite.db.auth, Auth::Embedded));
+        assert_eq!((sqlite.db.name.as_deref(), sqlite.warnings), (Some("app.db"), vec![]));
+    }
+
+    #[test]
+    fn ways_to_log_in() {
+        check(
+            &[("DB_AUTH", "password")],
+            &[
+                "DB_HOST is not set. DB_AUTH=password needs it.",
+                "DB_NAME is not set. DB_AUTH=password needs it.",
+                "DB_USER is not set. DB_AUTH=password needs it.",
+                "DB_PASSWORD is not set. DB_AUTH=password needs it.",
+            ],
+        );
+        let password = [
+            ("DB_AUTH", "password"),
+            ("DB_HOST", "h"),
+            ("DB_NAME", "n"),
+            ("DB_USER", "u"),
+            ("DB_PASSWORD", "1"),
+        ];
+        check(&password, &[]);
+        for inside in [("AWS_LAMBDA_FUNCTION_NAME", "f"), ("AWS_LAMBDA_RUNTIME_API", "h:1")] {
+            let mut env = password.to_vec();
+            env.push(inside);
+            check(
+                &env,
+                &[
+                    "DB_AUTH (environment): \"password\" is refused inside Lambda, where whoever may see the function's \
+                 settings sees the password. Use a secret, or set DB_ALLOW_PASSWORD=true.",
+                ],
+            );
+            env.push(("DB_ALLOW_PASSWORD", "true"));
+            check(&env, &[]);
+        }
+        check_sources(
+            &sources(&[("DB_PASSWORD", "p")]),
+            PG,
+            &["DB_SECRET_ID is not set. Set it, or DB_AUTH=password to log in with the password."],
+        );
+        assert_eq!(
+            good(&[("DB_PASSWORD", "p")]).warnings,
+            ["DB_PASSWORD (environment) is set and not used, since DB_AUTH is secret."]
+        );
+    }
+
+    #[test]
+    fn what_a_later_version_does_is_refused() {
+        for (name, value) in [
+            ("DB_AUTH", "iam"),
+            ("DB_POOLER", "transaction"),
+            ("DB_READ_FROM", "reader"),
+            ("DB_IAM_HOST", "h"),
+            ("DB_READER_HOST", "h"),
+            ("DB_INSTANCE_PATTERN", "?.example.com"),
+        ] {
+            check(
+                &[(name, value)],
+                &[&format!("{name} (environment) is \"{value}\", which is not in this version.")],
+            );
+        }
+    }
+
+    #[test]
+    fn tls_speaks_up() {
+        assert_eq!(
+            good(&[("DB_TLS", "require")]).warnings,
+            [
+                "DB_TLS (environment) is require: connections are encrypted, but anybody may be at their other end. Use \
+             verify-full."
+            ]
+        );
+        assert_eq!(
+            good(&[("DB_TLS", "disable"), ("DB_TLS_CA", "x"), ("DB_TLS_SERVER_NAME", "db")]).warnings,
+            [
+                "DB_TLS (environment) is disable: passwords and rows cross the network for everybody to read. Use \
+             verify-full.",
+                "DB_TLS_CA (environment) is set and not used, since DB_TLS does not verify it.",
+                "DB_TLS_SERVER_NAME (environment) is set and not used, since DB_TLS does not verify it.",
+            ]
+        );
+        let (with_text, folder) = with_file(&[], "[db]\nsecret_id = \"s\"\ntls_ca = \"no/such.pem\"\n");
+        let file = with_text.file.clone().unwrap();
+        check_sources(
+            &with_text,
+            PG,
+            &[&format!(
+                "DB_TLS_CA ({}: [db] tls_ca) is \"no/such.pem\": it cannot be read (No such file or directory (os error \
+             2)).",
+                file.display()
+            )],
+        );
+        let ca = folder.path().join("ca.pem");
+        std::fs::write(&ca, "no certificate").unwrap();
+        let ca = ca.display().to_string();
+        check(
+            &[("DB_TLS_CA", &ca)],
+            &[&format!("DB_TLS_CA (environment) is {ca:?}: it holds no PEM certificate.")],
+        );
+        std::fs::write(&ca, include_str!("../credentials/amazon-trust-services.pem")).unwrap();
+        check(&[("DB_TLS_CA", &ca)], &[]);
+    }
+
+    #[test]
+    fn what_aws_tells() {
+        let platform = good(&[
+            ("AWS_LAMBDA_FUNCTION_NAME", "reports"),
+            ("AWS_LAMBDA_FUNCTION_VERSION", "7"),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_ENDPOINT_URL", "http://localhost:1"),
+            ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://localhost:2"),
+            ("AWS_CA_BUNDLE", "ca.pem"),
+        ])
+        .platform;
+        assert_eq!(platform.function_name.as_deref(), Some("reports"));
+        assert_eq!((platform.function_version.as_deref(), platform.memory_mb), (Some("7"), Some(256)));
+        assert_eq!((platform.lambda, platform.log_json), (true, true));
+        assert_eq!(platform.region.as_deref(), Some("eu-west-1"));
+        assert_eq!(platform.secrets_endpoint.as_deref(), Some("http://localhost:2"));
+        assert_eq!(platform.ca_bundle.as_deref(), Some(Path::new("ca.pem")));
+
+        let eight = good(&[("AWS_LAMBDA_MAX_CONCURRENCY", "8")]);
+        assert_eq!((eight.platform.max_concurrency, eight.db.max_connections), (8, 8));
+        let own = good(&[("AWS_LAMBDA_MAX_CONCURRENCY", "8"), ("DB_MAX_CONNECTIONS", "2")]);
+        assert_eq!(own.db.max_connections, 2);
+        assert_eq!(
+            good(&[("AWS_LAMBDA_MAX_CONCURRENCY", "many")]).warnings,
+            ["AWS_LAMBDA_MAX_CONCURRENCY (environment) is \"many\" and no whole number above 0: ignored."]
+        );
+
+        let text = good(&[("AWS_LAMBDA_RUNTIME_API", "h:1"), ("AWS_LAMBDA_LOG_FORMAT", "Text")]);
+        assert!(text.platform.lambda && !text.platform.log_json);
+        let level = [("AWS_LAMBDA_LOG_LEVEL", "FATAL")];
+        assert_eq!(good(&level).function.log.default_level(), Some(LevelFilter::ERROR));
+        let both = [("AWS_LAMBDA_LOG_LEVEL", "ERROR"), ("LAMBDA_RDS_LOG", "debug")];
+        assert_eq!(good(&both).function.log.default_level(), Some(LevelFilter::DEBUG));
+    }
+
+    #[test]
+    fn a_second_database() {
+        let env = [
+            ("REPORTING_DB_ENGINE", "mysql"),
+            ("REPORTING_DB_SECRET_ID", "reports"),
+            ("REPORTING_DB_PORT", "3307"),
+            ("REPORTING_DB_SECRET_TLT", "1s"),
+            ("DB_PORT", "not looked at"),
+            ("LAMBDA_RDS_NONSENSE", "not looked at"),
+        ];
+        let (db, warnings) = second(&sources(&env), "REPORTING_DB_", &Engine::ALL).unwrap();
+        assert_eq!((db.engine, db.port, db.prefix.as_str()), (Engine::Mysql, Some(3307), "REPORTING_DB_"));
+        assert_eq!(
+            warnings,
+            [
+                "REPORTING_DB_SECRET_TLT (environment) is unknown and ignored. Did you mean REPORTING_DB_SECRET_TTL?"
+            ]
+        );
+        let error = Config::read_prefix(&sources(&env[2..]), "REPORTING_DB_").unwrap_err();
+        assert_eq!(
+            error.mistakes(),
+            [
+                "REPORTING_DB_ENGINE is not set. Built in are: postgres, mysql, aurora-postgres, aurora-mysql, sqlite. \
+             Name the one to use.",
+                "REPORTING_DB_SECRET_ID is not set. It is the secret with user and password.",
+            ]
+        );
+        let error = Config::read_prefix(&sources(&env), "REPORTING_DB").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "The configuration is wrong: The prefix \"REPORTING_DB\" of a database's variables does not end in an \
+             underscore."
+        );
+    }
+
+    #[test]
+    fn a_process_has_sources() {
+        // Nothing in the environment of a test run may panic.
+        assert!(!Sources::process().env.is_empty());
+    }
+}
