@@ -3,11 +3,14 @@
 //! One table, both ways: this module reads JSON and text into [`Value`]s; [`crate::rows`] writes what the
 //! engines decode as JSON. [`time`] holds the calendar that both share.
 
+mod parse;
 pub mod time;
 
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
+
+pub use parse::Refusal;
 
 /// The type of one parameter, as `-- param: name type` declares it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
