@@ -1,2 +1,122 @@
-//! main
-fn main() {}
+//! `cargo xtask`: what is longer than one cargo command.
+//!
+//! Everything it fetches or makes stays in the workspace's `target` folder.
+
+#![expect(clippy::print_stdout, reason = "a command line tool talks on its standard output")]
+
+mod apt;
+mod bootstrap;
+mod elf;
+mod servers;
+mod zip;
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use clap::{CommandFactory, FromArgMatches, Parser};
+
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask", about = "Commands of the lambda-rds workspace")]
+enum Task {
+    /// Build the function and pack it for Lambda: target/lambda/lambda-rds-ENGINE-ARCH.zip
+    Zip(zip::Options),
+    /// Get the database servers that are missing, and run every test of the workspace
+    Test {
+        /// Arguments for `cargo test`, such as `-p lambda-rds-core queries::`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Show which database servers the tests will use, getting those that are missing
+    Servers {
+        /// Get and try private servers even where the machine has its own
+        #[arg(long)]
+        private: bool,
+    },
+}
+
+fn main() -> Result<()> {
+    // Not `Task::parse()`: its usage line would name the executable instead of the command.
+    match Task::from_arg_matches(&Task::command().get_matches())? {
+        Task::Zip(options) => zip::zip(&options),
+        Task::Test { args } => test(&args),
+        Task::Servers { private } => {
+            servers::ready(&workspace()?, private)?;
+            Ok(())
+        }
+    }
+}
+
+/// Runs the tests with every server at hand.
+fn test(args: &[OsString]) -> Result<()> {
+    let workspace = workspace()?;
+    let servers = servers::ready(&workspace, false)?;
+    let mut cargo = Command::new(cargo());
+    cargo.arg("test").current_dir(&workspace).env(servers::FOLDER_VARIABLE, servers);
+    let chooses_packages = args.iter().any(|arg| arg == "-p" || arg == "--package");
+    if !chooses_packages {
+        cargo.arg("--workspace");
+    }
+    run(cargo.args(args))
+}
+
+/// The workspace's root folder.
+fn workspace() -> Result<PathBuf> {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Ok(package.parent().context("xtask has no folder above it")?.to_owned())
+}
+
+/// The cargo that runs us, so that its child is of the same toolchain.
+fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// Whether nobody watches, so that what is missing must fail rather than be skipped.
+fn in_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|value| value == "true")
+}
+
+/// The first executable of this name on the PATH.
+fn on_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+/// Runs a command to its end, its output shown.
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot start {}", shown(command)))?;
+    ensure!(status.success(), "{} failed ({status})", shown(command));
+    Ok(())
+}
+
+/// The command as a person would type it, without its folder and environment.
+fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    format!("`{}`", words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_of_test_reach_cargo_as_they_are() {
+        let check = |typed: &[&str], expected: &[&str]| {
+            let words = ["cargo xtask", "test"].iter().chain(typed);
+            match Task::parse_from(words) {
+                Task::Test { args } => assert_eq!(args, expected, "{typed:?}"),
+                other => panic!("{typed:?} became {other:?}"),
+            }
+        };
+        check(&[], &[]);
+        check(&["value::"], &["value::"]);
+        check(&["--", "-p", "lambda-rds-core"], &["-p", "lambda-rds-core"]);
+        check(&["-p", "x", "--", "--nocapture"], &["-p", "x", "--", "--nocapture"]);
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Task::command().debug_assert();
+    }
+}

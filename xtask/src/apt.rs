@@ -1,0 +1,75 @@
+//! Packages of the distribution, downloaded and unpacked without installing them: apt with its lists, cache and
+//! status in a folder of ours, so that it works without being root and leaves the system as it was.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{on_path, run};
+
+/// Downloads a package with everything that it depends on and unpacks it all into `target`. `home` takes apt's
+/// own files, which stay for the next package.
+///
+/// The sources and keys are the system's own. The status says that nothing is installed, so the dependencies
+/// come along, whatever the machine has. The C library is left out: it must fit the machine's loader, and
+/// whatever the same sources bring is built against the one that the machine has.
+///
+/// # Errors
+/// If there is no apt, or it cannot get the package.
+pub(crate) fn unpack(package: &str, home: &Path, target: &Path) -> Result<()> {
+    for program in ["apt-get", "dpkg-deb"] {
+        ensure!(on_path(program).is_some(), "there is no {program} here: install the package yourself");
+    }
+    let folder = home.join("apt");
+    let lists = folder.join("state/lists/partial");
+    let archives = folder.join("cache/archives");
+    if archives.exists() {
+        fs::remove_dir_all(&archives)?;
+    }
+    for needed in [&lists, &archives.join("partial")] {
+        fs::create_dir_all(needed).with_context(|| format!("cannot create {}", needed.display()))?;
+    }
+    let folder = folder.canonicalize()?;
+    fs::write(folder.join("status"), "")?;
+    let config = folder.join("apt.conf");
+    fs::write(&config, settings(&folder.display().to_string()))?;
+
+    let apt = |arguments: &[&str]| {
+        let mut apt = Command::new("apt-get");
+        apt.arg("--config-file").arg(&config).arg("-qq").args(arguments);
+        run(apt.env("DEBIAN_FRONTEND", "noninteractive"))
+    };
+    // A source that does not answer need not be the one that has the package; the download tells.
+    let updated = apt(&["update"]);
+    let downloaded = apt(&["install", "--download-only", "--no-install-recommends", "--yes", package]);
+    match (updated, downloaded) {
+        (_, Ok(())) => {}
+        (Err(error), _) | (Ok(()), Err(error)) => return Err(error),
+    }
+
+    for file in fs::read_dir(&archives)? {
+        let path = file?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.ends_with(".deb") && !name.starts_with("libc6_") {
+            run(Command::new("dpkg-deb").arg("--extract").arg(&path).arg(target))?;
+        }
+    }
+    fs::remove_dir_all(&archives)?;
+    Ok(())
+}
+
+/// Read after the system's own configuration, whose hooks would touch the system's caches.
+fn settings(folder: &str) -> String {
+    format!(
+        "#clear APT::Update;\n\
+         #clear DPkg;\n\
+         Dir::State \"{folder}/state\";\n\
+         Dir::State::status \"{folder}/status\";\n\
+         Dir::Cache \"{folder}/cache\";\n\
+         Acquire::Languages \"none\";\n\
+         // apt's own unprivileged user may not be able to reach the folder.\n\
+         APT::Sandbox::User \"root\";\n"
+    )
+}

@@ -1,0 +1,192 @@
+//! Builds the function's executable so that Lambda's Amazon Linux 2023 can run it.
+//!
+//! The machine's own linker is tried first. What it makes needs the glibc of the machine, which may be newer
+//! than Lambda's; then, or where there is no linker for the processor, zig links against Lambda's. zig comes
+//! from PyPI into a folder of the workspace.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::elf::{Glibc, Needs};
+use crate::zip::{Arch, Engine};
+use crate::{cargo, on_path, run, shown};
+
+/// cargo-zigbuild and the zig it drives. Fixed, so that the same sources give the same executable.
+const ZIG: [&str; 2] = ["cargo-zigbuild==0.24.0", "ziglang==0.17.1"];
+
+/// An executable that Lambda can run.
+#[derive(Debug)]
+pub(crate) struct Executable {
+    /// The file's content.
+    pub(crate) bytes: Vec<u8>,
+    /// The newest glibc that one of its symbols needs.
+    pub(crate) glibc: Glibc,
+}
+
+/// Builds the bin `bootstrap` with one engine, in the release profile.
+///
+/// # Errors
+/// If it does not compile, if the standard library or a linker for the processor is missing and cannot be had,
+/// or if the result would not run in Lambda.
+pub(crate) fn build(workspace: &Path, engine: Engine, arch: Arch) -> Result<Executable> {
+    let target = format!("{}-unknown-linux-gnu", arch.machine());
+    let home = cfg!(target_os = "linux") && std::env::consts::ARCH == arch.machine();
+    if !home {
+        require_std(&target)?;
+    }
+    let local = if home { Some(Command::new(cargo())) } else { cross_linker(arch, &target) };
+    if let Some(mut cargo) = local {
+        cargo.args(["build"]);
+        if !home {
+            cargo.args(["--target", &target]);
+        }
+        let bytes = compile(cargo, workspace, engine)?;
+        let glibc = inspect(&bytes, arch)?;
+        if glibc <= Glibc::OF_LAMBDA {
+            return Ok(Executable { bytes, glibc });
+        }
+        println!(
+            "This machine's linker needs glibc {glibc}, Lambda has {}: again, with zig.",
+            Glibc::OF_LAMBDA
+        );
+    }
+
+    require_std(&target)?;
+    let zig = zig(workspace)?;
+    let mut cargo = Command::new(zig.join("cargo-zigbuild"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(std::iter::once(zig).chain(std::env::split_paths(&path)))?;
+    cargo.env("PATH", path).args(["zigbuild", "--target", &format!("{target}.{}", Glibc::OF_LAMBDA)]);
+    let bytes = compile(cargo, workspace, engine)?;
+    let glibc = inspect(&bytes, arch)?;
+    ensure!(
+        glibc <= Glibc::OF_LAMBDA,
+        "the executable needs glibc {glibc}, but Lambda has {}",
+        Glibc::OF_LAMBDA
+    );
+    Ok(Executable { bytes, glibc })
+}
+
+/// Completes a cargo command line, runs it, and reads the executable that it names.
+fn compile(mut cargo: Command, workspace: &Path, engine: Engine) -> Result<Vec<u8>> {
+    cargo
+        .args(["--release", "--locked", "--package", "lambda-rds", "--bin", "bootstrap"])
+        .args(["--features", engine.feature(), "--message-format", "json-render-diagnostics"])
+        .env_remove("RUSTFLAGS")
+        .env("CARGO_ENCODED_RUSTFLAGS", rustflags(workspace)?)
+        .current_dir(workspace)
+        .stdout(Stdio::piped());
+    let mut child = cargo.spawn().with_context(|| format!("cannot start {}", shown(&cargo)))?;
+    let messages = child.stdout.take().context("cargo has no standard output")?;
+    let mut executable = None;
+    for line in BufReader::new(messages).lines() {
+        let Ok(message) = serde_json::from_str::<Value>(&line?) else { continue };
+        let is_ours = message["reason"] == "compiler-artifact" && message["target"]["name"] == "bootstrap";
+        if let Some(path) = message["executable"].as_str().filter(|_| is_ours) {
+            executable = Some(PathBuf::from(path));
+        }
+    }
+    let status = child.wait()?;
+    ensure!(status.success(), "{} failed ({status})", shown(&cargo));
+    let path = executable.context("cargo built no executable `bootstrap`")?;
+    std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The user's own flags, and those that keep this machine's folders out of the executable's panic messages: the
+/// same sources then give the same bytes in every folder.
+fn rustflags(workspace: &Path) -> Result<OsString> {
+    let mut flags = match (std::env::var_os("CARGO_ENCODED_RUSTFLAGS"), std::env::var_os("RUSTFLAGS")) {
+        (Some(encoded), _) if !encoded.is_empty() => vec![encoded],
+        (_, Some(words)) => {
+            let words = words.into_string().ok().context("RUSTFLAGS is not UTF-8")?;
+            words.split_whitespace().map(OsString::from).collect()
+        }
+        _ => Vec::new(),
+    };
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
+    let sysroot = answer(Command::new("rustc").args(["--print", "sysroot"]))?;
+    let folders = [(Some(workspace.to_owned()), "."), (home, "cargo"), (Some(sysroot.into()), "rust")];
+    for (folder, name) in folders {
+        if let Some(folder) = folder {
+            let mut flag = OsString::from("--remap-path-prefix=");
+            flag.push(folder);
+            flag.push("=");
+            flag.push(name);
+            flags.push(flag);
+        }
+    }
+    // cargo's own separator: a path may hold a space.
+    Ok(flags.join("\u{1f}".as_ref()))
+}
+
+/// Checks the processor, and tells the glibc that is needed.
+fn inspect(executable: &[u8], arch: Arch) -> Result<Glibc> {
+    let needs = Needs::of(executable)?;
+    let found = needs.arch.unwrap_or("another processor");
+    ensure!(found == arch.name(), "the executable is for {found}, not for {}", arch.name());
+    needs
+        .glibc
+        .context("the executable does not use glibc, which sizes and start-up times were measured with")
+}
+
+/// Rust's standard library for another processor cannot be built from what is at hand.
+fn require_std(target: &str) -> Result<()> {
+    let folder = answer(Command::new("rustc").args(["--print", "target-libdir", "--target", target]))?;
+    ensure!(
+        Path::new(&folder).is_dir(),
+        "Rust's standard library for {target} is not installed. Install it with: rustup target add {target}"
+    );
+    Ok(())
+}
+
+/// cargo set up for a GNU cross compiler, where the machine has one for this processor.
+fn cross_linker(arch: Arch, target: &str) -> Option<Command> {
+    let gcc = on_path(&format!("{}-linux-gnu-gcc", arch.machine()))?;
+    let target = target.replace('-', "_");
+    let mut command = Command::new(cargo());
+    command.env(format!("CARGO_TARGET_{}_LINKER", target.to_uppercase()), &gcc);
+    command.env(format!("CC_{target}"), &gcc);
+    Some(command)
+}
+
+/// The folder with cargo-zigbuild and its zig, installed on first use.
+fn zig(workspace: &Path) -> Result<PathBuf> {
+    let folder = workspace.join("target/zig");
+    let programs = folder.join("bin");
+    // Written last, so that an interrupted installation is made again.
+    let complete = folder.join("complete");
+    let wanted = ZIG.join(" ");
+    if std::fs::read_to_string(&complete).is_ok_and(|installed| installed == wanted) {
+        return Ok(programs);
+    }
+    println!("Getting zig from PyPI into {}.", folder.display());
+    let Some(python) = on_path("python3") else {
+        bail!(
+            "no linker for this build: install the GNU cross compiler of the processor (on Debian and Ubuntu \
+             gcc-aarch64-linux-gnu or gcc-x86-64-linux-gnu), or python3, with which zig can be had"
+        );
+    };
+    run(Command::new(python).args(["-m", "venv", "--clear"]).arg(&folder))
+        .context("python3 cannot make a virtual environment (on Debian and Ubuntu: install python3-venv)")?;
+    run(Command::new(programs.join("python3")).args(["-m", "pip", "install", "--quiet"]).args(ZIG))?;
+    std::fs::write(complete, wanted)?;
+    Ok(programs)
+}
+
+/// The one line that a command prints.
+fn answer(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("cannot start {}", shown(command)))?;
+    ensure!(
+        output.status.success(),
+        "{} failed: {}",
+        shown(command),
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
