@@ -64,9 +64,9 @@ async fn serve(app: App) -> ExitCode {
 
 fn invocation(context: Context) -> Invocation {
     Invocation {
-        deadline: context.deadline(),
         request_id: context.request_id,
         trace_id: context.xray_trace_id,
+        deadline_ms: Some(context.deadline),
     }
 }
 

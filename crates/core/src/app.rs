@@ -1,0 +1,405 @@
+//! The pipeline: from the bytes of one event to its reply.
+//!
+//! ```text
+//! bytes ─▶ event ─▶ call ─▶ plan ─▶ session ─▶ rows ─▶ JSON body ─▶ reply
+//! ```
+
+use std::collections::HashSet;
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use futures_util::FutureExt as _;
+
+use crate::backend::{Backend, Fixed};
+use crate::config::{Config, ConfigError, ConnectAt, Db, Engine, Function, Platform};
+use crate::connect::sessions::{Sessions, Settings};
+use crate::credentials::Credentials;
+use crate::deadline::Deadline;
+use crate::error::{Error, Fault, Result};
+use crate::event::{self, Batch, Call, Invocation, Request};
+use crate::execute::{self, Step, Trace, Work};
+use crate::observe;
+use crate::queries::{LoadError, Queries, Query};
+use crate::reply::{Body, Raised, Reply};
+use crate::rows::Limits;
+use crate::value::{Origin, Params};
+
+/// The application: everything that outlives an invocation.
+#[derive(Debug)]
+pub struct App {
+    db: Db,
+    function: Function,
+    platform: Platform,
+    queries: Queries,
+    sessions: Sessions,
+    /// Whether an invocation has been served: the first one is cold.
+    warm: AtomicBool,
+}
+
+/// Why the application cannot start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The configuration.
+    Config(ConfigError),
+    /// The query files.
+    Queries(LoadError),
+    /// The engine is not built into this binary.
+    NotBuiltIn(Engine),
+    /// `LAMBDA_RDS_DEFAULT_QUERY` names no query.
+    NoDefaultQuery(String),
+}
+
+impl App {
+    /// Loads the queries and prepares for connections; opens none.
+    ///
+    /// # Errors
+    /// [`StartError`], which names what to mend.
+    pub fn start(config: Config, backend: Option<Arc<dyn Backend>>) -> Result<Self, StartError> {
+        let Config { db, function, platform, warnings } = config;
+        observe::init(&platform, &function);
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        let backend = backend.ok_or(StartError::NotBuiltIn(db.engine))?;
+        let queries = Queries::load(&function.queries, db.engine, backend.dialect())
+            .map_err(StartError::Queries)?;
+        Self::assemble(db, function, platform, queries, backend)
+    }
+
+    /// Assembles the application from queries that were parsed elsewhere. Sets up no logging.
+    ///
+    /// # Errors
+    /// [`StartError::NoDefaultQuery`].
+    pub fn assemble(
+        db: Db,
+        function: Function,
+        platform: Platform,
+        queries: Queries,
+        backend: Arc<dyn Backend>,
+    ) -> Result<Self, StartError> {
+        if let Some(default) = &function.default_query
+            && queries.get(default).is_none()
+        {
+            return Err(StartError::NoDefaultQuery(default.clone()));
+        }
+        let settings = Settings {
+            tls: db.tls.clone(),
+            connect_timeout: db.connect_timeout,
+            statement_timeout: longest(&queries, db.query_timeout),
+            application_name: application_name(&platform),
+            max_connections: db.max_connections,
+        };
+        let credentials = Credentials::new(&db, &platform);
+        let sessions = Sessions::new(backend, Arc::new(Fixed), credentials, settings);
+        Ok(Self { db, function, platform, queries, sessions, warm: AtomicBool::new(false) })
+    }
+
+    /// Opens the first session during INIT, if the configuration wants that. A failure is logged and costs
+    /// nothing else: the first call tries again, and reports.
+    pub async fn warm(&self) {
+        if self.db.connect_at == ConnectAt::FirstUse {
+            return;
+        }
+        if let Err(error) = self.sessions.warm(Deadline::after(INIT_TIMEOUT)).await {
+            tracing::warn!("no session at INIT, the first call will try again: {error}");
+        }
+    }
+
+    /// Serves one event.
+    ///
+    /// # Errors
+    /// [`Raised`], where the source is told of a failure by failing.
+    pub async fn handle(&self, event: &[u8], invocation: &Invocation) -> Result<Reply, Raised> {
+        let event = event::parse(event, &self.function, invocation);
+        let mut by = self.deadline(invocation);
+        if event.source.method().is_some() {
+            by = by.within(self.function.http_timeout);
+        }
+        let mut call = Observed::new(self, event.source.name(), invocation, by);
+        let outcome = match event.request {
+            Ok(request) => {
+                let served = self.serve(request, event.source.limits(), &mut call);
+                AssertUnwindSafe(served).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))
+            }
+            Err(error) => Err(error),
+        };
+        call.finish(&outcome);
+        event.source.reply(outcome, &invocation.request_id, &self.function)
+    }
+
+    /// Runs one query by name, with parameters as text or JSON; the way in for the command line.
+    ///
+    /// # Errors
+    /// As the reply's `error` would say.
+    pub async fn call(
+        &self,
+        query: Option<&str>,
+        params: Params,
+        invocation: &Invocation,
+    ) -> Result<Body> {
+        let origin = Arc::new(Origin { request_id: invocation.request_id.clone(), ..Origin::default() });
+        let request =
+            Request::Call(Call { query: query.map(str::to_owned), params, method: None, origin });
+        let mut call = Observed::new(self, "command", invocation, self.deadline(invocation));
+        let outcome = self.serve(request, event::Source::DIRECT.limits(), &mut call).await;
+        call.finish(&outcome);
+        outcome
+    }
+
+    /// What AWS tells about where we run.
+    #[must_use]
+    pub fn platform(&self) -> &Platform {
+        &self.platform
+    }
+
+    /// The queries.
+    #[must_use]
+    pub fn queries(&self) -> &Queries {
+        &self.queries
+    }
+
+    /// Says goodbye to the server.
+    pub async fn close(&self) {
+        self.sessions.close().await;
+    }
+
+    async fn serve(&self, request: Request, limits: Limits, call: &mut Observed<'_>) -> Result<Body> {
+        match request {
+            Request::Health => Ok(Body::health()),
+            Request::Preflight => Ok(Body::preflight()),
+            Request::Diagnose => Err(no_diagnose()),
+            Request::Records(records) => Ok(self.records(records, limits, call).await),
+            other => self.execute(&other, limits, call).await,
+        }
+    }
+
+    /// Plans and runs one unit of work: a call, a transaction or a batch.
+    async fn execute(&self, request: &Request, limits: Limits, call: &mut Observed<'_>) -> Result<Body> {
+        let (steps, list) = match request {
+            Request::Call(one) => (vec![self.plan(one)?], false),
+            Request::Transaction(calls) => (numbered(calls.iter().map(|one| self.plan(one)))?, true),
+            Request::Batch(batch) => (self.plan_batch(batch)?, true),
+            Request::Records(_) | Request::Diagnose | Request::Health | Request::Preflight => {
+                return Err(Error::new(Fault::Internal, "not a unit of work"));
+            }
+        };
+        call.planned(&steps);
+        let cache = match steps.as_slice() {
+            [step] if !list => step.query.cache(),
+            _ => None,
+        };
+        let work = Work {
+            steps,
+            list,
+            limits,
+            int64: self.function.int64,
+            query_timeout: self.db.query_timeout,
+            by: call.by,
+        };
+        let json = execute::run(&work, &self.sessions, &mut call.trace).await;
+        if json.is_err() {
+            call.failed(&work.steps);
+        }
+        Ok(Body::new(json?).cached(cache))
+    }
+
+    /// The query of a call, and its parameters bound.
+    fn plan(&self, call: &Call) -> Result<Step<'_>> {
+        let name = call.name(self.function.default_query.as_deref())?;
+        let query = self.find(name, call.method)?;
+        Ok(Step { query, statement: query.bind(&call.params, &call.origin)? })
+    }
+
+    fn plan_batch(&self, batch: &Batch) -> Result<Vec<Step<'_>>> {
+        let query = self.find(&batch.query, batch.method)?;
+        numbered(batch.params.iter().map(|params| {
+            Ok(Step { query, statement: query.bind(params, &batch.origin)? })
+        }))
+    }
+
+    fn find(&self, name: &str, method: Option<event::Method>) -> Result<&Query> {
+        let query = self.queries.get(name).ok_or_else(|| event::unknown_query(name))?;
+        if let Some(method) = method {
+            event::gate(query, method)?;
+        }
+        Ok(query)
+    }
+
+    /// Runs the messages of a queue, each for itself, and gives the ids of those that are to come again.
+    ///
+    /// After a failure, the rest of a FIFO group is reported failed and not run, or it would overtake; once the
+    /// time is up, so is everything that has not been started.
+    async fn records(&self, records: Vec<event::Record>, limits: Limits, call: &mut Observed<'_>) -> Body {
+        let mut failed = Vec::new();
+        let mut blocked: HashSet<String> = HashSet::new();
+        for event::Record { message_id, group, request } in records {
+            let waits = group.as_ref().is_some_and(|group| blocked.contains(group));
+            let outcome = if waits {
+                Err(Error::new(Fault::Conflict, "an earlier message of its group failed"))
+            } else if call.by.remaining() < self.db.query_timeout.min(RECORD_MINIMUM) {
+                Err(Error::new(Fault::Timeout, "the invocation's time was up before it was started"))
+            } else {
+                match request {
+                    Ok(request) => {
+                        let run = self.execute(&request, limits, call);
+                        AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))
+                    }
+                    Err(error) => Err(error),
+                }
+            };
+            if let Err(error) = outcome {
+                tracing::error!(message_id, code = error.fault().code(), "message failed: {error}");
+                call.record_failed();
+                blocked.extend(group);
+                failed.push(message_id);
+            }
+        }
+        Body::failures(failed.iter().map(String::as_str))
+    }
+
+    /// When an invocation must have its reply, less what the reply itself takes.
+    fn deadline(&self, invocation: &Invocation) -> Deadline {
+        let Some(deadline_ms) = invocation.deadline_ms else { return Deadline::after(UNLIMITED) };
+        let deadline = UNIX_EPOCH + Duration::from_millis(deadline_ms);
+        let left = deadline.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO);
+        let by = Deadline::after(left.saturating_sub(self.db.deadline_reserve));
+        if !self.warm.swap(true, Ordering::Relaxed) {
+            self.check_timeouts(left);
+        }
+        by
+    }
+
+    /// Warns once if the timeouts do not fit into the function's: only an invocation shows that one.
+    fn check_timeouts(&self, timeout: Duration) {
+        let Db { connect_timeout, query_timeout, deadline_reserve, .. } = self.db;
+        let sum = connect_timeout + query_timeout + deadline_reserve;
+        if sum > timeout {
+            tracing::warn!(
+                "DB_CONNECT_TIMEOUT + DB_QUERY_TIMEOUT + DB_DEADLINE_RESERVE = {connect_timeout:?} + \
+                 {query_timeout:?} + {deadline_reserve:?} = {sum:?}, more than the function's timeout, of \
+                 which {timeout:?} are left: a slow call will be cut short by the invocation's deadline. Raise \
+                 the function's timeout or lower the others"
+            );
+        }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Queries(error) => error.fmt(f),
+            Self::NotBuiltIn(engine) => {
+                write!(f, "the engine {} is not built into this binary", engine.name())
+            }
+            Self::NoDefaultQuery(name) => {
+                write!(f, "LAMBDA_RDS_DEFAULT_QUERY names `{name}`, and there is no such query")
+            }
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<ConfigError> for StartError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<LoadError> for StartError {
+    fn from(error: LoadError) -> Self {
+        Self::Queries(error)
+    }
+}
+
+/// One invocation, watched: what it did and what it cost, for its line in the log.
+struct Observed<'a> {
+    app: &'a App,
+    record: observe::Record,
+    started: Instant,
+    by: Deadline,
+    trace: Trace,
+}
+
+impl<'a> Observed<'a> {
+    fn new(app: &'a App, source: &'static str, invocation: &Invocation, by: Deadline) -> Self {
+        let record = observe::Record {
+            request_id: invocation.request_id.clone(),
+            trace_id: invocation.trace_id.clone(),
+            source,
+            ..observe::Record::default()
+        };
+        Self { app, record, started: Instant::now(), by, trace: Trace::default() }
+    }
+
+    /// Names the query in the log: the first one of several.
+    fn planned(&mut self, steps: &[Step<'_>]) {
+        if let Some(step) = steps.first() {
+            self.record.query = Some(step.query.name().to_owned());
+        }
+    }
+
+    /// Keeps the SQL of what failed.
+    fn failed(&mut self, steps: &[Step<'_>]) {
+        self.record.sql = steps.first().map(|step| step.query.sql().to_owned());
+    }
+
+    fn record_failed(&mut self) {
+        self.record.faults += 1;
+    }
+
+    fn finish(mut self, outcome: &Result<Body>) {
+        let record = &mut self.record;
+        record.total = self.started.elapsed();
+        record.connect = self.trace.cost.connect;
+        record.connects = self.trace.cost.connects;
+        record.query_time = self.trace.query;
+        record.retries = self.trace.retries;
+        record.rows = self.trace.rows;
+        match outcome {
+            Ok(body) => {
+                record.status = body.status;
+                record.bytes = body.json.len();
+            }
+            Err(error) => record.error(error),
+        }
+        self.record.emit(&self.app.platform);
+    }
+}
+
+/// Plans the steps of a list; a step that cannot be planned is named by its index.
+fn numbered<'q>(steps: impl Iterator<Item = Result<Step<'q>>>) -> Result<Vec<Step<'q>>> {
+    steps.enumerate().map(|(index, step)| step.map_err(|error| error.at_step(index))).collect()
+}
+
+/// The longest that any statement may run: a session has one limit on the server, for all of them.
+fn longest(queries: &Queries, default: Duration) -> Duration {
+    queries.iter().filter_map(Query::timeout).fold(default, Duration::max)
+}
+
+fn application_name(platform: &Platform) -> String {
+    match (&platform.function_name, &platform.function_version) {
+        (Some(name), Some(version)) => format!("{name}:{version}"),
+        (Some(name), None) => name.clone(),
+        _ => "lambda-rds".to_owned(),
+    }
+}
+
+fn panicked() -> Error {
+    Error::new(Fault::Internal, "a bug: the call panicked, see the line above")
+}
+
+fn no_diagnose() -> Error {
+    Error::told(Fault::BadEvent, "`diagnose` is off.").with_detail("set LAMBDA_RDS_DIAGNOSE=true")
+}
+
+/// Lambda gives INIT 10 s; what is not there by then is started over.
+const INIT_TIMEOUT: Duration = Duration::from_secs(8);
+/// Outside Lambda nobody stops a call; its query's timeout does.
+const UNLIMITED: Duration = Duration::from_secs(24 * 3600);
+/// A message is not started with less time than this left, so that it is not cut off in the middle.
+const RECORD_MINIMUM: Duration = Duration::from_millis(500);
