@@ -42,7 +42,7 @@ pub(crate) fn classify(error: &sqlx::Error, doing: Doing) -> Fault {
 }
 
 /// The table by SQLSTATE, <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
-fn sqlstate(code: &str, doing: Doing) -> Fault {
+pub(crate) fn sqlstate(code: &str, doing: Doing) -> Fault {
     match code {
         READ_ONLY_SQL_TRANSACTION => match doing {
             Doing::Begin | Doing::Write => Fault::NotTheWriter,
