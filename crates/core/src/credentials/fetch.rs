@@ -100,7 +100,9 @@ async fn client(id: &str, platform: &Platform) -> Result<Client, String> {
             Builder::from(&loader.load().await)
         }
     };
-    builder.set_endpoint_url(platform.secrets_endpoint.clone());
+    if let Some(url) = &platform.secrets_endpoint {
+        builder = builder.endpoint_url(url);
+    }
     let config = builder
         .region(region)
         .http_client(http)
@@ -172,31 +174,21 @@ fn refused(id: &str, error: &SdkError<GetSecretValueError>) -> String {
     };
     let code = service.code().unwrap_or("no code");
     let message = service.message().unwrap_or("no message");
+    let permission;
     let advice = match code {
-        "AccessDeniedException" if message.contains("KMS") => {
-            "the function's role needs kms:Decrypt on the key that encrypts it".to_owned()
+        "AccessDeniedException" if message.contains("KMS") => NO_KEY,
+        "AccessDeniedException" => {
+            permission = format!("the function's role needs secretsmanager:GetSecretValue on {id}");
+            &permission
         }
-        "AccessDeniedException" => format!("the function's role needs secretsmanager:GetSecretValue on {id}"),
-        "ResourceNotFoundException" => {
-            "there is no such secret in this account and region, or it has no current \
-                                        version; look at DB_SECRET_ID"
-                .to_owned()
-        }
-        "DecryptionFailure" => {
-            "the KMS key that encrypts it is disabled, deleted, or not for this role, which needs \
-                                kms:Decrypt on it"
-                .to_owned()
-        }
-        "InvalidRequestException" => {
-            "it is not in a state to be read; is it scheduled for deletion?".to_owned()
-        }
-        "ThrottlingException" | "TooManyRequestsException" | "LimitExceededException" => {
-            "Secrets Manager is asked too often; a longer DB_SECRET_TTL asks less".to_owned()
-        }
+        "ResourceNotFoundException" => NOT_FOUND,
+        "DecryptionFailure" => BAD_KEY,
+        "InvalidRequestException" => "it is not in a state to be read; is it scheduled for deletion?",
+        "ThrottlingException" | "TooManyRequestsException" | "LimitExceededException" => THROTTLED,
         "UnrecognizedClientException" | "InvalidSignatureException" | "ExpiredTokenException" => {
-            "AWS does not accept the credentials of the environment".to_owned()
+            "AWS does not accept the credentials of the environment"
         }
-        _ => "Secrets Manager failed".to_owned(),
+        _ => "Secrets Manager failed",
     };
     format!("secret {id}: {advice} ({code}: {message})")
 }
@@ -304,6 +296,12 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 const BACKOFF: Duration = Duration::from_millis(50);
 
 const FIELDS: &str = "username, password, host, port, dbname and engine";
+const NO_KEY: &str = "the function's role needs kms:Decrypt on the key that encrypts it";
+const BAD_KEY: &str = "the KMS key that encrypts it is disabled, deleted, or not for this role, which needs \
+                       kms:Decrypt on it";
+const NOT_FOUND: &str = "there is no such secret in this account and region, or it has no current version; look at \
+                         DB_SECRET_ID";
+const THROTTLED: &str = "Secrets Manager is asked too often; a longer DB_SECRET_TTL asks less";
 const UNREACHABLE: &str = "it cannot be reached; a function in a VPC needs the interface endpoint for Secrets Manager, \
                            whose security group lets port 443 in, or a route to the internet";
 const UNTRUSTED: &str = "the certificate of whoever answers there is not of Amazon's roots; AWS_CA_BUNDLE names a PEM \
