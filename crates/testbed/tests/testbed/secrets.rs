@@ -1,7 +1,15 @@
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lambda_rds_testbed::certs::Authority;
 use lambda_rds_testbed::{Secrets, SecretsFault as Fault};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::raw_http::{self, Reply};
 
@@ -126,4 +134,24 @@ async fn wants_a_signature() {
     let body = r#"{"SecretId":"db"}"#;
     let reply = raw_http::send(([127, 0, 0, 1], port).into(), "POST", "/", &SIGNED[..3], body).await.unwrap();
     assert_eq!(reply.json()["__type"], "MissingAuthenticationTokenException");
+}
+
+#[tokio::test]
+async fn speaks_tls_for_those_who_trust_its_authority() {
+    let (authority, other) = (Authority::new("one").unwrap(), Authority::new("another").unwrap());
+    let secrets = Secrets::start_tls(&authority).unwrap();
+    let port: u16 = secrets.endpoint().strip_prefix("https://localhost:").unwrap().parse().unwrap();
+    let connect = async |trusted: &Authority| {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(trusted.pem().as_bytes()).unwrap()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        TlsConnector::from(Arc::new(config)).connect("localhost".try_into().unwrap(), stream).await.map(drop)
+    };
+    connect(&authority).await.unwrap();
+    assert!(connect(&other).await.unwrap_err().to_string().contains("UnknownIssuer"));
 }
