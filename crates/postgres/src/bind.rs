@@ -41,6 +41,18 @@ pub(crate) fn check(arguments: &[Argument], resolved: &[PgTypeInfo]) -> Result<(
                 matches!(target(type_info), Target::Text | Target::Json)
             }
             Kind { scalar: Scalar::Json, array: false } => target(type_info) != Target::Other,
+            // sqlx keeps prepared statements by their SQL alone, and what it kept may have other types.
+            kind if type_info.oid() != declared_as(kind).oid() => {
+                return Err(Error::new(
+                    Fault::QueryFailed,
+                    format!(
+                        "parameter `{}` is bound as `{}`, but another query with the very same SQL declares it \
+                         otherwise: let the two differ, be it by a comment",
+                        argument.name,
+                        type_name(type_info)
+                    ),
+                ));
+            }
             _ => true,
         };
         if !fits {
@@ -63,13 +75,13 @@ pub(crate) fn bind(arguments: &[Argument], resolved: &[PgTypeInfo]) -> Result<Pg
         let jsonb = match resolved.get(index) {
             Some(type_info) => target(type_info) == Target::Jsonb,
             None if is_inferred(argument.kind) => {
-                return Err(bug(argument, "its type was not asked for"));
+                return Err(bug(&argument.name, "its type was not asked for"));
             }
             None => false,
         };
         bound.add(Encoder { argument, jsonb }).map_err(|error| match error.downcast::<Error>() {
             Ok(error) => *error,
-            Err(error) => bug(argument, &error.to_string()),
+            Err(error) => bug(&argument.name, &error.to_string()),
         })?;
     }
     Ok(bound)
@@ -138,8 +150,8 @@ fn mistaken(argument: &Argument, type_info: &PgTypeInfo) -> Error {
     )
 }
 
-fn bug(argument: &Argument, what: &str) -> Error {
-    Error::new(Fault::Internal, format!("bug: parameter `{}`: {what}", argument.name))
+fn bug(name: &str, what: &str) -> Error {
+    Error::new(Fault::Internal, format!("bug: parameter `{name}`: {what}"))
 }
 
 fn declared_as(kind: Kind) -> PgTypeInfo {
@@ -209,6 +221,7 @@ impl<'q> Encode<'q, Postgres> for Encoder<'_> {
         match value {
             Value::Null => return Ok(IsNull::Yes),
             Value::Array(elements) if kind.array => array(self.argument, elements, buffer)?,
+            _ if kind.array => return Err(bug(&self.argument.name, "its value is no array").into()),
             _ => {
                 if self.jsonb {
                     buffer.push(1);
@@ -234,20 +247,20 @@ fn scalar(argument: &Argument, value: &Value, out: &mut Vec<u8>) -> Result<()> {
         | (Scalar::Timestamptz, Value::Timestamptz(value)) => out.extend_from_slice(&value.to_be_bytes()),
         (Scalar::Float, Value::Float(value)) => out.extend_from_slice(&value.to_be_bytes()),
         (Scalar::Date, Value::Date(value)) => out.extend_from_slice(&value.to_be_bytes()),
-        (Scalar::Decimal, Value::Decimal(value)) => numeric(argument, value, out)?,
+        (Scalar::Decimal, Value::Decimal(value)) => numeric(&argument.name, value, out)?,
         (Scalar::Text, Value::Text(value)) | (Scalar::Json, Value::Json(value)) => {
             out.extend_from_slice(value.as_bytes());
         }
         (Scalar::Uuid, Value::Uuid(value)) => out.extend_from_slice(value),
         (Scalar::Bytes, Value::Bytes(value)) => out.extend_from_slice(value),
-        _ => return Err(bug(argument, "its value is not of its type")),
+        _ => return Err(bug(&argument.name, "its value is not of its type")),
     }
     Ok(())
 }
 
 /// `array_recv`: one dimension from 1, or none for an empty array.
 fn array(argument: &Argument, elements: &[Value], out: &mut Vec<u8>) -> Result<()> {
-    let too_long = |_| bug(argument, "more elements than an array may have");
+    let too_long = |_| bug(&argument.name, "more elements than an array may have");
     let length = i32::try_from(elements.len()).map_err(too_long)?;
     out.extend_from_slice(&i32::from(length > 0).to_be_bytes());
     out.extend_from_slice(&i32::from(elements.contains(&Value::Null)).to_be_bytes());
@@ -269,7 +282,7 @@ fn array(argument: &Argument, elements: &[Value], out: &mut Vec<u8>) -> Result<(
 }
 
 /// `numeric_recv`: see [`crate::decode`]. The scale is that of the text, so `1.50` stays `1.50`.
-fn numeric(argument: &Argument, text: &str, out: &mut Vec<u8>) -> Result<()> {
+pub(crate) fn numeric(name: &str, text: &str, out: &mut Vec<u8>) -> Result<()> {
     // The server's limits, <https://www.postgresql.org/docs/current/datatype-numeric.html>.
     const BEFORE_POINT: usize = 131_072;
     const AFTER_POINT: usize = 16_383;
@@ -289,15 +302,14 @@ fn numeric(argument: &Argument, text: &str, out: &mut Vec<u8>) -> Result<()> {
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let whole = whole.trim_start_matches('0');
     if !whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit()) {
-        return Err(bug(argument, "its value is no decimal"));
+        return Err(bug(name, "its value is no decimal"));
     }
     if whole.len() > BEFORE_POINT || fraction.len() > AFTER_POINT {
         return Err(Error::told(
             Fault::BadParameter,
             format!(
-                "Parameter `{}` must have at most {BEFORE_POINT} digits before the decimal point and \
-                 {AFTER_POINT} after it.",
-                argument.name
+                "Parameter `{name}` must have at most {BEFORE_POINT} digits before the decimal point and \
+                 {AFTER_POINT} after it."
             ),
         ));
     }
@@ -317,7 +329,7 @@ fn numeric(argument: &Argument, text: &str, out: &mut Vec<u8>) -> Result<()> {
     let leading = groups.iter().take_while(|group| **group == 0).count();
     let end = groups.iter().rposition(|group| *group != 0).map_or(leading, |last| last + 1);
     let groups = &groups[leading..end];
-    let overflow = |_| bug(argument, "a decimal beyond its limits");
+    let overflow = |_| bug(name, "a decimal beyond its limits");
     let weight =
         i32::try_from(groups_before).map_err(overflow)? - 1 - i32::try_from(leading).map_err(overflow)?;
     let (sign, weight) = if groups.is_empty() { (NUMERIC_POSITIVE, 0) } else { (sign, weight) };
@@ -345,4 +357,157 @@ fn write_header(groups: u16, weight: i16, sign: u16, scale: u16, out: &mut Vec<u
 fn four(digits: &str, zeros: usize) -> u16 {
     let value = digits.bytes().fold(0, |value, digit| value * 10 + u16::from(digit - b'0'));
     (0..zeros).fold(value, |value, _| value * 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn argument(scalar: Scalar, array: bool, value: Value) -> Argument {
+        Argument { name: "p".into(), kind: Kind { scalar, array }, value }
+    }
+
+    fn oid(oid: u32) -> PgTypeInfo {
+        PgTypeInfo::with_oid(Oid(oid))
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The bytes of one argument, or none for NULL.
+    fn encoded(argument: &Argument, jsonb: bool) -> Option<String> {
+        let mut buffer = PgArgumentBuffer::default();
+        match (Encoder { argument, jsonb }).encode_by_ref(&mut buffer).unwrap() {
+            IsNull::Yes => None,
+            IsNull::No => Some(hex(&buffer)),
+        }
+    }
+
+    /// Expected are the bytes that PostgreSQL 15's own `send` functions give for the same values.
+    #[test]
+    fn values_are_encoded_as_the_server_sends_them() {
+        for (scalar, value, expected) in [
+            (Scalar::Bool, Value::Bool(true), "01"),
+            (Scalar::Int, Value::Int(i64::MIN), "8000000000000000"),
+            (Scalar::Float, Value::Float(0.1), "3fb999999999999a"),
+            (Scalar::Decimal, Value::Decimal("1.50".to_owned()), "000200000000000200011388"),
+            (Scalar::Text, Value::Text("a\"b€".to_owned()), "612262e282ac"),
+            (Scalar::Uuid, Value::Uuid([7; 16]), "07070707070707070707070707070707"),
+            (Scalar::Date, Value::Date(9_527), "00002537"),
+            (Scalar::Time, Value::Time(86_400_000_000), "000000141dd76000"),
+            (Scalar::Timestamp, Value::Timestamp(i64::MIN), "8000000000000000"),
+            (Scalar::Timestamptz, Value::Timestamptz(9_223_371_331_199_999_999), "7fffff5bb3b29fff"),
+            (Scalar::Json, Value::Json("{}".to_owned()), "7b7d"),
+            (Scalar::Bytes, Value::Bytes(vec![0, 255]), "00ff"),
+        ] {
+            let given = argument(scalar, false, value.clone());
+            assert_eq!(encoded(&given, false).as_deref(), Some(expected), "{given:?}");
+            assert_eq!(encoded(&argument(scalar, false, Value::Null), false), None);
+            assert_eq!(encoded(&argument(scalar, true, Value::Null), false), None);
+
+            let element = format!("{:08x}{expected}", expected.len() / 2);
+            let array = argument(scalar, true, Value::Array(vec![value, Value::Null]));
+            let header = format!("0000000100000001{:08x}0000000200000001", scalar_oid(scalar));
+            assert_eq!(encoded(&array, false), Some(format!("{header}{element}ffffffff")));
+            let empty = argument(scalar, true, Value::Array(vec![]));
+            assert_eq!(encoded(&empty, false), Some(format!("0000000000000000{:08x}", scalar_oid(scalar))));
+        }
+        let json = argument(Scalar::Json, false, Value::Json("{}".to_owned()));
+        assert_eq!(encoded(&json, true).as_deref(), Some("017b7d"));
+        assert_eq!(encoded(&argument(Scalar::Json, false, Value::Null), true), None);
+    }
+
+    #[test]
+    fn decimals_are_encoded_as_the_server_sends_them() {
+        for (text, expected) in [
+            ("0", "0000000000000000"),
+            ("-0.00", "0000000000000002"),
+            ("0.0000", "0000000000000004"),
+            ("10000", "00010001000000000001"),
+            ("0010000", "00010001000000000001"),
+            ("-0.00012300", "0002ffff40000008000108fc"),
+            (
+                "12345678901234567890123456789012345678.000000001",
+                "000d000900000009000c0d801ed204d2162e23340d801ed204d2162e0000000003e8",
+            ),
+            ("NaN", "00000000c0000000"),
+            // The server itself sends a scale of 0x20 with infinities, and does not look at it.
+            ("Infinity", "00000000d0000000"),
+            ("-Infinity", "00000000f0000000"),
+        ] {
+            let mut bytes = Vec::new();
+            numeric("p", text, &mut bytes).unwrap();
+            assert_eq!(hex(&bytes), expected, "{text}");
+        }
+        for (text, fault) in [
+            (format!("1{}", "0".repeat(131_071)), None),
+            (format!("1{}", "0".repeat(131_072)), Some(Fault::BadParameter)),
+            (format!("0.{}1", "0".repeat(16_382)), None),
+            (format!("0.{}1", "0".repeat(16_383)), Some(Fault::BadParameter)),
+            ("1e5".to_owned(), Some(Fault::Internal)),
+            ("--1".to_owned(), Some(Fault::Internal)),
+        ] {
+            let result = numeric("p", &text, &mut Vec::new());
+            assert_eq!(result.as_ref().err().map(Error::fault), fault, "{:.9}", text);
+            if let Err(error) = result {
+                assert!(error.message().contains("`p`") || fault == Some(Fault::Internal), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn inferred_types_that_are_not_text_are_refused() {
+        let refused = |scalar, resolved: u32| {
+            let given = argument(scalar, false, Value::Null);
+            check(std::slice::from_ref(&given), &[oid(resolved)]).err()
+        };
+        for resolved in [25, 1043, 1042, 19, 705, 142, 114] {
+            assert!(refused(Scalar::Text, resolved).is_none(), "{resolved}");
+        }
+        for resolved in [114, 3802, 25] {
+            assert!(refused(Scalar::Json, resolved).is_none(), "{resolved}");
+        }
+        for (scalar, resolved, say) in [
+            (Scalar::Text, 23, "declare it `int`"),
+            (Scalar::Text, 2950, "declare it `uuid`"),
+            (Scalar::Text, 1184, "declare it `timestamptz`"),
+            (Scalar::Text, 3802, "declare it `json`"),
+            (Scalar::Text, 1186, "`:p::text::"),
+            (Scalar::Text, 17, "declare it `bytes`"),
+            (Scalar::Text, 18, "`:p::text::"),
+            (Scalar::Text, 1009, "`:p::text::"),
+            (Scalar::Json, 23, "declared `json`"),
+            (Scalar::Int, 23, "the very same SQL"),
+        ] {
+            let error = refused(scalar, resolved).unwrap();
+            assert_eq!(error.fault(), Fault::QueryFailed);
+            assert!(error.detail().contains("`p`") && error.detail().contains(say), "{error}");
+            assert!(!error.message().contains("`p`"), "{error}");
+        }
+        assert!(refused(Scalar::Int, 20).is_none());
+    }
+
+    #[test]
+    fn inferred_types_must_be_known() {
+        let text = argument(Scalar::Text, false, Value::Null);
+        let int = argument(Scalar::Int, false, Value::Int(1));
+        assert!(inferred(std::slice::from_ref(&text)));
+        assert!(!inferred(std::slice::from_ref(&int)));
+        assert_eq!(bind(&[text], &[]).unwrap_err().fault(), Fault::Internal);
+        assert_eq!(bind(&[int.clone(), int], &[]).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_our_bug() {
+        for (scalar, array, value) in [
+            (Scalar::Int, false, Value::Text("1".to_owned())),
+            (Scalar::Int, false, Value::Array(vec![])),
+            (Scalar::Int, true, Value::Int(1)),
+            (Scalar::Int, true, Value::Array(vec![Value::Bool(true)])),
+        ] {
+            let given = argument(scalar, array, value);
+            assert_eq!(bind(&[given], &[]).unwrap_err().fault(), Fault::Internal);
+        }
+    }
 }
