@@ -2,30 +2,50 @@
 //!
 //! Every argument is declared as the type that its query file names, but two. `text` and `json` are left for
 //! the server to infer (*unknown*), as it does for a quoted literal, so that `text` goes into an enum, a citext
-//! or a varchar, and `json` into a jsonb column or a function that takes jsonb. The price: the server may infer
-//! a type whose binary form is not text at all, an `int4` or a `uuid`, and would take the bytes for one. So the
-//! types that it inferred are looked at before anything is sent; they come with preparing.
+//! or a varchar, and `json` into a jsonb column or a function that takes jsonb. Where the server cannot infer
+//! (`:name IS NULL OR name = :name`, and whatever takes any type), they are declared after all.
+//!
+//! The price of inferring: the server may find a type whose binary form is not text at all, an `int4` or a
+//! `uuid`, and would take the bytes for one. So the types that it found, which come with preparing, are looked
+//! at before anything is sent.
 
 use lambda_rds_core::error::{Error, Fault, Result};
 use lambda_rds_core::value::{Argument, Kind, Scalar, Value};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::types::Oid;
-use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgTypeInfo, PgTypeKind};
-use sqlx::{Arguments as _, Encode, Postgres, Type};
+use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgConnection, PgStatement, PgTypeInfo, PgTypeKind};
+use sqlx::{Arguments as _, Encode, Executor as _, Postgres, SqlStr, Type};
 
+use crate::classify::cannot_infer;
 use crate::decode::{
     NUMERIC_INFINITY, NUMERIC_MINUS_INFINITY, NUMERIC_NAN, NUMERIC_NEGATIVE, NUMERIC_POSITIVE, is_citext,
     is_mystery, type_name,
 };
 
-/// The types that the arguments are declared as when the statement is prepared.
-pub(crate) fn declared(arguments: &[Argument]) -> Vec<PgTypeInfo> {
-    arguments.iter().map(|argument| declared_as(argument.kind)).collect()
+/// Prepares a statement for these arguments, unless the connection has it already.
+///
+/// # Errors
+/// The server's. Where it could not infer a type, it has been asked twice; inside a transaction the first of the
+/// two errors has aborted that already, so that the second is 25P02.
+pub(crate) async fn prepare(
+    connection: &mut PgConnection,
+    sql: SqlStr,
+    arguments: &[Argument],
+) -> Result<PgStatement, sqlx::Error> {
+    let types = |oid: fn(Kind) -> u32| -> Vec<PgTypeInfo> {
+        arguments.iter().map(|argument| PgTypeInfo::with_oid(Oid(oid(argument.kind)))).collect()
+    };
+    match connection.prepare_with(sql.clone(), &types(inferred_oid)).await {
+        Err(error) if inferred(arguments) && cannot_infer(&error) => {
+            connection.prepare_with(sql, &types(declared_oid)).await
+        }
+        prepared => prepared,
+    }
 }
 
 /// Whether the server infers the type of any of them.
-pub(crate) fn inferred(arguments: &[Argument]) -> bool {
+fn inferred(arguments: &[Argument]) -> bool {
     arguments.iter().any(|argument| is_inferred(argument.kind))
 }
 
@@ -34,7 +54,7 @@ pub(crate) fn inferred(arguments: &[Argument]) -> bool {
 ///
 /// # Errors
 /// [`Fault::QueryFailed`], which names the parameter, the type and the cast to write.
-pub(crate) fn check(arguments: &[Argument], resolved: &[PgTypeInfo]) -> Result<()> {
+fn check(arguments: &[Argument], resolved: &[PgTypeInfo]) -> Result<()> {
     for (argument, type_info) in arguments.iter().zip(resolved) {
         let fits = match argument.kind {
             Kind { scalar: Scalar::Text, array: false } => {
@@ -42,7 +62,7 @@ pub(crate) fn check(arguments: &[Argument], resolved: &[PgTypeInfo]) -> Result<(
             }
             Kind { scalar: Scalar::Json, array: false } => target(type_info) != Target::Other,
             // sqlx keeps prepared statements by their SQL alone, and what it kept may have other types.
-            kind if type_info.oid() != declared_as(kind).oid() => {
+            kind if type_info.oid() != Some(Oid(declared_oid(kind))) => {
                 return Err(Error::new(
                     Fault::QueryFailed,
                     format!(
@@ -62,24 +82,24 @@ pub(crate) fn check(arguments: &[Argument], resolved: &[PgTypeInfo]) -> Result<(
     Ok(())
 }
 
-/// Encodes the arguments. `resolved` are the prepared statement's parameters; they may be left out where none
-/// is [`inferred`].
+/// Encodes the arguments. `resolved` are the prepared statement's parameters.
 ///
 /// # Errors
-/// Those of [`check`]; [`Fault::BadParameter`] for a decimal of more digits than the server takes.
+/// [`Fault::QueryFailed`] where the server inferred a type that the argument is not, with the cast to write;
+/// [`Fault::BadParameter`] for a decimal of more digits than the server takes.
 pub(crate) fn bind(arguments: &[Argument], resolved: &[PgTypeInfo]) -> Result<PgArguments> {
+    if arguments.len() != resolved.len() {
+        return Err(Error::new(
+            Fault::Internal,
+            format!("bug: {} arguments for {} parameters", arguments.len(), resolved.len()),
+        ));
+    }
     check(arguments, resolved)?;
     let mut bound = PgArguments::default();
     bound.reserve(arguments.len(), arguments.len() * 16);
-    for (index, argument) in arguments.iter().enumerate() {
-        let jsonb = match resolved.get(index) {
-            Some(type_info) => target(type_info) == Target::Jsonb,
-            None if is_inferred(argument.kind) => {
-                return Err(bug(&argument.name, "its type was not asked for"));
-            }
-            None => false,
-        };
-        bound.add(Encoder { argument, jsonb }).map_err(|error| match error.downcast::<Error>() {
+    for (argument, type_info) in arguments.iter().zip(resolved) {
+        let encoder = Encoder { argument, type_info, jsonb: target(type_info) == Target::Jsonb };
+        bound.add(encoder).map_err(|error| match error.downcast::<Error>() {
             Ok(error) => *error,
             Err(error) => bug(&argument.name, &error.to_string()),
         })?;
@@ -154,15 +174,15 @@ fn bug(name: &str, what: &str) -> Error {
     Error::new(Fault::Internal, format!("bug: parameter `{name}`: {what}"))
 }
 
-fn declared_as(kind: Kind) -> PgTypeInfo {
+/// What an argument is declared as at first.
+fn inferred_oid(kind: Kind) -> u32 {
     const UNKNOWN: u32 = 705;
 
-    let oid = match kind.array {
-        true => array_oid(kind.scalar),
-        false if is_inferred(kind) => UNKNOWN,
-        false => scalar_oid(kind.scalar),
-    };
-    PgTypeInfo::with_oid(Oid(oid))
+    if is_inferred(kind) { UNKNOWN } else { declared_oid(kind) }
+}
+
+fn declared_oid(kind: Kind) -> u32 {
+    if kind.array { array_oid(kind.scalar) } else { scalar_oid(kind.scalar) }
 }
 
 /// The OIDs of the server's `catalog/pg_type.dat`.
@@ -204,14 +224,15 @@ fn array_oid(scalar: Scalar) -> u32 {
 /// One argument, as sqlx asks for it.
 struct Encoder<'a> {
     argument: &'a Argument,
+    type_info: &'a PgTypeInfo,
     /// Whether it goes into a jsonb.
     jsonb: bool,
 }
 
 impl Type<Postgres> for Encoder<'_> {
     fn type_info() -> PgTypeInfo {
-        // Never asked for, since `produces` always says.
-        PgTypeInfo::with_oid(Oid(705))
+        // Not asked for, since `produces` always says.
+        PgTypeInfo::with_oid(Oid(declared_oid(Kind { scalar: Scalar::Text, array: false })))
     }
 }
 
@@ -233,7 +254,7 @@ impl<'q> Encode<'q, Postgres> for Encoder<'_> {
     }
 
     fn produces(&self) -> Option<PgTypeInfo> {
-        Some(declared_as(self.argument.kind))
+        Some(self.type_info.clone())
     }
 }
 
@@ -378,7 +399,8 @@ mod tests {
     /// The bytes of one argument, or none for NULL.
     fn encoded(argument: &Argument, jsonb: bool) -> Option<String> {
         let mut buffer = PgArgumentBuffer::default();
-        match (Encoder { argument, jsonb }).encode_by_ref(&mut buffer).unwrap() {
+        let type_info = &oid(declared_oid(argument.kind));
+        match (Encoder { argument, type_info, jsonb }).encode_by_ref(&mut buffer).unwrap() {
             IsNull::Yes => None,
             IsNull::No => Some(hex(&buffer)),
         }
@@ -460,7 +482,7 @@ mod tests {
     fn inferred_types_that_are_not_text_are_refused() {
         let refused = |scalar, resolved: u32| {
             let given = argument(scalar, false, Value::Null);
-            check(std::slice::from_ref(&given), &[oid(resolved)]).err()
+            bind(&[given], &[oid(resolved)]).err()
         };
         for resolved in [25, 1043, 1042, 19, 705, 142, 114] {
             assert!(refused(Scalar::Text, resolved).is_none(), "{resolved}");
@@ -489,13 +511,10 @@ mod tests {
     }
 
     #[test]
-    fn inferred_types_must_be_known() {
-        let text = argument(Scalar::Text, false, Value::Null);
+    fn arguments_and_parameters_are_as_many() {
         let int = argument(Scalar::Int, false, Value::Int(1));
-        assert!(inferred(std::slice::from_ref(&text)));
-        assert!(!inferred(std::slice::from_ref(&int)));
-        assert_eq!(bind(&[text], &[]).unwrap_err().fault(), Fault::Internal);
-        assert_eq!(bind(&[int.clone(), int], &[]).unwrap().len(), 2);
+        assert_eq!(bind(&[int.clone(), int.clone()], &[oid(20), oid(20)]).unwrap().len(), 2);
+        assert_eq!(bind(&[int], &[]).unwrap_err().fault(), Fault::Internal);
     }
 
     #[test]
@@ -507,7 +526,8 @@ mod tests {
             (Scalar::Int, true, Value::Array(vec![Value::Bool(true)])),
         ] {
             let given = argument(scalar, array, value);
-            assert_eq!(bind(&[given], &[]).unwrap_err().fault(), Fault::Internal);
+            let resolved = oid(declared_oid(given.kind));
+            assert_eq!(bind(&[given], &[resolved]).unwrap_err().fault(), Fault::Internal);
         }
     }
 }

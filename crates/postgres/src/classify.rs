@@ -56,6 +56,12 @@ fn is_stale(error: &dyn DatabaseError) -> bool {
     }
 }
 
+/// Whether the server could not tell the type of a parameter that was left for it to infer.
+pub(crate) fn cannot_infer(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    matches!(code.as_deref(), Some(AMBIGUOUS_FUNCTION | AMBIGUOUS_PARAMETER | INDETERMINATE_DATATYPE))
+}
+
 /// The table by SQLSTATE, <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 fn sqlstate(code: &str, doing: Doing) -> Fault {
     match code {
@@ -109,6 +115,7 @@ const INVALID_PASSWORD: &str = "28P01";
 const INVALID_CATALOG_NAME: &str = "3D000";
 const SERIALIZATION_FAILURE: &str = "40001";
 const DEADLOCK_DETECTED: &str = "40P01";
+const AMBIGUOUS_FUNCTION: &str = "42725";
 const AMBIGUOUS_PARAMETER: &str = "42P08";
 const INDETERMINATE_DATATYPE: &str = "42P18";
 const TOO_MANY_CONNECTIONS: &str = "53300";
@@ -186,13 +193,6 @@ fn server_detail(error: &PgDatabaseError, log_values: bool) -> String {
             add("at character ", Some(&format!("{position} of the function's statement: {query}")));
         }
         None => {}
-    }
-    if matches!(error.code(), AMBIGUOUS_PARAMETER | INDETERMINATE_DATATYPE) {
-        // As in `:name IS NULL OR name = :name`, where the first of the two says nothing of a type.
-        detail.push_str(
-            "; a parameter declared `text` or `json` takes its type from where it stands: where nothing there \
-             tells it, write the cast `:name::text`",
-        );
     }
     detail
 }
