@@ -44,8 +44,9 @@ pub(crate) async fn prepare(
     }
 }
 
-/// Whether the server infers the type of any of them.
-fn inferred(arguments: &[Argument]) -> bool {
+/// Whether the server infers the type of any of them. If not, preparing can be left to sqlx, which does it with a
+/// round trip less: asked to prepare, it also looks up from which tables the columns come.
+pub(crate) fn inferred(arguments: &[Argument]) -> bool {
     arguments.iter().any(|argument| is_inferred(argument.kind))
 }
 
@@ -82,22 +83,32 @@ fn check(arguments: &[Argument], resolved: &[PgTypeInfo]) -> Result<()> {
     Ok(())
 }
 
-/// Encodes the arguments. `resolved` are the prepared statement's parameters.
+/// Encodes the arguments. `resolved` are the prepared statement's parameters; there is no need of them where no
+/// type is [`inferred`].
 ///
 /// # Errors
 /// [`Fault::QueryFailed`] where the server inferred a type that the argument is not, with the cast to write;
 /// [`Fault::BadParameter`] for a decimal of more digits than the server takes.
-pub(crate) fn bind(arguments: &[Argument], resolved: &[PgTypeInfo]) -> Result<PgArguments> {
-    if arguments.len() != resolved.len() {
-        return Err(Error::new(
-            Fault::Internal,
-            format!("bug: {} arguments for {} parameters", arguments.len(), resolved.len()),
-        ));
+pub(crate) fn bind(arguments: &[Argument], resolved: Option<&[PgTypeInfo]>) -> Result<PgArguments> {
+    let declared: Vec<PgTypeInfo>;
+    let types = match resolved {
+        Some(resolved) => resolved,
+        None => {
+            declared = arguments
+                .iter()
+                .map(|argument| PgTypeInfo::with_oid(Oid(declared_oid(argument.kind))))
+                .collect();
+            &declared
+        }
+    };
+    if types.len() != arguments.len() {
+        let detail = format!("bug: {} arguments for {} parameters", arguments.len(), types.len());
+        return Err(Error::new(Fault::Internal, detail));
     }
-    check(arguments, resolved)?;
+    check(arguments, types)?;
     let mut bound = PgArguments::default();
     bound.reserve(arguments.len(), arguments.len() * 16);
-    for (argument, type_info) in arguments.iter().zip(resolved) {
+    for (argument, type_info) in arguments.iter().zip(types) {
         let encoder = Encoder { argument, type_info, jsonb: target(type_info) == Target::Jsonb };
         bound.add(encoder).map_err(|error| match error.downcast::<Error>() {
             Ok(error) => *error,
@@ -482,7 +493,7 @@ mod tests {
     fn inferred_types_that_are_not_text_are_refused() {
         let refused = |scalar, resolved: u32| {
             let given = argument(scalar, false, Value::Null);
-            bind(&[given], &[oid(resolved)]).err()
+            bind(&[given], Some(&[oid(resolved)])).err()
         };
         for resolved in [25, 1043, 1042, 19, 705, 142, 114] {
             assert!(refused(Scalar::Text, resolved).is_none(), "{resolved}");
@@ -513,8 +524,11 @@ mod tests {
     #[test]
     fn arguments_and_parameters_are_as_many() {
         let int = argument(Scalar::Int, false, Value::Int(1));
-        assert_eq!(bind(&[int.clone(), int.clone()], &[oid(20), oid(20)]).unwrap().len(), 2);
-        assert_eq!(bind(&[int], &[]).unwrap_err().fault(), Fault::Internal);
+        assert!(!inferred(std::slice::from_ref(&int)));
+        assert!(inferred(&[argument(Scalar::Text, false, Value::Null)]));
+        assert_eq!(bind(&[int.clone(), int.clone()], Some(&[oid(20), oid(20)])).unwrap().len(), 2);
+        assert_eq!(bind(&[int.clone(), int.clone()], None).unwrap().len(), 2);
+        assert_eq!(bind(&[int], Some(&[])).unwrap_err().fault(), Fault::Internal);
     }
 
     #[test]
@@ -526,8 +540,7 @@ mod tests {
             (Scalar::Int, true, Value::Array(vec![Value::Bool(true)])),
         ] {
             let given = argument(scalar, array, value);
-            let resolved = oid(declared_oid(given.kind));
-            assert_eq!(bind(&[given], &[resolved]).unwrap_err().fault(), Fault::Internal);
+            assert_eq!(bind(&[given], None).unwrap_err().fault(), Fault::Internal);
         }
     }
 }
