@@ -40,7 +40,7 @@ const SERVERS: &[Server] = &[Server {
     name: "postgresql",
     variable: "PG_BIN",
     package: "postgresql",
-    programs: &["initdb", "postgres"],
+    programs: &["initdb", "postgres", "psql"],
     folders: postgresql_folders,
     try_out: try_postgresql,
 }];
@@ -244,8 +244,8 @@ mod tests {
             assert_eq!(SERVERS[0].is_in(folder.path()), complete, "after {program}");
         };
         check("psql", false);
-        check("postgres", false);
-        check("initdb", true);
+        check("initdb", false);
+        check("postgres", true);
     }
 
     #[test]

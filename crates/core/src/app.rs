@@ -90,6 +90,7 @@ impl App {
             connect_timeout: db.connect_timeout,
             statement_timeout: longest(&queries, db.query_timeout),
             application_name: application_name(&platform),
+            log_values: function.log_values,
             max_connections: db.max_connections,
         };
         let credentials = Credentials::new(&db, &platform);

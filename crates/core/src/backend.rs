@@ -179,6 +179,8 @@ pub struct Target {
     pub application_name: String,
     /// The longest that any one statement may run; the server enforces it too.
     pub statement_timeout: Duration,
+    /// Whether the log may show values, which servers put into some of their messages.
+    pub log_values: bool,
     /// When the session must be open.
     pub by: Deadline,
 }

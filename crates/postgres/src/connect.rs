@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lambda_rds_core::backend::{Access, Session, Target};
+use lambda_rds_core::backend::{Session, Target};
 use lambda_rds_core::connect::dial;
 use lambda_rds_core::connect::relay::Relay;
 use lambda_rds_core::connect::tls::TlsClient;
@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::cancel::PgCancel;
-use crate::classify;
+use crate::classify::{self, Doing};
 use crate::session::PgSession;
 
 /// Opens one session.
@@ -65,7 +65,7 @@ pub(crate) async fn connect(to: &Target) -> Result<Box<dyn Session>> {
         }
     };
     let cancel = opening.key.map(|key| PgCancel::new(peer, Arc::clone(&to.tls), key));
-    Ok(Box::new(PgSession::new(pool, connection, relay.into_wire(), cancel)))
+    Ok(Box::new(PgSession::new(pool, connection, relay.into_wire(), cancel, to.log_values)))
 }
 
 /// A connection, as the server lets us have it.
@@ -236,10 +236,9 @@ impl Opening {
 fn explain_refusal(notice: &Notice, to: &Target) -> Error {
     let code = notice.field(b'C');
     let message = notice.field(b'M');
-    let fault = classify::of_sqlstate(code, Access::Read);
-    // 3D000 (no such database), 28000 without a pg_hba line and the like: the login itself is at fault.
-    let fault = match fault {
-        Fault::QueryFailed => Fault::Unreachable,
+    let fault = match classify::sqlstate(code, Doing::Connect) {
+        // There is no query yet that could be at fault.
+        Fault::QueryFailed | Fault::ConnectionLost => Fault::Unreachable,
         other => other,
     };
     let user = &to.login.user;

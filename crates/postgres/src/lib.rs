@@ -11,7 +11,7 @@ mod decode;
 mod session;
 
 use futures_util::future::BoxFuture;
-use lambda_rds_core::backend::{Access, Backend, Session, Target};
+use lambda_rds_core::backend::{Backend, Session, Target};
 use lambda_rds_core::config::Engine;
 use lambda_rds_core::error::{Fault, Result};
 use lambda_rds_core::queries::Dialect;
@@ -34,7 +34,7 @@ impl Backend for Postgres {
         match error {
             DbErr::Conn(RuntimeErr::SqlxError(error))
             | DbErr::Exec(RuntimeErr::SqlxError(error))
-            | DbErr::Query(RuntimeErr::SqlxError(error)) => classify::classify(error, Access::Write),
+            | DbErr::Query(RuntimeErr::SqlxError(error)) => classify::classify(error, classify::Doing::Write),
             DbErr::ConnectionAcquire(_) => Fault::ConnectionLost,
             _ => Fault::QueryFailed,
         }

@@ -1,6 +1,6 @@
 //! One live connection to PostgreSQL.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,11 +13,11 @@ use lambda_rds_core::rows::RowWriter;
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool, PgTypeInfo};
-use sqlx::{AssertSqlSafe, Connection as _, Either, Executor as _, SqlSafeStr as _, Statement as _};
+use sqlx::{AssertSqlSafe, Connection as _, Either, Executor as _, Row as _, SqlSafeStr as _, Statement as _};
 
 use crate::bind;
 use crate::cancel::PgCancel;
-use crate::classify;
+use crate::classify::{self, Doing};
 use crate::decode::Columns;
 
 /// One live connection.
@@ -30,13 +30,15 @@ pub(crate) struct PgSession {
     connection: Option<PoolConnection<sqlx::Postgres>>,
     wire: Arc<Wire>,
     cancel: Option<PgCancel>,
-    /// Statements whose parameters have been checked against what the server made of them.
-    checked: HashSet<Arc<str>>,
+    /// What the server takes the parameters of a statement for, where it infers them.
+    inferred: HashMap<Arc<str>, Arc<[PgTypeInfo]>>,
     /// A statement is running, or was left half read.
     busy: bool,
     /// What the running transaction, or the statement outside one, may do.
     access: Access,
     in_transaction: bool,
+    /// Whether the log may show values, which some of the server's messages hold.
+    log_values: bool,
 }
 
 impl PgSession {
@@ -45,13 +47,15 @@ impl PgSession {
         connection: PoolConnection<sqlx::Postgres>,
         wire: Arc<Wire>,
         cancel: Option<PgCancel>,
+        log_values: bool,
     ) -> Self {
         Self {
             pool,
             connection: Some(connection),
             wire,
             cancel,
-            checked: HashSet::new(),
+            inferred: HashMap::new(),
+            log_values,
             busy: false,
             access: Access::Read,
             in_transaction: false,
@@ -59,112 +63,99 @@ impl PgSession {
     }
 
     /// The connection, taken back from sea-orm if it has it.
-    async fn connection(&mut self) -> Result<&mut PgConnection> {
+    async fn connection(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.pool.acquire().await.map_err(|error| classify::to_error(error, self.access))?,
+            None => self.pool.acquire().await?,
         };
         Ok(self.connection.insert(connection))
     }
 
-    async fn run(&mut self, statement: &Statement, rows: &mut RowWriter) -> Result<Done> {
-        let unchecked = bind::needs_check(&statement.arguments) && !self.checked.contains(&statement.sql);
-        let access = self.access;
-        self.busy = true;
-        let connection = self.connection().await?;
-        let outcome = if unchecked {
-            check(connection, statement, access).await
+    async fn execute(&mut self, statement: &Statement, rows: &mut RowWriter) -> Result<Done, Stopped> {
+        let resolved = if bind::inferred(&statement.arguments) {
+            self.resolve(statement).await?
         } else {
-            Ok(())
+            Arc::from([])
         };
-        let outcome = match outcome {
-            Ok(()) => execute(connection, statement, rows, access).await,
-            Err(error) => Err((error, true)),
-        };
-        match outcome {
-            Ok(done) => {
-                self.busy = false;
-                if unchecked {
-                    self.checked.insert(Arc::clone(&statement.sql));
+        let arguments = bind::bind(&statement.arguments, &resolved).map_err(Stopped::Ours)?;
+        let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&statement.sql)), arguments);
+        let mut stream = self.connection().await?.fetch_many(query);
+        let mut columns = None;
+        let mut done = Done::default();
+        while let Some(item) = stream.try_next().await? {
+            match item {
+                Either::Right(row) if rows.wants_rows() => {
+                    let columns = match &mut columns {
+                        Some(columns) => columns,
+                        None => columns.insert(Columns::new(row.columns(), rows).map_err(Stopped::Unread)?),
+                    };
+                    columns.row(&row, rows).map_err(Stopped::Unread)?;
                 }
-                Ok(done)
-            }
-            Err((error, complete)) => {
-                self.busy = !complete;
-                Err(error)
+                Either::Right(_) => {}
+                Either::Left(result) => done.rows_affected += result.rows_affected(),
             }
         }
+        Ok(done)
+    }
+
+    /// What the server takes the parameters for; asked once per statement and session, since preparing is a
+    /// round trip of its own.
+    async fn resolve(&mut self, statement: &Statement) -> Result<Arc<[PgTypeInfo]>, sqlx::Error> {
+        if let Some(resolved) = self.inferred.get(&statement.sql) {
+            return Ok(Arc::clone(resolved));
+        }
+        let declared = bind::declared(&statement.arguments);
+        let sql = AssertSqlSafe(Arc::clone(&statement.sql)).into_sql_str();
+        let prepared = self.connection().await?.prepare_with(sql, &declared).await?;
+        let resolved: Arc<[PgTypeInfo]> = match prepared.parameters() {
+            Some(Either::Left(resolved)) => resolved.into(),
+            _ => Arc::from([]),
+        };
+        self.inferred.insert(Arc::clone(&statement.sql), Arc::clone(&resolved));
+        Ok(resolved)
+    }
+
+    /// Runs a statement that has no parameters and gives no rows, in one round trip.
+    async fn simple(&mut self, sql: &'static str, doing: Doing) -> Result<()> {
+        self.busy = true;
+        let outcome = match self.connection().await {
+            Ok(connection) => connection.execute(sqlx::raw_sql(sql)).await,
+            Err(error) => Err(error),
+        };
+        self.busy = matches!(&outcome, Err(error) if !answered(error));
+        outcome.map(|_| ()).map_err(|error| self.error(&error, doing))
+    }
+
+    fn doing(&self) -> Doing {
+        match self.access {
+            Access::Read => Doing::Read,
+            Access::Write => Doing::Write,
+        }
+    }
+
+    fn error(&self, error: &sqlx::Error, doing: Doing) -> Error {
+        classify::to_error(error, doing, self.log_values)
     }
 
     fn end_transaction(&mut self) {
         self.access = Access::Read;
         self.in_transaction = false;
     }
-
-    /// Runs a statement that has no parameters and gives no rows, in one round trip.
-    async fn simple(&mut self, sql: &'static str) -> Result<()> {
-        let access = self.access;
-        self.busy = true;
-        let connection = self.connection().await?;
-        let outcome = connection.execute(sqlx::raw_sql(sql)).await;
-        self.busy = matches!(&outcome, Err(error) if !answered(error));
-        outcome.map(|_| ()).map_err(|error| classify::to_error(error, access))
-    }
-
-    async fn ping(&mut self) -> Result<()> {
-        self.busy = true;
-        let access = self.access;
-        let outcome = self.connection().await?.ping().await;
-        self.busy = outcome.is_err();
-        outcome.map_err(|error| classify::to_error(error, access))
-    }
 }
 
-/// Refuses a parameter that the server takes for something else than was declared; once per statement and
-/// session, since preparing is a round trip of its own.
-async fn check(connection: &mut PgConnection, statement: &Statement, access: Access) -> Result<()> {
-    let types: Vec<PgTypeInfo> = statement.arguments.iter().map(|a| bind::declared(a.kind)).collect();
-    let sql = AssertSqlSafe(Arc::clone(&statement.sql)).into_sql_str();
-    let prepared = connection
-        .prepare_with(sql, &types)
-        .await
-        .map_err(|error| classify::to_error(error, access))?;
-    match prepared.parameters() {
-        Some(Either::Left(resolved)) => bind::check(&statement.arguments, resolved),
-        _ => Ok(()),
-    }
+/// Why a statement ended early.
+enum Stopped {
+    /// The server or the wire.
+    Driver(sqlx::Error),
+    /// We, before anything was sent.
+    Ours(Error),
+    /// We, with the server's answer half read.
+    Unread(Error),
 }
 
-/// Runs a statement and writes its rows. On an error, also says whether the server's answer was read to its
-/// end, so that the session can go on.
-async fn execute(
-    connection: &mut PgConnection,
-    statement: &Statement,
-    rows: &mut RowWriter,
-    access: Access,
-) -> Result<Done, (Error, bool)> {
-    let arguments = bind::arguments(&statement.arguments).map_err(|error| (error, true))?;
-    let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&statement.sql)), arguments);
-    let mut stream = connection.fetch_many(query);
-    let mut columns: Option<Columns> = None;
-    let mut done = Done::default();
-    loop {
-        match stream.try_next().await {
-            Ok(Some(Either::Right(row))) => {
-                let columns = match &columns {
-                    Some(columns) => columns,
-                    None => columns
-                        .insert(Columns::prepare(&row, rows).map_err(|error| (error, false))?),
-                };
-                columns.write(&row, rows).map_err(|error| (error, false))?;
-            }
-            Ok(Some(Either::Left(result))) => done.rows_affected += result.rows_affected(),
-            Ok(None) => return Ok(done),
-            Err(error) => {
-                let complete = answered(&error);
-                return Err((classify::to_error(error, access), complete));
-            }
-        }
+impl From<sqlx::Error> for Stopped {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Driver(error)
     }
 }
 
@@ -186,21 +177,33 @@ impl Session for PgSession {
         statement: &'a Statement,
         rows: &'a mut RowWriter,
     ) -> BoxFuture<'a, Result<Done>> {
-        Box::pin(self.run(statement, rows))
+        Box::pin(async move {
+            self.busy = true;
+            let outcome = self.execute(statement, rows).await;
+            self.busy = match &outcome {
+                Ok(_) | Err(Stopped::Ours(_)) => false,
+                Err(Stopped::Driver(error)) => !answered(error),
+                Err(Stopped::Unread(_)) => true,
+            };
+            outcome.map_err(|stopped| match stopped {
+                Stopped::Driver(error) => self.error(&error, self.doing()),
+                Stopped::Ours(error) | Stopped::Unread(error) => error,
+            })
+        })
     }
 
     fn begin(&mut self, access: Access) -> BoxFuture<'_, Result<()>> {
         self.access = access;
         self.in_transaction = true;
-        Box::pin(self.simple(match access {
-            Access::Read => "BEGIN READ ONLY",
-            Access::Write => "BEGIN READ WRITE",
-        }))
+        Box::pin(match access {
+            Access::Read => self.simple("BEGIN READ ONLY", Doing::Read),
+            Access::Write => self.simple("BEGIN READ WRITE", Doing::Begin),
+        })
     }
 
     fn commit(&mut self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async {
-            let outcome = self.simple("COMMIT").await;
+            let outcome = self.simple("COMMIT", self.doing()).await;
             self.end_transaction();
             outcome
         })
@@ -208,23 +211,35 @@ impl Session for PgSession {
 
     fn rollback(&mut self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async {
-            let outcome = self.simple("ROLLBACK").await;
+            let outcome = self.simple("ROLLBACK", self.doing()).await;
             self.end_transaction();
             outcome
         })
     }
 
     fn autocommit(&mut self, write: bool) -> BoxFuture<'_, Result<()>> {
-        self.access = if write { Access::Write } else { Access::Read };
-        Box::pin(self.simple(if write {
-            "SET default_transaction_read_only = off"
-        } else {
-            "SET default_transaction_read_only = on"
-        }))
+        Box::pin(async move {
+            if write {
+                self.simple("SET default_transaction_read_only = off", Doing::Begin).await?;
+                self.access = Access::Write;
+            } else {
+                self.simple("SET default_transaction_read_only = on", Doing::Read).await?;
+                self.access = Access::Read;
+            }
+            Ok(())
+        })
     }
 
     fn ping(&mut self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.ping())
+        Box::pin(async {
+            self.busy = true;
+            let outcome = match self.connection().await {
+                Ok(connection) => connection.ping().await,
+                Err(error) => Err(error),
+            };
+            self.busy = outcome.is_err();
+            outcome.map_err(|error| self.error(&error, Doing::Read))
+        })
     }
 
     fn usable(&self) -> bool {

@@ -39,6 +39,8 @@ pub struct Settings {
     pub statement_timeout: Duration,
     /// What the server shows the sessions as.
     pub application_name: String,
+    /// Whether the log may show values.
+    pub log_values: bool,
     /// How many sessions there may be at once; at least 1.
     pub max_connections: usize,
 }
@@ -222,6 +224,7 @@ impl Sessions {
             tls: self.tls(&endpoint.host)?,
             application_name: self.settings.application_name.clone(),
             statement_timeout: self.settings.statement_timeout,
+            log_values: self.settings.log_values,
             by,
         })
     }

@@ -1,1 +1,406 @@
-//! event
+//! From the bytes of one event to what it asks: which source sent it, and which query it calls with which
+//! parameters, as whom.
+//!
+//! The source is recognised by the keys that only its events have, and only then are its pieces read; nothing is
+//! tried and retried. What comes out does not tell which source it was, save for what the reply needs
+//! ([`Source`]). Pure: no I/O, no clock, no driver.
+//!
+//! ```text
+//! Records              SQS, or a source that we do not serve
+//! requestContext.elb   Application Load Balancer
+//! requestContext.http  API Gateway v2, function URL
+//! httpMethod           API Gateway v1
+//! detail-type, detail  EventBridge
+//! anything else        a direct event: ours, or nobody's
+//! ```
+
+mod claims;
+mod direct;
+mod http;
+mod json;
+mod queue;
+mod source;
+
+use std::sync::Arc;
+
+use crate::config::Function;
+use crate::error::{Error, Fault, Result};
+use crate::value::{Origin, Params};
+
+pub use self::http::gate;
+pub use self::source::Source;
+
+use self::json::{Object, bad_event, quoted};
+
+/// One event, understood as far as it could be.
+#[derive(Debug)]
+pub struct Event {
+    /// Who sent it, and so what the reply must look like: also where the request is wrong.
+    pub source: Source,
+    /// What it asks.
+    pub request: Result<Request>,
+}
+
+/// What an event asks.
+#[derive(Debug)]
+pub enum Request {
+    /// One query.
+    Call(Call),
+    /// Several queries, all or nothing.
+    Transaction(Vec<Call>),
+    /// One query with many parameter sets, all or nothing.
+    Batch(Batch),
+    /// The messages of a queue, each for itself.
+    Records(Vec<Record>),
+    /// A walk through everything that a call needs.
+    Diagnose,
+    /// A sign of life, without the database.
+    Health,
+    /// A browser's question before the request itself (CORS).
+    Preflight,
+}
+
+/// One query and its parameters.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The query's name; `None` is the default query.
+    pub query: Option<String>,
+    /// What the caller gave.
+    pub params: Params,
+    /// The method, if the call came over HTTP: then [`gate`] must be passed.
+    pub method: Option<Method>,
+    /// What the invocation brings besides. The calls of one event share it.
+    pub origin: Arc<Origin>,
+}
+
+impl Call {
+    /// The name of the query to run, where this is the default.
+    ///
+    /// # Errors
+    /// If the call names none and there is no default: `bad_event`, over HTTP `unknown_query`.
+    pub fn name<'a>(&'a self, default: Option<&'a str>) -> Result<&'a str> {
+        self.query.as_deref().or(default).ok_or_else(|| match self.method {
+            None => bad_event("There is no default query. Send {\"query\": …, \"params\": {…}}."),
+            Some(_) => http::nothing_here(),
+        })
+    }
+}
+
+/// One query and many parameter sets.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The query's name.
+    pub query: String,
+    /// The parameters of each run.
+    pub params: Vec<Params>,
+    /// The method, if the batch came over HTTP: then [`gate`] must be passed.
+    pub method: Option<Method>,
+    /// What the invocation brings besides.
+    pub origin: Arc<Origin>,
+}
+
+/// One message of a queue.
+#[derive(Debug)]
+pub struct Record {
+    /// SQS's id of the message, by which a failure is reported.
+    pub message_id: String,
+    /// The message group, of a FIFO queue: after a failure the rest of the group must not run.
+    pub group: Option<String>,
+    /// What it asks: a call, a transaction or a batch.
+    pub request: Result<Request>,
+}
+
+/// An HTTP method, as far as we tell them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// GET
+    Get,
+    /// HEAD: as GET, without the body.
+    Head,
+    /// POST
+    Post,
+    /// OPTIONS
+    Options,
+    /// Any other. No query can be called with it.
+    Other,
+}
+
+/// What Lambda tells about one invocation.
+#[derive(Debug, Clone, Default)]
+pub struct Invocation {
+    /// Lambda's request id.
+    pub request_id: String,
+    /// The X-Ray trace header.
+    pub trace_id: Option<String>,
+    /// When Lambda stops the invocation, in milliseconds since 1970-01-01; `None` where nobody stops it.
+    pub deadline_ms: Option<u64>,
+}
+
+/// Understands one event. Never panics, and never recurses deeper than a few calls, whatever the bytes.
+#[must_use]
+pub fn parse(event: &[u8], function: &Function, invocation: &Invocation) -> Event {
+    let text = match std::str::from_utf8(event) {
+        Ok(text) => text,
+        Err(error) => return Event::unknown(bad_event(format!("The event is not valid UTF-8: {error}."))),
+    };
+    let event = match json::check_depth(text, "The event").and_then(|()| Object::parse(text, "The event")) {
+        Ok(event) => event,
+        Err(error) => return Event::unknown(error),
+    };
+    if let Some(records) = event.get("Records") {
+        return queue::parse(records, invocation);
+    }
+    // Kafka, MQ and DocumentDB name themselves at the top, CloudWatch Logs by its only key. All of them take any
+    // reply for success.
+    if let Some(source) = event.get("eventSource").and_then(json::string) {
+        return Event::unserved(queue::unserved(&source));
+    }
+    if event.has("awslogs") {
+        return Event::unserved(queue::unserved("awslogs"));
+    }
+    if let Some(event) = http::parse(&event, function, invocation) {
+        return event;
+    }
+    let origin = Arc::new(Origin { request_id: invocation.request_id.clone(), ..Origin::default() });
+    if let Some(detail) = eventbridge(&event) {
+        let request = detail.and_then(|detail| direct::parse(&detail, &origin).1);
+        return Event { source: Source::EventBridge, request };
+    }
+    let (source, request) = direct::parse(&event, &origin);
+    Event { source, request }
+}
+
+/// The error for a query that does not exist, or not for this caller.
+#[must_use]
+pub fn unknown_query(name: &str) -> Error {
+    Error::told(Fault::UnknownQuery, format!("There is no query {}.", quoted(name)))
+}
+
+impl Event {
+    /// An event of no source that we know.
+    fn unknown(error: Error) -> Self {
+        Self { source: Source::DIRECT, request: Err(error) }
+    }
+
+    /// An event of a source that we do not serve and that would take a reply for success.
+    fn unserved(error: Error) -> Self {
+        Self { source: Source::Unserved, request: Err(error) }
+    }
+}
+
+/// The `detail` of EventBridge's envelope, if this is one:
+/// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-events-structure.html>.
+fn eventbridge<'a>(event: &Object<'a>) -> Option<Result<Object<'a>>> {
+    let detail = event.get("detail").filter(|_| event.has("detail-type"))?;
+    Some(Object::parse(detail.get(), "`detail`"))
+}
+
+/// What the tests of this module and of [`crate::reply`] share.
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::time::Duration;
+
+    use crate::config::{DirectErrors, Int64};
+    use crate::value::Given;
+
+    use super::*;
+
+    /// The settings that every test starts from: nothing set.
+    pub(crate) fn settings() -> Function {
+        Function {
+            queries: "queries".into(),
+            default_query: None,
+            base_path: String::new(),
+            http_timeout: Duration::from_secs(28),
+            http_batch: false,
+            cors_origin: None,
+            direct_errors: DirectErrors::Reply,
+            int64: Int64::Number,
+            diagnose: false,
+            log_values: false,
+            log: tracing_subscriber::filter::Targets::new(),
+        }
+    }
+
+    /// A request on one line.
+    pub(crate) fn show(request: &Request) -> String {
+        let call = |call: &Call| {
+            format!("call {}({})", call.query.as_deref().unwrap_or("default"), list(&call.params))
+        };
+        match request {
+            Request::Call(one) => call(one),
+            Request::Transaction(steps) => {
+                let steps: Vec<String> = steps.iter().map(call).collect();
+                format!("transaction: {}", steps.join("; "))
+            }
+            Request::Batch(batch) => {
+                let sets: Vec<String> = batch.params.iter().map(|set| format!("({})", list(set))).collect();
+                format!("batch {}: {}", batch.query, sets.join("; "))
+            }
+            Request::Records(records) => format!("{} records", records.len()),
+            Request::Diagnose => "diagnose".to_owned(),
+            Request::Health => "health".to_owned(),
+            Request::Preflight => "preflight".to_owned(),
+        }
+    }
+
+    fn list(params: &Params) -> String {
+        let params: Vec<String> =
+            params.0.iter().map(|(name, value)| format!("{name}={}", show_given(value))).collect();
+        params.join(", ")
+    }
+
+    /// A value: JSON as it stands, text in quotes.
+    pub(crate) fn show_given(value: &Given) -> String {
+        match value {
+            Given::Json(json) => json.get().to_owned(),
+            Given::Text(text) => format!("'{text}'"),
+            Given::Texts(texts) => format!("{texts:?}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::testing::{settings, show};
+    use super::*;
+
+    fn parse_default(event: &[u8]) -> Event {
+        parse(event, &settings(), &Invocation::default())
+    }
+
+    #[test]
+    fn what_is_no_event() {
+        fn check(event: &[u8], expected: &str) {
+            let event = parse_default(event);
+            let error = event.request.unwrap_err();
+            assert_eq!(event.source, Source::DIRECT);
+            assert_eq!(error.fault(), Fault::BadEvent);
+            assert!(error.message().contains(expected), "{error}");
+        }
+        check(b"", "The event is not valid JSON: EOF while parsing a value at line 1 column 0.");
+        check(b"null", "The event must be a JSON object.");
+        check(b"[]", "The event must be a JSON object.");
+        check(b"\"x\"", "The event must be a JSON object.");
+        check(b"{\"query\":}", "The event is not valid JSON: expected value at line 1 column 10.");
+        check(
+            b"{\"query\":\"\xff\"}",
+            "The event is not valid UTF-8: invalid utf-8 sequence of 1 bytes from index 10.",
+        );
+        check(&b"[".repeat(1_000_000), "The event is nested deeper than 128 levels.");
+        let deep = format!(r#"{{"query":"a","params":{{"x":{}}}}}"#, "[".repeat(1000) + &"]".repeat(1000));
+        check(deep.as_bytes(), "The event is nested deeper than 128 levels.");
+        // A WebSocket's event has a requestContext that is none of ours, an authorizer's is none to answer.
+        check(
+            br#"{"requestContext":{"connectionId":"c","eventType":"MESSAGE"},"body":"x"}"#,
+            "This function does not know this event.",
+        );
+        check(
+            br#"{"type":"REQUEST","methodArn":"arn","httpMethod":"GET","path":"/a","requestContext":{}}"#,
+            "This function does not know this event.",
+        );
+        check(br#"{"requestContext":7,"httpMethod":"GET"}"#, "This function does not know this event.");
+    }
+
+    #[test]
+    fn eventbridge_details() {
+        fn check(detail: &str, expected: &str) {
+            let event =
+                format!(r#"{{"version":"0","id":"i","detail-type":"T","source":"s","detail":{detail}}}"#);
+            let event = parse_default(event.as_bytes());
+            assert_eq!(event.source, Source::EventBridge);
+            let asked = event.request.map_or_else(|error| error.to_string(), |request| show(&request));
+            assert!(asked.starts_with(expected), "{detail}: {asked}");
+        }
+        check("{}", "call default()");
+        check(r#"{"query":"a","params":{"n":1}}"#, "call a(n=1)");
+        check(r#"{"batch":{"query":"a","params":[{}]}}"#, "batch a: ()");
+        check(r#"{"instance-id":"i-1","state":"pending"}"#, "bad_event: This function does not know");
+        check("null", "bad_event: `detail` must be a JSON object.");
+        check(r#"{"query":"a","query":"b"}"#, "bad_event: `detail` has the key `query` twice.");
+    }
+
+    #[test]
+    fn the_default_query() {
+        let call = |method| Call { query: None, params: Params::default(), method, origin: Arc::default() };
+        assert_eq!(call(None).name(Some("a")).unwrap(), "a");
+        assert_eq!(call(None).name(None).unwrap_err().fault(), Fault::BadEvent);
+        assert_eq!(call(Some(Method::Get)).name(None).unwrap_err().fault(), Fault::UnknownQuery);
+        let named = Call { query: Some("b".into()), ..call(None) };
+        assert_eq!(named.name(Some("a")).unwrap(), "b");
+    }
+
+    /// Keys that lead somewhere, so that random events get past the first line.
+    fn key() -> impl Strategy<Value = String> {
+        prop_oneof![
+            4 => prop::sample::select(vec![
+                "query", "params", "transaction", "batch", "diagnose", "reply", "onError", "limit", "Records",
+                "eventSource", "messageId", "body", "attributes", "MessageGroupId", "SequenceNumber", "TopicArn",
+                "Message", "detail", "detail-type", "requestContext", "http", "elb", "method", "httpMethod", "path",
+                "rawPath", "rawQueryString", "stage", "headers", "multiValueHeaders", "queryStringParameters",
+                "multiValueQueryStringParameters", "isBase64Encoded", "authorizer", "claims", "jwt", "lambda",
+                "iam", "identity", "userArn", "content-type", "domainName",
+            ]).prop_map(str::to_owned),
+            1 => any::<String>(),
+        ]
+    }
+
+    fn value() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<String>().prop_map(Into::into),
+            prop::sample::select(vec![
+                "GET",
+                "POST",
+                "aws:sqs",
+                "raise",
+                "raw",
+                "/a",
+                "/%ff",
+                "a=1&a=%zz&b+c",
+                "{}",
+                "$default",
+                "{\"transaction\":[{}]}",
+                "application/json",
+                "x.lambda-url.eu-central-1.on.aws",
+            ])
+            .prop_map(Into::into),
+        ];
+        leaf.prop_recursive(5, 64, 8, |inner| {
+            prop_oneof![
+                3 => prop::collection::vec((key(), inner.clone()), 0..8)
+                    .prop_map(|members| serde_json::Value::Object(members.into_iter().collect())),
+                1 => prop::collection::vec(inner, 0..4).prop_map(Into::into),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse_default(&bytes);
+        }
+
+        #[test]
+        fn json_never_panics(event in value()) {
+            let mut function = settings();
+            function.http_batch = true;
+            let event = parse(event.to_string().as_bytes(), &function, &Invocation::default());
+            let _ = event.source.limits();
+        }
+
+        /// Whatever a caller puts into a call, nobody vouches for it.
+        #[test]
+        fn a_direct_event_never_has_claims(params in value()) {
+            let event = serde_json::json!({"query": "a", "params": {"claims": params}});
+            let event = parse_default(event.to_string().as_bytes());
+            if let Ok(Request::Call(call)) = event.request {
+                prop_assert!(call.origin.claims.is_none());
+            }
+        }
+    }
+}

@@ -1,1 +1,651 @@
-//! reply
+//! From a body, or an error, to the reply in the shape that the event's source understands.
+//!
+//! What a platform takes for success must be one: sources that look at nothing but whether the function failed
+//! are [`Raised`] to; the others get a status or a list of failures. Pure.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+use serde_json::value::RawValue;
+
+use crate::config::{DirectErrors, Function};
+use crate::error::{Error, Fault, Result};
+use crate::event::{Method, Source};
+
+/// What a successful reply says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Body {
+    /// JSON in UTF-8; or nothing, for a reply without content.
+    pub json: Vec<u8>,
+    /// The HTTP status.
+    pub status: u16,
+    /// How long a GET's reply may be kept by whoever sees it; `None` is not at all.
+    pub cache: Option<Duration>,
+}
+
+impl Body {
+    /// A result, which nobody keeps.
+    #[must_use]
+    pub fn new(json: Vec<u8>) -> Self {
+        Self { json, status: 200, cache: None }
+    }
+
+    /// The same, to be kept this long.
+    #[must_use]
+    pub fn cached(self, cache: Option<Duration>) -> Self {
+        Self { cache, ..self }
+    }
+
+    /// The reply to [`crate::event::Request::Health`].
+    #[must_use]
+    pub fn health() -> Self {
+        Self::new(br#"{"status":"ok"}"#.to_vec())
+    }
+
+    /// The reply to [`crate::event::Request::Preflight`].
+    #[must_use]
+    pub fn preflight() -> Self {
+        Self { json: Vec::new(), status: 204, cache: None }
+    }
+
+    /// The reply to [`crate::event::Request::Records`]: the ids of the messages that are to come again.
+    ///
+    /// The source must be mapped with `ReportBatchItemFailures`, or SQS takes this for success:
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>.
+    #[must_use]
+    pub fn failures<'a>(message_ids: impl IntoIterator<Item = &'a str>) -> Self {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Failures<'a> {
+            batch_item_failures: Vec<Failure<'a>>,
+        }
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Failure<'a> {
+            item_identifier: &'a str,
+        }
+        let failures = message_ids.into_iter().map(|item_identifier| Failure { item_identifier });
+        Self::new(json(&Failures { batch_item_failures: failures.collect() }).into_bytes())
+    }
+
+    /// The JSON as text.
+    fn text(self) -> Result<String> {
+        String::from_utf8(self.json)
+            .map_err(|error| Error::new(Fault::Internal, format!("the body is not UTF-8: {error}")))
+    }
+}
+
+/// What is posted to the Runtime API as the invocation's response. Serialize it with `serde_json`.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Reply {
+    /// The body alone.
+    Raw(Box<RawValue>),
+    /// An HTTP response, as the gateways and a direct caller read it.
+    Response(Response),
+}
+
+/// An HTTP response in JSON. The source decides which fields there are.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Response {
+    status_code: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "single")]
+    headers: Option<Headers>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "multi")]
+    multi_value_headers: Option<Headers>,
+    body: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_base64_encoded: Option<bool>,
+}
+
+impl Response {
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.status_code
+    }
+}
+
+/// A failure that goes to the Runtime API as one: the platform's retries and dead-letter queue take over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Raised {
+    /// The stable code of the fault: Lambda's `errorType`.
+    pub code: &'static str,
+    /// The caller's message with the request id: Lambda's `errorMessage`.
+    pub message: String,
+}
+
+impl fmt::Display for Raised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+impl std::error::Error for Raised {}
+
+impl Source {
+    /// Shapes the reply to an event of this source.
+    ///
+    /// # Errors
+    /// [`Raised`], where this source, or this event, is told of a failure by failing.
+    pub fn reply(
+        &self,
+        outcome: Result<Body>,
+        request_id: &str,
+        function: &Function,
+    ) -> Result<Reply, Raised> {
+        match *self {
+            Self::Direct { raw, on_error, .. } => {
+                let raises = on_error.unwrap_or(function.direct_errors) == DirectErrors::Raise;
+                match outcome {
+                    Err(error) if raises => Err(raised(&error, request_id)),
+                    outcome if raw => {
+                        Ok(bare(outcome).unwrap_or_else(|error| Reply::Raw(error_value(&error, request_id))))
+                    }
+                    outcome => Ok(Reply::Response(response(*self, outcome, request_id, function))),
+                }
+            }
+            Self::EventBridge | Self::Sqs | Self::Unserved => {
+                bare(outcome).map_err(|error| raised(&error, request_id))
+            }
+            Self::RestApi { .. } | Self::HttpApi { .. } | Self::FunctionUrl { .. } | Self::Alb { .. } => {
+                Ok(Reply::Response(response(*self, outcome, request_id, function)))
+            }
+        }
+    }
+}
+
+type Headers = Vec<(&'static str, Cow<'static, str>)>;
+
+/// The body as the whole reply.
+fn bare(outcome: Result<Body>) -> Result<Reply> {
+    let text = outcome?.text()?;
+    RawValue::from_string(text)
+        .map(Reply::Raw)
+        .map_err(|error| Error::new(Fault::Internal, format!("the body is not JSON: {error}")))
+}
+
+fn raised(error: &Error, request_id: &str) -> Raised {
+    Raised { code: error.fault().code(), message: format!("{} (request id {request_id})", error.message()) }
+}
+
+fn response(source: Source, outcome: Result<Body>, request_id: &str, function: &Function) -> Response {
+    let method = source.method();
+    let read = matches!(method, Some(Method::Get | Method::Head));
+    let mut headers = Headers::with_capacity(6);
+    let outcome = outcome.and_then(|body| {
+        let (status, cache) = (body.status, body.cache);
+        Ok((status, cache, body.text()?))
+    });
+    let (status, max_age, mut body) = match outcome {
+        Ok((status, cache, body)) => {
+            // Less than a second is nothing that the header could say.
+            let max_age = cache.map(|cache| cache.as_secs()).filter(|seconds| read && *seconds > 0);
+            (status, max_age, body)
+        }
+        Err(error) => {
+            if let Some(after) = error.retry_after() {
+                let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+                headers.push(("retry-after", seconds.max(1).to_string().into()));
+            }
+            if let Some(methods) = error.allow() {
+                headers.push(("allow", methods.to_owned().into()));
+            }
+            (error.fault().status(), None, error_text(&error, request_id))
+        }
+    };
+    if status != NO_CONTENT {
+        headers.insert(0, ("content-type", "application/json".into()));
+    }
+    if method.is_some() {
+        let cache = max_age.map_or("no-store".into(), |seconds| format!("max-age={seconds}").into());
+        headers.push(("cache-control", cache));
+        if let Some(origin) = &function.cors_origin {
+            headers.push(("access-control-allow-origin", origin.clone().into()));
+            headers.push(("vary", "origin".into()));
+            if method == Some(Method::Options) {
+                headers.push(("access-control-allow-methods", "GET, HEAD, POST".into()));
+                headers.push(("access-control-allow-headers", "content-type, authorization".into()));
+                headers.push(("access-control-max-age", "86400".into()));
+            }
+        }
+    }
+    if method == Some(Method::Head) {
+        body.clear();
+    }
+    let (single, multi) = match source {
+        // A load balancer wants the one that it is set to.
+        Source::Alb { multi_value: true, .. } => (None, Some(headers)),
+        // API Gateway takes both and keeps one of each pair; who reads the reply in between finds either.
+        Source::RestApi { multi_value: true, .. } => (Some(headers.clone()), Some(headers)),
+        _ => (Some(headers), None),
+    };
+    let (alb, rest) = (matches!(source, Source::Alb { .. }), matches!(source, Source::RestApi { .. }));
+    Response {
+        status_code: status,
+        status_description: alb.then(|| description(status)),
+        headers: single,
+        multi_value_headers: multi,
+        body,
+        is_base64_encoded: (alb || rest).then_some(false),
+    }
+}
+
+/// The status line as a load balancer wants it: `200 OK`.
+fn description(status: u16) -> String {
+    let reason = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    format!("{status} {}", reason.unwrap_or_default()).trim_end().to_owned()
+}
+
+/// The body of every failure.
+fn error_text(error: &Error, request_id: &str) -> String {
+    #[derive(Serialize)]
+    struct Outer<'a> {
+        error: Inner<'a>,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Inner<'a> {
+        code: &'static str,
+        message: &'a str,
+        retryable: bool,
+        request_id: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        step: Option<usize>,
+    }
+    json(&Outer {
+        error: Inner {
+            code: error.fault().code(),
+            message: error.message(),
+            retryable: error.fault().retryable(),
+            request_id,
+            step: error.step(),
+        },
+    })
+}
+
+fn error_value(error: &Error, request_id: &str) -> Box<RawValue> {
+    // What serde_json has just written is JSON.
+    RawValue::from_string(error_text(error, request_id)).unwrap_or_default()
+}
+
+/// JSON of a structure of our own.
+fn json(value: &impl Serialize) -> String {
+    // Fails only for maps with keys that are no strings and for writers that fail; here is neither.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+fn single<S: Serializer>(headers: &Option<Headers>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(headers.iter().flatten().map(|(name, value)| (name, value)))
+}
+
+fn multi<S: Serializer>(headers: &Option<Headers>, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(None)?;
+    for (name, value) in headers.iter().flatten() {
+        map.serialize_entry(name, &[value])?;
+    }
+    map.end()
+}
+
+/// A reply without content has no content type either.
+const NO_CONTENT: u16 = 204;
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use insta::assert_snapshot;
+
+    use crate::event::testing::{settings, show, show_given};
+    use crate::event::{Invocation, Record, Request, parse};
+
+    use super::*;
+
+    fn written(reply: Result<Reply, Raised>) -> String {
+        match reply {
+            Ok(reply) => serde_json::to_string(&reply).unwrap(),
+            Err(raised) => format!("RAISED {raised}"),
+        }
+    }
+
+    /// What a sample event asks, as whom, and what it gets: a result, and a failure.
+    fn sample(event: &str) -> String {
+        let invocation = Invocation { request_id: "r-1".into(), ..Invocation::default() };
+        let event = parse(event.as_bytes(), &settings(), &invocation);
+        let mut lines = format!("{}\n", event.source.name());
+        let claims = |call: &crate::value::Origin| match &call.claims {
+            Some(claims) => {
+                let claims: Vec<String> =
+                    claims.iter().map(|(name, value)| format!("{name}={}", show_given(value))).collect();
+                format!(" as {}", claims.join(" "))
+            }
+            None => String::new(),
+        };
+        let ok = match &event.request {
+            Err(error) => {
+                let _ = writeln!(lines, "{error}");
+                Err(Error::told(error.fault(), error.message().to_owned()))
+            }
+            Ok(Request::Records(records)) => {
+                for Record { message_id, group, request } in records {
+                    let asked = request.as_ref().map_or_else(ToString::to_string, show);
+                    let _ = writeln!(lines, "{message_id} {group:?} {asked}");
+                }
+                Ok(Body::failures(records.iter().map(|record| record.message_id.as_str())))
+            }
+            Ok(request) => {
+                let origin =
+                    if let Request::Call(call) = request { claims(&call.origin) } else { String::new() };
+                let _ = writeln!(lines, "{}{origin}", show(request));
+                Ok(match request {
+                    Request::Health => Body::health(),
+                    Request::Preflight => Body::preflight(),
+                    _ => Body::new(br#"[{"id":1,"name":"Zo\u00eb"}]"#.to_vec()),
+                })
+            }
+        };
+        if let Ok(body) = ok {
+            let _ = writeln!(lines, "{}", written(event.source.reply(Ok(body), "r-1", &settings())));
+            let busy = Error::new(Fault::TooManyConnections, "host db.internal")
+                .with_retry_after(Duration::from_millis(1200));
+            let _ = writeln!(lines, "{}", written(event.source.reply(Err(busy), "r-1", &settings())));
+        } else if let Err(error) = ok {
+            let _ = writeln!(lines, "{}", written(event.source.reply(Err(error), "r-1", &settings())));
+        }
+        lines
+    }
+
+    macro_rules! sample {
+        ($file:literal) => {
+            sample(include_str!(concat!("../../tests/events/", $file, ".json")))
+        };
+    }
+
+    #[test]
+    fn api_gateway_v1() {
+        assert_snapshot!(sample!("apigw-v1"), @r#"
+        api-gateway-v1
+        call active_users(active='true', name='100% Zoë+1')
+        {"statusCode":200,"headers":{"content-type":"application/json","cache-control":"no-store"},"multiValueHeaders":{"content-type":["application/json"],"cache-control":["no-store"]},"body":"[{\"id\":1,\"name\":\"Zo\\u00eb\"}]","isBase64Encoded":false}
+        {"statusCode":503,"headers":{"content-type":"application/json","retry-after":"2","cache-control":"no-store"},"multiValueHeaders":{"content-type":["application/json"],"retry-after":["2"],"cache-control":["no-store"]},"body":"{\"error\":{\"code\":\"database_busy\",\"message\":\"The database is busy. Try again later.\",\"retryable\":true,\"requestId\":\"r-1\"}}","isBase64Encoded":false}
+        "#);
+        assert_snapshot!(sample!("apigw-v1-cognito"), @r#"
+        api-gateway-v1
+        call create_user(name="Zoë") as sub='50d1f8c2-3d4e-4f4b-9f9d-0c8e3a1f7b66' email_verified='true' cognito:username='zoe' exp='Tue Mar 10 00:33:59 UTC 2020'
+        {"statusCode":200,"headers":{"content-type":"application/json","cache-control":"no-store"},"multiValueHeaders":{"content-type":["application/json"],"cache-control":["no-store"]},"body":"[{\"id\":1,\"name\":\"Zo\\u00eb\"}]","isBase64Encoded":false}
+        {"statusCode":503,"headers":{"content-type":"application/json","retry-after":"2","cache-control":"no-store"},"multiValueHeaders":{"content-type":["application/json"],"retry-after":["2"],"cache-control":["no-store"]},"body":"{\"error\":{\"code\":\"database_busy\",\"message\":\"The database is busy. Try again later.\",\"retryable\":true,\"requestId\":\"r-1\"}}","isBase64Encoded":false}
+        "#);
+    }
+
+    #[test]
+    fn api_gateway_v2() {
+        assert_snapshot!(sample!("apigw-v2"), @r#"
+        api-gateway-v2
+        call active_users(active='true', tag=["a+b", "c d"]) as claim1='value1' claim2='value2'
+        {"statusCode":200,"headers":{"content-type":"application/json","cache-control":"no-store"},"body":"[{\"id\":1,\"name\":\"Zo\\u00eb\"}]"}
+        {"statusCode":503,"headers":{"content-type":"application/json","retry-after":"2","cache-control":"no-store"},"body":"{\"error\":{\"code\":\"database_busy\",\"message\":\"The database is busy. Try again later.\",\"retryable\":true,\"requestId\":\"r-1\"}}"}
+        "#);
+        assert_snapshot!(sample!("apigw-v2-iam"), @r#"
+        api-gateway-v2
+        call create_user(name="Zoë") as userArn='arn:aws:iam::1234567890:user/Admin'
+        {"statusCode":200,"headers":{"content-type":"application/json","cache-control":"no-store"},"body":"[{\"id\":1,\"name\":\"Zo\\u00eb\"}]"}
+        {"statusCode":503,"headers":{"content-type":"application/json","retry-after":"2","cache-control":"no-store"},"body":"{\"error\":{\"code\":\"database_busy\",\"message\":\"The database is busy. Try again later.\",\"retryable\":true,\"requestId\":\"r-1\"}}"}
+        "#);
+    }
+
+    #[test]
+    fn function_url() {
+        assert_snapshot!(sample!("function-url"), @r#"
+        function-url
+        call active_users(active='true', limit='2') as userArn='arn:aws:iam::111122223333:user/example-user'
+        {"statusCode":200,"headers":{"content-type":"application/json","cache-control":"no-store"},"body":"[{\"id\":1,\"name\":\"Zo\\u00eb\"}]"}
+        {"statusCode":503,"headers":{"content-type":"application/json","retry-after":"2","cache-control":"no-store"},"body":"{\"error\":{\"code\":\"database_busy\",\"message\":\"The database is busy. Try again later.\",\"retryable\":true,\"requestId\":\"r-1\"}}"}
+        "#);
+    }
+
+    #[test]
+    fn load_balancer() {
+        assert_snapshot!(sample!("alb"), @r#"
+        alb
+        call active_users(active='true', name='100% Zoë+1')
+        {"statusCode":200,"statusDescription":"200 OK","headers":{"content-type":"application/json","cache-control":"no-store"},"body":"[{\"id\":1,\"name\":\"Zo\\u00eb\"}]","isBase64Encoded":false}
+        {"statusCode":503,"statusDescription":"503 Service Unavailable","headers":{"content-type":"application/json","retry-after":"2","cache-control":"no-store"},"body":"{\"error\":{\"code\":\"database_busy\",\"message\":\"The database is busy. Try again later.\",\"retryable\":true,\"requestId\":\"r-1\"}}","isBase64Encoded":false}
+        "#);
+        assert_snapshot!(sample!("alb-multi-value"), @r#"
+        alb
+        call active_users(active='true', tag=["a+b", "c d"])
+        {"statusCode":200,"statusDescription":"200 OK","multiValueHeaders":{"content-type":["application/json"],"cache-control":["no-store"]},"body":"[{\"id\":1,\"name\":\"Zo\\u00eb\"}]","isBase64Encoded":false}
+        {"statusCode":503,"statusDescription":"503 Service Unavailable","multiValueHeaders":{"content-type":["application/json"],"retry-after":["2"],"cache-control":["no-store"]},"body":"{\"error\":{\"code\":\"database_busy\",\"message\":\"The database is busy. Try again later.\",\"retryable\":true,\"requestId\":\"r-1\"}}","isBase64Encoded":false}
+        "#);
+        assert_snapshot!(sample!("alb-health-check"), @r#"
+        alb
+        health
+        {"statusCode":200,"statusDescription":"200 OK","headers":{"content-type":"application/json","cache-control":"no-store"},"body":"{\"status\":\"ok\"}","isBase64Encoded":false}
+        {"statusCode":503,"statusDescription":"503 Service Unavailable","headers":{"content-type":"application/json","retry-after":"2","cache-control":"no-store"},"body":"{\"error\":{\"code\":\"database_busy\",\"message\":\"The database is busy. Try again later.\",\"retryable\":true,\"requestId\":\"r-1\"}}","isBase64Encoded":false}
+        "#);
+    }
+
+    #[test]
+    fn queues() {
+        assert_snapshot!(sample!("sqs"), @r#"
+        sqs
+        059f36b4-87a3-44ab-83d2-661975830a7d None call create_user(name="Zoë")
+        2e1424d4-f796-459a-8184-9c92662be6da None bad_event: The message is not valid JSON: expected value at line 1 column 1.
+        {"batchItemFailures":[{"itemIdentifier":"059f36b4-87a3-44ab-83d2-661975830a7d"},{"itemIdentifier":"2e1424d4-f796-459a-8184-9c92662be6da"}]}
+        RAISED database_busy: The database is busy. Try again later. (request id r-1)
+        "#);
+        assert_snapshot!(sample!("sqs-fifo"), @r#"
+        sqs
+        11d6ee51-4cc7-4302-9e22-7cd8afdaadf5 Some("1") call create_user(name="Zoë")
+        {"batchItemFailures":[{"itemIdentifier":"11d6ee51-4cc7-4302-9e22-7cd8afdaadf5"}]}
+        RAISED database_busy: The database is busy. Try again later. (request id r-1)
+        "#);
+        assert_snapshot!(sample!("sqs-sns"), @r#"
+        sqs
+        6b2f4a62-6c6c-4b5f-9d4e-7d1f2f0f8a11 None call create_user(name="Zoë")
+        {"batchItemFailures":[{"itemIdentifier":"6b2f4a62-6c6c-4b5f-9d4e-7d1f2f0f8a11"}]}
+        RAISED database_busy: The database is busy. Try again later. (request id r-1)
+        "#);
+        assert_snapshot!(sample!("sqs-eventbridge"), @r#"
+        sqs
+        9f0a2d3c-58cf-4b49-8f4e-2a9b5a6c1d70 None call create_user(name="Zoë")
+        {"batchItemFailures":[{"itemIdentifier":"9f0a2d3c-58cf-4b49-8f4e-2a9b5a6c1d70"}]}
+        RAISED database_busy: The database is busy. Try again later. (request id r-1)
+        "#);
+    }
+
+    #[test]
+    fn eventbridge() {
+        assert_snapshot!(sample!("eventbridge-scheduled"), @r#"
+        eventbridge
+        call default()
+        [{"id":1,"name":"Zo\u00eb"}]
+        RAISED database_busy: The database is busy. Try again later. (request id r-1)
+        "#);
+        assert_snapshot!(sample!("eventbridge-custom"), @r#"
+        eventbridge
+        call create_user(name="Zoë")
+        [{"id":1,"name":"Zo\u00eb"}]
+        RAISED database_busy: The database is busy. Try again later. (request id r-1)
+        "#);
+        assert_snapshot!(sample!("eventbridge-ec2"), @r#"
+        eventbridge
+        bad_event: This function does not know this event. Send {"query": …, "params": {…}}, {"transaction": […]} or {"batch": {…}}, or {} for the default query; or send it through API Gateway, a function URL, an Application Load Balancer, SQS or EventBridge. (its keys: `instance-id`, `state`)
+        RAISED bad_event: This function does not know this event. Send {"query": …, "params": {…}}, {"transaction": […]} or {"batch": {…}}, or {} for the default query; or send it through API Gateway, a function URL, an Application Load Balancer, SQS or EventBridge. (request id r-1)
+        "#);
+    }
+
+    #[test]
+    fn direct() {
+        assert_snapshot!(sample("{}"), @r#"
+        direct
+        call default()
+        {"statusCode":200,"headers":{"content-type":"application/json"},"body":"[{\"id\":1,\"name\":\"Zo\\u00eb\"}]"}
+        {"statusCode":503,"headers":{"content-type":"application/json","retry-after":"2"},"body":"{\"error\":{\"code\":\"database_busy\",\"message\":\"The database is busy. Try again later.\",\"retryable\":true,\"requestId\":\"r-1\"}}"}
+        "#);
+        assert_snapshot!(sample(r#"{"query":"a","reply":"raw"}"#), @r#"
+        direct
+        call a()
+        [{"id":1,"name":"Zo\u00eb"}]
+        {"error":{"code":"database_busy","message":"The database is busy. Try again later.","retryable":true,"requestId":"r-1"}}
+        "#);
+        assert_snapshot!(sample(r#"{"query":"a","reply":"raw","onError":"raise"}"#), @r#"
+        direct
+        call a()
+        [{"id":1,"name":"Zo\u00eb"}]
+        RAISED database_busy: The database is busy. Try again later. (request id r-1)
+        "#);
+        assert_snapshot!(sample!("scheduler"), @r#"
+        direct
+        call purge_expired(scheduled="2022-03-22T18:59:43Z")
+        {"statusCode":200,"headers":{"content-type":"application/json"},"body":"[{\"id\":1,\"name\":\"Zo\\u00eb\"}]"}
+        RAISED database_busy: The database is busy. Try again later. (request id r-1)
+        "#);
+    }
+
+    #[test]
+    fn not_served() {
+        assert_snapshot!(sample!("s3"), @r#"
+        unserved
+        bad_event: Events of `aws:s3` are not served. Of the asynchronous sources, SQS, EventBridge and Scheduler are.
+        RAISED bad_event: Events of `aws:s3` are not served. Of the asynchronous sources, SQS, EventBridge and Scheduler are. (request id r-1)
+        "#);
+        assert_snapshot!(sample!("sns"), @r#"
+        unserved
+        bad_event: Events of `aws:sns` are not served. Of the asynchronous sources, SQS, EventBridge and Scheduler are.
+        RAISED bad_event: Events of `aws:sns` are not served. Of the asynchronous sources, SQS, EventBridge and Scheduler are. (request id r-1)
+        "#);
+        assert_snapshot!(sample!("dynamodb"), @r#"
+        unserved
+        bad_event: Events of `aws:dynamodb` are not served. Of the asynchronous sources, SQS, EventBridge and Scheduler are.
+        RAISED bad_event: Events of `aws:dynamodb` are not served. Of the asynchronous sources, SQS, EventBridge and Scheduler are. (request id r-1)
+        "#);
+        assert_snapshot!(sample!("kinesis"), @r#"
+        unserved
+        bad_event: Events of `aws:kinesis` are not served. Of the asynchronous sources, SQS, EventBridge and Scheduler are.
+        RAISED bad_event: Events of `aws:kinesis` are not served. Of the asynchronous sources, SQS, EventBridge and Scheduler are. (request id r-1)
+        "#);
+        assert_snapshot!(sample!("cognito-pre-signup"), @r#"
+        direct
+        bad_event: This function does not know this event. Send {"query": …, "params": {…}}, {"transaction": […]} or {"batch": {…}}, or {} for the default query; or send it through API Gateway, a function URL, an Application Load Balancer, SQS or EventBridge. (its keys: `version`, `triggerSource`, `region`, `userPoolId`, `userName`, `callerContext`, `request`, `response`)
+        {"statusCode":400,"headers":{"content-type":"application/json"},"body":"{\"error\":{\"code\":\"bad_event\",\"message\":\"This function does not know this event. Send {\\\"query\\\": …, \\\"params\\\": {…}}, {\\\"transaction\\\": […]} or {\\\"batch\\\": {…}}, or {} for the default query; or send it through API Gateway, a function URL, an Application Load Balancer, SQS or EventBridge.\",\"retryable\":false,\"requestId\":\"r-1\"}}"}
+        "#);
+    }
+
+    #[test]
+    fn a_preflight() {
+        let function = Function { cors_origin: Some("https://app.example".into()), ..settings() };
+        let source = Source::HttpApi { method: Method::Options };
+        let reply = |function| written(source.reply(Ok(Body::preflight()), "r-1", function));
+        assert_snapshot!(reply(&function), @r#"{"statusCode":204,"headers":{"cache-control":"no-store","access-control-allow-origin":"https://app.example","vary":"origin","access-control-allow-methods":"GET, HEAD, POST","access-control-allow-headers":"content-type, authorization","access-control-max-age":"86400"},"body":""}"#);
+        assert_snapshot!(reply(&settings()), @r#"{"statusCode":204,"headers":{"cache-control":"no-store"},"body":""}"#);
+    }
+
+    #[test]
+    fn headers() {
+        fn check(source: Source, outcome: Result<Body>, name: &str, expected: Option<&str>) {
+            let function = Function { cors_origin: Some("https://app.example".into()), ..settings() };
+            let reply = written(source.reply(outcome, "r-1", &function));
+            let reply: serde_json::Value = serde_json::from_str(&reply).unwrap();
+            assert_eq!(reply["headers"][name].as_str(), expected, "{reply}");
+        }
+        let ok = || Body::new(b"[]".to_vec());
+        let get = Source::HttpApi { method: Method::Get };
+        let post = Source::HttpApi { method: Method::Post };
+        let kept = |millis| Ok(ok().cached(Some(Duration::from_millis(millis))));
+        check(get, kept(30_000), "cache-control", Some("max-age=30"));
+        check(get, kept(999), "cache-control", Some("no-store"));
+        check(get, Ok(ok()), "cache-control", Some("no-store"));
+        check(post, kept(30_000), "cache-control", Some("no-store"));
+        check(Source::HttpApi { method: Method::Head }, kept(30_000), "cache-control", Some("max-age=30"));
+        check(Source::DIRECT, kept(30_000), "cache-control", None);
+        let error = || Error::new(Fault::TooManyConnections, "");
+        check(get, Err(error()), "cache-control", Some("no-store"));
+        check(get, Err(error()), "retry-after", None);
+        let after = |millis| Err(error().with_retry_after(Duration::from_millis(millis)));
+        check(get, after(0), "retry-after", Some("1"));
+        check(get, after(1001), "retry-after", Some("2"));
+        check(Source::DIRECT, after(3000), "retry-after", Some("3"));
+        let method = || Err(Error::new(Fault::MethodNotAllowed, "").with_allow("GET, HEAD"));
+        check(post, method(), "allow", Some("GET, HEAD"));
+        check(get, Ok(ok()), "access-control-allow-origin", Some("https://app.example"));
+        check(get, Err(error()), "access-control-allow-origin", Some("https://app.example"));
+        check(get, Ok(ok()), "vary", Some("origin"));
+        check(get, Ok(ok()), "access-control-allow-methods", None);
+        check(Source::DIRECT, Ok(ok()), "access-control-allow-origin", None);
+    }
+
+    #[test]
+    fn failures_of_direct_events() {
+        fn check(on_error: Option<DirectErrors>, default: DirectErrors, raises: bool) {
+            for raw in [false, true] {
+                let source = Source::Direct { raw, on_error, states: false };
+                let function = Function { direct_errors: default, ..settings() };
+                let reply = source.reply(Err(Error::new(Fault::NotFound, "")), "r-1", &function);
+                assert_eq!(reply.is_err(), raises, "{on_error:?} {default:?}");
+            }
+        }
+        check(None, DirectErrors::Reply, false);
+        check(None, DirectErrors::Raise, true);
+        check(Some(DirectErrors::Reply), DirectErrors::Raise, false);
+        check(Some(DirectErrors::Raise), DirectErrors::Reply, true);
+    }
+
+    #[test]
+    fn errors_tell_the_caller_nothing_of_the_inside() {
+        let error = Error::new(Fault::Conflict, "SELECT secret FROM db.internal").at_step(2);
+        let text = written(Source::DIRECT.reply(Err(error), "r-1", &settings()));
+        assert_snapshot!(text, @r#"{"statusCode":409,"headers":{"content-type":"application/json"},"body":"{\"error\":{\"code\":\"conflict\",\"message\":\"Another change was in the way. Try again.\",\"retryable\":true,\"requestId\":\"r-1\",\"step\":2}}"}"#);
+    }
+
+    #[test]
+    fn a_head_has_the_status_and_no_body() {
+        let source = Source::FunctionUrl { method: Method::Head };
+        let reply = |outcome| written(source.reply(outcome, "r-1", &settings()));
+        assert_snapshot!(reply(Ok(Body::new(b"[]".to_vec()))), @r#"{"statusCode":200,"headers":{"content-type":"application/json","cache-control":"no-store"},"body":""}"#);
+        assert_snapshot!(reply(Err(Error::new(Fault::NotFound, ""))), @r#"{"statusCode":404,"headers":{"content-type":"application/json","cache-control":"no-store"},"body":""}"#);
+    }
+
+    #[test]
+    fn a_body_that_is_no_json_is_a_bug_and_not_a_reply() {
+        let raw = Source::Direct { raw: true, on_error: None, states: false };
+        let reply = |source: Source, json: &[u8]| {
+            written(source.reply(Ok(Body::new(json.to_vec())), "r-1", &settings()))
+        };
+        for reply in [reply(raw, b"\xff"), reply(raw, b"[1"), reply(Source::DIRECT, b"\xff")] {
+            assert!(reply.contains("internal"), "{reply}");
+        }
+        assert!(reply(Source::EventBridge, b"[1").starts_with("RAISED internal: "));
+    }
+
+    /// The limit counts the body as it will be embedded, and the envelope is never larger than what is kept for it.
+    #[test]
+    fn a_full_reply_fits() {
+        let function = Function {
+            cors_origin: Some("https://a-rather-long-name.of-an.app.example".into()),
+            ..settings()
+        };
+        let method = Method::Get;
+        for (source, whole) in [
+            (Source::DIRECT, 6_291_556),
+            (Source::Direct { raw: true, on_error: None, states: false }, 6_291_556),
+            (Source::Direct { raw: false, on_error: None, states: true }, 262_144),
+            (Source::RestApi { multi_value: true, method }, 6_291_556),
+            (Source::HttpApi { method }, 6_291_556),
+            (Source::Alb { multi_value: true, method }, 1_048_576),
+        ] {
+            let limits = source.limits();
+            // Two quotes, and letters; escaped, each quote is a byte more.
+            let letters = limits.bytes - 2 - if limits.escaped { 2 } else { 0 };
+            let body = Body::new(format!("\"{}\"", "x".repeat(letters)).into_bytes());
+            let length = written(source.reply(Ok(body), &"r".repeat(36), &function)).len();
+            assert!(length <= whole, "{source:?}: {length}");
+        }
+    }
+}

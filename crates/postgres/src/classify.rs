@@ -1,0 +1,183 @@
+//! From the server's and the driver's errors to faults: a table, and what log and caller are told.
+
+use lambda_rds_core::error::{Error, Fault};
+use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
+
+/// What was being done when an error came, where the same error means different things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doing {
+    /// Opening the session.
+    Connect,
+    /// Beginning a transaction that may write.
+    Begin,
+    /// Running a statement that only reads.
+    Read,
+    /// Running a statement that may write, or ending its transaction.
+    Write,
+}
+
+/// The kind of failure. What follows from it is core's.
+pub(crate) fn classify(error: &sqlx::Error, doing: Doing) -> Fault {
+    let lost = if doing == Doing::Connect { Fault::Unreachable } else { Fault::ConnectionLost };
+    match error {
+        sqlx::Error::Database(error) => match error.code() {
+            Some(code) => sqlstate(&code, doing),
+            None => Fault::QueryFailed,
+        },
+        // What comes after bytes that make no sense makes none either.
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => lost,
+        sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut => Fault::Unreachable,
+        sqlx::Error::PoolClosed => Fault::ConnectionLost,
+        sqlx::Error::RowNotFound
+        | sqlx::Error::TypeNotFound { .. }
+        | sqlx::Error::ColumnIndexOutOfBounds { .. }
+        | sqlx::Error::ColumnNotFound(_)
+        | sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::Encode(_)
+        | sqlx::Error::Decode(_)
+        | sqlx::Error::InvalidSavePointStatement
+        | sqlx::Error::BeginFailed => Fault::QueryFailed,
+        _ => Fault::Internal,
+    }
+}
+
+/// The table by SQLSTATE, <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+pub(crate) fn sqlstate(code: &str, doing: Doing) -> Fault {
+    match code {
+        READ_ONLY_SQL_TRANSACTION => match doing {
+            Doing::Begin | Doing::Write => Fault::NotTheWriter,
+            Doing::Connect | Doing::Read => Fault::QueryFailed,
+        },
+        // "cannot set transaction read-write mode during recovery": a standby says so.
+        FEATURE_NOT_SUPPORTED if doing == Doing::Begin => Fault::NotTheWriter,
+
+        INVALID_PASSWORD | INVALID_AUTHORIZATION_SPECIFICATION => Fault::CredentialsRejected,
+        TOO_MANY_CONNECTIONS => Fault::TooManyConnections,
+        ADMIN_SHUTDOWN | CRASH_SHUTDOWN | CANNOT_CONNECT_NOW | DATABASE_DROPPED => Fault::ServerUnavailable,
+        // No query can be at fault for these.
+        PROTOCOL_VIOLATION | INVALID_CATALOG_NAME => Fault::Unreachable,
+        IDLE_SESSION_TIMEOUT | IDLE_IN_TRANSACTION_SESSION_TIMEOUT => Fault::ConnectionLost,
+        SERIALIZATION_FAILURE | DEADLOCK_DETECTED => Fault::Conflict,
+        LOCK_NOT_AVAILABLE => Fault::LockTimeout,
+        QUERY_CANCELED | TRANSACTION_TIMEOUT => Fault::Timeout,
+        STRING_DATA_RIGHT_TRUNCATION
+        | NUMERIC_VALUE_OUT_OF_RANGE
+        | INVALID_DATETIME_FORMAT
+        | DATETIME_FIELD_OVERFLOW
+        | CHARACTER_NOT_IN_REPERTOIRE
+        | INVALID_TEXT_REPRESENTATION => Fault::BadParameter,
+        RAISE_EXCEPTION => Fault::Rejected,
+        _ if code.starts_with(CONNECTION_EXCEPTION) => Fault::ConnectionLost,
+        _ if code.starts_with(INTEGRITY_CONSTRAINT_VIOLATION) => Fault::Constraint,
+        _ => Fault::QueryFailed,
+    }
+}
+
+// Names and codes as in the server's `src/backend/utils/errcodes.txt`.
+const CONNECTION_EXCEPTION: &str = "08";
+const PROTOCOL_VIOLATION: &str = "08P01";
+const FEATURE_NOT_SUPPORTED: &str = "0A000";
+const STRING_DATA_RIGHT_TRUNCATION: &str = "22001";
+const NUMERIC_VALUE_OUT_OF_RANGE: &str = "22003";
+const INVALID_DATETIME_FORMAT: &str = "22007";
+const DATETIME_FIELD_OVERFLOW: &str = "22008";
+const CHARACTER_NOT_IN_REPERTOIRE: &str = "22021";
+const INVALID_TEXT_REPRESENTATION: &str = "22P02";
+const DATA_EXCEPTION: &str = "22";
+const INTEGRITY_CONSTRAINT_VIOLATION: &str = "23";
+const READ_ONLY_SQL_TRANSACTION: &str = "25006";
+const IDLE_IN_TRANSACTION_SESSION_TIMEOUT: &str = "25P03";
+const TRANSACTION_TIMEOUT: &str = "25P04";
+const INVALID_AUTHORIZATION_SPECIFICATION: &str = "28000";
+const INVALID_PASSWORD: &str = "28P01";
+const INVALID_CATALOG_NAME: &str = "3D000";
+const SERIALIZATION_FAILURE: &str = "40001";
+const DEADLOCK_DETECTED: &str = "40P01";
+const TOO_MANY_CONNECTIONS: &str = "53300";
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+const QUERY_CANCELED: &str = "57014";
+const ADMIN_SHUTDOWN: &str = "57P01";
+const CRASH_SHUTDOWN: &str = "57P02";
+const CANNOT_CONNECT_NOW: &str = "57P03";
+const DATABASE_DROPPED: &str = "57P04";
+const IDLE_SESSION_TIMEOUT: &str = "57P05";
+const RAISE_EXCEPTION: &str = "P0001";
+
+/// The error for core: its fault, what the caller is told, and what the log is told. `log_values` allows the log
+/// to show values, which the server's DETAIL and some of its messages hold.
+pub(crate) fn to_error(error: &sqlx::Error, doing: Doing, log_values: bool) -> Error {
+    let fault = classify(error, doing);
+    let server = error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    let Some(server) = server else {
+        return Error::new(fault, driver_detail(error));
+    };
+    let detail = server_detail(server, log_values);
+    let told = if fault == Fault::Rejected {
+        Error::told(fault, server.message().to_owned())
+    } else if fault == Fault::QueryFailed && server.code() == READ_ONLY_SQL_TRANSACTION {
+        Error::told(
+            fault,
+            "The query is declared as a read and tries to write: declare this query `-- write`.",
+        )
+    } else {
+        Error::new(fault, "")
+    };
+    told.with_detail(detail).with_sqlstate(server.code())
+}
+
+/// What the driver itself says, its causes included.
+fn driver_detail(error: &sqlx::Error) -> String {
+    let mut detail = error.to_string();
+    if matches!(error, sqlx::Error::ColumnDecode { .. }) {
+        // Met while sqlx reads `pg_type`, whose rows for multiranges it cannot decode.
+        detail.push_str(
+            "; the statement has a column or parameter of a type that the driver does not know, such as a \
+             multirange: cast it, for example `column::text`",
+        );
+    }
+    detail
+}
+
+/// One line: the message, then whatever else the server tells of the place.
+fn server_detail(error: &PgDatabaseError, log_values: bool) -> String {
+    // The messages of bad values quote the value, and so may the hints.
+    let shows_value = error.code().starts_with(DATA_EXCEPTION);
+    let mut detail = format!("{:?}: ", error.severity()).to_uppercase();
+    if shows_value && !log_values {
+        detail.push_str(&without_quotation(error.message()));
+    } else {
+        detail.push_str(error.message());
+    }
+    let mut add = |name: &str, value: Option<&str>| {
+        if let Some(value) = value {
+            detail.push_str("; ");
+            detail.push_str(name);
+            detail.push_str(value);
+        }
+    };
+    add("detail: ", error.detail().filter(|_| log_values));
+    add("hint: ", error.hint().filter(|_| log_values || !shows_value));
+    add("schema ", error.schema());
+    add("table ", error.table());
+    add("column ", error.column());
+    add("type ", error.data_type());
+    add("constraint ", error.constraint());
+    match error.position() {
+        Some(PgErrorPosition::Original(position)) => add("at character ", Some(&position.to_string())),
+        Some(PgErrorPosition::Internal { position, query }) => {
+            add("at character ", Some(&format!("{position} of the function's statement: {query}")));
+        }
+        None => {}
+    }
+    detail
+}
+
+/// A message with all from its first to its last `"` replaced: the value may hold a `"` itself.
+fn without_quotation(message: &str) -> String {
+    match (message.find('"'), message.rfind('"')) {
+        (Some(first), Some(last)) if first < last => {
+            format!("{}\"…\"{}", &message[..first], &message[last + 1..])
+        }
+        _ => message.to_owned(),
+    }
+}
