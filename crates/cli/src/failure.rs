@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use lambda_rds::error::{Error, Fault};
+use lambda_rds::reply::error_text;
 
 /// The end of `--help`. It says what [`Failure::code`] does.
 pub(crate) const EXIT_CODES: &str = "\
@@ -34,6 +35,8 @@ pub(crate) enum Failure {
     Raised(String),
     /// The function replied with this status, and the reply has been printed.
     Status(u16),
+    /// The function's reply, which has no status, tells of a failure, and has been printed.
+    Told,
 }
 
 impl Failure {
@@ -42,13 +45,13 @@ impl Failure {
         match self {
             Self::Usage(reason) | Self::Setup(reason) | Self::Raised(reason) => note(reason),
             Self::Call { error, request_id, json } => {
-                tell(&body(error, request_id));
+                tell(&error_text(error, request_id));
                 if !json && !error.detail().is_empty() {
                     let code = error.sqlstate().map(|code| format!(" [{code}]")).unwrap_or_default();
                     note(&format!("{}{code}", error.detail()));
                 }
             }
-            Self::Status(_) => {}
+            Self::Status(_) | Self::Told => {}
         }
         ExitCode::from(self.code())
     }
@@ -62,7 +65,7 @@ impl Failure {
             Self::Status(404 | 409 | 413 | 422) => 5,
             Self::Status(400..=499) => 2,
             Self::Status(503 | 504) => 4,
-            Self::Status(_) => 1,
+            Self::Status(_) | Self::Told => 1,
         }
     }
 }
@@ -75,16 +78,6 @@ pub(crate) fn note(text: &str) {
 #[expect(clippy::print_stderr, reason = "the only place where the command speaks to people")]
 fn tell(line: &str) {
     eprintln!("{line}");
-}
-
-/// The body that the function would reply with.
-fn body(error: &Error, request_id: &str) -> String {
-    let mut members = serde_json::Map::new();
-    members.insert("code".to_owned(), error.fault().code().into());
-    members.insert("message".to_owned(), error.message().into());
-    members.insert("retryable".to_owned(), error.fault().retryable().into());
-    members.insert("requestId".to_owned(), request_id.into());
-    serde_json::json!({ "error": members }).to_string()
 }
 
 fn of_fault(fault: Fault) -> u8 {

@@ -45,7 +45,12 @@ impl Invoke {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         // What is wrong with the call is told before anything is opened.
         let call = self.call()?;
-        let config = self.settings.config(self.json).await?;
+        let log = match call {
+            // Of a failed query we tell ourselves what its log line would, see `Failure::report`.
+            Call::Query(..) => "warn,lambda_rds_core::observe=off",
+            Call::Event(_) => "warn",
+        };
+        let config = self.settings.config(self.json, log).await?;
         let backend = lambda_rds::backend(config.db.engine);
         let app = App::start(config, backend).map_err(|error| Failure::Setup(error.to_string()))?;
         let invocation = Invocation { request_id: request_id(), ..Invocation::default() };
@@ -89,6 +94,7 @@ impl Invoke {
         self.print(&text)?;
         match reply {
             Reply::Response(response) if response.status() >= 400 => Err(Failure::Status(response.status())),
+            Reply::Raw(body) if tells_failure(body.get()) => Err(Failure::Told),
             Reply::Response(_) | Reply::Raw(_) => Ok(()),
         }
     }
@@ -114,6 +120,15 @@ impl Invoke {
 enum Call {
     Query(Option<String>, Params),
     Event(Vec<u8>),
+}
+
+/// Whether a reply without a status is an error's body, or lists messages of a queue that failed.
+fn tells_failure(body: &str) -> bool {
+    let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    let error = &body["error"];
+    let failures = body["batchItemFailures"].as_array();
+    (error["code"].is_string() && error["requestId"].is_string())
+        || failures.is_some_and(|all| !all.is_empty())
 }
 
 /// Parameters as text, each to be read as its declared type; a name given twice is a list.

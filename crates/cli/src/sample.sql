@@ -10,11 +10,11 @@ CREATE TABLE users (
 );
 
 INSERT INTO users (name, email, active) VALUES
-    ('Ada Lovelace',      'ada@example.com',      TRUE),
-    ('Alan Turing',       'alan@example.com',     TRUE),
-    ('Annie Easley',      'annie@example.com',    FALSE),
-    ('Barbara Liskov',    'barbara@example.com',  TRUE),
-    ('Edgar F. Codd',     'edgar@example.com',    FALSE),
-    ('Grace Hopper',      'grace@example.com',    TRUE),
-    ('Katherine Johnson', 'katherine@example.com', TRUE),
-    ('Michael Stonebraker', 'michael@example.com', TRUE);
+    ('Ada',       'ada@example.com',       TRUE),
+    ('Grace',     'grace@example.com',     TRUE),
+    ('Edgar',     'edgar@example.com',     FALSE),
+    ('Barbara',   'barbara@example.com',   TRUE),
+    ('Katherine', 'katherine@example.com', TRUE),
+    ('Annie',     'annie@example.com',     FALSE),
+    ('Alan',      'alan@example.com',      TRUE),
+    ('Michael',   'michael@example.com',   TRUE);

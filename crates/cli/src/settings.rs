@@ -32,8 +32,9 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// Reads the configuration. Where nothing names a database, the sample database is made and used; `quiet`
-    /// leaves out the note that says so.
-    pub(crate) async fn config(&self, quiet: bool) -> Result<Config, Failure> {
+    /// leaves out the note that says so. `log` is what is logged where nothing says: on a terminal, a line for
+    /// each call that went well would only be in the way.
+    pub(crate) async fn config(&self, quiet: bool, log: &str) -> Result<Config, Failure> {
         let mut sources = Sources::process();
         // The binary of a command lies in no project; the working folder does.
         if Path::new(FILE).is_file() {
@@ -43,9 +44,8 @@ impl Settings {
         if !names_database(&sources) {
             use_sample(&mut sources, quiet).await?;
         }
-        // On a terminal, a line for each call that went well would only be in the way.
-        if get(&sources, "LAMBDA_RDS_LOG").is_none() {
-            set(&mut sources, "LAMBDA_RDS_LOG", "warn");
+        if get(&sources, "LAMBDA_RDS_LOG").is_none() && !in_file(&sources, "function.log") {
+            set(&mut sources, "LAMBDA_RDS_LOG", log);
         }
         Config::read(&sources, lambda_rds::ENGINES).map_err(|error| Failure::Setup(error.to_string()))
     }

@@ -61,6 +61,7 @@ pub(crate) fn target(file: &Path, statement_timeout: Duration) -> Target {
         tls: Arc::new(TlsClient::new(&off, "").unwrap()),
         application_name: "test".to_owned(),
         statement_timeout,
+        log_values: false,
         by: Deadline::after(Duration::from_secs(5)),
     }
 }
