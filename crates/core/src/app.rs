@@ -120,6 +120,9 @@ impl App {
             by = by.within(self.function.http_timeout);
         }
         let mut call = Observed::new(self, event.source.name(), invocation, by);
+        if call.record.cold {
+            self.check_timeouts(invocation);
+        }
         let outcome = match event.request {
             Ok(request) => {
                 let served = self.serve(request, event.source.limits(), &mut call);
@@ -253,7 +256,6 @@ impl App {
             };
             if let Err(error) = outcome {
                 tracing::error!(message_id, code = error.fault().code(), "message failed: {error}");
-                call.record_failed();
                 blocked.extend(group);
                 failed.push(message_id);
             }
@@ -263,18 +265,13 @@ impl App {
 
     /// When an invocation must have its reply, less what the reply itself takes.
     fn deadline(&self, invocation: &Invocation) -> Deadline {
-        let Some(deadline_ms) = invocation.deadline_ms else { return Deadline::after(UNLIMITED) };
-        let deadline = UNIX_EPOCH + Duration::from_millis(deadline_ms);
-        let left = deadline.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO);
-        let by = Deadline::after(left.saturating_sub(self.db.deadline_reserve));
-        if !self.warm.swap(true, Ordering::Relaxed) {
-            self.check_timeouts(left);
-        }
-        by
+        let left = time_left(invocation).unwrap_or(UNLIMITED);
+        Deadline::after(left.saturating_sub(self.db.deadline_reserve))
     }
 
     /// Warns once if the timeouts do not fit into the function's: only an invocation shows that one.
-    fn check_timeouts(&self, timeout: Duration) {
+    fn check_timeouts(&self, invocation: &Invocation) {
+        let Some(timeout) = time_left(invocation) else { return };
         let Db { connect_timeout, query_timeout, deadline_reserve, .. } = self.db;
         let sum = connect_timeout + query_timeout + deadline_reserve;
         if sum > timeout {
@@ -332,6 +329,7 @@ impl<'a> Observed<'a> {
             request_id: invocation.request_id.clone(),
             trace_id: invocation.trace_id.clone(),
             source,
+            cold: !app.warm.swap(true, Ordering::Relaxed),
             ..observe::Record::default()
         };
         Self { app, record, started: Instant::now(), by, trace: Trace::default() }
@@ -349,27 +347,30 @@ impl<'a> Observed<'a> {
         self.record.sql = steps.first().map(|step| step.query.sql().to_owned());
     }
 
-    fn record_failed(&mut self) {
-        self.record.faults += 1;
-    }
-
     fn finish(mut self, outcome: &Result<Body>) {
+        let Trace { cost, query, retries, rows } = self.trace;
         let record = &mut self.record;
         record.total = self.started.elapsed();
-        record.connect = self.trace.cost.connect;
-        record.connects = self.trace.cost.connects;
-        record.query_time = self.trace.query;
-        record.retries = self.trace.retries;
-        record.rows = self.trace.rows;
-        match outcome {
-            Ok(body) => {
-                record.status = body.status;
-                record.bytes = body.json.len();
-            }
-            Err(error) => record.error(error),
+        if cost.connects > 0 {
+            record.connect = Some(cost.connect);
+            record.phases = cost.phases;
+            record.connects = cost.connects;
         }
-        self.record.emit(&self.app.platform);
+        record.query_time = (!query.is_zero()).then_some(query);
+        record.retries = retries;
+        record.rows = rows;
+        match outcome {
+            Ok(body) => record.bytes = body.json.len() as u64,
+            Err(error) => record.failure = Some(error.into()),
+        }
+        record.emit(&self.app.platform);
     }
+}
+
+/// What is left of the invocation's time; `None` where nobody stops it.
+fn time_left(invocation: &Invocation) -> Option<Duration> {
+    let deadline = UNIX_EPOCH + Duration::from_millis(invocation.deadline_ms?);
+    Some(deadline.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO))
 }
 
 /// Plans the steps of a list; a step that cannot be planned is named by its index.

@@ -6,8 +6,8 @@
 //! statement is nothing beside a round trip.
 
 use std::fmt::Debug;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use sea_orm::{DatabaseConnection, DbErr};
@@ -16,7 +16,7 @@ use crate::config::Engine;
 use crate::connect::tls::TlsClient;
 use crate::credentials::Login;
 use crate::deadline::Deadline;
-use crate::error::{Fault, Result};
+use crate::error::{Fault, Phase, Result};
 use crate::queries::Dialect;
 use crate::rows::RowWriter;
 use crate::value::Argument;
@@ -183,6 +183,38 @@ pub struct Target {
     pub log_values: bool,
     /// When the session must be open.
     pub by: Deadline,
+    /// Told by the engine how far it has come.
+    pub progress: Phases,
+}
+
+/// The phases of opening one session, as they were entered: for the log, and to name the one that took too long.
+/// Clones share what they note.
+#[derive(Debug, Clone, Default)]
+pub struct Phases(Arc<Mutex<Vec<(Phase, Instant)>>>);
+
+impl Phases {
+    /// A phase begins, and with it the one before has ended.
+    pub fn enter(&self, phase: Phase) {
+        self.noted().push((phase, Instant::now()));
+    }
+
+    /// The phase that was entered last.
+    #[must_use]
+    pub fn current(&self) -> Option<Phase> {
+        self.noted().last().map(|(phase, _)| *phase)
+    }
+
+    /// How long each phase took, the last one until now.
+    #[must_use]
+    pub fn durations(&self) -> Vec<(Phase, Duration)> {
+        let noted = self.noted();
+        let ends = noted.iter().skip(1).map(|(_, at)| *at).chain([Instant::now()]);
+        noted.iter().zip(ends).map(|((phase, at), end)| (*phase, end.duration_since(*at))).collect()
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Vec<(Phase, Instant)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One statement with its parameters, ready to be sent.

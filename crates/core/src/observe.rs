@@ -1,1 +1,479 @@
-//! observe
+//! What is told about the work: log lines, and per invocation one line of each kind.
+//!
+//! Inside Lambda a log line is JSON with the keys that Lambda's own have (`timestamp`, `level`, `message`,
+//! `requestId`), and metrics are lines in CloudWatch's embedded metric format, which cost no call and no further
+//! process. Log lines go to stderr, metrics to stdout: Lambda takes both, and outside nothing but a command's own
+//! output is on stdout.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io::Write as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id};
+use tracing::{Event, Span, Subscriber};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::config::{Function, Platform};
+use crate::error::{Error, Phase};
+
+/// Starts logging. Does nothing where a subscriber has been set, by an earlier call or by the program.
+pub fn init(platform: &Platform, function: &Function) {
+    let subscriber = tracing_subscriber::registry().with(quiet(&function.log));
+    let stderr = |line: &[u8]| {
+        // A log that cannot be written is no reason to fail; there is nowhere to say so either.
+        let _ = std::io::stderr().lock().write_all(line);
+    };
+    let _ = if platform.log_json {
+        tracing::subscriber::set_global_default(subscriber.with(JsonLines(stderr)))
+    } else {
+        let text = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        tracing::subscriber::set_global_default(subscriber.with(text))
+    };
+}
+
+/// The span around one invocation. Every log line inside it has the request's id, whatever the filter is.
+#[must_use]
+pub fn span(request_id: &str) -> Span {
+    tracing::error_span!("invocation", requestId = request_id)
+}
+
+/// What is told about one invocation.
+#[derive(Debug, Clone, Default)]
+pub struct Record {
+    /// Lambda's id of the request.
+    pub request_id: String,
+    /// X-Ray's id.
+    pub trace_id: Option<String>,
+    /// Where the event came from, in the event module's word.
+    pub source: &'static str,
+    /// The query, once it is known to be one of ours: a dimension of the metrics must not be the caller's to
+    /// write.
+    pub query: Option<String>,
+    /// The failure, if it was one.
+    pub failure: Option<Failure>,
+    /// The SQL, told only with a failure.
+    pub sql: Option<String>,
+    /// The parameters' values, told only with a failure. For whom `LAMBDA_RDS_LOG_VALUES` is not set, leave it.
+    pub values: Option<String>,
+    /// How long each phase of opening sessions took, where any was opened.
+    pub phases: Vec<(Phase, Duration)>,
+    /// How long opening sessions took in all, where any was opened.
+    pub connect: Option<Duration>,
+    /// How long statements took in all, from sending to the last row, where any ran.
+    pub query_time: Option<Duration>,
+    /// How long the invocation took, until the reply was ready.
+    pub total: Duration,
+    /// How many times a statement or a connect was tried again.
+    pub retries: u32,
+    /// How many sessions were opened.
+    pub connects: u32,
+    /// How many statements made a pooler pin its connection.
+    pub pinned: u32,
+    /// Rows in the reply.
+    pub rows: u64,
+    /// Bytes of the reply's body.
+    pub bytes: u64,
+    /// Whether this was the environment's first invocation.
+    pub cold: bool,
+}
+
+/// A failure as the log has it. It may name hosts, users and the server's words; never a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    status: u16,
+    code: &'static str,
+    message: String,
+    detail: String,
+    phase: Option<Phase>,
+    sqlstate: Option<String>,
+    step: Option<usize>,
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        Self {
+            status: error.fault().status(),
+            code: error.fault().code(),
+            message: error.message().to_owned(),
+            detail: error.detail().to_owned(),
+            phase: error.phase(),
+            sqlstate: error.sqlstate().map(str::to_owned),
+            step: error.step(),
+        }
+    }
+}
+
+impl Record {
+    /// Tells it: one log line, and inside Lambda one line of metrics. A failure of ours (5xx) is an error in the
+    /// log; one of the caller's is not, since anybody can make those.
+    pub fn emit(&self, platform: &Platform) {
+        self.log();
+        if platform.lambda {
+            let line =
+                self.metrics(platform.function_name.as_deref().unwrap_or("unknown"), SystemTime::now());
+            let mut stdout = std::io::stdout().lock();
+            let _ = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());
+        }
+    }
+
+    fn log(&self) {
+        let failure = self.failure.as_ref();
+        let phase =
+            |phase| self.phases.iter().find(|(known, _)| *known == phase).map(|(_, took)| millis(*took));
+        // The level of an event is part of its call site, so there is one for each.
+        macro_rules! event {
+            ($level:ident) => {
+                tracing::event!(
+                    name: "invocation",
+                    tracing::Level::$level,
+                    requestId = self.request_id,
+                    traceId = self.trace_id,
+                    source = self.source,
+                    query = self.query,
+                    outcome = failure.map_or("ok", |f| f.code),
+                    status = failure.map(|f| f.status),
+                    credentialsMillis = phase(Phase::Credentials),
+                    resolveMillis = phase(Phase::Resolve),
+                    tcpMillis = phase(Phase::Tcp),
+                    tlsMillis = phase(Phase::Tls),
+                    authMillis = phase(Phase::Auth),
+                    readyMillis = phase(Phase::Ready),
+                    connectMillis = self.connect.map(millis),
+                    queryMillis = self.query_time.map(millis),
+                    totalMillis = millis(self.total),
+                    retries = self.retries,
+                    rows = self.rows,
+                    bytes = self.bytes,
+                    cold = self.cold,
+                    detail = failure.map(|f| f.detail.as_str()).filter(|detail| !detail.is_empty()),
+                    phase = failure.and_then(|f| f.phase).map(Phase::name),
+                    sqlstate = failure.and_then(|f| f.sqlstate.as_deref()),
+                    step = failure.and_then(|f| f.step),
+                    sql = failure.and(self.sql.as_deref()),
+                    values = failure.and(self.values.as_deref()),
+                    "{}",
+                    failure.map_or("ok", |f| f.message.as_str()),
+                )
+            };
+        }
+        match failure {
+            Some(failure) if failure.status >= 500 => event!(ERROR),
+            _ => event!(INFO),
+        }
+    }
+
+    /// The line of metrics. Of what did not happen (no connect, no statement) there is no value: zeros would spoil
+    /// the averages.
+    ///
+    /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
+    fn metrics(&self, function: &str, now: SystemTime) -> String {
+        let metrics = [
+            ("QueryMillis", "Milliseconds", self.query_time.map(|took| json!(millis(took)))),
+            ("ConnectMillis", "Milliseconds", self.connect.map(|took| json!(millis(took)))),
+            ("Retries", "Count", Some(json!(self.retries))),
+            (
+                "Faults",
+                "Count",
+                Some(json!(u8::from(self.failure.as_ref().is_some_and(|f| f.status >= 500)))),
+            ),
+            ("ColdConnects", "Count", Some(json!(self.connects))),
+            ("Pinned", "Count", Some(json!(self.pinned))),
+            ("Rows", "Count", Some(json!(self.rows))),
+            ("Bytes", "Bytes", Some(json!(self.bytes))),
+        ];
+        // By function for alarms, which cannot sum over queries; by query for finding the one.
+        let mut dimensions = vec![json!(["function"])];
+        if self.query.is_some() {
+            dimensions.push(json!(["function", "query"]));
+        }
+        let declared: Vec<_> = metrics
+            .iter()
+            .filter(|(_, _, value)| value.is_some())
+            .map(|(name, unit, _)| json!({ "Name": name, "Unit": unit }))
+            .collect();
+        let timestamp = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        let mut line = Line::default();
+        line.set("_aws", json!({
+                        "CloudWatchMetrics": [{ "Dimensions": dimensions, "Metrics": declared, "Namespace": NAMESPACE }],
+            "Timestamp": u64::try_from(timestamp).unwrap_or(u64::MAX),
+        }));
+        line.set("function", json!(function));
+        if let Some(query) = &self.query {
+            line.set("query", json!(query));
+        }
+        line.set("requestId", json!(self.request_id));
+        for (name, _, value) in metrics {
+            if let Some(value) = value {
+                line.set(name, value);
+            }
+        }
+        line.finish()
+    }
+}
+
+/// Writes each event as one line of JSON.
+struct JsonLines<W>(W);
+
+impl<S, W> Layer<S> for JsonLines<W>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: Fn(&[u8]) + 'static,
+{
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut fields = Line::default();
+        attributes.record(&mut fields);
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().insert(fields);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut line = Line::default();
+        line.set("timestamp", json!(humantime::format_rfc3339_millis(SystemTime::now()).to_string()));
+        line.set("level", json!(event.metadata().level().as_str()));
+        // Its place; the event's own fields come last.
+        line.set("message", json!(""));
+        line.set("target", json!(event.metadata().target()));
+        for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+            if let Some(fields) = span.extensions().get::<Line>() {
+                fields.0.iter().for_each(|(name, value)| line.set(name.clone(), value.clone()));
+            }
+        }
+        event.record(&mut line);
+        (self.0)(line.finish().as_bytes());
+    }
+}
+
+/// The members of one JSON object, in order. A name that comes twice keeps its place and takes the later value.
+#[derive(Debug, Default)]
+struct Line(Vec<(Cow<'static, str>, serde_json::Value)>);
+
+impl Line {
+    fn set(&mut self, name: impl Into<Cow<'static, str>>, value: serde_json::Value) {
+        let name = name.into();
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, old)) => *old = value,
+            None => self.0.push((name, value)),
+        }
+    }
+
+    /// The object, and the end of the line. JSON escapes line breaks, so one line it is.
+    fn finish(&self) -> String {
+        let members: Vec<_> =
+            self.0.iter().map(|(name, value)| format!("{}:{value}", json!(name.as_ref()))).collect();
+        format!("{{{}}}\n", members.join(","))
+    }
+}
+
+impl Visit for Line {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.set(field.name(), json!(value));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.set(field.name(), json!(value));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.set(field.name(), json!(value));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.set(field.name(), json!(value));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.set(field.name(), json!(value));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.set(field.name(), json!(format!("{value:?}")));
+    }
+}
+
+/// The user's filter, under which others' crates are heard only from warnings on unless it names them. The driver's
+/// own lines would show SQL and values.
+fn quiet(filter: &Targets) -> Targets {
+    let level = filter.default_level().unwrap_or(LevelFilter::OFF);
+    let named = filter.iter().map(|(target, level)| (target.to_owned(), level));
+    Targets::new()
+        .with_default(level)
+        .with_targets(NOISY.iter().map(|target| (*target, level.min(LevelFilter::WARN))))
+        .with_targets(named)
+}
+
+/// A duration in milliseconds, to the microsecond.
+fn millis(took: Duration) -> f64 {
+    f64::from(u32::try_from(took.as_micros()).unwrap_or(u32::MAX)) / 1000.0
+}
+
+/// What others' targets begin with.
+const NOISY: &[&str] = &["sqlx", "sea_orm", "hyper", "h2", "rustls", "tower", "aws_", "lambda_runtime"];
+
+const NAMESPACE: &str = "lambda-rds";
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::error::Fault;
+
+    fn record() -> Record {
+        Record {
+            request_id: "8f5a".to_owned(),
+            source: "direct",
+            query: Some("active_users".to_owned()),
+            phases: vec![(Phase::Tcp, Duration::from_micros(900)), (Phase::Tls, Duration::from_millis(3))],
+            connect: Some(Duration::from_micros(8_120)),
+            query_time: Some(Duration::from_micros(1_500)),
+            total: Duration::from_millis(11),
+            connects: 1,
+            rows: 2,
+            bytes: 120,
+            cold: true,
+            sql: Some("SELECT 1".to_owned()),
+            ..Record::default()
+        }
+    }
+
+    /// The lines that `work` logs under this filter, with the time taken out.
+    fn lines(filter: &str, work: impl FnOnce()) -> Vec<String> {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&lines);
+        let layer = JsonLines(move |line: &[u8]| {
+            let line = std::str::from_utf8(line).unwrap().strip_suffix('\n').unwrap();
+            let (time, rest) = line.strip_prefix("{\"timestamp\":\"").unwrap().split_once("\",").unwrap();
+            humantime::parse_rfc3339(time).unwrap();
+            sink.lock().unwrap().push(format!("{{{rest}"));
+        });
+        let subscriber = tracing_subscriber::registry().with(quiet(&filter.parse().unwrap())).with(layer);
+        tracing::subscriber::with_default(subscriber, work);
+        std::mem::take(&mut lines.lock().unwrap())
+    }
+
+    #[test]
+    fn one_line_per_invocation() {
+        assert_eq!(
+            lines("info", || record().log()),
+            [concat!(
+                r#"{"level":"INFO","message":"ok","target":"lambda_rds_core::observe","requestId":"8f5a","#,
+                r#""source":"direct","query":"active_users","outcome":"ok","tcpMillis":0.9,"tlsMillis":3.0,"#,
+                r#""connectMillis":8.12,"queryMillis":1.5,"totalMillis":11.0,"retries":0,"rows":2,"bytes":120,"#,
+                r#""cold":true}"#
+            )]
+        );
+        let error = Error::new(Fault::QueryFailed, "relation \"x\" does not exist\nat host db")
+            .with_sqlstate("42P01")
+            .with_phase(Phase::Query)
+            .at_step(1);
+        let failed = Record {
+            failure: Some(Failure::from(&error)),
+            trace_id: Some("1-5e".to_owned()),
+            values: Some("active=true".to_owned()),
+            phases: Vec::new(),
+            connect: None,
+            cold: false,
+            ..record()
+        };
+        assert_eq!(
+            lines("error", || failed.log()),
+            [concat!(
+                r#"{"level":"ERROR","message":"The query failed. Its author finds the reason in the function's log.","#,
+                r#""target":"lambda_rds_core::observe","requestId":"8f5a","traceId":"1-5e","source":"direct","#,
+                r#""query":"active_users","outcome":"query_failed","status":500,"queryMillis":1.5,"totalMillis":11.0,"#,
+                r#""retries":0,"rows":2,"bytes":120,"cold":false,"#,
+                r#""detail":"relation \"x\" does not exist\nat host db","phase":"query","sqlstate":"42P01","step":1,"#,
+                r#""sql":"SELECT 1","values":"active=true"}"#
+            )]
+        );
+        let told = Error::told(Fault::BadParameter, "Parameter `limit` must be between 1 and 500.");
+        let theirs = Record { failure: Some(Failure::from(&told)), ..record() };
+        assert_eq!(lines("warn", || theirs.log()), [""; 0]);
+        let line = lines("info", || theirs.log()).remove(0);
+        assert!(
+            line.starts_with(r#"{"level":"INFO","message":"Parameter `limit` must be between 1 and 500.","#)
+        );
+    }
+
+    #[test]
+    fn metrics_have_the_contracted_names() {
+        let now = UNIX_EPOCH + Duration::from_millis(1_764_000_000_123);
+        assert_eq!(
+            record().metrics("reports", now),
+            concat!(
+                r#"{"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function"],["function","query"]],"Metrics":["#,
+                r#"{"Name":"QueryMillis","Unit":"Milliseconds"},{"Name":"ConnectMillis","Unit":"Milliseconds"},"#,
+                r#"{"Name":"Retries","Unit":"Count"},{"Name":"Faults","Unit":"Count"},"#,
+                r#"{"Name":"ColdConnects","Unit":"Count"},{"Name":"Pinned","Unit":"Count"},"#,
+                r#"{"Name":"Rows","Unit":"Count"},{"Name":"Bytes","Unit":"Bytes"}],"Namespace":"lambda-rds"}],"#,
+                r#""Timestamp":1764000000123},"function":"reports","query":"active_users","requestId":"8f5a","#,
+                r#""QueryMillis":1.5,"ConnectMillis":8.12,"Retries":0,"Faults":0,"ColdConnects":1,"Pinned":0,"#,
+                r#""Rows":2,"Bytes":120}"#,
+                "\n"
+            )
+        );
+        let error = Error::new(Fault::Unreachable, "");
+        let failed = Record {
+            request_id: "8f5a".to_owned(),
+            failure: Some(Failure::from(&error)),
+            retries: 2,
+            ..Record::default()
+        };
+        assert_eq!(
+            failed.metrics("reports", now),
+            concat!(
+                r#"{"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function"]],"Metrics":["#,
+                r#"{"Name":"Retries","Unit":"Count"},{"Name":"Faults","Unit":"Count"},"#,
+                r#"{"Name":"ColdConnects","Unit":"Count"},{"Name":"Pinned","Unit":"Count"},"#,
+                r#"{"Name":"Rows","Unit":"Count"},{"Name":"Bytes","Unit":"Bytes"}],"Namespace":"lambda-rds"}],"#,
+                r#""Timestamp":1764000000123},"function":"reports","requestId":"8f5a","#,
+                r#""Retries":2,"Faults":1,"ColdConnects":0,"Pinned":0,"Rows":0,"Bytes":0}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn every_line_of_an_invocation_has_its_request() {
+        let warned = lines("warn", || {
+            span("8f5a").in_scope(|| tracing::warn!(secret = "app", age = 3, "the cached one is used"));
+        });
+        assert_eq!(
+            warned,
+            [concat!(
+                r#"{"level":"WARN","message":"the cached one is used","target":"lambda_rds_core::observe::tests","#,
+                r#""requestId":"8f5a","secret":"app","age":3}"#
+            )]
+        );
+        // Said once, though both the span and the event say it.
+        let line = lines("info", || span("8f5a").in_scope(|| record().log())).remove(0);
+        assert_eq!(line.matches("requestId").count(), 1, "{line}");
+    }
+
+    #[test]
+    fn others_are_heard_from_warnings_on() {
+        let heard = |filter: &str| {
+            lines(filter, || {
+                tracing::debug!(target: "sqlx::query", "SELECT 'secret'");
+                tracing::info!(target: "aws_smithy_runtime::client", "noise");
+                tracing::warn!(target: "sqlx::pool", "trouble");
+                tracing::debug!(target: "lambda_rds_core::connect", "ours");
+                tracing::info!(target: "somebody::else", "theirs");
+            })
+            .iter()
+            .map(|line| line.split('"').nth(7).unwrap().to_owned())
+            .collect::<Vec<_>>()
+        };
+        assert_eq!(heard("info"), ["trouble", "theirs"]);
+        assert_eq!(heard("trace"), ["trouble", "ours", "theirs"]);
+        assert_eq!(heard("error"), [""; 0]);
+        assert_eq!(heard("lambda_rds_core=debug"), ["ours"]);
+        assert_eq!(heard("info,sqlx=debug"), ["SELECT 'secret'", "trouble", "theirs"]);
+    }
+}

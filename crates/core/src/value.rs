@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 pub use parse::Refusal;
+pub(crate) use parse::string;
 
 /// The type of one parameter, as `-- param: name type` declares it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

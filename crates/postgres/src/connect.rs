@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lambda_rds_core::backend::{Session, Target};
+use lambda_rds_core::config::TlsMode;
 use lambda_rds_core::connect::dial;
 use lambda_rds_core::connect::relay::Relay;
 use lambda_rds_core::connect::tls::TlsClient;
@@ -24,7 +25,7 @@ use crate::session::PgSession;
 
 /// Opens one session.
 pub(crate) async fn connect(to: &Target) -> Result<Box<dyn Session>> {
-    let tcp = dial::dial(&to.endpoint, to.by).await?;
+    let tcp = dial::dial(&to.endpoint, to.by, &to.progress).await?;
     let peer = tcp.peer_addr().map_err(|error| lost(Phase::Tcp, &error.to_string()))?;
     let opening = Arc::new(Mutex::new(Opening::default()));
     let tap = {
@@ -33,6 +34,9 @@ pub(crate) async fn connect(to: &Target) -> Result<Box<dyn Session>> {
     };
     // The name that libpq, and so sqlx, looks for in a socket folder.
     let name = format!(".s.PGSQL.{}", to.endpoint.port);
+    if to.tls.mode() != TlsMode::Disable {
+        to.progress.enter(Phase::Tls);
+    }
     let settings = settings(to);
     let edit = Box::new(move |message: &[u8]| with_options(message, &settings));
     let relay = match encrypt(tcp, &to.tls, to.by).await? {
@@ -48,6 +52,7 @@ pub(crate) async fn connect(to: &Target) -> Result<Box<dyn Session>> {
     .map_err(|error| {
         Error::new(Fault::Internal, format!("no private socket in the temporary folder: {error}"))
     })?;
+    to.progress.enter(Phase::Auth);
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .test_before_acquire(false)

@@ -1258,6 +1258,27 @@ mod tests {
         );
     }
 
+    proptest::proptest! {
+        /// Whatever is written, reading ends, with a list of mistakes at worst, and the password stays where it is.
+        #[test]
+        fn nothing_that_is_written_panics(
+            values in proptest::collection::vec((0..keys::KEYS.len(), ".{0,12}"), 0..12),
+            names in proptest::collection::vec("(DB|LAMBDA_RDS)_[A-Z_]{0,12}", 0..4),
+            text in "(\\[(db|function)\\]\n)?([a-z_]{1,8} ?=? ?(\"?.{0,8}\"?|[0-9.]{1,4})\n){0,4}",
+        ) {
+            let mut env: Vec<(String, String)> =
+                values.into_iter().map(|(key, value)| (keys::KEYS[key].env.to_owned(), value)).collect();
+            env.extend(names.into_iter().map(|name| (name, "x".to_owned())));
+            env.insert(0, ("DB_PASSWORD".to_owned(), "hunter2\u{FFFD}".to_owned()));
+            let (mut sources, _folder) = with_file(&[], &text);
+            sources.env = env;
+            if let Err(error) = config(&sources, PG) {
+                let shown = error.to_string();
+                proptest::prop_assert!(!error.mistakes().is_empty() && !shown.contains("hunter2"), "{}", shown);
+            }
+        }
+    }
+
     #[test]
     fn a_process_has_sources() {
         // Nothing in the environment of a test run may panic.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::backend::Endpoint;
+use crate::backend::{Endpoint, Phases};
 use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Phase, Result};
 
@@ -21,8 +21,10 @@ use crate::error::{Error, Fault, Phase, Result};
 ///
 /// # Cancel safety
 /// A dropped future leaves nothing open.
-pub async fn dial(endpoint: &Endpoint, by: Deadline) -> Result<TcpStream> {
+pub async fn dial(endpoint: &Endpoint, by: Deadline, progress: &Phases) -> Result<TcpStream> {
+    progress.enter(Phase::Resolve);
     let addresses = resolve(endpoint, by).await?;
+    progress.enter(Phase::Tcp);
     let mut failures = Vec::new();
     for (tried, address) in addresses.iter().enumerate() {
         let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
@@ -133,7 +135,7 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         drop(listener);
         let by = Deadline::after(Duration::from_secs(30));
-        let error = dial(&endpoint("127.0.0.1", port), by).await.unwrap_err();
+        let error = dial(&endpoint("127.0.0.1", port), by, &Phases::default()).await.unwrap_err();
         assert_eq!(error.fault(), Fault::Unreachable);
         assert_eq!(error.phase(), Some(Phase::Tcp));
         assert!(error.detail().contains("refuses connections"), "{error}");
@@ -143,7 +145,7 @@ mod tests {
     #[tokio::test]
     async fn a_name_without_an_address_fails_in_resolve() {
         let by = Deadline::after(Duration::from_secs(5));
-        let error = dial(&endpoint("no-such-host.invalid", 5432), by).await.unwrap_err();
+        let error = dial(&endpoint("no-such-host.invalid", 5432), by, &Phases::default()).await.unwrap_err();
         assert_eq!(error.phase(), Some(Phase::Resolve));
         assert!(error.detail().contains("no-such-host.invalid"), "{error}");
     }

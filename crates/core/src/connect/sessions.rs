@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::backend::{Access, Backend, Endpoint, Session, Target, Topology};
+use crate::backend::{Access, Backend, Endpoint, Phases, Session, Target, Topology};
 use crate::config;
 use crate::connect::tls::TlsClient;
 use crate::credentials::{Credentials, Resolved};
@@ -54,12 +54,14 @@ struct Parked {
 }
 
 /// What lending a session cost.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Cost {
     /// Time spent on opening sessions.
     pub connect: Duration,
     /// Sessions opened, or tried.
     pub connects: u32,
+    /// How long each phase of the last try took.
+    pub phases: Vec<(Phase, Duration)>,
 }
 
 impl Sessions {
@@ -163,7 +165,7 @@ impl Sessions {
     ) -> Result<(Box<dyn Session>, Endpoint)> {
         let started = Instant::now();
         let by = by.within(self.settings.connect_timeout);
-        let outcome = self.open_until(want, by, &mut cost.connects).await;
+        let outcome = self.open_until(want, by, cost).await;
         cost.connect += started.elapsed();
         outcome
     }
@@ -172,23 +174,24 @@ impl Sessions {
         &self,
         want: Access,
         by: Deadline,
-        connects: &mut u32,
+        cost: &mut Cost,
     ) -> Result<(Box<dyn Session>, Endpoint)> {
+        let asked = Instant::now();
         let mut resolved = self.credentials.get(by).await?;
+        let credentials = (Phase::Credentials, asked.elapsed());
         let mut rejections = 0;
         let mut attempt = 0;
         loop {
             let endpoint = self.topology.pick(&resolved.endpoint, want, by).await?;
             let target = self.target(&resolved, &endpoint, by)?;
-            *connects += 1;
-            let error = match by.bound(self.backend.connect(&target)).await {
+            cost.connects += 1;
+            let connected = by.bound(self.backend.connect(&target)).await;
+            cost.phases = target.progress.durations();
+            cost.phases.insert(0, credentials);
+            let error = match connected {
                 Ok(Ok(session)) => return Ok((session, endpoint)),
                 Ok(Err(error)) => error,
-                Err(_) => Error::new(
-                    Fault::Unreachable,
-                    format!("{endpoint} did not answer the login in time"),
-                )
-                .with_phase(Phase::Auth),
+                Err(_) => late(&endpoint, target.progress.current()),
             };
             self.topology.blame(&endpoint, error.fault());
             if error.fault() == Fault::CredentialsRejected {
@@ -226,6 +229,7 @@ impl Sessions {
             statement_timeout: self.settings.statement_timeout,
             log_values: self.settings.log_values,
             by,
+            progress: Phases::default(),
         })
     }
 
@@ -311,6 +315,12 @@ async fn revive(parked: Parked, by: Deadline) -> Option<(Box<dyn Session>, Endpo
         return None;
     }
     Some((session, endpoint))
+}
+
+fn late(endpoint: &Endpoint, phase: Option<Phase>) -> Error {
+    let phase = phase.unwrap_or(Phase::Auth);
+    Error::new(Fault::Unreachable, format!("{endpoint} did not get past the phase `{phase}` in time"))
+        .with_phase(phase)
 }
 
 /// Whether trying again cannot help: the server's certificate, or its idea of the protocol, stays the same.

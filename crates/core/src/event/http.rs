@@ -4,14 +4,16 @@
 //!
 //! | | path | query string |
 //! |---|---|---|
-//! | REST API | `path`, encoded, without the stage | `multiValueQueryStringParameters`, decoded |
-//! | HTTP API, format 1.0 | `path`, decoded, with the stage | the same, decoded |
-//! | HTTP API, format 2.0 | `rawPath`, decoded in spite of its name, with the stage | `rawQueryString`, encoded |
+//! | HTTP API, format 2.0 | `rawPath`, decoded (!), with the stage | `rawQueryString`, encoded |
 //! | function URL | `rawPath`, encoded | `rawQueryString`, encoded |
-//! | load balancer | `path`, encoded | `multiValueQueryStringParameters` or `queryStringParameters`, encoded |
+//! | HTTP API, format 1.0 | `path`, decoded, with the stage | `multiValueQueryStringParameters`, decoded |
+//! | REST API | `path`, encoded, without the stage | the same, decoded |
+//! | load balancer | `path`, encoded | the same or `queryStringParameters`, encoded |
 //!
-//! Decoding exactly once is not pedantry: a gateway chooses route and authorizer by the path that it has decoded,
-//! and what we decoded once more would be a second, unguarded name for the same query.
+//! Decoding exactly once is not pedantry: a gateway chooses route and authorizer by the path that it has
+//! decoded, and what we decoded once more would be a second, unguarded name for the same query. (That an HTTP
+//! API's `rawPath` is decoded is documented nowhere, but seen: <https://github.com/honojs/hono/issues/2156>,
+//! <https://github.com/fastify/aws-lambda-fastify/issues/169>.)
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -193,7 +195,7 @@ fn several(
     }
 }
 
-/// The name in the path: what stands after the stage and the base path, exactly; `None` for the base path itself.
+/// The name in the path: what stands after the stage and the base path, exactly; `None` for the base path.
 fn name(event: &Object<'_>, context: &Object<'_>, source: Source, base_path: &str) -> Result<Option<String>> {
     let (path, decoded) = match source {
         Source::HttpApi { .. } => (event.text("rawPath")?, true),
@@ -594,7 +596,8 @@ mod tests {
     fn encoded_bodies() {
         fn check(body: &str, encoded: &str, headers: &str, expected: &str) {
             let event = format!(
-                r#"{{"httpMethod":"POST","path":"/a","headers":{headers},"body":{body},"isBase64Encoded":{encoded}}}"#
+                r#"{{"httpMethod":"POST","path":"/a","headers":{headers},"body":{body},
+                    "isBase64Encoded":{encoded}}}"#
             );
             starts(&asked(&event), expected);
         }

@@ -1,8 +1,8 @@
 //! From the bytes of one event to what it asks: which source sent it, and which query it calls with which
 //! parameters, as whom.
 //!
-//! The source is recognised by the keys that only its events have, and only then are its pieces read; nothing is
-//! tried and retried. What comes out does not tell which source it was, save for what the reply needs
+//! The source is recognised by the keys that only its events have, and only then are its pieces read; nothing
+//! is tried and retried. What comes out does not tell which source it was, save for what the reply needs
 //! ([`Source`]). Pure: no I/O, no clock, no driver.
 //!
 //! ```text
@@ -150,8 +150,8 @@ pub fn parse(event: &[u8], function: &Function, invocation: &Invocation) -> Even
     if let Some(records) = event.get("Records") {
         return queue::parse(records, invocation);
     }
-    // Kafka, MQ and DocumentDB name themselves at the top, CloudWatch Logs by its only key. All of them take any
-    // reply for success.
+    // Kafka, MQ and DocumentDB name themselves at the top, CloudWatch Logs by its only key. All of them take
+    // any reply for success.
     if let Some(source) = event.get("eventSource").and_then(json::string) {
         return Event::unserved(queue::unserved(&source));
     }

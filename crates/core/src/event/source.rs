@@ -105,7 +105,8 @@ impl Source {
 }
 
 /// What the Runtime API takes as a response: its 413 says "Exceeded maximum allowed payload size (6291556
-/// bytes)". The documentation says 6 MB: <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>.
+/// bytes)". The documentation says 6 MB:
+/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>.
 /// API Gateway's own limit is 10 MB, so that this one is met first.
 const LAMBDA: usize = 6_291_556;
 

@@ -625,7 +625,7 @@ mod tests {
         assert!(reply(Source::EventBridge, b"[1").starts_with("RAISED internal: "));
     }
 
-    /// The limit counts the body as it will be embedded, and the envelope is never larger than what is kept for it.
+    /// The limit counts the body as it will be embedded, and the envelope fits into what is kept for it.
     #[test]
     fn a_full_reply_fits() {
         let function = Function {

@@ -1,0 +1,310 @@
+//! Asking Secrets Manager, and making sense of the answer.
+
+use std::time::Duration;
+
+use aws_config::meta::region::ProvideRegion as _;
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::config::retry::RetryConfig;
+use aws_sdk_secretsmanager::config::timeout::TimeoutConfig;
+use aws_sdk_secretsmanager::config::{BehaviorVersion, Builder, Region, StalledStreamProtectionConfig};
+use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
+use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
+};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
+use tokio::sync::OnceCell;
+
+use super::{Login, Resolved};
+use crate::backend::Endpoint;
+use crate::config::{self, Db, Engine, Platform};
+
+/// Asks for one secret. The SDK's client is built at the first question, once.
+#[derive(Debug)]
+pub(super) struct Asker {
+    id: String,
+    platform: Platform,
+    client: OnceCell<Client>,
+}
+
+impl Asker {
+    pub(super) fn new(id: &str, platform: &Platform) -> Self {
+        Self { id: id.to_owned(), platform: platform.clone(), client: OnceCell::new() }
+    }
+
+    /// The secret's name or ARN.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Asks for the current version and completes it with what the configuration says.
+    ///
+    /// # Errors
+    /// A sentence for the log, without any of the secret's values.
+    pub(super) async fn fetch(&self, db: &Db) -> Result<Resolved, String> {
+        let client = self.client.get_or_try_init(|| client(&self.id, &self.platform)).await?;
+        let answer = client.get_secret_value().secret_id(&self.id).send().await;
+        let answer = answer.map_err(|error| refused(&self.id, &error))?;
+        let Some(text) = answer.secret_string else {
+            return Err(format!(
+                "secret {}: it is binary; it must be text, a JSON object with the fields {FIELDS}",
+                self.id
+            ));
+        };
+        resolve(&self.id, &text, answer.version_id, db)
+    }
+}
+
+/// The region that a secret's ARN names.
+pub(crate) fn region_of(secret_id: &str) -> Option<&str> {
+    let parts: Vec<&str> = secret_id.splitn(7, ':').collect();
+    match parts.as_slice() {
+        ["arn", _, "secretsmanager", region, _, "secret", name] if !region.is_empty() && !name.is_empty() => {
+            Some(region)
+        }
+        _ => None,
+    }
+}
+
+/// Builds the client. By hand where the environment says all that is needed, as Lambda's does: the SDK's own
+/// loader looks for files, and its chain asks the instance's metadata service.
+async fn client(id: &str, platform: &Platform) -> Result<Client, String> {
+    let http = http_client(platform)?;
+    let region = match region_of(id).or(platform.region.as_deref()) {
+        Some(region) => Some(Region::new(region.to_owned())),
+        // On a developer's machine the profile may say.
+        None => aws_config::profile::ProfileFileRegionProvider::new().region().await,
+    };
+    let Some(region) = region else {
+        return Err(format!(
+            "secret {id}: the region is not known; set AWS_REGION, or give the secret's ARN"
+        ));
+    };
+    let mut builder = match &platform.access {
+        Some(access) => Builder::new().behavior_version(BehaviorVersion::latest()).credentials_provider(
+            aws_sdk_secretsmanager::config::Credentials::new(
+                &access.id,
+                access.secret.expose_secret(),
+                access.token.as_ref().map(|token| token.expose_secret().to_owned()),
+                None,
+                "environment",
+            ),
+        ),
+        None => {
+            let loader = aws_config::defaults(BehaviorVersion::latest());
+            let loader = loader.region(region.clone()).http_client(http.clone());
+            Builder::from(&loader.load().await)
+        }
+    };
+    if let Some(url) = &platform.secrets_endpoint {
+        builder = builder.endpoint_url(url);
+    }
+    let config = builder
+        .region(region)
+        .http_client(http)
+        .timeout_config(
+            TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build(),
+        )
+        .retry_config(RetryConfig::standard().with_max_attempts(2).with_initial_backoff(BACKOFF))
+        // A body of a kilobyte inside an attempt of two seconds needs no watch over its throughput.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .build();
+    Ok(Client::from_conf(config))
+}
+
+/// An HTTP client that trusts exactly Amazon's roots, or those of `AWS_CA_BUNDLE`. Loading the system's roots
+/// costs 4 ms of a cold start, measured.
+fn http_client(platform: &Platform) -> Result<SharedHttpClient, String> {
+    let roots = match &platform.ca_bundle {
+        None => AMAZON_ROOTS.to_vec(),
+        Some(path) => {
+            let shown = path.display();
+            let pem =
+                std::fs::read(path).map_err(|e| format!("AWS_CA_BUNDLE: {shown} cannot be read: {e}"))?;
+            sound(&pem).map_err(|reason| format!("AWS_CA_BUNDLE: {shown}: {reason}"))?;
+            pem
+        }
+    };
+    let tls = TlsContext::builder()
+        .with_trust_store(TrustStore::empty().with_pem_certificate(roots))
+        .build()
+        .map_err(|error| format!("TLS for AWS's services: {}", chain(&error)))?;
+    let connector = Connector::builder()
+        .connector_settings(HttpConnectorSettings::builder().connect_timeout(CONNECT).build())
+        .enable_tcp_nodelay(true)
+        // Questions are minutes apart, with freezes between: a kept connection would be dead by then, and its
+        // task would be work left running between invocations. So a retry is on a new connection, too.
+        .pool_max_idle_per_host(0)
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .tls_context(tls)
+        .build();
+    let connector = SharedHttpConnector::new(connector);
+    Ok(http_client_fn(move |_, _| connector.clone()))
+}
+
+/// Proves that every certificate can be a root: the SDK panics on one that cannot.
+fn sound(pem: &[u8]) -> Result<(), String> {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| format!("it is no valid PEM: {error}"))?;
+        roots
+            .add(certificate)
+            .map_err(|error| format!("it holds a certificate that cannot be a root: {error}"))?;
+    }
+    if roots.is_empty() { Err("it holds no PEM certificate".to_owned()) } else { Ok(()) }
+}
+
+/// Why there was no answer, with what to look at.
+fn refused(id: &str, error: &SdkError<GetSecretValueError>) -> String {
+    let Some(service) = error.as_service_error() else {
+        let reason = chain(error);
+        // The words of others, so good for a hint and for nothing else.
+        let advice = if reason.contains("loading credentials") {
+            NO_ACCESS
+        } else if reason.contains("certificate") {
+            UNTRUSTED
+        } else {
+            UNREACHABLE
+        };
+        return format!("secret {id}: no answer from Secrets Manager: {advice} ({reason})");
+    };
+    let code = service.code().unwrap_or("no code");
+    let message = service.message().unwrap_or("no message");
+    let permission;
+    let advice = match code {
+        "AccessDeniedException" if message.contains("KMS") => NO_KEY,
+        "AccessDeniedException" => {
+            permission = format!("the function's role needs secretsmanager:GetSecretValue on {id}");
+            &permission
+        }
+        "ResourceNotFoundException" => NOT_FOUND,
+        "DecryptionFailure" => BAD_KEY,
+        "InvalidRequestException" => "it is not in a state to be read; is it scheduled for deletion?",
+        "ThrottlingException" | "TooManyRequestsException" | "LimitExceededException" => THROTTLED,
+        "UnrecognizedClientException" | "InvalidSignatureException" | "ExpiredTokenException" => {
+            "AWS does not accept the credentials of the environment"
+        }
+        _ => "Secrets Manager failed",
+    };
+    format!("secret {id}: {advice} ({code}: {message})")
+}
+
+/// An error and what caused it, as one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        next = source.source();
+    }
+    text
+}
+
+/// Makes sense of a secret's text. No value of it gets into a message, not even by way of a parser's.
+fn resolve(id: &str, text: &str, version: Option<String>, db: &Db) -> Result<Resolved, String> {
+    let fields: Map<String, Value> = serde_json::from_str(text).map_err(|error| {
+        format!(
+            "secret {id}: it is no JSON object (line {}, column {}); it must be one with the fields {FIELDS}",
+            error.line(),
+            error.column()
+        )
+    })?;
+    let mut wrong = Vec::new();
+    let mut field = |name: &str| match fields.get(name) {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) if text.is_empty() => None,
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(Value::Number(number)) if name == "port" => Some(number.to_string()),
+        Some(_) => {
+            wrong.push(format!("field `{name}` is no text"));
+            None
+        }
+    };
+    let (user, password) = (field("username"), field("password"));
+    let (host, port) = (field("host"), field("port"));
+    let (database, engine) = (field("dbname"), field("engine"));
+
+    if let Some(engine) = engine
+        && !speaks_as(&engine, db.engine)
+    {
+        wrong.push(format!("field `engine` is {engine:?}, and this function speaks to {}", db.engine));
+    }
+    let host = db.host.clone().or_else(|| {
+        let text = host?;
+        let host = config::host(&text);
+        if host.is_none() {
+            wrong.push(
+                "field `host` is no host name or address; scheme and port have no place in it".to_owned(),
+            );
+        }
+        host.or(Some(text))
+    });
+    let port = db.port.or_else(|| {
+        let text = port?;
+        let port = text.parse().ok().filter(|port| *port > 0);
+        if port.is_none() {
+            wrong.push("field `port` is no whole number from 1 to 65535".to_owned());
+        }
+        port
+    });
+    let mut need = |value: Option<String>, name: &str, setting: &str| {
+        // A field that is there and wrong has been noted.
+        if value.is_none() && !wrong.iter().any(|mistake| mistake.contains(&format!("`{name}`"))) {
+            let or = if setting.is_empty() {
+                String::new()
+            } else {
+                format!(", and {}{setting} is not set", db.prefix)
+            };
+            wrong.push(format!("field `{name}` is missing{or}"));
+        }
+        value.unwrap_or_default()
+    };
+    let user = need(db.user.clone().or(user), "username", "USER");
+    let password = need(password, "password", "");
+    let host = need(host, "host", "HOST");
+    let database = need(db.name.clone().or(database), "dbname", "NAME");
+    if !wrong.is_empty() {
+        return Err(format!("secret {id}: {}", wrong.join("; ")));
+    }
+    Ok(Resolved {
+        login: Login { user, password: SecretString::from(password) },
+        endpoint: Endpoint { host, port: port.unwrap_or(db.engine.default_port()) },
+        database,
+        version,
+    })
+}
+
+/// Whether a secret for this engine, as AWS spells it, is for ours.
+fn speaks_as(theirs: &str, ours: Engine) -> bool {
+    match theirs {
+        // What Aurora MySQL was called when there was no other Aurora.
+        "aurora" => Engine::AuroraMysql.speaks_as(ours),
+        _ => theirs.parse::<Engine>().is_ok_and(|engine| engine.speaks_as(ours)),
+    }
+}
+
+/// The roots that AWS's own services chain to.
+static AMAZON_ROOTS: &[u8] = include_bytes!("amazon-trust-services.pem");
+
+const CONNECT: Duration = Duration::from_secs(1);
+const ATTEMPT: Duration = Duration::from_secs(2);
+const BACKOFF: Duration = Duration::from_millis(50);
+
+const FIELDS: &str = "username, password, host, port, dbname and engine";
+const NO_KEY: &str = "the function's role needs kms:Decrypt on the key that encrypts it";
+const BAD_KEY: &str = "the KMS key that encrypts it is disabled, deleted, or not for this role, which needs \
+                       kms:Decrypt on it";
+const NOT_FOUND: &str = "there is no such secret in this account and region, or it has no current version; look at \
+                         DB_SECRET_ID";
+const THROTTLED: &str = "Secrets Manager is asked too often; a longer DB_SECRET_TTL asks less";
+const UNREACHABLE: &str = "it cannot be reached; a function in a VPC needs the interface endpoint for Secrets Manager, \
+                           whose security group lets port 443 in, or a route to the internet";
+const UNTRUSTED: &str = "the certificate of whoever answers there is not of Amazon's roots; AWS_CA_BUNDLE names a PEM \
+                         file of others to trust";
+const NO_ACCESS: &str = "there are no AWS credentials; outside Lambda, set a profile or AWS_ACCESS_KEY_ID and \
+                         AWS_SECRET_ACCESS_KEY";

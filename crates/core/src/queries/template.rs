@@ -1,0 +1,469 @@
+//! One statement's SQL: its named parameters found, checked, and turned into the engine's placeholders.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::lexer::{self, Token, TokenKind};
+use super::{Dialect, Param};
+use crate::backend::Statement;
+use crate::value::{Argument, Kind, Value};
+
+/// Something wrong with the SQL.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Flaw {
+    pub(super) at: Place,
+    pub(super) reason: String,
+}
+
+/// Where a flaw is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In the SQL, this many bytes from its beginning.
+    Sql(usize),
+    /// In the declaration of the parameter of this index.
+    Param(usize),
+}
+
+/// A list has more elements than the statement can have placeholders.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TooLong {
+    /// Which parameter.
+    pub(super) index: usize,
+    /// How many elements it may have.
+    pub(super) longest: usize,
+}
+
+/// A statement whose parameters can be filled in, any number of times.
+///
+/// Values never become part of the text: it depends on nothing but the *lengths* of the lists.
+#[derive(Debug)]
+pub(super) struct Template {
+    dialect: Dialect,
+    parts: Vec<Part>,
+    /// The text; where it has lists, as it is with one element each.
+    sql: Arc<str>,
+    /// The parameters that expand into a list, by index.
+    lists: Vec<usize>,
+    /// How many elements a list can have.
+    longest: usize,
+    /// The texts for other lengths of the lists.
+    shapes: Mutex<HashMap<Vec<usize>, Arc<str>>>,
+}
+
+#[derive(Debug)]
+enum Part {
+    Text(String),
+    /// A placeholder for the parameter of this index, and whether it is the first or the last one for it.
+    Parameter {
+        index: usize,
+        first: bool,
+        last: bool,
+    },
+}
+
+/// More texts than this are not kept: with several lists in one query there could be 16 × 16 × …
+const MAX_SHAPES: usize = 256;
+
+impl Template {
+    /// Reads the SQL of one entry.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub(super) fn parse(dialect: Dialect, sql: &str, params: &[Param]) -> Result<Self, Vec<Flaw>> {
+        let tokens = match lexer::tokens(dialect, sql) {
+            Ok(tokens) => tokens,
+            Err(error) => return Err(vec![flaw(error.at, error.reason)]),
+        };
+        let mut flaws = Vec::new();
+        let statement = one_statement(&tokens, &mut flaws);
+        refuse_session_statements(statement, &mut flaws);
+        check_tokens(dialect, statement, &mut flaws);
+        let uses = uses(statement, params, &mut flaws);
+        check_arrays(dialect, statement, &uses, params, &mut flaws);
+        if !flaws.is_empty() {
+            return Err(flaws);
+        }
+
+        let expands = dialect != Dialect::Postgres;
+        let lists = (0..params.len()).filter(|&index| expands && params[index].kind.array).collect();
+        let parts = parts(statement, &uses);
+        let mut template =
+            Self { dialect, parts, sql: Arc::from(""), lists, longest: MAX_LIST, shapes: Mutex::default() };
+        let limit = max_placeholders(dialect);
+        while template.placeholders(template.longest) > limit {
+            template.longest /= 2;
+            if template.longest == 0 {
+                let reason = format!("more placeholders than {} takes in one statement: {limit}", dialect.name());
+                return Err(vec![flaw(0, reason)]);
+            }
+        }
+        template.sql = template.text(&vec![1; template.lists.len()]);
+        Ok(template)
+    }
+
+    /// The text; where it has lists, as it is with one element each.
+    pub(super) fn sql(&self) -> &str {
+        &self.sql
+    }
+
+    /// The statement with these values, one for each parameter in the order declared.
+    ///
+    /// # Errors
+    /// If a list is longer than a statement can have placeholders.
+    pub(super) fn fill(&self, params: &[Param], mut values: Vec<Value>) -> Result<Statement, TooLong> {
+        let lengths = self.pad(&mut values)?;
+        let mut arguments = Vec::with_capacity(params.len());
+        for part in &self.parts {
+            let Part::Parameter { index, first, last } = *part else { continue };
+            // Where placeholders have numbers, a parameter is sent once, where `text` numbers it.
+            if self.numbered() && !first {
+                continue;
+            }
+            let value = if self.numbered() || last {
+                std::mem::replace(&mut values[index], Value::Null)
+            } else {
+                values[index].clone()
+            };
+            let Param { name, kind, .. } = &params[index];
+            match value {
+                Value::Array(elements) if self.lists.contains(&index) => {
+                    let kind = Kind { array: false, ..*kind };
+                    let argument = |value| Argument { name: name.clone(), kind, value };
+                    arguments.extend(elements.into_iter().map(argument));
+                }
+                value => arguments.push(Argument { name: name.clone(), kind: *kind, value }),
+            }
+        }
+        Ok(Statement { sql: self.shape(lengths), arguments })
+    }
+
+    /// Whether a placeholder has a number and so can be repeated.
+    fn numbered(&self) -> bool {
+        self.dialect != Dialect::Mysql
+    }
+
+    /// Brings each list to one of the few lengths by repeating its last element, which changes neither `IN` nor
+    /// `NOT IN`, and gives the lengths. A NULL in place of a list is a list of one NULL: it matches nothing, and
+    /// with `NOT IN` nothing either, as with PostgreSQL's `ANY` and `ALL`.
+    fn pad(&self, values: &mut [Value]) -> Result<Vec<usize>, TooLong> {
+        let mut lengths = Vec::with_capacity(self.lists.len());
+        for &index in &self.lists {
+            if matches!(values[index], Value::Null) {
+                values[index] = Value::Array(vec![Value::Null]);
+            }
+            let Value::Array(elements) = &mut values[index] else { continue };
+            if elements.len() > self.longest {
+                return Err(TooLong { index, longest: self.longest });
+            }
+            if let Some(last) = elements.last().cloned() {
+                elements.resize(elements.len().next_power_of_two(), last);
+            }
+            lengths.push(elements.len());
+        }
+        Ok(lengths)
+    }
+
+    /// How many placeholders there are when every list has this length.
+    fn placeholders(&self, length: usize) -> usize {
+        let count = |part: &Part| match part {
+            Part::Parameter { first: false, .. } if self.numbered() => 0,
+            Part::Parameter { index, .. } if self.lists.contains(index) => length,
+            Part::Parameter { .. } => 1,
+            Part::Text(_) => 0,
+        };
+        self.parts.iter().map(count).sum()
+    }
+
+    fn shape(&self, lengths: Vec<usize>) -> Arc<str> {
+        if lengths.iter().all(|&length| length == 1) {
+            return self.sql.clone();
+        }
+        // The map is whole whenever the lock is free, even after a panic.
+        let mut shapes = self.shapes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sql) = shapes.get(&lengths) {
+            return sql.clone();
+        }
+        let sql = self.text(&lengths);
+        if shapes.len() < MAX_SHAPES {
+            shapes.insert(lengths, sql.clone());
+        }
+        sql
+    }
+
+    /// The text with placeholders, for these lengths of the lists.
+    fn text(&self, lengths: &[usize]) -> Arc<str> {
+        let mut sql = String::new();
+        // The number of each parameter's first placeholder, in the order of their first use.
+        let mut numbers: Vec<(usize, usize)> = Vec::new();
+        let mut next = 1;
+        for part in &self.parts {
+            let index = match part {
+                Part::Text(text) => {
+                    sql.push_str(text);
+                    continue;
+                }
+                Part::Parameter { index, .. } => *index,
+            };
+            let length = self.lists.iter().position(|&list| list == index).map_or(1, |list| lengths[list]);
+            let number = match numbers.iter().find(|(known, _)| *known == index) {
+                Some((_, number)) => *number,
+                None => {
+                    numbers.push((index, next));
+                    next += length;
+                    next - length
+                }
+            };
+            if length == 0 {
+                sql.push_str(EMPTY_LIST);
+            }
+            for at in 0..length {
+                if at > 0 {
+                    sql.push(',');
+                }
+                match self.dialect {
+                    Dialect::Mysql => sql.push('?'),
+                    Dialect::Postgres => push_number(&mut sql, '$', number + at),
+                    Dialect::Sqlite => push_number(&mut sql, '?', number + at),
+                }
+            }
+        }
+        Arc::from(sql)
+    }
+}
+
+/// Stands between the parentheses of `IN ()`, which no engine but SQLite takes: a list without a row, so that
+/// `IN` is false and `NOT IN` true for every value, NULL included.
+const EMPTY_LIST: &str = "SELECT NULL FROM (SELECT 1) AS nothing WHERE 1=0";
+
+/// The longest list that `IN (:ids)` takes on MySQL and SQLite, where each element is a placeholder; shorter if
+/// a query has several. With lengths rounded up to powers of two, one list makes at most 16 different texts.
+const MAX_LIST: usize = 16_384;
+
+/// How many placeholders one statement can have: a 16-bit count on the wire, and SQLite's default limit.
+fn max_placeholders(dialect: Dialect) -> usize {
+    match dialect {
+        Dialect::Postgres | Dialect::Mysql => 65_535,
+        Dialect::Sqlite => 32_766,
+    }
+}
+
+fn push_number(sql: &mut String, sign: char, number: usize) {
+    sql.push(sign);
+    sql.push_str(itoa::Buffer::new().format(number));
+}
+
+fn flaw(at: usize, reason: impl Into<String>) -> Flaw {
+    Flaw { at: Place::Sql(at), reason: reason.into() }
+}
+
+/// The text between the placeholders, and the placeholders.
+fn parts(statement: &[Token<'_>], uses: &[Use]) -> Vec<Part> {
+    let mut parts = Vec::with_capacity(uses.len() * 2 + 1);
+    let mut text = String::new();
+    let mut next = 0;
+    for (at, token) in statement.iter().enumerate() {
+        let Some(used) = uses.get(next).filter(|used| used.token == at) else {
+            text.push_str(token.text);
+            continue;
+        };
+        let index = used.index;
+        parts.push(Part::Text(std::mem::take(&mut text)));
+        let first = uses[..next].iter().all(|earlier| earlier.index != index);
+        let last = uses[next + 1..].iter().all(|later| later.index != index);
+        parts.push(Part::Parameter { index, first, last });
+        next += 1;
+    }
+    parts.push(Part::Text(text));
+    parts
+}
+
+/// The tokens of the one statement, without what surrounds it.
+fn one_statement<'a, 'sql>(tokens: &'a [Token<'sql>], flaws: &mut Vec<Flaw>) -> &'a [Token<'sql>] {
+    let end = tokens.iter().position(|token| token.kind == TokenKind::Semicolon).unwrap_or(tokens.len());
+    let (statement, rest) = tokens.split_at(end);
+    let more = rest.iter().find(|token| token.is_significant() && token.kind != TokenKind::Semicolon);
+    if let Some(more) = more {
+        let reason = "a second statement; an entry has one, and another one needs its own `-- name:` line";
+        flaws.push(flaw(more.start, reason));
+    }
+    let begin = statement.iter().position(|token| token.kind != TokenKind::Space);
+    let last = statement.iter().rposition(Token::is_significant);
+    match (begin, last) {
+        (Some(begin), Some(last)) => &statement[begin..=last],
+        _ => {
+            flaws.push(flaw(0, "there is no SQL below the `-- name:` line"));
+            &[]
+        }
+    }
+}
+
+/// Statements that leave something behind in a session, or end the transaction that we have begun.
+fn refuse_session_statements(statement: &[Token<'_>], flaws: &mut Vec<Flaw>) {
+    let Some(first) = statement.iter().find(|token| {
+        token.is_significant() && token.text != "(" && token.kind != TokenKind::CodeOpen
+    }) else {
+        return;
+    };
+    let is_one_of = |words: &[&str]| words.iter().any(|word| first.is_word(word));
+    let instead = if is_one_of(&TRANSACTION) {
+        "a write runs in a transaction anyway, and a call with `transaction` makes several queries one"
+    } else if first.is_word("COPY") {
+        "read and write rows with SELECT and INSERT"
+    } else if is_one_of(&SESSION) {
+        "each call may meet another session"
+    } else {
+        return;
+    };
+    let word = first.text.to_ascii_uppercase();
+    let reason = format!("{word} is refused, because session state does not survive a call: {instead}");
+    flaws.push(flaw(first.start, reason));
+}
+
+const TRANSACTION: [&str; 9] =
+    ["BEGIN", "START", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "ABORT", "END", "XA"];
+const SESSION: [&str; 18] = [
+    "SET", "RESET", "LOCK", "UNLOCK", "LISTEN", "UNLISTEN", "USE", "DISCARD", "DEALLOCATE", "PREPARE",
+    "EXECUTE", "DECLARE", "FETCH", "MOVE", "CLOSE", "ATTACH", "DETACH", "PRAGMA",
+];
+
+/// What must not stand anywhere in the statement.
+fn check_tokens(dialect: Dialect, statement: &[Token<'_>], flaws: &mut Vec<Flaw>) {
+    let mut in_code = false;
+    for token in statement {
+        let reason = match token.kind {
+            TokenKind::CodeOpen => {
+                in_code = true;
+                continue;
+            }
+            TokenKind::CodeClose => {
+                in_code = false;
+                continue;
+            }
+            TokenKind::Native => {
+                let own = token.text;
+                format!("`{own}` is {}'s own placeholder; write `:name` and declare `-- param: name type`", dialect.name())
+            }
+            TokenKind::Parameter if in_code => format!(
+                "the parameter `{}` stands inside `/*! … */`, which some servers run and some skip",
+                token.text
+            ),
+            TokenKind::LineComment if super::annotations::is_annotation(token.text) => format!(
+                "`{}` stands inside the SQL; annotations go between the `-- name:` line and the SQL",
+                token.text.trim_end()
+            ),
+            _ => continue,
+        };
+        flaws.push(flaw(token.start, reason));
+    }
+}
+
+/// Where a parameter is used.
+struct Use {
+    /// The index of the token in the statement.
+    token: usize,
+    /// The index of the parameter in the declarations.
+    index: usize,
+}
+
+/// Finds the uses, in order; a parameter that is used and not declared, or the other way round, is a flaw.
+fn uses(statement: &[Token<'_>], params: &[Param], flaws: &mut Vec<Flaw>) -> Vec<Use> {
+    let mut uses = Vec::new();
+    let mut unknown: Vec<&str> = Vec::new();
+    for (at, token) in statement.iter().enumerate() {
+        if token.kind != TokenKind::Parameter {
+            continue;
+        }
+        let name = &token.text[1..];
+        match params.iter().position(|param| &*param.name == name) {
+            Some(index) => uses.push(Use { token: at, index }),
+            None if unknown.contains(&name) => {}
+            None => {
+                unknown.push(name);
+                let reason =
+                    format!("`:{name}` is not declared; add `-- param: {name} type` below the `-- name:` line");
+                flaws.push(flaw(token.start, reason));
+            }
+        }
+    }
+    for (index, param) in params.iter().enumerate() {
+        if uses.iter().all(|used| used.index != index) {
+            let reason = format!("`{0}` is declared, but the SQL does not use `:{0}`", param.name);
+            flaws.push(Flaw { at: Place::Param(index), reason });
+        }
+    }
+    uses
+}
+
+/// Where an array may stand: anywhere on PostgreSQL but in an `IN` list, and nowhere else on the others.
+fn check_arrays(
+    dialect: Dialect,
+    statement: &[Token<'_>],
+    uses: &[Use],
+    params: &[Param],
+    flaws: &mut Vec<Flaw>,
+) {
+    if uses.iter().all(|used| !params[used.index].kind.array) {
+        return;
+    }
+    let lists = in_lists(statement);
+    for used in uses {
+        let param = &params[used.index];
+        if !param.kind.array {
+            continue;
+        }
+        let name = &param.name;
+        let reason = match dialect {
+            Dialect::Postgres if lists[used.token] == InList::No => continue,
+            Dialect::Postgres => format!(
+                "`:{name}` is an array, which PostgreSQL takes as one value: write `= ANY(:{name})` for \
+                 `IN (:{name})`, and `<> ALL(:{name})` for `NOT IN (:{name})`"
+            ),
+            Dialect::Mysql | Dialect::Sqlite if lists[used.token] == InList::Alone => continue,
+            Dialect::Mysql | Dialect::Sqlite => format!(
+                "`:{name}` is an array, and {} has none: it can only stand alone in the parentheses of \
+                 `IN (:{name})`",
+                dialect.name()
+            ),
+        };
+        flaws.push(flaw(statement[used.token].start, reason));
+    }
+}
+
+/// How a token stands to the parentheses of an `IN`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum InList {
+    /// Not directly inside them, or they hold a subquery.
+    No,
+    /// Inside, with others.
+    Among,
+    /// `IN (` before it, and `)` behind it.
+    Alone,
+}
+
+fn in_lists(statement: &[Token<'_>]) -> Vec<InList> {
+    let mut lists = vec![InList::No; statement.len()];
+    let significant: Vec<usize> =
+        (0..statement.len()).filter(|&at| statement[at].is_significant()).collect();
+    let text = |at: Option<usize>| at.and_then(|at| significant.get(at)).map_or("", |&at| statement[at].text);
+    // For each open parenthesis, whether it is that of an `IN` with a list.
+    let mut open = Vec::new();
+    for (at, &token) in significant.iter().enumerate() {
+        let (before, after) = (text(at.checked_sub(1)), text(Some(at + 1)));
+        match statement[token].text {
+            "(" => {
+                let subquery =
+                    ["SELECT", "WITH", "VALUES", "TABLE", "("].iter().any(|word| after.eq_ignore_ascii_case(word));
+                open.push(before.eq_ignore_ascii_case("IN") && !subquery);
+            }
+            ")" => {
+                open.pop();
+            }
+            _ if open.last() == Some(&true) => {
+                let alone = before == "(" && after == ")";
+                lists[token] = if alone { InList::Alone } else { InList::Among };
+            }
+            _ => {}
+        }
+    }
+    lists
+}
