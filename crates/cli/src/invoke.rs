@@ -33,7 +33,7 @@ pub(crate) struct Invoke {
     /// Lay the JSON out for reading, as on a terminal
     #[arg(long, conflicts_with = "json")]
     pretty: bool,
-    /// Print JSON and nothing else, for machines
+    /// Print compact JSON and no notes, for machines
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -46,6 +46,7 @@ impl Invoke {
         // What is wrong with the call is told before anything is opened.
         let call = self.call()?;
         let log = match call {
+            _ if self.json => "off",
             // Of a failed query we tell ourselves what its log line would, see `Failure::report`.
             Call::Query(..) => "warn,lambda_rds_core::observe=off",
             Call::Event(_) => "warn",
