@@ -145,6 +145,13 @@ async fn attempt(
         }
         return outcome;
     }
+    for (index, step) in work.steps.iter().enumerate() {
+        let prepared = limited(work.by, *progress, session.prepare(&step.statement)).await;
+        // A later step may need what an earlier one makes; then running it tells.
+        if index == 0 || !session.usable() {
+            prepared.map_err(|error| if work.list { error.at_step(index) } else { error })?;
+        }
+    }
     limited(work.by, *progress, session.begin(access)).await?;
     for index in 0..work.steps.len() {
         let outcome = step(work, index, Progress::InTransaction, session, rows, progress).await;
