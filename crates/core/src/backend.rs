@@ -66,8 +66,11 @@ pub trait Session: Send + Debug {
     /// # Cancel safety
     /// A dropped future leaves the statement running on the server and the session unusable: take a
     /// [`Session::cancel_handle`] first.
-    fn run<'a>(&'a mut self, statement: &'a Statement, rows: &'a mut RowWriter)
-    -> BoxFuture<'a, Result<Done>>;
+    fn run<'a>(
+        &'a mut self,
+        statement: &'a Statement,
+        rows: &'a mut RowWriter,
+    ) -> BoxFuture<'a, Result<Done>>;
 
     /// Learns what must be known of a statement before a transaction begins, because learning it may fail, and
     /// that would end the transaction. Costs nothing where there is nothing to learn, or once it is known.
