@@ -107,7 +107,10 @@ impl TlsClient {
 
 impl fmt::Debug for TlsClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsClient").field("mode", &self.mode).field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("TlsClient")
+            .field("mode", &self.mode)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -134,8 +137,8 @@ fn roots(settings: &Tls, host: &str) -> Result<RootCertStore> {
     };
     if let Some(path) = &settings.ca {
         let origin = format!("the file {} (DB_TLS_CA)", path.display());
-        let pem = std::fs::read(path)
-            .map_err(|error| failure(format!("{origin} cannot be read: {error}")))?;
+        let pem =
+            std::fs::read(path).map_err(|error| failure(format!("{origin} cannot be read: {error}")))?;
         add(&pem, &origin)?;
         if store.is_empty() {
             return Err(failure(format!("{origin} holds no certificate")));

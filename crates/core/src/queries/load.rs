@@ -50,7 +50,9 @@ impl Queries {
     /// [`Queries::parse`] finds.
     pub fn load(dir: &Path, engine: Engine, dialect: Dialect) -> Result<Self, LoadError> {
         let unreadable = |path: &Path, error: &std::io::Error| {
-            LoadError::one(path.display().to_string(), 1, format!("cannot be read: {error}"))
+            let hint =
+                if path == dir { "; LAMBDA_RDS_QUERIES names the folder with the queries" } else { "" };
+            LoadError::one(path.display().to_string(), 1, format!("cannot be read: {error}{hint}"))
         };
         let entries = std::fs::read_dir(dir).map_err(|error| unreadable(dir, &error))?;
         let mut paths = Vec::new();

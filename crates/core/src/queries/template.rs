@@ -234,7 +234,7 @@ impl Template {
 
 /// Stands between the parentheses of `IN ()`, which no engine but SQLite takes: a list without a row, so that
 /// `IN` is false and `NOT IN` true for every value, NULL included.
-const EMPTY_LIST: &str = "SELECT NULL FROM (SELECT 1) AS nothing WHERE 1=0";
+const EMPTY_LIST: &str = "SELECT NULL FROM (SELECT 1) AS no_row WHERE 1=0";
 
 /// The longest list that `IN (:ids)` takes on MySQL and SQLite, where each element is a placeholder; shorter if
 /// a query has several. With lengths rounded up to powers of two, one list makes at most 16 different texts.
@@ -624,11 +624,11 @@ mod tests {
     #[test]
     fn lists_expand() {
         for (dialect, length, sql, arguments) in [
-            (Sqlite, 0, "?1 IN (SELECT NULL FROM (SELECT 1) AS nothing WHERE 1=0) ?2", vec![7, 8]),
+            (Sqlite, 0, "?1 IN (SELECT NULL FROM (SELECT 1) AS no_row WHERE 1=0) ?2", vec![7, 8]),
             (Sqlite, 1, "?1 IN (?2) ?3", vec![7, 0, 8]),
             (Sqlite, 2, "?1 IN (?2,?3) ?4", vec![7, 0, 1, 8]),
             (Sqlite, 3, "?1 IN (?2,?3,?4,?5) ?6", vec![7, 0, 1, 2, 2, 8]),
-            (Mysql, 0, "? IN (SELECT NULL FROM (SELECT 1) AS nothing WHERE 1=0) ?", vec![7, 8]),
+            (Mysql, 0, "? IN (SELECT NULL FROM (SELECT 1) AS no_row WHERE 1=0) ?", vec![7, 8]),
             (Mysql, 3, "? IN (?,?,?,?) ?", vec![7, 0, 1, 2, 2, 8]),
         ] {
             let params = params("b int, ids int[], a int");
