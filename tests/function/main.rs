@@ -7,6 +7,7 @@
 
 mod reference;
 mod rotation;
+mod shutdown;
 mod world;
 
 /// Makes a test of each engine out of each function that takes one.

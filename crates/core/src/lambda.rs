@@ -2,8 +2,10 @@
 //!
 //! Runtime API: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lambda_runtime::tower::util::MapRequestLayer;
@@ -11,8 +13,10 @@ use lambda_runtime::{Context, Diagnostic, LambdaEvent, LambdaInvocation, Runtime
 use lambda_runtime_api_client::body::Body;
 use lambda_runtime_api_client::{BoxError, Client};
 use serde_json::value::RawValue;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{App, StartError};
+use crate::deadline::Deadline;
 use crate::event::Invocation;
 use crate::reply::Raised;
 
@@ -46,8 +50,36 @@ async fn serve(app: App) -> ExitCode {
              (AWS_LAMBDA_RUNTIME_API). On your own machine run the command `lambda-rds invoke`",
         );
     }
-    app.warm().await;
     let app = Arc::new(app);
+    let mut terminate = match signal(SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(error) => return fail(&format!("SIGTERM cannot be listened for: {error}")),
+    };
+    // Not dropped before the sessions are closed: what it runs is to be cancelled, not abandoned.
+    let mut served = pin!(invocations(Arc::clone(&app)));
+    tokio::select! {
+        served = &mut served => match served {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&format!("the Lambda Runtime API failed: {error}")),
+        },
+        _ = terminate.recv() => {
+            app.close().await;
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// INIT, and then one invocation after the other, for ever.
+async fn invocations(app: Arc<App>) -> Result<(), BoxError> {
+    // Lambda ends INIT when the runtime and every extension have asked for their first event.
+    let register = Deadline::after(REGISTER_TIMEOUT).bound(register());
+    let (registered, ()) = tokio::join!(register, app.warm());
+    match registered.unwrap_or_else(|_| Err("registering as an extension was not answered".into())) {
+        Ok(extension) => drop(tokio::spawn(extension)),
+        Err(error) => {
+            tracing::warn!("Lambda will not send SIGTERM, so sessions end with the process: {error}");
+        }
+    }
     let handler = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
         let app = Arc::clone(&app);
         async move {
@@ -55,11 +87,36 @@ async fn serve(app: App) -> ExitCode {
             app.handle(payload.get().as_bytes(), &invocation(context)).await
         }
     });
-    let served = Runtime::new(handler).layer(MapRequestLayer::new(quote_garbage)).run_concurrent().await;
-    match served {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&format!("the Lambda Runtime API failed: {error}")),
+    Runtime::new(handler).layer(MapRequestLayer::new(quote_garbage)).run_concurrent().await
+}
+
+/// Registers an extension that listens for nothing: Lambda sends SIGTERM only to environments that have one.
+/// Costs one question to a local address, asked while the first session opens. Gives what the extension has to
+/// do, which is to wait for an event that never comes.
+///
+/// <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html>
+async fn register() -> Result<impl Future<Output = ()>, BoxError> {
+    let client = Client::builder().build()?;
+    let request = lambda_runtime_api_client::build_request()
+        .method("POST")
+        .uri("/2020-01-01/extension/register")
+        .header("lambda-extension-name", "lambda-rds")
+        .body(Body::from(r#"{"events":[]}"#))?;
+    let answer = client.call(request).await?;
+    if !answer.status().is_success() {
+        return Err(format!("registering as an extension was answered with {}", answer.status()).into());
     }
+    let id = answer.headers().get(EXTENSION_ID).ok_or("an extension was registered without an id")?;
+    let next = lambda_runtime_api_client::build_request()
+        .method("GET")
+        .uri("/2020-01-01/extension/event/next")
+        .header(EXTENSION_ID, id)
+        .body(Body::empty())?;
+    Ok(async move {
+        if let Err(error) = client.call(next).await {
+            tracing::debug!("the extension's wait ended: {error}");
+        }
+    })
 }
 
 fn invocation(context: Context) -> Invocation {
@@ -107,6 +164,10 @@ fn fail(reason: &str) -> ExitCode {
     }
     ExitCode::FAILURE
 }
+
+/// Whoever answers is on the same machine.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(1);
+const EXTENSION_ID: &str = "lambda-extension-identifier";
 
 /// Lambda's convention is `Category.Reason`.
 const INIT_ERROR: &str = "Runtime.InitError";

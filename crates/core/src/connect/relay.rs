@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixListener;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 /// Reads along with what the server says, until it returns false.
@@ -44,7 +45,8 @@ impl Relay {
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
-        let wire = Arc::new(Wire { tcp: tcp.as_fd().try_clone_to_owned()?, sent: AtomicU64::new(0) });
+        let tcp = tcp.as_fd().try_clone_to_owned()?;
+        let wire = Arc::new(Wire { tcp, sent: AtomicU64::new(0), ended: Notify::new() });
         // mkdtemp gives the folder mode 0700: nobody else can come through the door.
         let folder = Arc::new(tempfile::Builder::new().prefix("lambda-rds-").tempdir()?);
         let listener = UnixListener::bind(folder.path().join(name))?;
@@ -79,6 +81,7 @@ impl Drop for Relay {
 pub struct Wire {
     tcp: OwnedFd,
     sent: AtomicU64,
+    ended: Notify,
 }
 
 impl Wire {
@@ -95,6 +98,12 @@ impl Wire {
             // poll fails for want of memory or by a signal: then the next statement will tell.
             Err(_) => false,
         }
+    }
+
+    /// Waits until the relay has ended, after everything that the driver had sent has been passed on; for one
+    /// who waits, after the driver has closed its side. A process that ends earlier takes the last bytes with it.
+    pub async fn ended(&self) {
+        self.ended.notified().await;
     }
 
     /// How many bytes the driver has sent to the server. Two equal readings around a failed statement prove
@@ -121,7 +130,7 @@ async fn relay<S>(
 ) where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
-    let Ok((driver, _)) = listener.accept().await else { return };
+    let Ok((driver, _)) = listener.accept().await else { return wire.ended.notify_one() };
     drop(listener);
     // The door closes behind the first one through it. The driver may still hold the relay, so the folder is
     // removed by whoever drops it last.
@@ -161,6 +170,7 @@ async fn relay<S>(
         _ = up => {}
         _ = down => {}
     }
+    wire.ended.notify_one();
 }
 
 // A TLS record at its largest.

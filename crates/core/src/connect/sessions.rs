@@ -3,13 +3,16 @@
 //! No pool policy, no background task: what a frozen process cannot do while it is frozen is not planned. A
 //! session is looked at when it is lent, which is the only moment that matters.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::future::{join, join_all};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::backend::{Access, Backend, Endpoint, Phases, Session, Target, Topology};
+use crate::backend::{Access, Backend, CancelHandle, Endpoint, Phases, Session, Target, Topology};
 use crate::config;
 use crate::connect::tls::TlsClient;
 use crate::credentials::{Credentials, Login, Resolved};
@@ -25,6 +28,9 @@ pub struct Sessions {
     settings: Settings,
     tls: Mutex<Option<(String, Arc<TlsClient>)>>,
     parked: Mutex<Vec<Parked>>,
+    /// How to stop what the lent sessions run, under the number of the lease.
+    running: Mutex<HashMap<u64, Arc<dyn CancelHandle>>>,
+    leases: AtomicU64,
     permits: Semaphore,
 }
 
@@ -81,6 +87,8 @@ impl Sessions {
             settings,
             tls: Mutex::default(),
             parked: Mutex::default(),
+            running: Mutex::default(),
+            leases: AtomicU64::new(0),
             permits,
         }
     }
@@ -132,10 +140,24 @@ impl Sessions {
         Ok(())
     }
 
-    /// Says goodbye to the server on every parked session.
+    /// Ends everything, within 300 ms: cancels what runs, says goodbye to the server on every parked session, and
+    /// lends none from now on.
+    ///
+    /// A session that is lent stays with its call, which learns that its statement was cancelled.
     pub async fn close(&self) {
-        while let Some(parked) = self.take() {
-            parked.session.close().await;
+        self.permits.close();
+        let running: Vec<_> = self.running().values().cloned().collect();
+        let parked: Vec<_> = std::iter::from_fn(|| self.take()).collect();
+        let by = Deadline::after(CLOSE_TIMEOUT);
+        let cancels = join_all(running.iter().map(|cancel| cancel.cancel(by)));
+        let goodbyes = join_all(parked.into_iter().map(|parked| parked.session.close()));
+        match by.bound(join(cancels, goodbyes)).await {
+            Ok((cancels, _)) => {
+                for error in cancels.into_iter().filter_map(Result::err) {
+                    tracing::warn!("a statement may run on: {error}");
+                }
+            }
+            Err(_) => tracing::warn!("the server did not answer the goodbye in time"),
         }
     }
 
@@ -148,13 +170,21 @@ impl Sessions {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
+    fn running(&self) -> MutexGuard<'_, HashMap<u64, Arc<dyn CancelHandle>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lend<'a>(
         &'a self,
         session: Box<dyn Session>,
         endpoint: Endpoint,
         permit: SemaphorePermit<'a>,
     ) -> Lease<'a> {
-        Lease { session: Some(session), endpoint, sessions: self, spoilt: false, _permit: permit }
+        let number = self.leases.fetch_add(1, Ordering::Relaxed);
+        if let Some(cancel) = session.cancel_handle() {
+            self.running().insert(number, cancel.into());
+        }
+        Lease { session: Some(session), endpoint, sessions: self, number, spoilt: false, _permit: permit }
     }
 
     /// Opens a session, as often as [`retry::reopen`] says and the deadline allows.
@@ -265,6 +295,7 @@ pub struct Lease<'a> {
     session: Option<Box<dyn Session>>,
     endpoint: Endpoint,
     sessions: &'a Sessions,
+    number: u64,
     spoilt: bool,
     _permit: SemaphorePermit<'a>,
 }
@@ -300,6 +331,12 @@ impl Lease<'_> {
             let parked = Parked { session, endpoint: self.endpoint.clone(), since: SystemTime::now() };
             self.sessions.parked.lock().unwrap_or_else(PoisonError::into_inner).push(parked);
         }
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        self.sessions.running().remove(&self.number);
     }
 }
 
@@ -339,3 +376,5 @@ const MAX_REJECTIONS: u32 = 2;
 // A connection may die without a word: NAT gateways and firewalls forget silent ones.
 const TRUSTED_IDLE: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_millis(300);
+// After SIGTERM, Lambda waits that long.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
