@@ -5,7 +5,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod events;
+mod http;
+mod input;
+mod leaks;
 mod reference;
+mod secrets;
+mod startup;
 mod world;
 
 /// Makes a test of each engine out of each function that takes one.
