@@ -5,7 +5,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod concurrency;
+mod identity;
+mod queues;
 mod reference;
+mod sources;
+mod transactions;
 mod world;
 
 /// Makes a test of each engine out of each function that takes one.

@@ -115,11 +115,10 @@ impl App {
     /// # Errors
     /// [`Raised`], where the source is told of a failure by failing.
     pub async fn handle(&self, event: &[u8], invocation: &Invocation) -> Result<Reply, Raised> {
-        // Several invocations may be under way at once, and every line of the log says whose it is.
-        self.answer(event, invocation).instrument(observe::span(&invocation.request_id)).await
+        self.respond(event, invocation).instrument(observe::span(&invocation.request_id)).await
     }
 
-    async fn answer(&self, event: &[u8], invocation: &Invocation) -> Result<Reply, Raised> {
+    async fn respond(&self, event: &[u8], invocation: &Invocation) -> Result<Reply, Raised> {
         let event = event::parse(event, &self.function, invocation);
         let mut by = self.deadline(invocation);
         if event.source.method().is_some() {

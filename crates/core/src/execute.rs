@@ -79,11 +79,11 @@ pub(crate) async fn run(work: &Work<'_>, sessions: &Sessions, trace: &mut Trace)
         };
         let (times, again) = match retry::decide(error.fault(), access, progress) {
             Next::Fail(fault) => {
-                settle(lease, work.by).await;
+                settle(lease, work.each()).await;
                 return Err(if fault == error.fault() { error } else { error.into_fault(fault) });
             }
             Next::Again { times } => {
-                settle(lease, work.by).await;
+                settle(lease, work.each()).await;
                 (times, true)
             }
             Next::Reconnect { times } => {

@@ -118,7 +118,8 @@ impl Sessions {
                 return Ok(self.lend(session, endpoint, permit));
             }
         }
-        let (session, endpoint) = self.open(want, by, cost).await?;
+        // Boxed, because opening is rare and its future is large: the SDK's is in it.
+        let (session, endpoint) = Box::pin(self.open(want, by, cost)).await?;
         Ok(self.lend(session, endpoint, permit))
     }
 
@@ -213,7 +214,7 @@ impl Sessions {
             let pause = retry::backoff(attempt);
             attempt += 1;
             if by.remaining() <= pause {
-                return Err(busy_for_now(error));
+                return Err(error);
             }
             tokio::time::sleep(pause).await;
         }
@@ -329,14 +330,6 @@ fn late(endpoint: &Endpoint, phase: Option<Phase>) -> Error {
 /// Whether trying again cannot help: the server's certificate, or its idea of the protocol, stays the same.
 fn hopeless(error: &Error) -> bool {
     error.fault() == Fault::Unreachable && !matches!(error.phase(), Some(Phase::Resolve | Phase::Tcp))
-}
-
-/// Tells the caller of a busy database when to come back.
-fn busy_for_now(error: Error) -> Error {
-    match error.fault() {
-        Fault::TooManyConnections | Fault::Resuming => error.with_retry_after(Duration::from_secs(1)),
-        _ => error,
-    }
 }
 
 // AWSCURRENT again, then AWSPENDING.
