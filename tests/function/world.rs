@@ -5,7 +5,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use lambda_rds_testbed::{Database, Function, Outcome, Postgres, Proxy, RuntimeApi, Secrets};
+use lambda_rds_testbed::{
+    Database, Function, FunctionBuilder, Outcome, Postgres, Proxy, RuntimeApi, Secrets,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -109,8 +111,20 @@ impl Setup {
                 file = Some(folder);
             }
         }
-        let function = function.envs(self.env).start(&api).unwrap();
-        World { engine: self.engine, function, api, secrets, proxy, database, file, queries }
+        let builder = function.envs(self.env);
+        let function = builder.clone().start(&api).unwrap();
+        World {
+            engine: self.engine,
+            function,
+            api,
+            secrets,
+            builder,
+            timeout: self.timeout,
+            proxy,
+            database,
+            file,
+            queries,
+        }
     }
 }
 
@@ -121,6 +135,8 @@ pub(crate) struct World {
     pub(crate) function: Function,
     pub(crate) api: RuntimeApi,
     pub(crate) secrets: Secrets,
+    builder: FunctionBuilder,
+    timeout: Duration,
     proxy: Option<Proxy>,
     database: Option<Database>,
     file: Option<TempDir>,
@@ -153,6 +169,14 @@ impl World {
     pub(crate) async fn failure(&self, query: &str, params: Value) -> (u64, String) {
         let (status, body) = self.call(json!({"query": query, "params": params})).await;
         (status, body["error"]["code"].as_str().unwrap_or_else(|| panic!("no failure: {body}")).to_owned())
+    }
+
+    /// Starts another environment of the same function: its own process, the same database.
+    pub(crate) async fn another(&self) -> Function {
+        let api = RuntimeApi::start().unwrap().with_timeout(self.timeout);
+        let function = self.builder.clone().start(&api).unwrap();
+        function.ready().await.unwrap();
+        function
     }
 
     /// The wire to the server.
