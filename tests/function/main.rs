@@ -13,6 +13,7 @@ mod input;
 mod leaks;
 mod queues;
 mod reference;
+mod rotation;
 mod secrets;
 mod sources;
 mod startup;

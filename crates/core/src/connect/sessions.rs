@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::backend::{Access, Backend, Endpoint, Phases, Session, Target, Topology};
 use crate::config;
 use crate::connect::tls::TlsClient;
-use crate::credentials::{Credentials, Resolved};
+use crate::credentials::{Credentials, Login, Resolved};
 use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Phase, Result};
 use crate::retry;
@@ -184,7 +184,8 @@ impl Sessions {
         let mut attempt = 0;
         loop {
             let endpoint = self.topology.pick(&resolved.endpoint, want, by).await?;
-            let target = self.target(&resolved, &endpoint, by)?;
+            let login = self.credentials.login(&resolved, &endpoint, by).await?;
+            let target = self.target(&resolved, login, &endpoint, by)?;
             cost.connects += 1;
             let connected = by.bound(self.backend.connect(&target)).await;
             cost.phases = target.progress.durations();
@@ -198,14 +199,15 @@ impl Sessions {
             if error.fault() == Fault::CredentialsRejected {
                 // Perhaps the password was rotated since the secret was read. Only another version of the
                 // secret is worth another try: the same one would be rejected again, and lock the user out.
-                if rejections == MAX_REJECTIONS {
-                    return Err(error);
+                let other = self.credentials.rejected(&resolved, by).await;
+                match other.filter(|_| rejections < MAX_REJECTIONS) {
+                    Some(other) => resolved = other,
+                    None => {
+                        let detail = format!("{} {}", error.detail(), self.credentials.hint());
+                        return Err(error.with_detail(detail));
+                    }
                 }
                 rejections += 1;
-                match self.credentials.rejected(&resolved, by).await? {
-                    Some(other) => resolved = other,
-                    None => return Err(error),
-                }
                 continue;
             }
             if attempt >= retry::reopen(error.fault()) || hopeless(&error) {
@@ -220,11 +222,11 @@ impl Sessions {
         }
     }
 
-    fn target(&self, resolved: &Resolved, endpoint: &Endpoint, by: Deadline) -> Result<Target> {
+    fn target(&self, resolved: &Resolved, login: Login, endpoint: &Endpoint, by: Deadline) -> Result<Target> {
         Ok(Target {
             endpoint: endpoint.clone(),
             database: resolved.database.clone(),
-            login: resolved.login.clone(),
+            login,
             tls: self.tls(&endpoint.host)?,
             application_name: self.settings.application_name.clone(),
             statement_timeout: self.settings.statement_timeout,
