@@ -26,7 +26,7 @@ pub fn main(start: impl FnOnce() -> Result<App, StartError>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("no async runtime: {error}")),
     };
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         match start() {
             Ok(app) => serve(app).await,
             Err(error) => {
@@ -36,7 +36,10 @@ pub fn main(start: impl FnOnce() -> Result<App, StartError>) -> ExitCode {
                 printed
             }
         }
-    })
+    });
+    // Dropped, it would wait for a thread that is still looking up a host name.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn serve(app: App) -> ExitCode {
