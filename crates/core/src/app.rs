@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt as _;
+use tracing::Instrument as _;
 
 use crate::backend::{Backend, Fixed};
 use crate::config::{Config, ConfigError, ConnectAt, Db, Engine, Function, Platform};
@@ -114,6 +115,10 @@ impl App {
     /// # Errors
     /// [`Raised`], where the source is told of a failure by failing.
     pub async fn handle(&self, event: &[u8], invocation: &Invocation) -> Result<Reply, Raised> {
+        self.respond(event, invocation).instrument(observe::span(&invocation.request_id)).await
+    }
+
+    async fn respond(&self, event: &[u8], invocation: &Invocation) -> Result<Reply, Raised> {
         let event = event::parse(event, &self.function, invocation);
         let mut by = self.deadline(invocation);
         if event.source.method().is_some() {

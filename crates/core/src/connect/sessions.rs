@@ -111,8 +111,7 @@ impl Sessions {
                         "all {} sessions of this environment are busy (DB_MAX_CONNECTIONS)",
                         self.settings.max_connections
                     ),
-                )
-                .with_retry_after(RETRY_AFTER));
+                ));
             }
         };
         while let Some(parked) = self.take() {
@@ -120,7 +119,8 @@ impl Sessions {
                 return Ok(self.lend(session, endpoint, permit));
             }
         }
-        let (session, endpoint) = self.open(want, by, cost).await?;
+        // Boxed, because opening is rare and its future is large: the SDK's is in it.
+        let (session, endpoint) = Box::pin(self.open(want, by, cost)).await?;
         Ok(self.lend(session, endpoint, permit))
     }
 
@@ -343,11 +343,9 @@ fn silent(error: &Error) -> bool {
     matches!(error.fault(), Fault::ConnectionLost | Fault::Unreachable)
 }
 
-/// The error as it is reported: the caller of a busy database is told when to come back, and a connection that
-/// broke before it was a session is a server that cannot be reached.
+/// The error as it is reported: a connection that broke before it was a session is a server that cannot be reached.
 fn given_up(error: Error) -> Error {
     match error.fault() {
-        Fault::TooManyConnections | Fault::Resuming => error.with_retry_after(RETRY_AFTER),
         Fault::ConnectionLost => error.into_fault(Fault::Unreachable),
         _ => error,
     }
@@ -359,4 +357,3 @@ const MAX_REJECTIONS: u32 = 2;
 const TRUSTED_IDLE: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_millis(300);
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
-const RETRY_AFTER: Duration = Duration::from_secs(1);
