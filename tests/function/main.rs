@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod reference;
+mod tls;
 mod world;
 
 /// Makes a test of each engine out of each function that takes one.

@@ -1,8 +1,8 @@
 //! A function with everything around it: a server, a database of its own, a wire that is watched, AWS's
 //! stand-ins. The same for every engine.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use lambda_rds_testbed::{Database, Function, Outcome, Postgres, Proxy, RuntimeApi, Secrets};
@@ -20,6 +20,8 @@ pub(crate) enum Engine {
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
     engine: Engine,
+    server: Option<Arc<Postgres>>,
+    built_in_roots: bool,
     schema: String,
     queries: String,
     env: Vec<(String, String)>,
@@ -30,11 +32,25 @@ impl Setup {
     pub(crate) fn new(engine: Engine) -> Self {
         Self {
             engine,
+            server: None,
+            built_in_roots: false,
             schema: USERS.to_owned(),
             queries: include_str!("../../queries/users.sql").to_owned(),
             env: Vec::new(),
             timeout: Duration::from_secs(30),
         }
+    }
+
+    /// Uses this PostgreSQL server instead of the one that the tests share.
+    pub(crate) fn on(mut self, server: &Arc<Postgres>) -> Self {
+        self.server = Some(Arc::clone(server));
+        self
+    }
+
+    /// Leaves out `DB_TLS_CA`.
+    pub(crate) fn built_in_roots(mut self) -> Self {
+        self.built_in_roots = true;
+        self
     }
 
     /// Replaces the schema: statements that the engine runs before the function starts.
@@ -81,12 +97,15 @@ impl Setup {
         let mut file = None;
         match self.engine {
             Engine::Postgres => {
-                let server = postgres();
+                let server = self.server.as_deref().unwrap_or_else(|| postgres());
                 let own = server.database(&unique()).unwrap();
                 server.psql(&own.name, &as_owner(&own, &self.schema)).unwrap();
                 let wire = Proxy::start(server.address()).unwrap();
                 secrets.put(SECRET, own.secret(server.host(), wire.port()));
-                function = function.env("DB_SECRET_ID", SECRET).env("DB_TLS_CA", server.ca_pem_path());
+                function = function.env("DB_SECRET_ID", SECRET);
+                if !self.built_in_roots {
+                    function = function.env("DB_TLS_CA", server.ca_pem_path());
+                }
                 proxy = Some(wire);
                 database = Some(own);
             }
@@ -99,7 +118,18 @@ impl Setup {
             }
         }
         let function = function.envs(self.env).start(&api).unwrap();
-        World { engine: self.engine, function, api, secrets, proxy, database, _file: file, _queries: queries }
+        let server = self.server;
+        World {
+            engine: self.engine,
+            function,
+            api,
+            secrets,
+            server,
+            proxy,
+            database,
+            _file: file,
+            _queries: queries,
+        }
     }
 }
 
@@ -110,6 +140,7 @@ pub(crate) struct World {
     pub(crate) function: Function,
     pub(crate) api: RuntimeApi,
     pub(crate) secrets: Secrets,
+    server: Option<Arc<Postgres>>,
     proxy: Option<Proxy>,
     database: Option<Database>,
     _file: Option<TempDir>,
@@ -144,6 +175,11 @@ impl World {
         self.proxy.as_ref().expect("the embedded engine has no wire")
     }
 
+    /// The PostgreSQL server.
+    pub(crate) fn server(&self) -> &Postgres {
+        self.server.as_deref().unwrap_or_else(|| postgres())
+    }
+
     /// The function's database.
     pub(crate) fn database(&self) -> &Database {
         self.database.as_ref().expect("the embedded engine's database is a file")
@@ -151,7 +187,7 @@ impl World {
 
     /// Runs SQL as the server's superuser in the function's database.
     pub(crate) fn sql(&self, sql: &str) -> String {
-        postgres().psql(&self.database().name, sql).unwrap().trim().to_owned()
+        self.server().psql(&self.database().name, sql).unwrap().trim().to_owned()
     }
 
     /// The function's last log line about an invocation.
