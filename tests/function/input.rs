@@ -182,7 +182,9 @@ async fn metacharacters_in_an_array(engine: Engine) {
 
 async fn metacharacters_where_another_type_is_wanted(engine: Engine) {
     let world = notes(engine).start().await;
-    for kind in ["bool", "int", "float", "decimal", "uuid", "date", "time", "timestamp", "timestamptz", "bytes"] {
+    for kind in
+        ["bool", "int", "float", "decimal", "uuid", "date", "time", "timestamp", "timestamptz", "bytes"]
+    {
         for &text in NASTY {
             // Four letters are base64 as well.
             if (kind, text) == ("bytes", "NULL") {
@@ -300,7 +302,8 @@ async fn a_read_that_writes(engine: Engine) {
     let outcome = world.invoke(json!({"query": "sneaky"})).await;
     let (status, body) = outcome.reply().unwrap();
     assert_eq!((status, body["error"]["code"].as_str()), (500, Some("query_failed")));
-    let told = format!("{} {}", body["error"]["message"], world.last_log(&outcome.request_id).await["detail"]);
+    let told =
+        format!("{} {}", body["error"]["message"], world.last_log(&outcome.request_id).await["detail"]);
     assert!(told.contains("declare this query `-- write`"), "{told}");
     assert_eq!(world.count("notes"), 0);
 
@@ -493,7 +496,8 @@ fn base64(bytes: &[u8]) -> String {
     bytes
         .chunks(3)
         .flat_map(|chunk| {
-            let word = chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+            let word = chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte))
+                << (8 * (3 - chunk.len()));
             (0..4).map(move |i| {
                 if i > chunk.len() { '=' } else { char::from(LETTERS[(word >> (18 - 6 * i) & 63) as usize]) }
             })

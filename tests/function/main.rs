@@ -17,6 +17,7 @@ mod rotation;
 mod secrets;
 mod sources;
 mod startup;
+mod tls;
 mod transactions;
 mod world;
 

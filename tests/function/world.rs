@@ -1,8 +1,8 @@
 //! A function with everything around it: a server, a database of its own, a wire that is watched, AWS's
 //! stand-ins. The same for every engine.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use lambda_rds_testbed::{
@@ -22,6 +22,8 @@ pub(crate) enum Engine {
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
     engine: Engine,
+    server: Option<Arc<Postgres>>,
+    built_in_roots: bool,
     schema: String,
     queries: String,
     env: Vec<(String, String)>,
@@ -33,12 +35,26 @@ impl Setup {
     pub(crate) fn new(engine: Engine) -> Self {
         Self {
             engine,
+            server: None,
+            built_in_roots: false,
             schema: USERS.to_owned(),
             queries: include_str!("../../queries/users.sql").to_owned(),
             env: Vec::new(),
             files: Vec::new(),
             timeout: Duration::from_secs(30),
         }
+    }
+
+    /// Uses this PostgreSQL server instead of the one that the tests share.
+    pub(crate) fn on(mut self, server: &Arc<Postgres>) -> Self {
+        self.server = Some(Arc::clone(server));
+        self
+    }
+
+    /// Leaves out `DB_TLS_CA`.
+    pub(crate) fn built_in_roots(mut self) -> Self {
+        self.built_in_roots = true;
+        self
     }
 
     /// Replaces the schema: statements that the engine runs before the function starts.
@@ -94,12 +110,15 @@ impl Setup {
         let mut file = None;
         match self.engine {
             Engine::Postgres => {
-                let server = postgres();
+                let server = self.server.as_deref().unwrap_or_else(|| postgres());
                 let own = server.database(&unique()).unwrap();
                 server.psql(&own.name, &as_owner(&own, &self.schema)).unwrap();
                 let wire = Proxy::start(server.address()).unwrap();
                 secrets.put(SECRET, own.secret(server.host(), wire.port()));
-                function = function.env("DB_SECRET_ID", SECRET).env("DB_TLS_CA", server.ca_pem_path());
+                function = function.env("DB_SECRET_ID", SECRET);
+                if !self.built_in_roots {
+                    function = function.env("DB_TLS_CA", server.ca_pem_path());
+                }
                 proxy = Some(wire);
                 database = Some(own);
             }
@@ -120,6 +139,7 @@ impl Setup {
             secrets,
             builder,
             timeout: self.timeout,
+            server: self.server,
             proxy,
             database,
             file,
@@ -137,6 +157,7 @@ pub(crate) struct World {
     pub(crate) secrets: Secrets,
     builder: FunctionBuilder,
     timeout: Duration,
+    server: Option<Arc<Postgres>>,
     proxy: Option<Proxy>,
     database: Option<Database>,
     file: Option<TempDir>,
@@ -184,6 +205,11 @@ impl World {
         self.proxy.as_ref().expect("the embedded engine has no wire")
     }
 
+    /// The PostgreSQL server.
+    pub(crate) fn server(&self) -> &Postgres {
+        self.server.as_deref().unwrap_or_else(|| postgres())
+    }
+
     /// The function's database.
     pub(crate) fn database(&self) -> &Database {
         self.database.as_ref().expect("the embedded engine's database is a file")
@@ -197,7 +223,7 @@ impl World {
     /// Runs SQL beside the function, on a server as its superuser, and gives the first column of its last row.
     pub(crate) fn sql(&self, sql: &str) -> String {
         match self.engine {
-            Engine::Postgres => postgres().psql(&self.database().name, sql).unwrap().trim().to_owned(),
+            Engine::Postgres => self.server().psql(&self.database().name, sql).unwrap().trim().to_owned(),
             Engine::Sqlite => sqlite(&self.file.as_ref().unwrap().path().join(SQLITE_FILE), sql),
         }
     }
