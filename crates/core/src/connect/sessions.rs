@@ -212,6 +212,7 @@ impl Sessions {
         let credentials = (Phase::Credentials, asked.elapsed());
         let mut rejections = 0;
         let mut attempt = 0;
+        let mut told: Option<Error> = None;
         loop {
             let endpoint = self.topology.pick(&resolved.endpoint, want, by).await?;
             let login = self.credentials.login(&resolved, &endpoint, by).await?;
@@ -229,25 +230,28 @@ impl Sessions {
             if error.fault() == Fault::CredentialsRejected {
                 // Perhaps the password was rotated since the secret was read. Only another version of the
                 // secret is worth another try: the same one would be rejected again, and lock the user out.
-                let other = self.credentials.rejected(&resolved, by).await;
+                let detail = format!("{} {}", error.detail(), self.credentials.hint());
+                let error = error.with_detail(detail);
+                let other = self.credentials.rejected(&resolved, &error, by).await;
                 match other.filter(|_| rejections < MAX_REJECTIONS) {
                     Some(other) => resolved = other,
-                    None => {
-                        let detail = format!("{} {}", error.detail(), self.credentials.hint());
-                        return Err(error.with_detail(detail));
-                    }
+                    None => return Err(error),
                 }
                 rejections += 1;
                 continue;
             }
-            if attempt >= retry::reopen(error.fault()) || hopeless(&error) {
-                return Err(error);
-            }
+            let error = match told.take() {
+                // The server itself has said why it takes nobody now. That it then refuses, hangs up, or has not
+                // answered when the time is up adds nothing, and does not make it less worth waiting for.
+                Some(told) if by.passed() || (silent(&error) && !hopeless(&error)) => told,
+                _ => error,
+            };
             let pause = retry::backoff(attempt);
-            attempt += 1;
-            if by.remaining() <= pause {
-                return Err(error);
+            if attempt >= retry::reopen(error.fault()) || hopeless(&error) || by.remaining() <= pause {
+                return Err(given_up(error));
             }
+            attempt += 1;
+            told = Some(error).filter(|error| !silent(error));
             tokio::time::sleep(pause).await;
         }
     }
@@ -369,6 +373,19 @@ fn late(endpoint: &Endpoint, phase: Option<Phase>) -> Error {
 /// Whether trying again cannot help: the server's certificate, or its idea of the protocol, stays the same.
 fn hopeless(error: &Error) -> bool {
     error.fault() == Fault::Unreachable && !matches!(error.phase(), Some(Phase::Resolve | Phase::Tcp))
+}
+
+/// Whether it was the wire that failed, with no word from the server.
+fn silent(error: &Error) -> bool {
+    matches!(error.fault(), Fault::ConnectionLost | Fault::Unreachable)
+}
+
+/// The error as it is reported: a connection that broke before it was a session is a server that cannot be reached.
+fn given_up(error: Error) -> Error {
+    match error.fault() {
+        Fault::ConnectionLost => error.into_fault(Fault::Unreachable),
+        _ => error,
+    }
 }
 
 // AWSCURRENT again, then AWSPENDING.
