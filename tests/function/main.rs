@@ -8,6 +8,7 @@
 mod concurrency;
 mod events;
 mod http;
+mod iam;
 mod identity;
 mod input;
 mod leaks;
