@@ -161,8 +161,12 @@ impl Sessions {
         }
     }
 
-    /// Tells the topology what a session on its endpoint met.
+    /// Tells the topology what a session on its endpoint met, and closes the sessions parked there: whatever
+    /// befell this one has befallen them, and what follows wants a fresh one.
     pub fn blame(&self, lease: &Lease<'_>, fault: Fault) {
+        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        parked.retain(|parked| parked.endpoint != lease.endpoint);
+        drop(parked);
         self.topology.blame(&lease.endpoint, fault);
     }
 
