@@ -231,7 +231,11 @@ async fn what_cannot_be_called(engine: Engine) {
         (with("PUT", "/kept"), "GET, HEAD, POST"),
     ] {
         let reply = world.invoke(event).await.json().unwrap();
-        assert_eq!((&reply["statusCode"], &reply["headers"]["allow"]), (&json!(405), &json!(allow)), "{reply}");
+        assert_eq!(
+            (&reply["statusCode"], &reply["headers"]["allow"]),
+            (&json!(405), &json!(allow)),
+            "{reply}"
+        );
     }
     let rest = changed("apigw-v1", &[("/httpMethod", json!("DELETE"))]);
     let reply = world.invoke(rest).await.json().unwrap();
@@ -243,7 +247,11 @@ async fn what_cannot_be_called(engine: Engine) {
         assert_eq!((status, body["error"]["code"].as_str()), (404, Some("unknown_query")));
         assert!(!body.to_string().contains("allow"), "{body}");
     }
-    assert_eq!(world.rows("inner", json!({})).await["rowsAffected"], 3, "it exists, and can be called directly");
+    assert_eq!(
+        world.rows("inner", json!({})).await["rowsAffected"],
+        3,
+        "it exists, and can be called directly"
+    );
     assert_eq!(world.count("users"), 3);
     assert_eq!(world.sql("SELECT name FROM users WHERE id = 1"), "inner", "the direct call's");
 }
@@ -251,7 +259,8 @@ async fn what_cannot_be_called(engine: Engine) {
 async fn transactions_only_where_they_are_allowed(engine: Engine) {
     let create = |name: &str| json!({"query": "create_user", "params": {"name": name}});
     let closed = samples(engine).start().await;
-    let open = samples(engine).env("LAMBDA_RDS_HTTP_BATCH", "true").env("LAMBDA_RDS_DIAGNOSE", "true").start().await;
+    let open =
+        samples(engine).env("LAMBDA_RDS_HTTP_BATCH", "true").env("LAMBDA_RDS_DIAGNOSE", "true").start().await;
     let both = json!({"transaction": [create("x"), create("y")]});
     let batch = json!({"batch": {"query": "create_user", "params": [{"name": "x"}]}});
 
@@ -324,9 +333,10 @@ FROM users WHERE active = :active ORDER BY id LIMIT :limit;
 "
         )
     };
-    let queries = active_users("postgres", "CAST('a+b' AS text) = ANY(:tag) AND CAST('c d' AS text) = ANY(:tag)")
-        + &active_users("mysql, sqlite", "'a+b' IN (:tag) AND 'c d' IN (:tag)")
-        + "-- name: create_user :exec
+    let queries =
+        active_users("postgres", "CAST('a+b' AS text) = ANY(:tag) AND CAST('c d' AS text) = ANY(:tag)")
+            + &active_users("mysql, sqlite", "'a+b' IN (:tag) AND 'c d' IN (:tag)")
+            + "-- name: create_user :exec
 -- http: POST
 -- param: name text
 INSERT INTO users (id, name, email, active) VALUES (4, :name, 'zoe@example.com', TRUE);

@@ -520,7 +520,8 @@ impl Body {
 }
 
 /// How a caller comes by the rest: the same advice for both limits, and for the query's author how to allow it.
-const PAGING: &str = "Ask for fewer rows, page by page: in the order of a key, each time those after the last key seen.";
+const PAGING: &str =
+    "Ask for fewer rows, page by page: in the order of a key, each time those after the last key seen.";
 const HOW_TO_PAGE: &str = "a query pages with `WHERE id > :after ORDER BY id LIMIT :limit`";
 
 #[cold]
@@ -1006,7 +1007,7 @@ mod tests {
             let mut rows = RowWriter::new(Verb::One, limits, Int64::Number);
             let error = write(&mut rows, &huge).unwrap_err();
             assert_eq!(error.fault(), Fault::ResultTooLarge);
-            assert!(error.message().contains("LIMIT"), "{error}");
+            assert!(error.message().contains("page by page"), "{error}");
             assert!(rows.body.bytes.capacity() <= limits.bytes + SHORT);
         }
     }
