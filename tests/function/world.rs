@@ -1,11 +1,13 @@
 //! A function with everything around it: a server, a database of its own, a wire that is watched, AWS's
 //! stand-ins. The same for every engine.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use lambda_rds_testbed::{Database, Function, Outcome, Postgres, Proxy, RuntimeApi, Secrets};
+use lambda_rds_testbed::{
+    Database, Function, FunctionBuilder, Outcome, Postgres, Proxy, RuntimeApi, Secrets,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -20,6 +22,8 @@ pub(crate) enum Engine {
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
     engine: Engine,
+    server: Option<Arc<Postgres>>,
+    built_in_roots: bool,
     schema: String,
     queries: String,
     env: Vec<(String, String)>,
@@ -31,12 +35,26 @@ impl Setup {
     pub(crate) fn new(engine: Engine) -> Self {
         Self {
             engine,
+            server: None,
+            built_in_roots: false,
             schema: USERS.to_owned(),
             queries: include_str!("../../queries/users.sql").to_owned(),
             env: Vec::new(),
             files: Vec::new(),
             timeout: Duration::from_secs(30),
         }
+    }
+
+    /// Uses this PostgreSQL server instead of the one that the tests share.
+    pub(crate) fn on(mut self, server: &Arc<Postgres>) -> Self {
+        self.server = Some(Arc::clone(server));
+        self
+    }
+
+    /// Leaves out `DB_TLS_CA`.
+    pub(crate) fn built_in_roots(mut self) -> Self {
+        self.built_in_roots = true;
+        self
     }
 
     /// Replaces the schema: statements that the engine runs before the function starts.
@@ -92,12 +110,15 @@ impl Setup {
         let mut file = None;
         match self.engine {
             Engine::Postgres => {
-                let server = postgres();
+                let server = self.server.as_deref().unwrap_or_else(|| postgres());
                 let own = server.database(&unique()).unwrap();
                 server.psql(&own.name, &as_owner(&own, &self.schema)).unwrap();
                 let wire = Proxy::start(server.address()).unwrap();
                 secrets.put(SECRET, own.secret(server.host(), wire.port()));
-                function = function.env("DB_SECRET_ID", SECRET).env("DB_TLS_CA", server.ca_pem_path());
+                function = function.env("DB_SECRET_ID", SECRET);
+                if !self.built_in_roots {
+                    function = function.env("DB_TLS_CA", server.ca_pem_path());
+                }
                 proxy = Some(wire);
                 database = Some(own);
             }
@@ -109,8 +130,21 @@ impl Setup {
                 file = Some(folder);
             }
         }
-        let function = function.envs(self.env).start(&api).unwrap();
-        World { engine: self.engine, function, api, secrets, proxy, database, file, queries }
+        let builder = function.envs(self.env);
+        let function = builder.clone().start(&api).unwrap();
+        World {
+            engine: self.engine,
+            function,
+            api,
+            secrets,
+            builder,
+            timeout: self.timeout,
+            server: self.server,
+            proxy,
+            database,
+            file,
+            queries,
+        }
     }
 }
 
@@ -121,6 +155,9 @@ pub(crate) struct World {
     pub(crate) function: Function,
     pub(crate) api: RuntimeApi,
     pub(crate) secrets: Secrets,
+    builder: FunctionBuilder,
+    timeout: Duration,
+    server: Option<Arc<Postgres>>,
     proxy: Option<Proxy>,
     database: Option<Database>,
     file: Option<TempDir>,
@@ -155,9 +192,22 @@ impl World {
         (status, body["error"]["code"].as_str().unwrap_or_else(|| panic!("no failure: {body}")).to_owned())
     }
 
+    /// Starts another environment of the same function: its own process, the same database.
+    pub(crate) async fn another(&self) -> Function {
+        let api = RuntimeApi::start().unwrap().with_timeout(self.timeout);
+        let function = self.builder.clone().start(&api).unwrap();
+        function.ready().await.unwrap();
+        function
+    }
+
     /// The wire to the server.
     pub(crate) fn wire(&self) -> &Proxy {
         self.proxy.as_ref().expect("the embedded engine has no wire")
+    }
+
+    /// The PostgreSQL server.
+    pub(crate) fn server(&self) -> &Postgres {
+        self.server.as_deref().unwrap_or_else(|| postgres())
     }
 
     /// The function's database.
@@ -173,7 +223,7 @@ impl World {
     /// Runs SQL beside the function, on a server as its superuser, and gives the first column of its last row.
     pub(crate) fn sql(&self, sql: &str) -> String {
         match self.engine {
-            Engine::Postgres => postgres().psql(&self.database().name, sql).unwrap().trim().to_owned(),
+            Engine::Postgres => self.server().psql(&self.database().name, sql).unwrap().trim().to_owned(),
             Engine::Sqlite => sqlite(&self.file.as_ref().unwrap().path().join(SQLITE_FILE), sql),
         }
     }

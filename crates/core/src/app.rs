@@ -187,7 +187,9 @@ impl App {
 
     /// Plans and runs one unit of work, and keeps what its failure is told with.
     async fn execute(&self, request: &Request, limits: Limits, call: &mut Observed<'_>) -> Result<Body> {
-        call.record.query = self.first(request).map(|query| query.name().to_owned());
+        if call.record.query.is_none() {
+            call.record.query = self.first(request).map(|query| query.name().to_owned());
+        }
         let outcome = self.attempt(request, limits, call).await;
         if outcome.is_err() && self.function.log_values {
             call.record.values = Some(request.values());
@@ -199,7 +201,7 @@ impl App {
     async fn attempt(&self, request: &Request, limits: Limits, call: &mut Observed<'_>) -> Result<Body> {
         let (steps, list) = match request {
             Request::Call(one) => (vec![self.plan(one)?], false),
-            Request::Transaction(calls) => (numbered(calls.iter().map(|one| self.plan(one)))?, true),
+            Request::Transaction(calls) => (numbered(calls.iter().map(|one| joined(self.plan(one)?)))?, true),
             Request::Batch(batch) => (self.plan_batch(batch)?, true),
             Request::Records(_) | Request::Diagnose | Request::Health | Request::Preflight => {
                 return Err(Error::new(Fault::Internal, "not a unit of work"));
@@ -248,7 +250,7 @@ impl App {
             batch
                 .params
                 .iter()
-                .map(|params| Ok(Step { query, statement: query.bind(params, &batch.origin)? })),
+                .map(|params| joined(Step { query, statement: query.bind(params, &batch.origin)? })),
         )
     }
 
@@ -268,26 +270,30 @@ impl App {
         let mut failed = Vec::new();
         let mut blocked: HashSet<String> = HashSet::new();
         for event::Record { message_id, group, request } in records {
-            let waits = group.as_ref().is_some_and(|group| blocked.contains(group));
-            let outcome = if waits {
-                Err(Error::new(Fault::Conflict, "an earlier message of its group failed"))
+            let not_run = if group.as_ref().is_some_and(|group| blocked.contains(group)) {
+                Some("an earlier message of its group failed")
             } else if call.by.remaining() < self.db.query_timeout.min(RECORD_MINIMUM) {
-                Err(Error::new(Fault::Timeout, "the invocation's time was up before it was started"))
+                Some("the invocation's time was up before it was its turn")
             } else {
-                match request {
+                None
+            };
+            if let Some(why) = not_run {
+                tracing::warn!(messageId = message_id, "message not run, it will come again: {why}");
+            } else {
+                let outcome = match request {
                     Ok(request) => {
                         let run = self.execute(&request, limits, call);
                         AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))
                     }
                     Err(error) => Err(error),
-                }
-            };
-            if let Err(error) = outcome {
-                tracing::error!(message_id, code = error.fault().code(), "message failed: {error}");
-                blocked.extend(group);
-                failed.push(message_id);
+                };
+                let Err(error) = outcome else { continue };
+                call.message_failed(&message_id, &error);
             }
+            blocked.extend(group);
+            failed.push(message_id);
         }
+        call.record.failed_messages = failed.len();
         Body::failures(failed.iter().map(String::as_str))
     }
 
@@ -369,10 +375,23 @@ impl<'a> Observed<'a> {
         Self { app, record, started: Instant::now(), by, trace: Trace::default() }
     }
 
-    /// Keeps the SQL of what failed.
+    /// Keeps the SQL of what failed: of the step that did, or of the first where it was none in particular.
     fn failed(&mut self, steps: &[Step<'_>], error: &Error) {
         let step = steps.get(error.step().unwrap_or(0));
         self.record.sql = step.map(|step| step.query.sql().to_owned());
+    }
+
+    /// Tells of a message that failed: the line of the invocation is about all of them.
+    fn message_failed(&mut self, message_id: &str, error: &Error) {
+        self.record.failed_faults += u32::from(error.fault().status() >= 500);
+        tracing::error!(
+            messageId = message_id,
+            code = error.fault().code(),
+            sqlstate = error.sqlstate(),
+            step = error.step(),
+            sql = self.record.sql.take(),
+            "message failed, it will come again: {error}"
+        );
     }
 
     fn finish(mut self, outcome: &Result<Body>) {
@@ -404,6 +423,18 @@ fn time_left(invocation: &Invocation) -> Option<Duration> {
 /// Plans the steps of a list; a step that cannot be planned is named by its index.
 fn numbered<'q>(steps: impl Iterator<Item = Result<Step<'q>>>) -> Result<Vec<Step<'q>>> {
     steps.enumerate().map(|(index, step)| step.map_err(|error| error.at_step(index))).collect()
+}
+
+/// A step that may stand beside others in one transaction.
+fn joined(step: Step<'_>) -> Result<Step<'_>> {
+    if step.query.transaction() {
+        return Ok(step);
+    }
+    Err(Error::told(
+        Fault::BadEvent,
+        format!("The query `{}` cannot be part of a transaction. Call it by itself.", step.query.name()),
+    )
+    .with_detail("its file says `-- transaction: none`"))
 }
 
 /// The longest that any statement may run: a session has one limit on the server, for all of them.
