@@ -50,7 +50,12 @@ pub enum StartError {
     /// The engine is not built into this binary.
     NotBuiltIn(Engine),
     /// `LAMBDA_RDS_DEFAULT_QUERY` names no query.
-    NoDefaultQuery(String),
+    NoDefaultQuery {
+        /// The name.
+        name: String,
+        /// The names of the queries that there are.
+        known: Vec<String>,
+    },
 }
 
 impl App {
@@ -84,7 +89,8 @@ impl App {
         if let Some(default) = &function.default_query
             && queries.get(default).is_none()
         {
-            return Err(StartError::NoDefaultQuery(default.clone()));
+            let known = queries.iter().map(|query| query.name().to_owned()).collect();
+            return Err(StartError::NoDefaultQuery { name: default.clone(), known });
         }
         let settings = Settings {
             tls: db.tls.clone(),
@@ -179,8 +185,20 @@ impl App {
         }
     }
 
-    /// Plans and runs one unit of work: a call, a transaction or a batch.
+    /// Plans and runs one unit of work, and keeps what its failure is told with.
     async fn execute(&self, request: &Request, limits: Limits, call: &mut Observed<'_>) -> Result<Body> {
+        if call.record.query.is_none() {
+            call.record.query = self.first(request).map(|query| query.name().to_owned());
+        }
+        let outcome = self.attempt(request, limits, call).await;
+        if outcome.is_err() && self.function.log_values {
+            call.record.values = Some(request.values());
+        }
+        outcome
+    }
+
+    /// A call, a transaction or a batch.
+    async fn attempt(&self, request: &Request, limits: Limits, call: &mut Observed<'_>) -> Result<Body> {
         let (steps, list) = match request {
             Request::Call(one) => (vec![self.plan(one)?], false),
             Request::Transaction(calls) => (numbered(calls.iter().map(|one| joined(self.plan(one)?)))?, true),
@@ -189,7 +207,6 @@ impl App {
                 return Err(Error::new(Fault::Internal, "not a unit of work"));
             }
         };
-        call.planned(&steps);
         let cache = match steps.as_slice() {
             [step] if !list => step.query.cache(),
             _ => None,
@@ -207,6 +224,17 @@ impl App {
             call.failed(&work.steps, error);
         }
         Ok(Body::new(json?).cached(cache))
+    }
+
+    /// The query that is asked for, the first one of several, if there is one of that name.
+    fn first(&self, request: &Request) -> Option<&Query> {
+        let name = match request {
+            Request::Call(call) => call.query.as_deref().or(self.function.default_query.as_deref())?,
+            Request::Transaction(calls) => calls.first()?.query.as_deref()?,
+            Request::Batch(batch) => &batch.query,
+            Request::Records(_) | Request::Diagnose | Request::Health | Request::Preflight => return None,
+        };
+        self.queries.get(name)
     }
 
     /// The query of a call, and its parameters bound.
@@ -299,8 +327,14 @@ impl fmt::Display for StartError {
             Self::NotBuiltIn(engine) => {
                 write!(f, "the engine {} is not built into this binary", engine.name())
             }
-            Self::NoDefaultQuery(name) => {
-                write!(f, "LAMBDA_RDS_DEFAULT_QUERY names `{name}`, and there is no such query")
+            Self::NoDefaultQuery { name, known } => {
+                let more = if known.len() > MENTIONED { " …" } else { "" };
+                let known = known.iter().take(MENTIONED).map(|name| format!("`{name}`")).collect::<Vec<_>>();
+                let known = known.join(", ");
+                write!(
+                    f,
+                    "LAMBDA_RDS_DEFAULT_QUERY names `{name}`, and there is no such query. Allowed: {known}{more}"
+                )
             }
         }
     }
@@ -339,13 +373,6 @@ impl<'a> Observed<'a> {
             ..observe::Record::default()
         };
         Self { app, record, started: Instant::now(), by, trace: Trace::default() }
-    }
-
-    /// Names the query in the log: the first one of several.
-    fn planned(&mut self, steps: &[Step<'_>]) {
-        if let (None, Some(step)) = (&self.record.query, steps.first()) {
-            self.record.query = Some(step.query.name().to_owned());
-        }
     }
 
     /// Keeps the SQL of what failed: of the step that did, or of the first where it was none in particular.
@@ -431,6 +458,8 @@ fn no_diagnose() -> Error {
     Error::told(Fault::BadEvent, "`diagnose` is off.").with_detail("set LAMBDA_RDS_DIAGNOSE=true")
 }
 
+/// How many queries an error names.
+const MENTIONED: usize = 20;
 /// Lambda gives INIT 10 s; what is not there by then is started over.
 const INIT_TIMEOUT: Duration = Duration::from_secs(8);
 /// Outside Lambda nobody stops a call; its query's timeout does.

@@ -115,7 +115,7 @@ fn settings(env: &[(&str, &str)]) -> (Db, Platform) {
     let env: Vec<_> = all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let engine =
         if env.iter().any(|(name, _)| name == "DB_ENGINE") { &Engine::ALL[..] } else { &[Engine::Postgres] };
-    let config = Config::read(&Sources { env, file: None }, engine).unwrap();
+    let config = Config::read(&Sources { env, ..Sources::default() }, engine).unwrap();
     (config.db, config.platform)
 }
 
