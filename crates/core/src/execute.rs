@@ -148,7 +148,8 @@ async fn attempt(
         let outcome = step(work, 0, Progress::Autocommitted, session, rows, progress).await;
         // The statement's outcome stands whatever becomes of this: a session that did not turn read-only
         // again is not used again.
-        if session.usable() && limited(work.each(), Progress::Sent, session.autocommit(false)).await.is_err() {
+        if session.usable() && limited(work.each(), Progress::Sent, session.autocommit(false)).await.is_err()
+        {
             lease.spoil();
         }
         return outcome;

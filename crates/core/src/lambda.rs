@@ -29,7 +29,7 @@ pub fn main(start: impl FnOnce() -> Result<App, StartError>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("no async runtime: {error}")),
     };
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         match start() {
             Ok(app) => serve(app).await,
             Err(error) => {
@@ -39,7 +39,10 @@ pub fn main(start: impl FnOnce() -> Result<App, StartError>) -> ExitCode {
                 printed
             }
         }
-    })
+    });
+    // Dropped, it would wait for a thread that is still looking up a host name.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn serve(app: App) -> ExitCode {
@@ -78,9 +81,8 @@ async fn invoked(app: Arc<App>, api: Arc<Client>, invocation: LambdaInvocation) 
         Ok(Err(raised)) => Diagnostic::from(raised),
         Err(_) => internal(),
     };
-    let error = post(&parts, &request_id, "error")
-        .header(ERROR_TYPE, &raised.error_type)
-        .body(json(&raised)?)?;
+    let error =
+        post(&parts, &request_id, "error").header(ERROR_TYPE, &raised.error_type).body(json(&raised)?)?;
     send(&api, error).await
 }
 
