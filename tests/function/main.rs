@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod deadlines;
 mod reference;
 mod tls;
 mod world;
