@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod concurrency;
+mod deadlines;
 mod events;
 mod http;
 mod iam;

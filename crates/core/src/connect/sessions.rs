@@ -274,7 +274,7 @@ impl Sessions {
         })
     }
 
-    /// The TLS set-up for a host; kept, so that a reconnect resumes the TLS session.
+    /// The TLS set-up for a host; kept, so that a reconnect may resume the TLS session.
     fn tls(&self, host: &str) -> Result<Arc<TlsClient>> {
         let mut kept = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, client)) = kept.as_ref()
