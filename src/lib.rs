@@ -11,9 +11,7 @@
 //! Features add up; with several engines built in, `DB_ENGINE` picks.
 
 #[cfg(not(any(feature = "postgres", feature = "sqlite")))]
-compile_error!(
-    "lambda-rds needs an engine: build with `--features postgres` (or `sqlite`, or both)"
-);
+compile_error!("lambda-rds needs an engine: build with `--features postgres` (or `sqlite`, or both)");
 
 pub use lambda_rds_core::*;
 

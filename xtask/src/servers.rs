@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::{apt, in_ci, on_path, run};
 
 /// Tells the testbed where the private servers are.
-pub(crate) const FOLDER_VARIABLE: &str = "LAMBDA_RDS_SERVERS";
+pub(crate) const FOLDER_VARIABLE: &str = "TESTBED_SERVERS";
 
 /// One kind of server.
 #[derive(Debug)]

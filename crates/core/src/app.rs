@@ -64,8 +64,8 @@ impl App {
             tracing::warn!("{warning}");
         }
         let backend = backend.ok_or(StartError::NotBuiltIn(db.engine))?;
-        let queries = Queries::load(&function.queries, db.engine, backend.dialect())
-            .map_err(StartError::Queries)?;
+        let queries =
+            Queries::load(&function.queries, db.engine, backend.dialect()).map_err(StartError::Queries)?;
         Self::assemble(db, function, platform, queries, backend)
     }
 
@@ -138,15 +138,9 @@ impl App {
     ///
     /// # Errors
     /// As the reply's `error` would say.
-    pub async fn call(
-        &self,
-        query: Option<&str>,
-        params: Params,
-        invocation: &Invocation,
-    ) -> Result<Body> {
+    pub async fn call(&self, query: Option<&str>, params: Params, invocation: &Invocation) -> Result<Body> {
         let origin = Arc::new(Origin { request_id: invocation.request_id.clone(), ..Origin::default() });
-        let request =
-            Request::Call(Call { query: query.map(str::to_owned), params, method: None, origin });
+        let request = Request::Call(Call { query: query.map(str::to_owned), params, method: None, origin });
         let mut call = Observed::new(self, "command", invocation, self.deadline(invocation));
         let outcome = self.serve(request, event::Source::DIRECT.limits(), &mut call).await;
         call.finish(&outcome);
@@ -219,9 +213,12 @@ impl App {
 
     fn plan_batch(&self, batch: &Batch) -> Result<Vec<Step<'_>>> {
         let query = self.find(&batch.query, batch.method)?;
-        numbered(batch.params.iter().map(|params| {
-            Ok(Step { query, statement: query.bind(params, &batch.origin)? })
-        }))
+        numbered(
+            batch
+                .params
+                .iter()
+                .map(|params| Ok(Step { query, statement: query.bind(params, &batch.origin)? })),
+        )
     }
 
     fn find(&self, name: &str, method: Option<event::Method>) -> Result<&Query> {

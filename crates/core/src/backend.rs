@@ -66,8 +66,18 @@ pub trait Session: Send + Debug {
     /// # Cancel safety
     /// A dropped future leaves the statement running on the server and the session unusable: take a
     /// [`Session::cancel_handle`] first.
-    fn run<'a>(&'a mut self, statement: &'a Statement, rows: &'a mut RowWriter)
-    -> BoxFuture<'a, Result<Done>>;
+    fn run<'a>(
+        &'a mut self,
+        statement: &'a Statement,
+        rows: &'a mut RowWriter,
+    ) -> BoxFuture<'a, Result<Done>>;
+
+    /// Learns what must be known of a statement before a transaction begins, because learning it may fail, and
+    /// that would end the transaction. Costs nothing where there is nothing to learn, or once it is known.
+    ///
+    /// # Errors
+    /// The server's error, classified. The statement was not run.
+    fn prepare<'a>(&'a mut self, statement: &'a Statement) -> BoxFuture<'a, Result<()>>;
 
     /// Begins a transaction that may write, or one that may not. One round trip.
     ///

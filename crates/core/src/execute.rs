@@ -139,11 +139,17 @@ async fn attempt(
         let outcome = step(work, 0, Progress::Autocommitted, session, rows, progress).await;
         // The statement's outcome stands whatever becomes of this: a session that did not turn read-only
         // again is not used again.
-        if session.usable() && limited(work.by, Progress::Sent, session.autocommit(false)).await.is_err()
-        {
+        if session.usable() && limited(work.by, Progress::Sent, session.autocommit(false)).await.is_err() {
             lease.spoil();
         }
         return outcome;
+    }
+    for (index, step) in work.steps.iter().enumerate() {
+        let prepared = limited(work.by, *progress, session.prepare(&step.statement)).await;
+        // A later step may need what an earlier one makes; then running it tells.
+        if index == 0 || !session.usable() {
+            prepared.map_err(|error| if work.list { error.at_step(index) } else { error })?;
+        }
     }
     limited(work.by, *progress, session.begin(access)).await?;
     for index in 0..work.steps.len() {
@@ -205,8 +211,11 @@ fn late(progress: Progress) -> Error {
         Progress::Committing | Progress::Autocommitted => Fault::OutcomeUnknown,
         Progress::Unsent | Progress::Sent | Progress::InTransaction => Fault::Timeout,
     };
-    Error::new(fault, "the time for it was up (DB_QUERY_TIMEOUT, `-- timeout:`, or the invocation's deadline)")
-        .with_phase(Phase::Query)
+    Error::new(
+        fault,
+        "the time for it was up (DB_QUERY_TIMEOUT, `-- timeout:`, or the invocation's deadline)",
+    )
+    .with_phase(Phase::Query)
 }
 
 /// Leaves a session behind after a failure: its transaction undone and itself parked if it can go on, else

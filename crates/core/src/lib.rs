@@ -8,22 +8,22 @@
 //! One direction, each step a module with one public type in and one out. The front half ([`event`],
 //! [`queries`], [`reply`]) is pure: no I/O, no clock, no driver. Engines plug in behind [`backend`].
 
-pub mod event;
-pub mod queries;
-pub mod value;
+pub mod app;
 pub mod backend;
 pub mod config;
-pub mod credentials;
 pub mod connect;
-mod execute;
-pub mod app;
+pub mod credentials;
 pub mod deadline;
-pub mod rows;
-pub mod reply;
-pub mod retry;
 pub mod error;
-pub mod observe;
+pub mod event;
+mod execute;
 #[cfg(feature = "lambda")]
 pub mod lambda;
+pub mod observe;
+pub mod queries;
+pub mod reply;
+pub mod retry;
+pub mod rows;
+pub mod value;
 
 pub use sea_orm;

@@ -2,29 +2,50 @@
 //!
 //! Every argument is declared as the type that its query file names, but two. `text` and `json` are left for
 //! the server to infer (*unknown*), as it does for a quoted literal, so that `text` goes into an enum, a citext
-//! or a varchar, and `json` into a jsonb column or a function that takes jsonb. The price: the server may infer
-//! a type whose binary form is not text at all, an `int4` or a `uuid`, and would take the bytes for one. So the
-//! types that it inferred are looked at before anything is sent; they come with preparing.
+//! or a varchar, and `json` into a jsonb column or a function that takes jsonb. Where the server cannot infer
+//! (`:name IS NULL OR name = :name`, and whatever takes any type), they are declared after all.
+//!
+//! The price of inferring: the server may find a type whose binary form is not text at all, an `int4` or a
+//! `uuid`, and would take the bytes for one. So the types that it found, which come with preparing, are looked
+//! at before anything is sent.
 
 use lambda_rds_core::error::{Error, Fault, Result};
 use lambda_rds_core::value::{Argument, Kind, Scalar, Value};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::types::Oid;
-use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgTypeInfo, PgTypeKind};
-use sqlx::{Arguments as _, Encode, Postgres, Type};
+use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgConnection, PgStatement, PgTypeInfo, PgTypeKind};
+use sqlx::{Arguments as _, Encode, Executor as _, Postgres, SqlStr, Type};
 
+use crate::classify::cannot_infer;
 use crate::decode::{
     NUMERIC_INFINITY, NUMERIC_MINUS_INFINITY, NUMERIC_NAN, NUMERIC_NEGATIVE, NUMERIC_POSITIVE, is_citext,
     is_mystery, type_name,
 };
 
-/// The types that the arguments are declared as when the statement is prepared.
-pub(crate) fn declared(arguments: &[Argument]) -> Vec<PgTypeInfo> {
-    arguments.iter().map(|argument| declared_as(argument.kind)).collect()
+/// Prepares a statement for these arguments, unless the connection has it already.
+///
+/// # Errors
+/// The server's. Where it could not infer a type, it has been asked twice; inside a transaction the first of the
+/// two errors has aborted that already, so that the second is 25P02.
+pub(crate) async fn prepare(
+    connection: &mut PgConnection,
+    sql: SqlStr,
+    arguments: &[Argument],
+) -> Result<PgStatement, sqlx::Error> {
+    let types = |oid: fn(Kind) -> u32| -> Vec<PgTypeInfo> {
+        arguments.iter().map(|argument| PgTypeInfo::with_oid(Oid(oid(argument.kind)))).collect()
+    };
+    match connection.prepare_with(sql.clone(), &types(inferred_oid)).await {
+        Err(error) if inferred(arguments) && cannot_infer(&error) => {
+            connection.prepare_with(sql, &types(declared_oid)).await
+        }
+        prepared => prepared,
+    }
 }
 
-/// Whether the server infers the type of any of them.
+/// Whether the server infers the type of any of them. If not, preparing can be left to sqlx, which does it with a
+/// round trip less: asked to prepare, it also looks up from which tables the columns come.
 pub(crate) fn inferred(arguments: &[Argument]) -> bool {
     arguments.iter().any(|argument| is_inferred(argument.kind))
 }
@@ -34,13 +55,25 @@ pub(crate) fn inferred(arguments: &[Argument]) -> bool {
 ///
 /// # Errors
 /// [`Fault::QueryFailed`], which names the parameter, the type and the cast to write.
-pub(crate) fn check(arguments: &[Argument], resolved: &[PgTypeInfo]) -> Result<()> {
+fn check(arguments: &[Argument], resolved: &[PgTypeInfo]) -> Result<()> {
     for (argument, type_info) in arguments.iter().zip(resolved) {
         let fits = match argument.kind {
             Kind { scalar: Scalar::Text, array: false } => {
                 matches!(target(type_info), Target::Text | Target::Json)
             }
             Kind { scalar: Scalar::Json, array: false } => target(type_info) != Target::Other,
+            // sqlx keeps prepared statements by their SQL alone, and what it kept may have other types.
+            kind if type_info.oid() != Some(Oid(declared_oid(kind))) => {
+                return Err(Error::new(
+                    Fault::QueryFailed,
+                    format!(
+                        "parameter `{}` is bound as `{}`, but another query with the very same SQL declares it \
+                         otherwise: let the two differ, be it by a comment",
+                        argument.name,
+                        type_name(type_info)
+                    ),
+                ));
+            }
             _ => true,
         };
         if !fits {
@@ -50,26 +83,36 @@ pub(crate) fn check(arguments: &[Argument], resolved: &[PgTypeInfo]) -> Result<(
     Ok(())
 }
 
-/// Encodes the arguments. `resolved` are the prepared statement's parameters; they may be left out where none
-/// is [`inferred`].
+/// Encodes the arguments. `resolved` are the prepared statement's parameters; there is no need of them where no
+/// type is [`inferred`].
 ///
 /// # Errors
-/// Those of [`check`]; [`Fault::BadParameter`] for a decimal of more digits than the server takes.
-pub(crate) fn bind(arguments: &[Argument], resolved: &[PgTypeInfo]) -> Result<PgArguments> {
-    check(arguments, resolved)?;
+/// [`Fault::QueryFailed`] where the server inferred a type that the argument is not, with the cast to write;
+/// [`Fault::BadParameter`] for a decimal of more digits than the server takes.
+pub(crate) fn bind(arguments: &[Argument], resolved: Option<&[PgTypeInfo]>) -> Result<PgArguments> {
+    let declared: Vec<PgTypeInfo>;
+    let types = match resolved {
+        Some(resolved) => resolved,
+        None => {
+            declared = arguments
+                .iter()
+                .map(|argument| PgTypeInfo::with_oid(Oid(declared_oid(argument.kind))))
+                .collect();
+            &declared
+        }
+    };
+    if types.len() != arguments.len() {
+        let detail = format!("bug: {} arguments for {} parameters", arguments.len(), types.len());
+        return Err(Error::new(Fault::Internal, detail));
+    }
+    check(arguments, types)?;
     let mut bound = PgArguments::default();
     bound.reserve(arguments.len(), arguments.len() * 16);
-    for (index, argument) in arguments.iter().enumerate() {
-        let jsonb = match resolved.get(index) {
-            Some(type_info) => target(type_info) == Target::Jsonb,
-            None if is_inferred(argument.kind) => {
-                return Err(bug(argument, "its type was not asked for"));
-            }
-            None => false,
-        };
-        bound.add(Encoder { argument, jsonb }).map_err(|error| match error.downcast::<Error>() {
+    for (argument, type_info) in arguments.iter().zip(types) {
+        let encoder = Encoder { argument, type_info, jsonb: target(type_info) == Target::Jsonb };
+        bound.add(encoder).map_err(|error| match error.downcast::<Error>() {
             Ok(error) => *error,
-            Err(error) => bug(argument, &error.to_string()),
+            Err(error) => bug(&argument.name, &error.to_string()),
         })?;
     }
     Ok(bound)
@@ -138,19 +181,19 @@ fn mistaken(argument: &Argument, type_info: &PgTypeInfo) -> Error {
     )
 }
 
-fn bug(argument: &Argument, what: &str) -> Error {
-    Error::new(Fault::Internal, format!("bug: parameter `{}`: {what}", argument.name))
+fn bug(name: &str, what: &str) -> Error {
+    Error::new(Fault::Internal, format!("bug: parameter `{name}`: {what}"))
 }
 
-fn declared_as(kind: Kind) -> PgTypeInfo {
+/// What an argument is declared as at first.
+fn inferred_oid(kind: Kind) -> u32 {
     const UNKNOWN: u32 = 705;
 
-    let oid = match kind.array {
-        true => array_oid(kind.scalar),
-        false if is_inferred(kind) => UNKNOWN,
-        false => scalar_oid(kind.scalar),
-    };
-    PgTypeInfo::with_oid(Oid(oid))
+    if is_inferred(kind) { UNKNOWN } else { declared_oid(kind) }
+}
+
+fn declared_oid(kind: Kind) -> u32 {
+    if kind.array { array_oid(kind.scalar) } else { scalar_oid(kind.scalar) }
 }
 
 /// The OIDs of the server's `catalog/pg_type.dat`.
@@ -192,14 +235,15 @@ fn array_oid(scalar: Scalar) -> u32 {
 /// One argument, as sqlx asks for it.
 struct Encoder<'a> {
     argument: &'a Argument,
+    type_info: &'a PgTypeInfo,
     /// Whether it goes into a jsonb.
     jsonb: bool,
 }
 
 impl Type<Postgres> for Encoder<'_> {
     fn type_info() -> PgTypeInfo {
-        // Never asked for, since `produces` always says.
-        PgTypeInfo::with_oid(Oid(705))
+        // Not asked for, since `produces` always says.
+        PgTypeInfo::with_oid(Oid(declared_oid(Kind { scalar: Scalar::Text, array: false })))
     }
 }
 
@@ -209,6 +253,7 @@ impl<'q> Encode<'q, Postgres> for Encoder<'_> {
         match value {
             Value::Null => return Ok(IsNull::Yes),
             Value::Array(elements) if kind.array => array(self.argument, elements, buffer)?,
+            _ if kind.array => return Err(bug(&self.argument.name, "its value is no array").into()),
             _ => {
                 if self.jsonb {
                     buffer.push(1);
@@ -220,7 +265,7 @@ impl<'q> Encode<'q, Postgres> for Encoder<'_> {
     }
 
     fn produces(&self) -> Option<PgTypeInfo> {
-        Some(declared_as(self.argument.kind))
+        Some(self.type_info.clone())
     }
 }
 
@@ -234,20 +279,20 @@ fn scalar(argument: &Argument, value: &Value, out: &mut Vec<u8>) -> Result<()> {
         | (Scalar::Timestamptz, Value::Timestamptz(value)) => out.extend_from_slice(&value.to_be_bytes()),
         (Scalar::Float, Value::Float(value)) => out.extend_from_slice(&value.to_be_bytes()),
         (Scalar::Date, Value::Date(value)) => out.extend_from_slice(&value.to_be_bytes()),
-        (Scalar::Decimal, Value::Decimal(value)) => numeric(argument, value, out)?,
+        (Scalar::Decimal, Value::Decimal(value)) => numeric(&argument.name, value, out)?,
         (Scalar::Text, Value::Text(value)) | (Scalar::Json, Value::Json(value)) => {
             out.extend_from_slice(value.as_bytes());
         }
         (Scalar::Uuid, Value::Uuid(value)) => out.extend_from_slice(value),
         (Scalar::Bytes, Value::Bytes(value)) => out.extend_from_slice(value),
-        _ => return Err(bug(argument, "its value is not of its type")),
+        _ => return Err(bug(&argument.name, "its value is not of its type")),
     }
     Ok(())
 }
 
 /// `array_recv`: one dimension from 1, or none for an empty array.
 fn array(argument: &Argument, elements: &[Value], out: &mut Vec<u8>) -> Result<()> {
-    let too_long = |_| bug(argument, "more elements than an array may have");
+    let too_long = |_| bug(&argument.name, "more elements than an array may have");
     let length = i32::try_from(elements.len()).map_err(too_long)?;
     out.extend_from_slice(&i32::from(length > 0).to_be_bytes());
     out.extend_from_slice(&i32::from(elements.contains(&Value::Null)).to_be_bytes());
@@ -269,7 +314,7 @@ fn array(argument: &Argument, elements: &[Value], out: &mut Vec<u8>) -> Result<(
 }
 
 /// `numeric_recv`: see [`crate::decode`]. The scale is that of the text, so `1.50` stays `1.50`.
-fn numeric(argument: &Argument, text: &str, out: &mut Vec<u8>) -> Result<()> {
+pub(crate) fn numeric(name: &str, text: &str, out: &mut Vec<u8>) -> Result<()> {
     // The server's limits, <https://www.postgresql.org/docs/current/datatype-numeric.html>.
     const BEFORE_POINT: usize = 131_072;
     const AFTER_POINT: usize = 16_383;
@@ -289,15 +334,14 @@ fn numeric(argument: &Argument, text: &str, out: &mut Vec<u8>) -> Result<()> {
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let whole = whole.trim_start_matches('0');
     if !whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit()) {
-        return Err(bug(argument, "its value is no decimal"));
+        return Err(bug(name, "its value is no decimal"));
     }
     if whole.len() > BEFORE_POINT || fraction.len() > AFTER_POINT {
         return Err(Error::told(
             Fault::BadParameter,
             format!(
-                "Parameter `{}` must have at most {BEFORE_POINT} digits before the decimal point and \
-                 {AFTER_POINT} after it.",
-                argument.name
+                "Parameter `{name}` must have at most {BEFORE_POINT} digits before the decimal point and \
+                 {AFTER_POINT} after it."
             ),
         ));
     }
@@ -317,7 +361,7 @@ fn numeric(argument: &Argument, text: &str, out: &mut Vec<u8>) -> Result<()> {
     let leading = groups.iter().take_while(|group| **group == 0).count();
     let end = groups.iter().rposition(|group| *group != 0).map_or(leading, |last| last + 1);
     let groups = &groups[leading..end];
-    let overflow = |_| bug(argument, "a decimal beyond its limits");
+    let overflow = |_| bug(name, "a decimal beyond its limits");
     let weight =
         i32::try_from(groups_before).map_err(overflow)? - 1 - i32::try_from(leading).map_err(overflow)?;
     let (sign, weight) = if groups.is_empty() { (NUMERIC_POSITIVE, 0) } else { (sign, weight) };
@@ -345,4 +389,158 @@ fn write_header(groups: u16, weight: i16, sign: u16, scale: u16, out: &mut Vec<u
 fn four(digits: &str, zeros: usize) -> u16 {
     let value = digits.bytes().fold(0, |value, digit| value * 10 + u16::from(digit - b'0'));
     (0..zeros).fold(value, |value, _| value * 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn argument(scalar: Scalar, array: bool, value: Value) -> Argument {
+        Argument { name: "p".into(), kind: Kind { scalar, array }, value }
+    }
+
+    fn oid(oid: u32) -> PgTypeInfo {
+        PgTypeInfo::with_oid(Oid(oid))
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The bytes of one argument, or none for NULL.
+    fn encoded(argument: &Argument, jsonb: bool) -> Option<String> {
+        let mut buffer = PgArgumentBuffer::default();
+        let type_info = &oid(declared_oid(argument.kind));
+        match (Encoder { argument, type_info, jsonb }).encode_by_ref(&mut buffer).unwrap() {
+            IsNull::Yes => None,
+            IsNull::No => Some(hex(&buffer)),
+        }
+    }
+
+    /// Expected are the bytes that PostgreSQL 15's own `send` functions give for the same values.
+    #[test]
+    fn values_are_encoded_as_the_server_sends_them() {
+        for (scalar, value, expected) in [
+            (Scalar::Bool, Value::Bool(true), "01"),
+            (Scalar::Int, Value::Int(i64::MIN), "8000000000000000"),
+            (Scalar::Float, Value::Float(0.1), "3fb999999999999a"),
+            (Scalar::Decimal, Value::Decimal("1.50".to_owned()), "000200000000000200011388"),
+            (Scalar::Text, Value::Text("a\"b€".to_owned()), "612262e282ac"),
+            (Scalar::Uuid, Value::Uuid([7; 16]), "07070707070707070707070707070707"),
+            (Scalar::Date, Value::Date(9_527), "00002537"),
+            (Scalar::Time, Value::Time(86_400_000_000), "000000141dd76000"),
+            (Scalar::Timestamp, Value::Timestamp(i64::MIN), "8000000000000000"),
+            (Scalar::Timestamptz, Value::Timestamptz(9_223_371_331_199_999_999), "7fffff5bb3b29fff"),
+            (Scalar::Json, Value::Json("{}".to_owned()), "7b7d"),
+            (Scalar::Bytes, Value::Bytes(vec![0, 255]), "00ff"),
+        ] {
+            let given = argument(scalar, false, value.clone());
+            assert_eq!(encoded(&given, false).as_deref(), Some(expected), "{given:?}");
+            assert_eq!(encoded(&argument(scalar, false, Value::Null), false), None);
+            assert_eq!(encoded(&argument(scalar, true, Value::Null), false), None);
+
+            let element = format!("{:08x}{expected}", expected.len() / 2);
+            let array = argument(scalar, true, Value::Array(vec![value, Value::Null]));
+            let header = format!("0000000100000001{:08x}0000000200000001", scalar_oid(scalar));
+            assert_eq!(encoded(&array, false), Some(format!("{header}{element}ffffffff")));
+            let empty = argument(scalar, true, Value::Array(vec![]));
+            assert_eq!(encoded(&empty, false), Some(format!("0000000000000000{:08x}", scalar_oid(scalar))));
+        }
+        let json = argument(Scalar::Json, false, Value::Json("{}".to_owned()));
+        assert_eq!(encoded(&json, true).as_deref(), Some("017b7d"));
+        assert_eq!(encoded(&argument(Scalar::Json, false, Value::Null), true), None);
+    }
+
+    #[test]
+    fn decimals_are_encoded_as_the_server_sends_them() {
+        for (text, expected) in [
+            ("0", "0000000000000000"),
+            ("-0.00", "0000000000000002"),
+            ("0.0000", "0000000000000004"),
+            ("10000", "00010001000000000001"),
+            ("0010000", "00010001000000000001"),
+            ("-0.00012300", "0002ffff40000008000108fc"),
+            (
+                "12345678901234567890123456789012345678.000000001",
+                "000d000900000009000c0d801ed204d2162e23340d801ed204d2162e0000000003e8",
+            ),
+            ("NaN", "00000000c0000000"),
+            // The server itself sends a scale of 0x20 with infinities, and does not look at it.
+            ("Infinity", "00000000d0000000"),
+            ("-Infinity", "00000000f0000000"),
+        ] {
+            let mut bytes = Vec::new();
+            numeric("p", text, &mut bytes).unwrap();
+            assert_eq!(hex(&bytes), expected, "{text}");
+        }
+        for (text, fault) in [
+            (format!("1{}", "0".repeat(131_071)), None),
+            (format!("1{}", "0".repeat(131_072)), Some(Fault::BadParameter)),
+            (format!("0.{}1", "0".repeat(16_382)), None),
+            (format!("0.{}1", "0".repeat(16_383)), Some(Fault::BadParameter)),
+            ("1e5".to_owned(), Some(Fault::Internal)),
+            ("--1".to_owned(), Some(Fault::Internal)),
+        ] {
+            let result = numeric("p", &text, &mut Vec::new());
+            assert_eq!(result.as_ref().err().map(Error::fault), fault, "{:.9}", text);
+            if let Err(error) = result {
+                assert!(error.message().contains("`p`") || fault == Some(Fault::Internal), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn inferred_types_that_are_not_text_are_refused() {
+        let refused = |scalar, resolved: u32| {
+            let given = argument(scalar, false, Value::Null);
+            bind(&[given], Some(&[oid(resolved)])).err()
+        };
+        for resolved in [25, 1043, 1042, 19, 705, 142, 114] {
+            assert!(refused(Scalar::Text, resolved).is_none(), "{resolved}");
+        }
+        for resolved in [114, 3802, 25] {
+            assert!(refused(Scalar::Json, resolved).is_none(), "{resolved}");
+        }
+        for (scalar, resolved, say) in [
+            (Scalar::Text, 23, "declare it `int`"),
+            (Scalar::Text, 2950, "declare it `uuid`"),
+            (Scalar::Text, 1184, "declare it `timestamptz`"),
+            (Scalar::Text, 3802, "declare it `json`"),
+            (Scalar::Text, 1186, "`:p::text::"),
+            (Scalar::Text, 17, "declare it `bytes`"),
+            (Scalar::Text, 18, "`:p::text::"),
+            (Scalar::Text, 1009, "`:p::text::"),
+            (Scalar::Json, 23, "declared `json`"),
+            (Scalar::Int, 23, "the very same SQL"),
+        ] {
+            let error = refused(scalar, resolved).unwrap();
+            assert_eq!(error.fault(), Fault::QueryFailed);
+            assert!(error.detail().contains("`p`") && error.detail().contains(say), "{error}");
+            assert!(!error.message().contains("`p`"), "{error}");
+        }
+        assert!(refused(Scalar::Int, 20).is_none());
+    }
+
+    #[test]
+    fn arguments_and_parameters_are_as_many() {
+        let int = argument(Scalar::Int, false, Value::Int(1));
+        assert!(!inferred(std::slice::from_ref(&int)));
+        assert!(inferred(&[argument(Scalar::Text, false, Value::Null)]));
+        assert_eq!(bind(&[int.clone(), int.clone()], Some(&[oid(20), oid(20)])).unwrap().len(), 2);
+        assert_eq!(bind(&[int.clone(), int.clone()], None).unwrap().len(), 2);
+        assert_eq!(bind(&[int], Some(&[])).unwrap_err().fault(), Fault::Internal);
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_our_bug() {
+        for (scalar, array, value) in [
+            (Scalar::Int, false, Value::Text("1".to_owned())),
+            (Scalar::Int, false, Value::Array(vec![])),
+            (Scalar::Int, true, Value::Int(1)),
+            (Scalar::Int, true, Value::Array(vec![Value::Bool(true)])),
+        ] {
+            let given = argument(scalar, array, value);
+            assert_eq!(bind(&[given], None).unwrap_err().fault(), Fault::Internal);
+        }
+    }
 }

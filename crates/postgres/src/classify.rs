@@ -1,6 +1,7 @@
 //! From the server's and the driver's errors to faults: a table, and what log and caller are told.
 
 use lambda_rds_core::error::{Error, Fault};
+use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
 
 /// What was being done when an error came, where the same error means different things.
@@ -21,6 +22,7 @@ pub(crate) fn classify(error: &sqlx::Error, doing: Doing) -> Fault {
     let lost = if doing == Doing::Connect { Fault::Unreachable } else { Fault::ConnectionLost };
     match error {
         sqlx::Error::Database(error) => match error.code() {
+            Some(_) if is_stale(error.as_ref()) => Fault::ConnectionLost,
             Some(code) => sqlstate(&code, doing),
             None => Fault::QueryFailed,
         },
@@ -39,6 +41,25 @@ pub(crate) fn classify(error: &sqlx::Error, doing: Doing) -> Fault {
         | sqlx::Error::BeginFailed => Fault::QueryFailed,
         _ => Fault::Internal,
     }
+}
+
+/// Whether the server refused a prepared statement because the world has moved on since: a table has other
+/// columns after a migration, or something dropped the session's statements. sqlx would send it again for
+/// as long as the connection lives; a fresh session prepares it anew.
+fn is_stale(error: &dyn DatabaseError) -> bool {
+    let Some(error) = error.try_downcast_ref::<PgDatabaseError>() else { return false };
+    match error.code() {
+        INVALID_SQL_STATEMENT_NAME => true,
+        // "cached plan must not change result type", told by the server's function: the text is translated.
+        FEATURE_NOT_SUPPORTED => error.routine() == Some("RevalidateCachedQuery"),
+        _ => false,
+    }
+}
+
+/// Whether the server could not tell the type of a parameter that was left for it to infer.
+pub(crate) fn cannot_infer(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    matches!(code.as_deref(), Some(AMBIGUOUS_FUNCTION | AMBIGUOUS_PARAMETER | INDETERMINATE_DATATYPE))
 }
 
 /// The table by SQLSTATE, <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
@@ -88,11 +109,15 @@ const INTEGRITY_CONSTRAINT_VIOLATION: &str = "23";
 const READ_ONLY_SQL_TRANSACTION: &str = "25006";
 const IDLE_IN_TRANSACTION_SESSION_TIMEOUT: &str = "25P03";
 const TRANSACTION_TIMEOUT: &str = "25P04";
+const INVALID_SQL_STATEMENT_NAME: &str = "26000";
 const INVALID_AUTHORIZATION_SPECIFICATION: &str = "28000";
 const INVALID_PASSWORD: &str = "28P01";
 const INVALID_CATALOG_NAME: &str = "3D000";
 const SERIALIZATION_FAILURE: &str = "40001";
 const DEADLOCK_DETECTED: &str = "40P01";
+const AMBIGUOUS_FUNCTION: &str = "42725";
+const AMBIGUOUS_PARAMETER: &str = "42P08";
+const INDETERMINATE_DATATYPE: &str = "42P18";
 const TOO_MANY_CONNECTIONS: &str = "53300";
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 const QUERY_CANCELED: &str = "57014";
@@ -179,5 +204,105 @@ fn without_quotation(message: &str) -> String {
             format!("{}\"…\"{}", &message[..first], &message[last + 1..])
         }
         _ => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn the_table_by_sqlstate() {
+        use Doing::{Begin, Connect, Read, Write};
+        for (code, expected) in [
+            ("28P01", Fault::CredentialsRejected),
+            ("28000", Fault::CredentialsRejected),
+            ("53300", Fault::TooManyConnections),
+            ("57P01", Fault::ServerUnavailable),
+            ("57P02", Fault::ServerUnavailable),
+            ("57P03", Fault::ServerUnavailable),
+            ("57P04", Fault::ServerUnavailable),
+            ("08000", Fault::ConnectionLost),
+            ("08006", Fault::ConnectionLost),
+            ("08P01", Fault::Unreachable),
+            ("3D000", Fault::Unreachable),
+            ("57P05", Fault::ConnectionLost),
+            ("25P03", Fault::ConnectionLost),
+            ("40001", Fault::Conflict),
+            ("40P01", Fault::Conflict),
+            ("55P03", Fault::LockTimeout),
+            ("23502", Fault::Constraint),
+            ("23505", Fault::Constraint),
+            ("23P01", Fault::Constraint),
+            ("57014", Fault::Timeout),
+            ("25P04", Fault::Timeout),
+            ("22001", Fault::BadParameter),
+            ("22003", Fault::BadParameter),
+            ("22007", Fault::BadParameter),
+            ("22008", Fault::BadParameter),
+            ("22021", Fault::BadParameter),
+            ("22P02", Fault::BadParameter),
+            ("22012", Fault::QueryFailed),
+            ("P0001", Fault::Rejected),
+            ("P0002", Fault::QueryFailed),
+            ("42601", Fault::QueryFailed),
+            ("42P01", Fault::QueryFailed),
+            ("42501", Fault::QueryFailed),
+            ("XX000", Fault::QueryFailed),
+            ("", Fault::QueryFailed),
+        ] {
+            for doing in [Connect, Begin, Read, Write] {
+                assert_eq!(sqlstate(code, doing), expected, "{code} {doing:?}");
+            }
+        }
+        for (code, doing, expected) in [
+            ("25006", Read, Fault::QueryFailed),
+            ("25006", Write, Fault::NotTheWriter),
+            ("25006", Begin, Fault::NotTheWriter),
+            ("0A000", Begin, Fault::NotTheWriter),
+            ("0A000", Write, Fault::QueryFailed),
+            ("0A000", Read, Fault::QueryFailed),
+        ] {
+            assert_eq!(sqlstate(code, doing), expected, "{code} {doing:?}");
+        }
+    }
+
+    #[test]
+    fn the_drivers_own_errors() {
+        let broken = || sqlx::Error::Io(io::Error::from(io::ErrorKind::ConnectionReset));
+        for (error, doing, expected) in [
+            (broken(), Doing::Read, Fault::ConnectionLost),
+            (broken(), Doing::Write, Fault::ConnectionLost),
+            (broken(), Doing::Connect, Fault::Unreachable),
+            (sqlx::Error::Protocol("?".to_owned()), Doing::Read, Fault::ConnectionLost),
+            (sqlx::Error::Tls("no".into()), Doing::Connect, Fault::Unreachable),
+            (sqlx::Error::PoolTimedOut, Doing::Read, Fault::Unreachable),
+            (sqlx::Error::Decode("no".into()), Doing::Read, Fault::QueryFailed),
+            (sqlx::Error::Configuration("no".into()), Doing::Connect, Fault::Internal),
+        ] {
+            assert_eq!(classify(&error, doing), expected, "{error:?}");
+            assert_eq!(to_error(&error, doing, false).message(), expected.advice());
+        }
+    }
+
+    #[test]
+    fn values_are_cut_out_of_messages() {
+        for (message, expected) in [
+            (
+                r#"invalid input syntax for type integer: "secret""#,
+                r#"invalid input syntax for type integer: "…""#,
+            ),
+            (r#"invalid input syntax for type uuid: "a"b""#, r#"invalid input syntax for type uuid: "…""#),
+            (
+                r#"value "99999999999" is out of range for type integer"#,
+                r#"value "…" is out of range for type integer"#,
+            ),
+            ("integer out of range", "integer out of range"),
+            ("odd \" one", "odd \" one"),
+        ] {
+            assert_eq!(without_quotation(message), expected);
+        }
     }
 }

@@ -84,8 +84,11 @@ pub(crate) enum Encrypted {
 pub(crate) async fn encrypt(mut tcp: TcpStream, tls: &TlsClient, by: Deadline) -> Result<Encrypted> {
     let Some((config, name)) = tls.config() else { return Ok(Encrypted::Plain(tcp)) };
     let late = || {
-        Error::new(Fault::Unreachable, "the server accepted the connection but did not answer the TLS handshake")
-            .with_phase(Phase::Tls)
+        Error::new(
+            Fault::Unreachable,
+            "the server accepted the connection but did not answer the TLS handshake",
+        )
+        .with_phase(Phase::Tls)
     };
     let answer = async {
         tcp.write_all(&SSL_REQUEST).await?;
@@ -232,8 +235,9 @@ impl Opening {
             Some(sqlx::Error::Io(error)) => {
                 lost(phase, &format!("{} hung up during the login: {error}", to.endpoint))
             }
-            Some(error) => Error::new(Fault::Unreachable, format!("login at {}: {error}", to.endpoint))
-                .with_phase(phase),
+            Some(error) => {
+                Error::new(Fault::Unreachable, format!("login at {}: {error}", to.endpoint)).with_phase(phase)
+            }
         }
     }
 }
@@ -253,9 +257,7 @@ fn explain_refusal(notice: &Notice, to: &Target) -> Error {
              wants TLS."
         }
         Fault::CredentialsRejected => " Compare the secret with the database user's password.",
-        Fault::TooManyConnections => {
-            " Lower the function's reserved concurrency, or put RDS Proxy between."
-        }
+        Fault::TooManyConnections => " Lower the function's reserved concurrency, or put RDS Proxy between.",
         _ => "",
     };
     Error::new(

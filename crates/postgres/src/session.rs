@@ -13,7 +13,9 @@ use lambda_rds_core::rows::RowWriter;
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool, PgTypeInfo};
-use sqlx::{AssertSqlSafe, Connection as _, Either, Executor as _, Row as _, SqlSafeStr as _, Statement as _};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Either, Executor as _, Row as _, SqlSafeStr as _, Statement as _,
+};
 
 use crate::bind;
 use crate::cancel::PgCancel;
@@ -72,12 +74,8 @@ impl PgSession {
     }
 
     async fn execute(&mut self, statement: &Statement, rows: &mut RowWriter) -> Result<Done, Stopped> {
-        let resolved = if bind::inferred(&statement.arguments) {
-            self.resolve(statement).await?
-        } else {
-            Arc::from([])
-        };
-        let arguments = bind::bind(&statement.arguments, &resolved).map_err(Stopped::Ours)?;
+        let resolved = self.resolve(statement).await?;
+        let arguments = bind::bind(&statement.arguments, resolved.as_deref()).map_err(Stopped::Ours)?;
         let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&statement.sql)), arguments);
         let mut stream = self.connection().await?.fetch_many(query);
         let mut columns = None;
@@ -98,21 +96,23 @@ impl PgSession {
         Ok(done)
     }
 
-    /// What the server takes the parameters for; asked once per statement and session, since preparing is a
-    /// round trip of its own.
-    async fn resolve(&mut self, statement: &Statement) -> Result<Arc<[PgTypeInfo]>, sqlx::Error> {
-        if let Some(resolved) = self.inferred.get(&statement.sql) {
-            return Ok(Arc::clone(resolved));
+    /// What the server takes the parameters for, where it infers them; asked once per statement and session,
+    /// since preparing by itself costs a round trip more.
+    async fn resolve(&mut self, statement: &Statement) -> Result<Option<Arc<[PgTypeInfo]>>, sqlx::Error> {
+        if !bind::inferred(&statement.arguments) {
+            return Ok(None);
         }
-        let declared = bind::declared(&statement.arguments);
+        if let Some(resolved) = self.inferred.get(&statement.sql) {
+            return Ok(Some(Arc::clone(resolved)));
+        }
         let sql = AssertSqlSafe(Arc::clone(&statement.sql)).into_sql_str();
-        let prepared = self.connection().await?.prepare_with(sql, &declared).await?;
+        let prepared = bind::prepare(self.connection().await?, sql, &statement.arguments).await?;
         let resolved: Arc<[PgTypeInfo]> = match prepared.parameters() {
             Some(Either::Left(resolved)) => resolved.into(),
             _ => Arc::from([]),
         };
         self.inferred.insert(Arc::clone(&statement.sql), Arc::clone(&resolved));
-        Ok(resolved)
+        Ok(Some(resolved))
     }
 
     /// Runs a statement that has no parameters and gives no rows, in one round trip.
@@ -189,6 +189,15 @@ impl Session for PgSession {
                 Stopped::Driver(error) => self.error(&error, self.doing()),
                 Stopped::Ours(error) | Stopped::Unread(error) => error,
             })
+        })
+    }
+
+    fn prepare<'a>(&'a mut self, statement: &'a Statement) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            self.busy = true;
+            let outcome = self.resolve(statement).await;
+            self.busy = matches!(&outcome, Err(error) if !answered(error));
+            outcome.map(|_| ()).map_err(|error| self.error(&error, Doing::Write))
         })
     }
 

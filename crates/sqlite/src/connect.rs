@@ -12,7 +12,9 @@ use crate::session::SqliteSession;
 
 /// Opens a session on the file that `to.database` names.
 pub(crate) async fn connect(to: &Target) -> Result<SqliteSession> {
+    to.progress.enter(Phase::Resolve);
     find(&to.database)?;
+    to.progress.enter(Phase::Ready);
     let options = SqliteConnectOptions::new()
         .filename(&to.database)
         .create_if_missing(false)

@@ -235,6 +235,10 @@ impl Session for SqliteSession {
         })
     }
 
+    fn prepare<'a>(&'a mut self, _statement: &'a Statement) -> BoxFuture<'a, Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     fn begin(&mut self, access: Access) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let begun = self

@@ -1,1 +1,32 @@
-//! testbed
+//! Private database servers, stand-ins for AWS at its HTTP interface, and faults on the wire.
+//!
+//! Only for tests. Everything starts on a free port of the loopback interface, keeps its files in a private
+//! temporary folder, and is gone on drop; what is still there when the test process ends, however it ends, a
+//! keeper removes. So any number of test processes may run at once, as root or not, with or without a terminal.
+//!
+//! - [`Postgres`]: a PostgreSQL server with TLS and SCRAM-SHA-256
+//! - [`Proxy`]: stands in front of a server, counts round trips, breaks connections on demand
+//! - [`RuntimeApi`] and [`Secrets`]: the Lambda Runtime API and Secrets Manager
+//! - [`Function`]: the built `bootstrap`, run as Lambda would run it
+//! - [`certs`]: certificate authorities and server certificates, good and bad ones
+//!
+//! Servers and stand-ins run in processes and threads of their own, so a test may block, or use tokio's
+//! current-thread runtime. Nothing here sleeps for a fixed time: every wait is for a condition, with an end.
+
+mod background;
+pub mod certs;
+mod folder;
+mod function;
+
+mod postgres;
+mod process;
+mod proxy;
+mod runtime_api;
+mod secrets;
+mod standin;
+
+pub use function::{Builder as FunctionBuilder, Function};
+pub use postgres::{Builder as PostgresBuilder, Certificate, Database, Login, Postgres, Stop};
+pub use proxy::{After, Cut, Direction, Fault, Proxy, Unanswered};
+pub use runtime_api::{Answer, FUNCTION_ARN, InitError, Outcome, RESPONSE_LIMIT, RuntimeApi};
+pub use secrets::{Fault as SecretsFault, Secret, SecretRequest, Secrets};

@@ -275,7 +275,12 @@ fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db
         port,
         name,
         user,
-        tls: Tls { mode: tls_mode?, ca: tls_ca, server_name: tls_server_name },
+        tls: Tls {
+            // A file has no wire that could be protected, nor a host that a certificate could name.
+            mode: if embedded { TlsMode::Disable } else { tls_mode? },
+            ca: tls_ca,
+            server_name: tls_server_name,
+        },
         pooler: pooler?,
         connect_timeout: connect_timeout?,
         query_timeout: query_timeout?,

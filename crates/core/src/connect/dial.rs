@@ -59,25 +59,24 @@ async fn resolve(endpoint: &Endpoint, by: Deadline) -> Result<Vec<SocketAddr>> {
         return Ok(vec![SocketAddr::new(address, endpoint.port)]);
     }
     let host = endpoint.host.as_str();
-    let found: Vec<SocketAddr> =
-        match by.bound(tokio::net::lookup_host((host, endpoint.port))).await {
-            Ok(Ok(found)) => found.collect(),
-            Ok(Err(error)) => {
-                return Err(unreachable(
-                    Phase::Resolve,
-                    format!(
-                        "the host `{host}` has no address ({error}): is DB_HOST, or `host` in the secret, \
+    let found: Vec<SocketAddr> = match by.bound(tokio::net::lookup_host((host, endpoint.port))).await {
+        Ok(Ok(found)) => found.collect(),
+        Ok(Err(error)) => {
+            return Err(unreachable(
+                Phase::Resolve,
+                format!(
+                    "the host `{host}` has no address ({error}): is DB_HOST, or `host` in the secret, \
                          right, and does the VPC resolve DNS names?"
-                    ),
-                ));
-            }
-            Err(_) => {
-                return Err(unreachable(
-                    Phase::Resolve,
-                    format!("looking up the host `{host}` took too long: does the VPC resolve DNS names?"),
-                ));
-            }
-        };
+                ),
+            ));
+        }
+        Err(_) => {
+            return Err(unreachable(
+                Phase::Resolve,
+                format!("looking up the host `{host}` took too long: does the VPC resolve DNS names?"),
+            ));
+        }
+    };
     if found.is_empty() {
         return Err(unreachable(Phase::Resolve, format!("the host `{host}` has no address")));
     }
@@ -101,9 +100,9 @@ async fn open(address: SocketAddr) -> io::Result<TcpStream> {
 
 fn refusal(address: SocketAddr, error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => format!(
-            "{address} refuses connections: is DB_PORT right, and does the database listen there?"
-        ),
+        io::ErrorKind::ConnectionRefused => {
+            format!("{address} refuses connections: is DB_PORT right, and does the database listen there?")
+        }
         _ => format!("{address}: {error}"),
     }
 }

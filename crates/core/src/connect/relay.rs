@@ -111,8 +111,14 @@ impl fmt::Debug for Wire {
     }
 }
 
-async fn relay<S>(listener: UnixListener, folder: Arc<TempDir>, stream: S, edit: Edit, mut tap: Tap, wire: Arc<Wire>)
-where
+async fn relay<S>(
+    listener: UnixListener,
+    folder: Arc<TempDir>,
+    stream: S,
+    edit: Edit,
+    mut tap: Tap,
+    wire: Arc<Wire>,
+) where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let Ok((driver, _)) = listener.accept().await else { return };
@@ -176,7 +182,8 @@ mod tests {
         let fd = client.as_fd().try_clone_to_owned().unwrap();
         let (seen, heard) = std::sync::mpsc::channel();
         let tap = Box::new(move |bytes: &[u8]| seen.send(bytes.to_vec()).is_ok());
-        let relay = Relay::start(client, &fd, "door", Box::new(|bytes| bytes.to_ascii_uppercase()), tap).unwrap();
+        let relay =
+            Relay::start(client, &fd, "door", Box::new(|bytes| bytes.to_ascii_uppercase()), tap).unwrap();
         let mut driver = UnixStream::connect(relay.folder().join("door")).await.unwrap();
         let folder = relay.folder().to_owned();
         let wire = relay.into_wire();

@@ -270,7 +270,10 @@ impl Lease<'_> {
     /// The session.
     #[expect(clippy::missing_panics_doc, reason = "the session is there until the lease is consumed")]
     pub fn session(&mut self) -> &mut dyn Session {
-        #[expect(clippy::expect_used, reason = "only `park`, which consumes the lease, takes the session out")]
+        #[expect(
+            clippy::expect_used,
+            reason = "only `park`, which consumes the lease, takes the session out"
+        )]
         self.session.as_deref_mut().expect("a lease has a session until it is parked")
     }
 

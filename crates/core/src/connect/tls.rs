@@ -132,7 +132,10 @@ impl TlsClient {
 
 impl fmt::Debug for TlsClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsClient").field("mode", &self.mode).field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("TlsClient")
+            .field("mode", &self.mode)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 

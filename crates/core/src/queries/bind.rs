@@ -94,7 +94,8 @@ impl Param {
                 match claim {
                     Some(given) if !is_null(given) => Some(self.claim(given)),
                     _ => {
-                        let detail = format!("parameter `{}` comes from {from}, which is not there", self.name);
+                        let detail =
+                            format!("parameter `{}` comes from {from}, which is not there", self.name);
                         return Err(Error::new(Fault::Unauthenticated, detail));
                     }
                 }
@@ -147,5 +148,214 @@ fn has_nul(value: &Value) -> bool {
         Value::Text(text) => text.contains('\0'),
         Value::Array(elements) => elements.iter().any(has_nul),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::config::Engine;
+    use crate::queries::Queries;
+
+    const ENGINES: [(Engine, Dialect); 3] = [
+        (Engine::Postgres, Dialect::Postgres),
+        (Engine::Mysql, Dialect::Mysql),
+        (Engine::Sqlite, Dialect::Sqlite),
+    ];
+
+    /// A query with these parameters, each used once.
+    fn queries(engine: (Engine, Dialect), declared: &[&str]) -> Queries {
+        let mut text = "-- name: q :one\n".to_owned();
+        let mut used = Vec::new();
+        for line in declared {
+            text.push_str(&format!("-- param: {line}\n"));
+            let (name, kind) = line.split_once(' ').unwrap();
+            let list = kind.contains("[]") && engine.1 != Dialect::Postgres;
+            used.push(if list { format!("x IN (:{name})") } else { format!(":{name}") });
+        }
+        text.push_str(&format!("SELECT {}", used.join(", ")));
+        Queries::parse(&[("q.sql".to_owned(), text)], engine.0, engine.1).unwrap()
+    }
+
+    /// Binds a JSON object on PostgreSQL.
+    fn bind(declared: &[&str], params: &str, origin: &Origin) -> Result<Vec<Value>, Error> {
+        let queries = queries(ENGINES[0], declared);
+        let params: std::collections::BTreeMap<String, Box<RawValue>> = serde_json::from_str(params).unwrap();
+        let params = Params(params.into_iter().map(|(name, raw)| (name, Given::Json(raw))).collect());
+        let statement = queries.get("q").unwrap().bind(&params, origin)?;
+        Ok(statement.arguments.into_iter().map(|argument| argument.value).collect())
+    }
+
+    fn origin() -> Origin {
+        let json = |text: &str| Given::Json(RawValue::from_string(text.to_owned()).unwrap());
+        Origin {
+            claims: Some(vec![
+                ("sub".to_owned(), json(r#""00000000-0000-0000-0000-000000000001""#)),
+                ("admin".to_owned(), json(r#""true""#)),
+                ("a.b".to_owned(), json("5")),
+                ("none".to_owned(), json("null")),
+                ("all".to_owned(), json(r#"{"x": "1"}"#)),
+            ]),
+            request_id: "r-1".to_owned(),
+            message_id: Some("m-1".to_owned()),
+            headers: vec![
+                ("x-tenant".to_owned(), "7".to_owned()),
+                ("x-many".to_owned(), "1".to_owned()),
+                ("x-many".to_owned(), "2".to_owned()),
+            ],
+        }
+    }
+
+    #[test]
+    fn bound() {
+        let uuid = {
+            let mut uuid = [0; 16];
+            uuid[15] = 1;
+            uuid
+        };
+        for (declared, params, expected) in [
+            ("a int", r#"{"a": 1}"#, Value::Int(1)),
+            ("a int = 5", "{}", Value::Int(5)),
+            ("a int? = null", "{}", Value::Null),
+            ("a int?", r#"{"a": null}"#, Value::Null),
+            ("a int? = 5 in 1..=9", r#"{"a": null}"#, Value::Null),
+            ("a int in 1..=500", r#"{"a": "500"}"#, Value::Int(500)),
+            ("a text", r#"{"a": ""}"#, Value::Text(String::new())),
+            ("a int[] = []", "{}", Value::Array(vec![])),
+            ("a uuid from claims.sub", "{}", Value::Uuid(uuid)),
+            ("a bool from claims.admin", "{}", Value::Bool(true)),
+            ("a int from claims.a.b", "{}", Value::Int(5)),
+            ("a json from claims.all", "{}", Value::Json(r#"{"x": "1"}"#.to_owned())),
+            ("a json from claims.admin", "{}", Value::Json(r#""true""#.to_owned())),
+            ("a int from header.X-Tenant", "{}", Value::Int(7)),
+            ("a int[] from header.x-many", "{}", Value::Array(vec![Value::Int(1), Value::Int(2)])),
+            ("a int = 3 from header.x-none", "{}", Value::Int(3)),
+            ("a text from context.requestId", "{}", Value::Text("r-1".to_owned())),
+            ("a text from sqs.messageId", "{}", Value::Text("m-1".to_owned())),
+        ] {
+            assert_eq!(bind(&[declared], params, &origin()).unwrap(), [expected], "{declared} {params}");
+        }
+    }
+
+    #[test]
+    fn refused() {
+        use Fault::{BadParameter, Unauthenticated};
+        for (declared, params, fault, message) in [
+            ("a int", "{}", BadParameter, "Parameter `a` is missing."),
+            ("a int?", "{}", BadParameter, "Parameter `a` is missing."),
+            ("a int", r#"{"a": null}"#, BadParameter, "Parameter `a` must not be null."),
+            ("a int", r#"{"a": 1, "b": 2}"#, BadParameter, "Parameter `b` is unknown; this query has `a`."),
+            ("a int", r#"{"A": 1}"#, BadParameter, "Parameter `A` is unknown; this query has `a`."),
+            ("a int", r#"{"a": "x"}"#, BadParameter, "Parameter `a` must be an integer."),
+            (
+                "a int",
+                r#"{"a": 9223372036854775808}"#,
+                BadParameter,
+                "Parameter `a` is out of the 64-bit range.",
+            ),
+            (
+                "a int = 5 in 1..=500",
+                r#"{"a": 501}"#,
+                BadParameter,
+                "Parameter `a` must be between 1 and 500.",
+            ),
+            (
+                "a text",
+                "{\"a\": \"x\\u0000\"}",
+                BadParameter,
+                "Parameter `a` must not contain U+0000, which the database cannot store in text.",
+            ),
+            (
+                "a text[]",
+                "{\"a\": [\"x\\u0000\"]}",
+                BadParameter,
+                "Parameter `a` must not contain U+0000, which the database cannot store in text.",
+            ),
+            (
+                "a uuid from claims.sub",
+                r#"{"a": "x"}"#,
+                BadParameter,
+                "Parameter `a` cannot be given by the caller.",
+            ),
+            (
+                "a uuid from claims.sub",
+                r#"{"b": 1}"#,
+                BadParameter,
+                "Parameter `b` is unknown; this query has none.",
+            ),
+            ("a uuid from claims.name", "{}", Unauthenticated, "This query needs an authenticated caller."),
+            ("a int from claims.none", "{}", Unauthenticated, "This query needs an authenticated caller."),
+            ("a int from claims.sub", "{}", BadParameter, "Parameter `a` must be an integer."),
+            (
+                "a int from header.X-None",
+                "{}",
+                BadParameter,
+                "Parameter `a` is missing: it comes from header.x-none.",
+            ),
+            ("a int from header.x-many", "{}", BadParameter, "Parameter `a` must be given only once."),
+        ] {
+            let error = bind(&[declared], params, &origin()).expect_err(declared);
+            assert_eq!((error.fault(), error.message()), (fault, message), "{declared} {params}");
+        }
+        for (declared, fault) in [
+            ("a uuid from claims.sub", Unauthenticated),
+            ("a text from context.requestId", BadParameter),
+            ("a text from sqs.messageId", BadParameter),
+        ] {
+            let error = bind(&[declared], "{}", &Origin::default()).expect_err(declared);
+            assert_eq!(error.fault(), fault, "{declared}");
+            assert!(fault == Unauthenticated || error.message().contains("`a` is missing"), "{error}");
+        }
+        // A made-up name is not a way to write into the log or the reply at length.
+        let long = format!("{{\"{}\": 1}}", "x\\n".repeat(1000));
+        assert!(bind(&["a int"], &long, &origin()).unwrap_err().message().len() < 120);
+    }
+
+    /// Outside PostgreSQL text may hold a NUL; and a list that is too long says how long it may be.
+    #[test]
+    fn other_engines() {
+        for engine in &ENGINES[1..] {
+            let queries = queries(*engine, &["a text", "b int[]"]);
+            let bind = |list: Vec<String>| {
+                let params = Params(vec![
+                    ("a".to_owned(), Given::Text("\0".to_owned())),
+                    ("b".to_owned(), Given::Texts(list)),
+                ]);
+                queries.get("q").unwrap().bind(&params, &Origin::default())
+            };
+            assert_eq!(bind(vec!["1".to_owned(); 3]).unwrap().arguments.len(), 5);
+            let error = bind(vec!["1".to_owned(); 20_000]).unwrap_err();
+            assert_eq!(error.message(), "Parameter `b` must have at most 16384 elements.");
+        }
+    }
+
+    proptest! {
+        /// Values are only ever bound: whatever they are, the SQL is the same.
+        #[test]
+        fn values_never_change_the_sql(
+            text in "\\PC{0,20}|[:'\";$?`\\\\/*-]{0,20}|'; DROP TABLE users; --|:a|\\$1",
+            list in proptest::collection::vec("\\PC{0,5}|[':;)(]{0,5}", 4),
+        ) {
+            for engine in ENGINES {
+                let queries = queries(engine, &["a text", "b json", "c text[]", "d bytes"]);
+                let query = queries.get("q").unwrap();
+                let bind = |a: &str, c: &[String]| {
+                    let json = serde_json::to_string(a).unwrap();
+                    query.bind(&Params(vec![
+                        ("a".to_owned(), Given::Text(a.to_owned())),
+                        ("b".to_owned(), Given::Json(RawValue::from_string(json).unwrap())),
+                        ("c".to_owned(), Given::Texts(c.to_vec())),
+                        ("d".to_owned(), Given::Text("AP8=".to_owned())),
+                    ]), &Origin::default())
+                };
+                let plain = bind("x", &["x", "x", "x", "x"].map(str::to_owned)).unwrap();
+                let hostile = bind(&text, &list).unwrap();
+                prop_assert_eq!(plain.sql, hostile.sql);
+                prop_assert_eq!(&hostile.arguments[0].value, &Value::Text(text.clone()));
+            }
+        }
     }
 }

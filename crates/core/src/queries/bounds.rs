@@ -154,7 +154,11 @@ fn compare_decimals(a: &str, b: &str) -> Option<Ordering> {
         }
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         let (whole, fraction) = (whole.trim_start_matches('0'), fraction.trim_end_matches('0'));
-        if whole.is_empty() && fraction.is_empty() { Some((0, "", "")) } else { Some((sign, whole, fraction)) }
+        if whole.is_empty() && fraction.is_empty() {
+            Some((0, "", ""))
+        } else {
+            Some((sign, whole, fraction))
+        }
     }
     let (a_sign, a_whole, a_fraction) = parts(a)?;
     let (b_sign, b_whole, b_fraction) = parts(b)?;
@@ -178,7 +182,13 @@ mod tests {
             ("int", "0..", vec!["0"], vec!["-1"], "must be at least 0"),
             ("int", "..=9", vec!["9"], vec!["10"], "must be at most 9"),
             ("int", "..9", vec!["8"], vec!["9"], "must be less than 9"),
-            ("float", "0.5..=1.5", vec!["0.5", "1"], vec!["0.4", "NaN", "Infinity"], "must be between 0.5 and 1.5"),
+            (
+                "float",
+                "0.5..=1.5",
+                vec!["0.5", "1"],
+                vec!["0.4", "NaN", "Infinity"],
+                "must be between 0.5 and 1.5",
+            ),
             (
                 "decimal",
                 "-1.5..=100000000000000000000.01",
@@ -186,10 +196,28 @@ mod tests {
                 vec!["-1.51", "100000000000000000000.011", "NaN", "Infinity", "-Infinity", "-10"],
                 "must be between -1.5 and 100000000000000000000.01",
             ),
-            ("decimal", "0..", vec!["Infinity", "0", "0.001"], vec!["-0.001", "-Infinity"], "must be at least 0"),
-            ("date", "2026-01-01..2027-01-01", vec!["2026-12-31"], vec!["2027-01-01", "infinity"], "less than 2027-01-01"),
+            (
+                "decimal",
+                "0..",
+                vec!["Infinity", "0", "0.001"],
+                vec!["-0.001", "-Infinity"],
+                "must be at least 0",
+            ),
+            (
+                "date",
+                "2026-01-01..2027-01-01",
+                vec!["2026-12-31"],
+                vec!["2027-01-01", "infinity"],
+                "less than 2027-01-01",
+            ),
             ("time", "09:00..=17:30", vec!["17:30:00"], vec!["17:30:00.000001"], "between 09:00 and 17:30"),
-            ("timestamptz", "2026-01-01T00:00:00Z ..", vec!["2026-01-01T01:00:00+01"], vec!["2026-01-01T00:00:00+01"], "must be at least"),
+            (
+                "timestamptz",
+                "2026-01-01T00:00:00Z ..",
+                vec!["2026-01-01T01:00:00+01"],
+                vec!["2026-01-01T00:00:00+01"],
+                "must be at least",
+            ),
             ("text", "1..=3", vec!["a", "äöü"], vec!["", "abcd"], "must be between 1 and 3 characters long"),
             ("bytes", "..=2", vec!["", "AP8="], vec!["AP8A"], "must be at most 2 bytes long"),
             ("int[]", "1..=2", vec!["5"], vec![], "must have between 1 and 2 elements"),

@@ -93,7 +93,8 @@ impl Template {
         while template.placeholders(template.longest) > limit {
             template.longest /= 2;
             if template.longest == 0 {
-                let reason = format!("more placeholders than {} takes in one statement: {limit}", dialect.name());
+                let reason =
+                    format!("more placeholders than {} takes in one statement: {limit}", dialect.name());
                 return Err(vec![flaw(0, reason)]);
             }
         }
@@ -233,7 +234,7 @@ impl Template {
 
 /// Stands between the parentheses of `IN ()`, which no engine but SQLite takes: a list without a row, so that
 /// `IN` is false and `NOT IN` true for every value, NULL included.
-const EMPTY_LIST: &str = "SELECT NULL FROM (SELECT 1) AS nothing WHERE 1=0";
+const EMPTY_LIST: &str = "SELECT NULL FROM (SELECT 1) AS no_row WHERE 1=0";
 
 /// The longest list that `IN (:ids)` takes on MySQL and SQLite, where each element is a placeholder; shorter if
 /// a query has several. With lengths rounded up to powers of two, one list makes at most 16 different texts.
@@ -299,9 +300,10 @@ fn one_statement<'a, 'sql>(tokens: &'a [Token<'sql>], flaws: &mut Vec<Flaw>) -> 
 
 /// Statements that leave something behind in a session, or end the transaction that we have begun.
 fn refuse_session_statements(statement: &[Token<'_>], flaws: &mut Vec<Flaw>) {
-    let Some(first) = statement.iter().find(|token| {
-        token.is_significant() && token.text != "(" && token.kind != TokenKind::CodeOpen
-    }) else {
+    let Some(first) = statement
+        .iter()
+        .find(|token| token.is_significant() && token.text != "(" && token.kind != TokenKind::CodeOpen)
+    else {
         return;
     };
     let is_one_of = |words: &[&str]| words.iter().any(|word| first.is_word(word));
@@ -322,8 +324,24 @@ fn refuse_session_statements(statement: &[Token<'_>], flaws: &mut Vec<Flaw>) {
 const TRANSACTION: [&str; 9] =
     ["BEGIN", "START", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "ABORT", "END", "XA"];
 const SESSION: [&str; 18] = [
-    "SET", "RESET", "LOCK", "UNLOCK", "LISTEN", "UNLISTEN", "USE", "DISCARD", "DEALLOCATE", "PREPARE",
-    "EXECUTE", "DECLARE", "FETCH", "MOVE", "CLOSE", "ATTACH", "DETACH", "PRAGMA",
+    "SET",
+    "RESET",
+    "LOCK",
+    "UNLOCK",
+    "LISTEN",
+    "UNLISTEN",
+    "USE",
+    "DISCARD",
+    "DEALLOCATE",
+    "PREPARE",
+    "EXECUTE",
+    "DECLARE",
+    "FETCH",
+    "MOVE",
+    "CLOSE",
+    "ATTACH",
+    "DETACH",
+    "PRAGMA",
 ];
 
 /// What must not stand anywhere in the statement.
@@ -341,7 +359,10 @@ fn check_tokens(dialect: Dialect, statement: &[Token<'_>], flaws: &mut Vec<Flaw>
             }
             TokenKind::Native => {
                 let own = token.text;
-                format!("`{own}` is {}'s own placeholder; write `:name` and declare `-- param: name type`", dialect.name())
+                format!(
+                    "`{own}` is {}'s own placeholder; write `:name` and declare `-- param: name type`",
+                    dialect.name()
+                )
             }
             TokenKind::Parameter if in_code => format!(
                 "the parameter `{}` stands inside `/*! … */`, which some servers run and some skip",
@@ -379,19 +400,37 @@ fn uses(statement: &[Token<'_>], params: &[Param], flaws: &mut Vec<Flaw>) -> Vec
             None if unknown.contains(&name) => {}
             None => {
                 unknown.push(name);
-                let reason =
-                    format!("`:{name}` is not declared; add `-- param: {name} type` below the `-- name:` line");
+                let reason = format!(
+                    "`:{name}` is not declared; add `-- param: {name} type` below the `-- name:` line"
+                );
                 flaws.push(flaw(token.start, reason));
             }
         }
     }
     for (index, param) in params.iter().enumerate() {
         if uses.iter().all(|used| used.index != index) {
-            let reason = format!("`{0}` is declared, but the SQL does not use `:{0}`", param.name);
+            let hint = near_use(statement, &param.name);
+            let reason = format!("`{0}` is declared, but the SQL does not use `:{0}`{hint}", param.name);
             flaws.push(Flaw { at: Place::Param(index), reason });
         }
     }
     uses
+}
+
+/// Why something that looks like a use is none.
+fn near_use(statement: &[Token<'_>], name: &str) -> &'static str {
+    let glued = |pair: &[Token<'_>]| pair[0].text == ":" && pair[1].text == name;
+    if statement.windows(2).any(glued) {
+        return "; directly behind a word a colon begins no parameter, so put a blank between";
+    }
+    let written = format!(":{name}");
+    let hidden = |token: &Token<'_>| {
+        (token.kind == TokenKind::Quoted || !token.is_significant()) && token.text.contains(&written)
+    };
+    match statement.iter().any(hidden) {
+        true => "; inside quotes and comments it is only text",
+        false => "",
+    }
 }
 
 /// Where an array may stand: anywhere on PostgreSQL but in an `IN` list, and nowhere else on the others.
@@ -442,8 +481,7 @@ enum InList {
 
 fn in_lists(statement: &[Token<'_>]) -> Vec<InList> {
     let mut lists = vec![InList::No; statement.len()];
-    let significant: Vec<usize> =
-        (0..statement.len()).filter(|&at| statement[at].is_significant()).collect();
+    let significant: Vec<usize> = (0..statement.len()).filter(|&at| statement[at].is_significant()).collect();
     let text = |at: Option<usize>| at.and_then(|at| significant.get(at)).map_or("", |&at| statement[at].text);
     // For each open parenthesis, whether it is that of an `IN` with a list.
     let mut open = Vec::new();
@@ -451,8 +489,9 @@ fn in_lists(statement: &[Token<'_>]) -> Vec<InList> {
         let (before, after) = (text(at.checked_sub(1)), text(Some(at + 1)));
         match statement[token].text {
             "(" => {
-                let subquery =
-                    ["SELECT", "WITH", "VALUES", "TABLE", "("].iter().any(|word| after.eq_ignore_ascii_case(word));
+                let subquery = ["SELECT", "WITH", "VALUES", "TABLE", "("]
+                    .iter()
+                    .any(|word| after.eq_ignore_ascii_case(word));
                 open.push(before.eq_ignore_ascii_case("IN") && !subquery);
             }
             ")" => {
@@ -466,4 +505,203 @@ fn in_lists(statement: &[Token<'_>]) -> Vec<InList> {
         }
     }
     lists
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use Dialect::{Mysql, Postgres, Sqlite};
+
+    /// Parameters as in `a int, b text[]`.
+    fn params(declared: &str) -> Vec<Param> {
+        let param = |text: &str| {
+            let (name, kind) = text.trim().split_once(' ').unwrap();
+            Param {
+                name: Arc::from(name),
+                kind: Kind::from_name(kind).unwrap(),
+                nullable: true,
+                default: None,
+                bounds: None,
+                from: None,
+            }
+        };
+        if declared.is_empty() { Vec::new() } else { declared.split(',').map(param).collect() }
+    }
+
+    fn list(length: usize) -> Value {
+        Value::Array((0..length).map(|at| Value::Int(i64::try_from(at).unwrap())).collect())
+    }
+
+    fn numbers(statement: &Statement) -> Vec<i64> {
+        let number = |argument: &Argument| match argument.value {
+            Value::Int(number) => number,
+            _ => -1,
+        };
+        statement.arguments.iter().map(number).collect()
+    }
+
+    #[test]
+    fn placeholders() {
+        for (dialect, declared, sql, expected) in [
+            (Postgres, "a int, b int", " SELECT :b, :a, :b::int ; ", "SELECT $1, $2, $1::int"),
+            (Sqlite, "a int, b int", "SELECT :b, :a, :b", "SELECT ?1, ?2, ?1"),
+            (Mysql, "a int, b int", "SELECT :b, :a, :b", "SELECT ?, ?, ?"),
+            (Postgres, "a int[]", "SELECT 1 WHERE 2 = ANY(:a)", "SELECT 1 WHERE 2 = ANY($1)"),
+            (
+                Postgres,
+                "a int[]",
+                "x IN (SELECT id FROM t WHERE tags && :a)",
+                "x IN (SELECT id FROM t WHERE tags && $1)",
+            ),
+            (Postgres, "a int[]", "x IN (SELECT unnest(:a))", "x IN (SELECT unnest($1))"),
+            (Mysql, "a int[]", "x in( :a )", "x in( ? )"),
+            (Sqlite, "a int[]", "x NOT IN /* c */ (:a)", "x NOT IN /* c */ (?1)"),
+            (Postgres, "", "/* c */ SELECT 1 -- c\n;;\n-- c\n", "/* c */ SELECT 1"),
+            (
+                Postgres,
+                "",
+                "SELECT 1 -- a note: nothing of ours\n, 2",
+                "SELECT 1 -- a note: nothing of ours\n, 2",
+            ),
+            (Postgres, "", "SELECT ';', $$;$$", "SELECT ';', $$;$$"),
+            (Postgres, "", "NOTIFY x", "NOTIFY x"),
+            (Mysql, "", "SELECT /*!80000 1 */", "SELECT /*!80000 1 */"),
+        ] {
+            let template = Template::parse(dialect, sql, &params(declared))
+                .unwrap_or_else(|flaws| panic!("{sql}: {flaws:?}"));
+            assert_eq!(template.sql(), expected);
+        }
+    }
+
+    #[test]
+    fn flaws() {
+        for (dialect, declared, sql, at, says) in [
+            (Postgres, "", "", 0, "there is no SQL"),
+            (Postgres, "", " -- c\n ; ", 0, "there is no SQL"),
+            (Postgres, "", "SELECT 1; SELECT 2", 10, "a second statement"),
+            (Postgres, "", "SELECT 1;; -- c\n x", 17, "a second statement"),
+            (Postgres, "", "SELECT :a", 7, "`:a` is not declared"),
+            (Postgres, "", "SELECT $1", 7, "PostgreSQL's own placeholder"),
+            (Mysql, "", "SELECT ?", 7, "MySQL's own placeholder"),
+            (Sqlite, "", "SELECT @a", 7, "SQLite's own placeholder"),
+            (Mysql, "a int", "SELECT /*!80000 :a */", 16, "inside `/*! … */`"),
+            (Postgres, "", "SELECT 1\n-- timeout: 2s\n, 2", 9, "stands inside the SQL"),
+            (Postgres, "a int[]", "x IN (:a)", 6, "`= ANY(:a)`"),
+            (Postgres, "a int[]", "x NOT IN (1, :a)", 13, "`<> ALL(:a)`"),
+            (Postgres, "a int[]", "x IN (:a::int[])", 6, "`= ANY(:a)`"),
+            (Mysql, "a int[]", "x = ANY(:a)", 8, "stand alone in the parentheses of `IN (:a)`"),
+            (Mysql, "a int[]", "x IN (1, :a)", 9, "stand alone"),
+            (Sqlite, "a int[]", "x IN :a", 5, "stand alone"),
+            (Sqlite, "a int[]", "x IN (SELECT :a)", 13, "stand alone"),
+            (Postgres, "", "-- c\n ( begin", 8, "BEGIN is refused, because session state does not survive"),
+            (Mysql, "", "/*!50000 set */ x", 9, "SET is refused"),
+            (Postgres, "", "COPY t FROM STDIN", 0, "rows with SELECT and INSERT"),
+            (Sqlite, "", "pragma x", 0, "PRAGMA is refused"),
+        ] {
+            let flaws = Template::parse(dialect, sql, &params(declared)).expect_err(sql);
+            assert!(flaws[0].reason.contains(says), "{sql}: {flaws:?}");
+            assert_eq!(flaws[0].at, Place::Sql(at), "{sql}");
+        }
+        let flaws = Template::parse(Postgres, "SELECT :b", &params("a int, b int")).unwrap_err();
+        assert_eq!(flaws.len(), 1);
+        assert_eq!(flaws[0].at, Place::Param(0));
+        for (sql, hint) in [
+            ("SELECT 1 LIMIT:a", "put a blank between"),
+            ("SELECT x LIKE '%:a%'", "only text"),
+            ("SELECT 1 -- :a\n", "declared, but the SQL does not use `:a`"),
+        ] {
+            let flaws = Template::parse(Postgres, sql, &params("a int")).unwrap_err();
+            assert!(flaws[0].reason.contains(hint), "{flaws:?}");
+        }
+        for word in TRANSACTION.iter().chain(&SESSION) {
+            assert!(Template::parse(Postgres, word, &[]).is_err(), "{word}");
+            assert!(Template::parse(Postgres, &format!("{word}x"), &[]).is_ok(), "{word}x");
+        }
+    }
+
+    #[test]
+    fn lists_expand() {
+        for (dialect, length, sql, arguments) in [
+            (Sqlite, 0, "?1 IN (SELECT NULL FROM (SELECT 1) AS no_row WHERE 1=0) ?2", vec![7, 8]),
+            (Sqlite, 1, "?1 IN (?2) ?3", vec![7, 0, 8]),
+            (Sqlite, 2, "?1 IN (?2,?3) ?4", vec![7, 0, 1, 8]),
+            (Sqlite, 3, "?1 IN (?2,?3,?4,?5) ?6", vec![7, 0, 1, 2, 2, 8]),
+            (Mysql, 0, "? IN (SELECT NULL FROM (SELECT 1) AS no_row WHERE 1=0) ?", vec![7, 8]),
+            (Mysql, 3, "? IN (?,?,?,?) ?", vec![7, 0, 1, 2, 2, 8]),
+        ] {
+            let params = params("b int, ids int[], a int");
+            let template = Template::parse(dialect, ":a IN (:ids) :b", &params).unwrap();
+            let fill = || template.fill(&params, vec![Value::Int(8), list(length), Value::Int(7)]).unwrap();
+            let statement = fill();
+            assert_eq!(&*statement.sql, sql);
+            assert_eq!(numbers(&statement), arguments, "{sql}");
+            assert!(statement.arguments.iter().all(|argument| !argument.kind.array));
+            // The text is made once.
+            assert!(Arc::ptr_eq(&statement.sql, &fill().sql));
+        }
+    }
+
+    #[test]
+    fn repeated_parameters() {
+        let params = params("a int, ids int[]");
+        let sql = ":a IN (:ids) OR :a NOT IN (:ids)";
+        for (dialect, expected, arguments) in [
+            (Sqlite, "?1 IN (?2,?3) OR ?1 NOT IN (?2,?3)", vec![7, 0, 1]),
+            (Mysql, "? IN (?,?) OR ? NOT IN (?,?)", vec![7, 0, 1, 7, 0, 1]),
+        ] {
+            let template = Template::parse(dialect, sql, &params).unwrap();
+            let statement = template.fill(&params, vec![Value::Int(7), list(2)]).unwrap();
+            assert_eq!(&*statement.sql, expected);
+            assert_eq!(numbers(&statement), arguments);
+            // A NULL list is a list of NULL.
+            let statement = template.fill(&params, vec![Value::Int(7), Value::Null]).unwrap();
+            assert_eq!(&*statement.sql, template.sql());
+            assert_eq!(statement.arguments[1].value, Value::Null);
+        }
+    }
+
+    #[test]
+    fn long_lists() {
+        let one = params("a int[]");
+        let template = Template::parse(Mysql, "x IN (:a)", &one).unwrap();
+        assert_eq!(template.fill(&one, vec![list(MAX_LIST)]).unwrap().arguments.len(), MAX_LIST);
+        let too_long = template.fill(&one, vec![list(MAX_LIST + 1)]).unwrap_err();
+        assert_eq!(too_long, TooLong { index: 0, longest: MAX_LIST });
+        // Two lists in SQLite share its placeholders.
+        let two = params("a int[], b int[]");
+        let template = Template::parse(Sqlite, "x IN (:a) OR x IN (:b)", &two).unwrap();
+        assert!(template.fill(&two, vec![list(8192), list(8192)]).is_ok());
+        assert_eq!(template.fill(&two, vec![list(1), list(8193)]).unwrap_err().longest, 8192);
+        // The texts that are kept have an end, whatever callers send.
+        let many = params("a int[], b int[], c int[]");
+        let template = Template::parse(Sqlite, "x IN (:a) AND x IN (:b) AND x IN (:c)", &many).unwrap();
+        for at in 0..1000_usize {
+            let lengths = [1 << (at % 10), 1 << (at / 10 % 10), 1 << (at / 100)];
+            template.fill(&many, lengths.map(list).to_vec()).unwrap();
+        }
+        assert_eq!(template.shapes.lock().unwrap().len(), MAX_SHAPES);
+        // PostgreSQL takes an array as one value, of any length.
+        let template = Template::parse(Postgres, "x = ANY(:a)", &one).unwrap();
+        let statement = template.fill(&one, vec![list(100_000)]).unwrap();
+        assert_eq!(statement.arguments.len(), 1);
+        assert!(statement.arguments[0].kind.array);
+    }
+
+    proptest! {
+        /// SQL without a `:name` is sent as it was written, from its first token to its last.
+        #[test]
+        fn text_comes_out_unchanged(sql in "[^:;?$@]{0,60}|SELECT ([a-z0-9 '\"=<>+*/,()\n-]|::|--|/\\*|\\*/|:=|: ){0,30}") {
+            for dialect in [Postgres, Mysql, Sqlite] {
+                if let Ok(template) = Template::parse(dialect, &sql, &[]) {
+                    prop_assert!(sql.contains(template.sql()));
+                    let end = &sql[sql.find(template.sql()).unwrap() + template.sql().len()..];
+                    let rest = lexer::tokens(dialect, end);
+                    // What was cut off behind it means nothing, if it can be read by itself at all.
+                    prop_assert!(rest.is_err() || rest.unwrap().iter().all(|token| !token.is_significant()));
+                }
+            }
+        }
+    }
 }

@@ -243,8 +243,9 @@ fn description(status: u16) -> String {
     format!("{status} {}", reason.unwrap_or_default()).trim_end().to_owned()
 }
 
-/// The body of every failure.
-fn error_text(error: &Error, request_id: &str) -> String {
+/// The body of every failure, from every source: JSON.
+#[must_use]
+pub fn error_text(error: &Error, request_id: &str) -> String {
     #[derive(Serialize)]
     struct Outer<'a> {
         error: Inner<'a>,

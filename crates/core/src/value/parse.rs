@@ -302,7 +302,7 @@ fn json(text: String) -> Result<Value, Refusal> {
     Ok(Value::Json(text))
 }
 
-/// The limit of serde_json's parser, which callers and our own tools read JSON with.
+/// About where JSON parsers stop, serde_json's among them; nobody could read back what is deeper.
 const MAX_JSON_DEPTH: usize = 128;
 
 /// A number as it was written.

@@ -1,0 +1,205 @@
+//! `lambda-rds invoke`: one call, through the very pipeline that runs in Lambda.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{ErrorKind, IsTerminal, Read, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use lambda_rds::app::App;
+use lambda_rds::event::Invocation;
+use lambda_rds::reply::Reply;
+use lambda_rds::value::{Given, Params};
+
+use crate::failure::Failure;
+use crate::json;
+use crate::settings::Settings;
+
+/// Run one query, or one event, and print what it replies
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lambda-rds invoke active_users active=true limit=2
+  lambda-rds invoke user id=1 --db shop.db
+  lambda-rds invoke --event event.json --url postgres://me@localhost/shop?sslmode=disable")]
+pub(crate) struct Invoke {
+    /// The query's name; without one the default query runs (LAMBDA_RDS_DEFAULT_QUERY)
+    query: Option<String>,
+    /// Parameters; the same name again makes a list
+    #[arg(value_name = "NAME=VALUE")]
+    params: Vec<String>,
+    /// An event as Lambda would get it, from a file or from stdin (-), instead of a query
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["query", "params"])]
+    event: Option<PathBuf>,
+    /// Lay the JSON out for reading, as on a terminal
+    #[arg(long, conflicts_with = "json")]
+    pretty: bool,
+    /// Print compact JSON and no notes, for machines
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl Invoke {
+    /// Runs the call and prints its result on stdout.
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        // What is wrong with the call is told before anything is opened.
+        let call = self.call()?;
+        let log = match call {
+            _ if self.json => "off",
+            // Of a failed query we tell ourselves what its log line would, see `Failure::report`.
+            Call::Query(..) => "warn,lambda_rds_core::observe=off",
+            Call::Event(_) => "warn",
+        };
+        let config = self.settings.config(self.json, log).await?;
+        let backend = lambda_rds::backend(config.db.engine);
+        let app = App::start(config, backend).map_err(|error| Failure::Setup(error.to_string()))?;
+        let invocation = Invocation { request_id: request_id(), ..Invocation::default() };
+        let outcome = match call {
+            Call::Query(query, params) => match app.call(query.as_deref(), params, &invocation).await {
+                Ok(body) => self.print(&body.json),
+                Err(error) => {
+                    Err(Failure::Call { error, request_id: invocation.request_id, json: self.json })
+                }
+            },
+            Call::Event(event) => match app.handle(&event, &invocation).await {
+                Ok(reply) => self.print_reply(&reply),
+                Err(raised) => Err(Failure::Raised(raised.to_string())),
+            },
+        };
+        app.close().await;
+        outcome
+    }
+
+    fn call(&self) -> Result<Call, Failure> {
+        if let Some(file) = &self.event {
+            let mut event = Vec::new();
+            let read = if file.as_os_str() == "-" {
+                std::io::stdin().read_to_end(&mut event).map(|_| ())
+            } else {
+                std::fs::read(file).map(|bytes| event = bytes)
+            };
+            read.map_err(|error| Failure::Usage(format!("{} cannot be read: {error}", file.display())))?;
+            return Ok(Call::Event(event));
+        }
+        // A query's name has no `=`, so a first word that has one is a parameter of the default query.
+        let (query, first) = match &self.query {
+            Some(word) if word.contains('=') => (None, Some(word)),
+            query => (query.clone(), None),
+        };
+        Ok(Call::Query(query, params(first.into_iter().chain(&self.params))?))
+    }
+
+    fn print_reply(&self, reply: &Reply) -> Result<(), Failure> {
+        let text = serde_json::to_vec(reply).map_err(|error| Failure::Setup(error.to_string()))?;
+        self.print(&text)?;
+        match reply {
+            Reply::Response(response) if response.status() >= 400 => Err(Failure::Status(response.status())),
+            Reply::Raw(body) if tells_failure(body.get()) => Err(Failure::Told),
+            Reply::Response(_) | Reply::Raw(_) => Ok(()),
+        }
+    }
+
+    fn print(&self, json: &[u8]) -> Result<(), Failure> {
+        let mut stdout = std::io::stdout().lock();
+        let laid_out = match std::str::from_utf8(json) {
+            Ok(text) if self.pretty || (!self.json && stdout.is_terminal()) => Some(json::lay_out(text)),
+            _ => None,
+        };
+        let text = laid_out.as_ref().map_or(json, |text| text.as_bytes());
+        match stdout.write_all(text).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush()) {
+            // `| head` has seen enough.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                Err(Failure::Setup(format!("stdout cannot be written: {error}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What is to be run.
+enum Call {
+    Query(Option<String>, Params),
+    Event(Vec<u8>),
+}
+
+/// Whether a reply without a status is an error's body, or lists messages of a queue that failed.
+fn tells_failure(body: &str) -> bool {
+    let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    let error = &body["error"];
+    let failures = body["batchItemFailures"].as_array();
+    (error["code"].is_string() && error["requestId"].is_string())
+        || failures.is_some_and(|all| !all.is_empty())
+}
+
+/// Parameters as text, each to be read as its declared type; a name given twice is a list.
+fn params<'a>(words: impl Iterator<Item = &'a String>) -> Result<Params, Failure> {
+    let mut params: Vec<(String, Given)> = Vec::new();
+    for word in words {
+        let (name, value) = word
+            .split_once('=')
+            .filter(|(name, _)| !name.is_empty())
+            .ok_or_else(|| Failure::Usage(format!("`{word}` is no parameter: write name=value")))?;
+        let value = value.to_owned();
+        match params.iter_mut().find(|(given, _)| given == name) {
+            None => params.push((name.to_owned(), Given::Text(value))),
+            Some((_, Given::Texts(values))) => values.push(value),
+            Some((_, given)) => {
+                let Given::Text(first) = given else { continue };
+                *given = Given::Texts(vec![std::mem::take(first), value]);
+            }
+        }
+    }
+    Ok(Params(params))
+}
+
+/// A request id as Lambda's are: a random UUID.
+fn request_id() -> String {
+    let random = || RandomState::new().build_hasher().finish();
+    let (high, low) = (random(), random());
+    // Version 4, variant 1: RFC 9562.
+    let high = high & !0xf000 | 0x4000;
+    let low = low & !(0b11 << 62) | (0b10 << 62);
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        high >> 32,
+        high >> 16 & 0xffff,
+        high & 0xffff,
+        low >> 48,
+        low & 0xffff_ffff_ffff
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(words: &[&str], expected: &str) {
+        let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+        let found = match params(words.iter()) {
+            Ok(Params(params)) => format!("{params:?}"),
+            Err(Failure::Usage(reason)) => reason,
+            Err(other) => format!("{other:?}"),
+        };
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn parameters_are_text_and_a_name_given_twice_is_a_list() {
+        check(&[], "[]");
+        check(&["a=1", "b="], r#"[("a", Text("1")), ("b", Text(""))]"#);
+        check(&["a=x=y"], r#"[("a", Text("x=y"))]"#);
+        check(&["a=1", "b=2", "a=3", "a=4"], r#"[("a", Texts(["1", "3", "4"])), ("b", Text("2"))]"#);
+        check(&["a=1", "active"], "`active` is no parameter: write name=value");
+        check(&["=1"], "`=1` is no parameter: write name=value");
+    }
+
+    #[test]
+    fn a_request_id_is_a_random_uuid() {
+        let id = request_id();
+        assert_eq!((id.len(), &id[8..9], &id[14..15]), (36, "-", "4"));
+        assert!(matches!(&id[19..20], "8" | "9" | "a" | "b"), "{id}");
+        assert_ne!(id, request_id());
+    }
+}

@@ -1,0 +1,228 @@
+//! `lambda-rds invoke`
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails its test")]
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A user with an empty home folder, who stands in it.
+struct User {
+    home: TempDir,
+}
+
+/// What a run gave.
+struct Run {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl User {
+    fn new() -> Self {
+        Self { home: tempfile::tempdir().unwrap() }
+    }
+
+    fn folder(&self) -> &Path {
+        self.home.path()
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        let file = self.folder().join(file);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    }
+
+    fn invoke(&self, args: &[&str]) -> Run {
+        self.invoke_with(&[], args, "")
+    }
+
+    fn invoke_with(&self, env: &[(&str, &str)], args: &[&str], stdin: &str) -> Run {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_lambda-rds"))
+            .arg("invoke")
+            .args(args)
+            .env_clear()
+            .env("HOME", self.folder())
+            .envs(env.iter().copied())
+            .current_dir(self.folder())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A run that reads no stdin may be gone before this is written.
+        let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        Run {
+            code: output.status.code().unwrap(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+impl Run {
+    #[track_caller]
+    fn json(&self) -> Value {
+        assert_eq!(self.code, 0, "{}", self.stderr);
+        serde_json::from_str(&self.stdout).unwrap()
+    }
+
+    /// The body of a failure, which stands on stderr's first line of JSON.
+    #[track_caller]
+    fn error(&self, code: i32) -> Value {
+        assert_eq!((self.code, self.stdout.as_str()), (code, ""), "{}", self.stderr);
+        let body = self
+            .stderr
+            .lines()
+            .find(|line| line.starts_with('{'))
+            .unwrap_or_else(|| panic!("{}", self.stderr));
+        serde_json::from_str::<Value>(body).unwrap()["error"].take()
+    }
+}
+
+#[test]
+fn the_first_command_of_the_readme_prints_rows_of_a_sample_database() {
+    let user = User::new();
+    let first = user.invoke(&["active_users", "active=true", "limit=2"]);
+    assert_eq!(
+        first.json(),
+        json!([
+            { "id": 1, "name": "Ada", "email": "ada@example.com" },
+            { "id": 2, "name": "Grace", "email": "grace@example.com" },
+        ]),
+    );
+    let file = user.folder().join(".cache/lambda-rds/sample.db");
+    let note = format!(
+        "lambda-rds: made the sample database {}; --db, --url or DB_* name another\n",
+        file.display()
+    );
+    assert_eq!(first.stderr, note);
+    assert!(file.is_file());
+
+    let again = user.invoke(&["user", "id=1"]);
+    assert_eq!(again.json(), json!({ "id": 1, "name": "Ada", "email": "ada@example.com", "active": true }));
+    assert!(again.stderr.contains("using the sample database"), "{}", again.stderr);
+    let quiet = user.invoke(&["user", "id=1", "--json"]);
+    assert_eq!((quiet.code, quiet.stderr.as_str()), (0, ""));
+    let entries: Vec<_> =
+        std::fs::read_dir(user.folder()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(entries, [".cache"], "nothing is left in the working folder");
+}
+
+#[test]
+fn what_was_written_is_there_in_the_next_run() {
+    let user = User::new();
+    let added = user.invoke(&["add_user", "name=Zoë", "email=zoe@example.com"]);
+    assert_eq!(added.json(), json!({ "rowsAffected": 1, "lastInsertId": 9 }));
+    assert_eq!(user.invoke(&["rename_user", "id=9", "name=Zoe"]).json(), json!({ "rowsAffected": 1 }));
+    assert_eq!(user.invoke(&["user", "id=9"]).json()["name"], "Zoe");
+
+    let error = user.invoke(&["add_user", "name=Zoe", "email=zoe@example.com"]).error(5);
+    assert_eq!((&error["code"], &error["retryable"]), (&json!("constraint"), &json!(false)));
+}
+
+#[test]
+fn output_is_compact_for_a_pipe_and_laid_out_on_request() {
+    let user = User::new();
+    let compact = user.invoke(&["active_users", "limit=1"]);
+    assert_eq!(compact.stdout, "[{\"id\":1,\"name\":\"Ada\",\"email\":\"ada@example.com\"}]\n");
+    let pretty = user.invoke(&["active_users", "limit=1", "--pretty"]);
+    assert_eq!(pretty.stdout, "[\n  {\"id\": 1, \"name\": \"Ada\", \"email\": \"ada@example.com\"}\n]\n");
+}
+
+#[test]
+fn the_exit_code_tells_whose_mistake_it_was() {
+    let user = User::new();
+    for (args, code, name) in [
+        (&["nothing"] as &[&str], 2, "unknown_query"),
+        (&["user", "id=x"], 2, "bad_parameter"),
+        (&["user"], 2, "bad_parameter"),
+        (&["user", "id=1", "more=1"], 2, "bad_parameter"),
+        (&["active_users", "limit=501"], 2, "bad_parameter"),
+        (&["user", "id=999"], 5, "not_found"),
+        (&["user", "id=1", "--db", "missing.db", "--queries", ".cache/lambda-rds/queries"], 4, "unreachable"),
+    ] {
+        let run = user.invoke(args);
+        let error = run.error(code);
+        assert_eq!(error["code"], name, "{args:?}");
+        assert_eq!(error["requestId"].as_str().map(str::len), Some(36), "{args:?}");
+    }
+    assert_eq!(user.invoke(&["user", "id"]).code, 2);
+    assert_eq!(user.invoke(&["user", "--nonsense"]).code, 2);
+}
+
+#[test]
+fn the_developer_is_told_what_the_caller_is_not() {
+    let user = User::new();
+    user.write("queries/broken.sql", "-- name: broken :many\nSELECT id FROM nowhere;\n");
+    let run = user.invoke(&["broken"]);
+    assert_eq!(run.error(1)["code"], "query_failed");
+    assert!(run.stderr.contains("lambda-rds: no such table: nowhere"), "{}", run.stderr);
+    let run = user.invoke(&["broken", "--json"]);
+    assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+
+    let missing = user.invoke(&["broken", "--db", "missing.db"]);
+    assert!(
+        missing.stderr.contains("missing.db") && missing.stderr.contains("DB_NAME"),
+        "{}",
+        missing.stderr
+    );
+}
+
+#[test]
+fn mistakes_in_the_set_up_name_the_place() {
+    let user = User::new();
+    user.write("queries/users.sql", "-- name: users :many\nSELECT :id;\n");
+    let run = user.invoke(&["users"]);
+    assert_eq!((run.code, run.stdout.as_str()), (3, ""));
+    assert!(run.stderr.contains("users.sql:"), "{}", run.stderr);
+
+    let user = User::new();
+    let run = user.invoke_with(&[("DB_QUERY_TIMEOUT", "soon")], &["active_users"], "");
+    assert_eq!(run.code, 3);
+    assert!(run.stderr.contains("DB_QUERY_TIMEOUT"), "{}", run.stderr);
+
+    let run = user.invoke(&["users", "--url", "oracle://me:hunter2@host/shop"]);
+    assert_eq!(run.code, 2);
+    assert!(!run.stderr.contains("hunter2"), "{}", run.stderr);
+}
+
+#[test]
+fn an_event_gets_the_reply_that_lambda_would_give() {
+    let user = User::new();
+    user.write("event.json", r#"{"query": "user", "params": {"id": 2}}"#);
+    let reply = user.invoke(&["--event", "event.json"]).json();
+    assert_eq!(reply["statusCode"], 200);
+    let body: Value = serde_json::from_str(reply["body"].as_str().unwrap()).unwrap();
+    assert_eq!(body["name"], "Grace");
+
+    let raw = r#"{"query": "user", "params": {"id": 2}, "reply": "raw"}"#;
+    assert_eq!(user.invoke_with(&[], &["--event", "-"], raw).json()["id"], 2);
+
+    let missing = user.invoke_with(&[], &["--event", "-"], r#"{"query": "user", "params": {"id": 99}}"#);
+    assert_eq!(missing.code, 5);
+    assert!(missing.stdout.contains("\"statusCode\":404"), "{}", missing.stdout);
+
+    let raw = r#"{"query": "user", "params": {"id": 99}, "reply": "raw"}"#;
+    let raw = user.invoke_with(&[], &["--event", "-"], raw);
+    assert_eq!(raw.code, 1);
+    assert!(raw.stdout.starts_with("{\"error\":{\"code\":\"not_found\""), "{}", raw.stdout);
+
+    let raised = r#"{"query": "user", "params": {"id": 99}, "onError": "raise"}"#;
+    let raised = user.invoke_with(&[], &["--event", "-"], raised);
+    assert_eq!((raised.code, raised.stdout.as_str()), (1, ""));
+    assert!(raised.stderr.contains("not_found"), "{}", raised.stderr);
+}
+
+#[test]
+fn the_default_query_runs_without_a_name() {
+    let user = User::new();
+    let env = [("LAMBDA_RDS_DEFAULT_QUERY", "active_users")];
+    assert_eq!(user.invoke_with(&env, &["limit=1"], "").json()[0]["id"], 1);
+    assert_eq!(user.invoke_with(&env, &[], "").json().as_array().map(Vec::len), Some(6));
+    assert_eq!(user.invoke(&["limit=1"]).error(2)["code"], "bad_event");
+}

@@ -1,0 +1,22 @@
+//! The whole function as Lambda runs it: the built `bootstrap`, real servers, TLS, and the event's way from the
+//! Runtime API and back.
+//!
+//! What holds on every engine is written once and instantiated per engine by [`on_every_engine`].
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod reference;
+mod world;
+
+/// Makes a test of each engine out of each function that takes one.
+macro_rules! on_every_engine {
+    ($($name:ident),+ $(,)?) => {
+        mod postgres {
+            $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::Postgres).await; })+
+        }
+        mod sqlite {
+            $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::Sqlite).await; })+
+        }
+    };
+}
+pub(crate) use on_every_engine;

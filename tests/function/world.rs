@@ -1,0 +1,223 @@
+//! A function with everything around it: a server, a database of its own, a wire that is watched, AWS's
+//! stand-ins. The same for every engine.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use lambda_rds_testbed::{Database, Function, Outcome, Postgres, Proxy, RuntimeApi, Secrets};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// The engines that the suite runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Postgres,
+    Sqlite,
+}
+
+/// What a test wants.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    engine: Engine,
+    schema: String,
+    queries: String,
+    env: Vec<(String, String)>,
+    timeout: Duration,
+}
+
+impl Setup {
+    pub(crate) fn new(engine: Engine) -> Self {
+        Self {
+            engine,
+            schema: USERS.to_owned(),
+            queries: include_str!("../../queries/users.sql").to_owned(),
+            env: Vec::new(),
+            timeout: Duration::from_secs(30),
+        }
+    }
+
+    /// Replaces the schema: statements that the engine runs before the function starts.
+    pub(crate) fn schema(mut self, sql: impl Into<String>) -> Self {
+        self.schema = sql.into();
+        self
+    }
+
+    /// Replaces the queries.
+    pub(crate) fn queries(mut self, text: impl Into<String>) -> Self {
+        self.queries = text.into();
+        self
+    }
+
+    pub(crate) fn env(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.env.push((key.to_owned(), value.into()));
+        self
+    }
+
+    /// The function's timeout.
+    pub(crate) fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    pub(crate) async fn start(self) -> World {
+        let world = self.start_unchecked();
+        world.function.ready().await.unwrap();
+        world
+    }
+
+    /// Starts the function without waiting for its INIT to be over, which may fail.
+    pub(crate) fn start_unchecked(self) -> World {
+        let api = RuntimeApi::start().unwrap().with_timeout(self.timeout);
+        let secrets = Secrets::start().unwrap();
+        let queries = tempfile::tempdir().unwrap();
+        std::fs::write(queries.path().join("queries.sql"), &self.queries).unwrap();
+        let mut function = Function::builder(env!("CARGO_BIN_EXE_bootstrap"))
+            .queries(queries.path())
+            .secrets(&secrets)
+            .env("DB_ENGINE", self.engine.name());
+        let mut proxy = None;
+        let mut database = None;
+        let mut file = None;
+        match self.engine {
+            Engine::Postgres => {
+                let server = postgres();
+                let own = server.database(&unique()).unwrap();
+                server.psql(&own.name, &as_owner(&own, &self.schema)).unwrap();
+                let wire = Proxy::start(server.address()).unwrap();
+                secrets.put(SECRET, own.secret(server.host(), wire.port()));
+                function = function.env("DB_SECRET_ID", SECRET).env("DB_TLS_CA", server.ca_pem_path());
+                proxy = Some(wire);
+                database = Some(own);
+            }
+            Engine::Sqlite => {
+                let folder = tempfile::tempdir().unwrap();
+                let path = folder.path().join("test.db");
+                sqlite(&path, &self.schema);
+                function = function.env("DB_NAME", &path);
+                file = Some(folder);
+            }
+        }
+        let function = function.envs(self.env).start(&api).unwrap();
+        World { engine: self.engine, function, api, secrets, proxy, database, _file: file, _queries: queries }
+    }
+}
+
+/// A running function and what it runs on.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) engine: Engine,
+    pub(crate) function: Function,
+    pub(crate) api: RuntimeApi,
+    pub(crate) secrets: Secrets,
+    proxy: Option<Proxy>,
+    database: Option<Database>,
+    _file: Option<TempDir>,
+    _queries: TempDir,
+}
+
+impl World {
+    /// Invokes the function and gives status and body of its reply.
+    pub(crate) async fn call(&self, event: Value) -> (u64, Value) {
+        self.invoke(event).await.reply().unwrap()
+    }
+
+    pub(crate) async fn invoke(&self, event: Value) -> Outcome {
+        self.function.invoke(event).await.unwrap()
+    }
+
+    /// Runs a query and gives the body of its success.
+    pub(crate) async fn rows(&self, query: &str, params: Value) -> Value {
+        let (status, body) = self.call(json!({"query": query, "params": params})).await;
+        assert_eq!(status, 200, "{body}");
+        body
+    }
+
+    /// Runs a query and gives status and code of its failure.
+    pub(crate) async fn failure(&self, query: &str, params: Value) -> (u64, String) {
+        let (status, body) = self.call(json!({"query": query, "params": params})).await;
+        (status, body["error"]["code"].as_str().unwrap_or_else(|| panic!("no failure: {body}")).to_owned())
+    }
+
+    /// The wire to the server.
+    pub(crate) fn wire(&self) -> &Proxy {
+        self.proxy.as_ref().expect("the embedded engine has no wire")
+    }
+
+    /// The function's database.
+    pub(crate) fn database(&self) -> &Database {
+        self.database.as_ref().expect("the embedded engine's database is a file")
+    }
+
+    /// Runs SQL as the server's superuser in the function's database.
+    pub(crate) fn sql(&self, sql: &str) -> String {
+        postgres().psql(&self.database().name, sql).unwrap().trim().to_owned()
+    }
+
+    /// The function's last log line about an invocation.
+    pub(crate) async fn last_log(&self, request_id: &str) -> Value {
+        let wanted = |line: &str| line.contains(request_id) && line.contains("\"outcome\"");
+        let line = self.function.wait_for_log(wanted, Duration::from_secs(10)).await.unwrap();
+        serde_json::from_str(&line).unwrap()
+    }
+}
+
+impl Engine {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Sqlite => "sqlite",
+        }
+    }
+}
+
+/// The server that all tests of this process share; each test has a database of its own.
+pub(crate) fn postgres() -> &'static Postgres {
+    static SERVER: OnceLock<Postgres> = OnceLock::new();
+    SERVER.get_or_init(|| Postgres::start().unwrap())
+}
+
+/// A name that no other test of this process has.
+fn unique() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Schema objects belong to the function's own role, which has no rights on anybody else's.
+fn as_owner(database: &Database, sql: &str) -> String {
+    format!("SET ROLE \"{}\";\n{sql}", database.user)
+}
+
+fn sqlite(path: &std::path::Path, schema: &str) {
+    use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
+    // A runtime of its own: the caller's may be the one we are in.
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut connection = options.connect().await.unwrap();
+                let schema = sqlx::AssertSqlSafe(schema.to_owned());
+                connection.execute(sqlx::raw_sql(schema)).await.unwrap();
+                connection.close().await.unwrap();
+            });
+        });
+    });
+}
+
+/// The secret's name.
+pub(crate) const SECRET: &str = "prod/app";
+
+/// The table of the sample queries, in words that every engine understands.
+pub(crate) const USERS: &str = "
+CREATE TABLE users (
+    id INTEGER PRIMARY KEY,
+    name VARCHAR(100) NOT NULL,
+    email VARCHAR(100) NOT NULL UNIQUE,
+    active BOOLEAN NOT NULL
+);
+INSERT INTO users (id, name, email, active) VALUES
+    (1, 'Ada', 'ada@example.com', TRUE),
+    (2, 'Grace', 'grace@example.com', TRUE),
+    (3, 'Edsger', 'edsger@example.com', FALSE);
+";
