@@ -8,7 +8,7 @@ use lambda_rds_core::error::Fault;
 use lambda_rds_core::queries::Verb;
 use lambda_rds_testbed::MysqlKind;
 
-use crate::fixture::{Opening, database, failure, rows, server, session, statement, write, writer};
+use crate::fixture::{Opening, alone, database, failure, rows, server, session, statement, write, writer};
 use crate::on_both_servers;
 
 on_both_servers!(
@@ -70,8 +70,7 @@ async fn the_server_ends_a_statement_by_itself(kind: MysqlKind) {
     assert!(session.usable());
     // MySQL limits reads alone; of MariaDB writes as well.
     if kind == MysqlKind::MariaDb {
-        session.autocommit(true).await.unwrap();
-        write(&mut session, "CREATE TABLE t (n INT)", &[]).await.unwrap();
+        alone(&mut session, "CREATE TABLE t (n INT)").await.unwrap();
         let slow = format!("INSERT INTO t {SLOW}");
         assert_eq!(failure(write(&mut session, &slow, &[]).await), (Fault::Timeout, number));
     }

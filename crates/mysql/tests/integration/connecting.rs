@@ -70,7 +70,7 @@ async fn a_warm_read_is_one_round_trip_and_a_write_three(kind: MysqlKind) {
     }
     assert_eq!(proxy.flights(), 20);
 
-    crate::fixture::write(&mut session, "CREATE TABLE t (n INT)", &[]).await.unwrap();
+    crate::fixture::alone(&mut session, "CREATE TABLE t (n INT)").await.unwrap();
     let insert = "INSERT INTO t VALUES (1)";
     crate::fixture::write(&mut session, insert, &[]).await.unwrap();
     proxy.reset();

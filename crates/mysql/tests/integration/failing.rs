@@ -7,7 +7,9 @@ use lambda_rds_core::error::Fault;
 use lambda_rds_core::queries::Verb;
 use lambda_rds_testbed::{Mysql, MysqlKind};
 
-use crate::fixture::{Opening, database, failure, rows, server, session, statement, text, write, writer};
+use crate::fixture::{
+    Opening, alone, database, failure, rows, server, session, statement, text, write, writer,
+};
 use crate::on_both_servers;
 
 on_both_servers!(
@@ -158,7 +160,7 @@ async fn a_read_only_server_is_not_the_writer(kind: MysqlKind) {
     let server = Mysql::start(kind).unwrap();
     let opening = Opening::new(&server, &database(&server));
     let mut session = opening.connect().await.unwrap();
-    write(&mut session, "CREATE TABLE t (n INT)", &[]).await.unwrap();
+    alone(&mut session, "CREATE TABLE t (n INT)").await.unwrap();
     server.sql("SET GLOBAL read_only = 1").unwrap();
     let outcome = write(&mut session, "INSERT INTO t VALUES (1)", &[]).await;
     assert_eq!(failure(outcome), (Fault::NotTheWriter, 1290));

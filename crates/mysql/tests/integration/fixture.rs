@@ -86,9 +86,17 @@ pub(crate) async fn session(kind: MysqlKind, schema: &[&str]) -> (Opening, Box<d
     let opening = Opening::new(server, &database(server));
     let mut session = opening.connect().await.unwrap();
     for sql in schema {
-        write(&mut session, sql, &[]).await.unwrap();
+        alone(&mut session, sql).await.unwrap();
     }
     (opening, session)
+}
+
+/// Runs a write that commits by itself, as DDL does.
+pub(crate) async fn alone(session: &mut Box<dyn Session>, sql: &str) -> Result<Done> {
+    session.autocommit(true).await?;
+    let done = session.run(&statement(sql, &[]), &mut writer(Verb::Exec)).await?;
+    session.autocommit(false).await?;
+    Ok(done)
 }
 
 /// Runs a read, and gives the rows as JSON.
