@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt as _;
 
-use crate::backend::{Backend, Fixed};
+use crate::backend::{Access, Backend, Fixed};
 use crate::config::{Config, ConfigError, ConnectAt, Db, Engine, Function, Platform};
 use crate::connect::sessions::{Sessions, Settings};
 use crate::credentials::Credentials;
@@ -185,6 +185,9 @@ impl App {
             }
         };
         call.planned(&steps);
+        if list {
+            refuse_committing(&steps)?;
+        }
         let cache = match steps.as_slice() {
             [step] if !list => step.query.cache(),
             _ => None,
@@ -373,6 +376,21 @@ fn time_left(invocation: &Invocation) -> Option<Duration> {
 /// Plans the steps of a list; a step that cannot be planned is named by its index.
 fn numbered<'q>(steps: impl Iterator<Item = Result<Step<'q>>>) -> Result<Vec<Step<'q>>> {
     steps.enumerate().map(|(index, step)| step.map_err(|error| error.at_step(index))).collect()
+}
+
+/// Refuses, among steps that succeed or fail together, one that the server commits by itself.
+fn refuse_committing(steps: &[Step<'_>]) -> Result<()> {
+    let committing = |step: &Step<'_>| step.query.access() == Access::Write && !step.query.transaction();
+    match steps.iter().position(committing) {
+        None => Ok(()),
+        Some(index) => {
+            let name = steps[index].query.name();
+            let text = format!(
+                "The query `{name}` commits by itself: it cannot be part of a transaction or a batch."
+            );
+            Err(Error::told(Fault::BadEvent, text).at_step(index))
+        }
+    }
 }
 
 /// The longest that any statement may run: a session has one limit on the server, for all of them.
