@@ -5,7 +5,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod concurrency;
+mod events;
+mod http;
+mod identity;
+mod input;
+mod leaks;
+mod queues;
 mod reference;
+mod rotation;
+mod secrets;
+mod sources;
+mod startup;
+mod tls;
+mod transactions;
 mod world;
 
 /// Makes a test of each engine out of each function that takes one.

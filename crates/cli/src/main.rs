@@ -7,9 +7,6 @@
 //! Results go to stdout and nothing else does; notes and failures go to stderr. What a run ended with is told by
 //! its exit code: see [`failure`].
 
-// The pipeline is one future of futures, deeper than rustc's default of 128 once a command is around it.
-#![recursion_limit = "256"]
-
 mod failure;
 mod invoke;
 mod json;

@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt as _;
+use tracing::Instrument as _;
 
-use crate::backend::{Access, Backend, Fixed};
+use crate::backend::{Backend, Fixed};
 use crate::config::{Config, ConfigError, ConnectAt, Db, Engine, Function, Platform};
 use crate::connect::sessions::{Sessions, Settings};
 use crate::credentials::Credentials;
@@ -114,6 +115,10 @@ impl App {
     /// # Errors
     /// [`Raised`], where the source is told of a failure by failing.
     pub async fn handle(&self, event: &[u8], invocation: &Invocation) -> Result<Reply, Raised> {
+        self.respond(event, invocation).instrument(observe::span(&invocation.request_id)).await
+    }
+
+    async fn respond(&self, event: &[u8], invocation: &Invocation) -> Result<Reply, Raised> {
         let event = event::parse(event, &self.function, invocation);
         let mut by = self.deadline(invocation);
         if event.source.method().is_some() {
@@ -178,16 +183,13 @@ impl App {
     async fn execute(&self, request: &Request, limits: Limits, call: &mut Observed<'_>) -> Result<Body> {
         let (steps, list) = match request {
             Request::Call(one) => (vec![self.plan(one)?], false),
-            Request::Transaction(calls) => (numbered(calls.iter().map(|one| self.plan(one)))?, true),
+            Request::Transaction(calls) => (numbered(calls.iter().map(|one| joined(self.plan(one)?)))?, true),
             Request::Batch(batch) => (self.plan_batch(batch)?, true),
             Request::Records(_) | Request::Diagnose | Request::Health | Request::Preflight => {
                 return Err(Error::new(Fault::Internal, "not a unit of work"));
             }
         };
         call.planned(&steps);
-        if list {
-            refuse_committing(&steps)?;
-        }
         let cache = match steps.as_slice() {
             [step] if !list => step.query.cache(),
             _ => None,
@@ -201,8 +203,8 @@ impl App {
             by: call.by,
         };
         let json = execute::run(&work, &self.sessions, &mut call.trace).await;
-        if json.is_err() {
-            call.failed(&work.steps);
+        if let Err(error) = &json {
+            call.failed(&work.steps, error);
         }
         Ok(Body::new(json?).cached(cache))
     }
@@ -220,7 +222,7 @@ impl App {
             batch
                 .params
                 .iter()
-                .map(|params| Ok(Step { query, statement: query.bind(params, &batch.origin)? })),
+                .map(|params| joined(Step { query, statement: query.bind(params, &batch.origin)? })),
         )
     }
 
@@ -240,26 +242,30 @@ impl App {
         let mut failed = Vec::new();
         let mut blocked: HashSet<String> = HashSet::new();
         for event::Record { message_id, group, request } in records {
-            let waits = group.as_ref().is_some_and(|group| blocked.contains(group));
-            let outcome = if waits {
-                Err(Error::new(Fault::Conflict, "an earlier message of its group failed"))
+            let not_run = if group.as_ref().is_some_and(|group| blocked.contains(group)) {
+                Some("an earlier message of its group failed")
             } else if call.by.remaining() < self.db.query_timeout.min(RECORD_MINIMUM) {
-                Err(Error::new(Fault::Timeout, "the invocation's time was up before it was started"))
+                Some("the invocation's time was up before it was its turn")
             } else {
-                match request {
+                None
+            };
+            if let Some(why) = not_run {
+                tracing::warn!(messageId = message_id, "message not run, it will come again: {why}");
+            } else {
+                let outcome = match request {
                     Ok(request) => {
                         let run = self.execute(&request, limits, call);
                         AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))
                     }
                     Err(error) => Err(error),
-                }
-            };
-            if let Err(error) = outcome {
-                tracing::error!(message_id, code = error.fault().code(), "message failed: {error}");
-                blocked.extend(group);
-                failed.push(message_id);
+                };
+                let Err(error) = outcome else { continue };
+                call.message_failed(&message_id, &error);
             }
+            blocked.extend(group);
+            failed.push(message_id);
         }
+        call.record.failed_messages = failed.len();
         Body::failures(failed.iter().map(String::as_str))
     }
 
@@ -337,14 +343,28 @@ impl<'a> Observed<'a> {
 
     /// Names the query in the log: the first one of several.
     fn planned(&mut self, steps: &[Step<'_>]) {
-        if let Some(step) = steps.first() {
+        if let (None, Some(step)) = (&self.record.query, steps.first()) {
             self.record.query = Some(step.query.name().to_owned());
         }
     }
 
-    /// Keeps the SQL of what failed.
-    fn failed(&mut self, steps: &[Step<'_>]) {
-        self.record.sql = steps.first().map(|step| step.query.sql().to_owned());
+    /// Keeps the SQL of what failed: of the step that did, or of the first where it was none in particular.
+    fn failed(&mut self, steps: &[Step<'_>], error: &Error) {
+        let step = steps.get(error.step().unwrap_or(0));
+        self.record.sql = step.map(|step| step.query.sql().to_owned());
+    }
+
+    /// Tells of a message that failed: the line of the invocation is about all of them.
+    fn message_failed(&mut self, message_id: &str, error: &Error) {
+        self.record.failed_faults += u32::from(error.fault().status() >= 500);
+        tracing::error!(
+            messageId = message_id,
+            code = error.fault().code(),
+            sqlstate = error.sqlstate(),
+            step = error.step(),
+            sql = self.record.sql.take(),
+            "message failed, it will come again: {error}"
+        );
     }
 
     fn finish(mut self, outcome: &Result<Body>) {
@@ -378,19 +398,16 @@ fn numbered<'q>(steps: impl Iterator<Item = Result<Step<'q>>>) -> Result<Vec<Ste
     steps.enumerate().map(|(index, step)| step.map_err(|error| error.at_step(index))).collect()
 }
 
-/// Refuses, among steps that succeed or fail together, one that the server commits by itself.
-fn refuse_committing(steps: &[Step<'_>]) -> Result<()> {
-    let committing = |step: &Step<'_>| step.query.access() == Access::Write && !step.query.transaction();
-    match steps.iter().position(committing) {
-        None => Ok(()),
-        Some(index) => {
-            let name = steps[index].query.name();
-            let text = format!(
-                "The query `{name}` commits by itself: it cannot be part of a transaction or a batch."
-            );
-            Err(Error::told(Fault::BadEvent, text).at_step(index))
-        }
+/// A step that may stand beside others in one transaction.
+fn joined(step: Step<'_>) -> Result<Step<'_>> {
+    if step.query.transaction() {
+        return Ok(step);
     }
+    Err(Error::told(
+        Fault::BadEvent,
+        format!("The query `{}` cannot be part of a transaction. Call it by itself.", step.query.name()),
+    )
+    .with_detail("its file says `-- transaction: none`, or the server commits it by itself"))
 }
 
 /// The longest that any statement may run: a session has one limit on the server, for all of them.

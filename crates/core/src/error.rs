@@ -149,6 +149,12 @@ impl Fault {
         }
     }
 
+    /// When a caller may try again, for faults that pass by themselves: the `Retry-After` of their replies.
+    #[must_use]
+    pub fn retry_after(self) -> Option<Duration> {
+        matches!(self, Self::TooManyConnections | Self::Resuming).then_some(Duration::from_secs(1))
+    }
+
     /// What the caller is told where nothing more precise is known: what to do, and nothing about the inside.
     #[must_use]
     pub fn advice(self) -> &'static str {
@@ -356,7 +362,7 @@ impl Error {
     /// When a caller may try again.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        self.0.retry_after
+        self.0.retry_after.or(self.0.fault.retry_after())
     }
 
     /// The methods that would do, for a [`Fault::MethodNotAllowed`].

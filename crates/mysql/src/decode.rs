@@ -9,7 +9,7 @@ use lambda_rds_core::error::{Error, Fault, Result};
 use lambda_rds_core::rows::RowWriter;
 use lambda_rds_core::value::time;
 use sqlx::mysql::{MySqlColumn, MySqlRow, MySqlTypeInfo};
-use sqlx::{Column as _, Decode as _, MySql, Row as _, Type as _, TypeInfo as _, ValueRef as _};
+use sqlx::{Column as _, Decode, MySql, Row as _, TypeInfo as _, ValueRef as _};
 
 /// How the columns of one statement's rows are decoded.
 #[derive(Debug)]
@@ -55,8 +55,8 @@ impl Columns {
                 continue;
             }
             // The one way to the bytes, whatever the type.
-            let bytes =
-                <&[u8]>::decode(value).map_err(|error| Error::new(Fault::Internal, error.to_string()))?;
+            let bytes = <&[u8] as Decode<MySql>>::decode(value)
+                .map_err(|error| Error::new(Fault::Internal, error.to_string()))?;
             match write(column.form, bytes, rows, &mut self.scratch) {
                 Ok(Written::Value) => {}
                 Ok(Written::ZeroDate) => column.tell_zero_date(),
@@ -143,7 +143,7 @@ fn form(type_info: &MySqlTypeInfo) -> Option<Form> {
         return Some(Form::Bytes);
     }
     Some(match type_info.name() {
-        "BOOLEAN" if *type_info == u8::type_info() => Form::UnsignedBool,
+        "BOOLEAN" if *type_info == <u8 as sqlx::Type<MySql>>::type_info() => Form::UnsignedBool,
         "BOOLEAN" => Form::Bool,
         "TINYINT" => Form::Int1,
         "SMALLINT" => Form::Int2,

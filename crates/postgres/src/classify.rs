@@ -56,10 +56,42 @@ fn is_stale(error: &dyn DatabaseError) -> bool {
     }
 }
 
-/// Whether the server could not tell the type of a parameter that was left for it to infer.
-pub(crate) fn cannot_infer(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(DatabaseError::code);
-    matches!(code.as_deref(), Some(AMBIGUOUS_FUNCTION | AMBIGUOUS_PARAMETER | INDETERMINATE_DATATYPE))
+/// The parameters whose type the server could not tell, of those that were left for it to infer; `None` for
+/// any other error.
+pub(crate) fn uninferred(error: &sqlx::Error) -> Option<Uninferred> {
+    let error = error.as_database_error()?;
+    match error.code().as_deref() {
+        Some(AMBIGUOUS_FUNCTION | AMBIGUOUS_PARAMETER | INDETERMINATE_DATATYPE) => {
+            Some(Uninferred::named(error.message()))
+        }
+        _ => None,
+    }
+}
+
+/// Which parameters it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Uninferred {
+    /// The one at this place, counted from 0.
+    One(usize),
+    /// The server does not say, as where it cannot choose among functions of one name.
+    Any,
+}
+
+impl Uninferred {
+    /// The messages are translated, but their `$1` is not.
+    fn named(message: &str) -> Self {
+        let digits = message.split_once('$').map_or("", |(_, rest)| rest);
+        let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+        match digits[..end].parse::<usize>() {
+            Ok(number) if number > 0 => Self::One(number - 1),
+            _ => Self::Any,
+        }
+    }
+
+    /// Whether it is about the parameter at this place.
+    pub(crate) fn is(self, at: usize) -> bool {
+        self == Self::Any || self == Self::One(at)
+    }
 }
 
 /// The table by SQLSTATE, <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
@@ -284,6 +316,19 @@ mod tests {
         ] {
             assert_eq!(classify(&error, doing), expected, "{error:?}");
             assert_eq!(to_error(&error, doing, false).message(), expected.advice());
+        }
+    }
+
+    #[test]
+    fn a_parameter_is_named_by_its_number() {
+        for (message, expected) in [
+            ("could not determine data type of parameter $1", Uninferred::One(0)),
+            ("konnte Datentyp von Parameter $12 nicht ermitteln", Uninferred::One(11)),
+            ("function f(unknown) is not unique", Uninferred::Any),
+            ("operator is not unique: unknown $ unknown", Uninferred::Any),
+            ("$0", Uninferred::Any),
+        ] {
+            assert_eq!(Uninferred::named(message), expected, "{message}");
         }
     }
 

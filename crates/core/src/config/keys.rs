@@ -136,14 +136,14 @@ keys! {
     DB_USER: Told("the secret's"), TEXT,
         "The user. It wins over the secret's.";
     DB_AUTH: Is("secret"), "secret · iam · password",
-        "Where user and password come from: a secret, a signed token per connection, or `DB_PASSWORD`. `iam` is \
-         not in this version.";
+        "Where user and password come from: a secret, an IAM token signed per connection, or `DB_PASSWORD`. `iam` \
+         needs `DB_HOST`, `DB_NAME` and `DB_USER`, and a `DB_TLS` that verifies the server.";
     DB_PASSWORD: Told("–"), TEXT,
         "The password, with `DB_AUTH=password`. For a developer's machine; never shown.";
     DB_ALLOW_PASSWORD: Is("false"), BOOL,
         "Allows `DB_AUTH=password` inside Lambda, where whoever may see the function's settings sees the password.";
     DB_IAM_HOST: Told("the host"), HOST,
-        "The host that tokens of `DB_AUTH=iam` are signed for. Not in this version.";
+        "The host that tokens of `DB_AUTH=iam` are signed for, where `DB_HOST` is another name, such as a CNAME.";
     DB_SECRET_TTL: Is("5m"), SPAN,
         "The age up to which a cached secret opens a connection without asking again.";
     DB_TLS: Is("verify-full"), "verify-full · verify-ca · require · disable",

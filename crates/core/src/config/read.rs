@@ -181,6 +181,7 @@ fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db
     let secret_id = r.value(&keys::DB_SECRET_ID, secret_id);
     let password = r.value(&keys::DB_PASSWORD, |text| Some(SecretString::from(text)));
     let allow_password = r.flag(&keys::DB_ALLOW_PASSWORD);
+    let iam_host = r.value(&keys::DB_IAM_HOST, self::host);
     let ttl = r.value(&keys::DB_SECRET_TTL, |text| span(text, Duration::ZERO..=DAY));
     let way =
         r.word(&keys::DB_AUTH, &[("secret", Way::Secret), ("iam", Way::Iam), ("password", Way::Password)]);
@@ -208,16 +209,13 @@ fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db
         r.word(&keys::DB_CONNECT_AT, &[("init", ConnectAt::Init), ("first-use", ConnectAt::FirstUse)]);
 
     // What a later version does is refused, not ignored: a user who wrote it relies on it.
-    if way == Some(Way::Iam) {
-        r.later(&keys::DB_AUTH, "iam");
-    }
     if pooler == Some(Pooler::Transaction) {
         r.later(&keys::DB_POOLER, "transaction");
     }
     if r.word(&keys::DB_READ_FROM, &[("writer", false), ("reader", true)]) == Some(true) {
         r.later(&keys::DB_READ_FROM, "reader");
     }
-    for key in [&keys::DB_IAM_HOST, &keys::DB_READER_HOST, &keys::DB_INSTANCE_PATTERN] {
+    for key in [&keys::DB_READER_HOST, &keys::DB_INSTANCE_PATTERN] {
         if let Some(text) = r.value(key, text) {
             r.later(key, &text);
         }
@@ -260,9 +258,30 @@ fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db
                 }
                 user.clone().zip(password).map(|(user, password)| Auth::Password(Login { user, password }))
             }
-            Some(Way::Iam) | None => None,
+            Some(Way::Iam) => {
+                let there = (host.is_some(), name.is_some(), user.is_some());
+                for (key, there) in
+                    [(&keys::DB_HOST, there.0), (&keys::DB_NAME, there.1), (&keys::DB_USER, there.2)]
+                {
+                    let advice = format!("{}=iam needs it.", r.name(&keys::DB_AUTH));
+                    r.need(key, there, &advice);
+                }
+                if matches!(tls_mode, Some(TlsMode::Require | TlsMode::Disable)) {
+                    let (tls, auth) = (r.label(&keys::DB_TLS), r.name(&keys::DB_AUTH));
+                    r.mistakes.push(format!(
+                        "{tls}: {auth}=iam needs verify-full or verify-ca. The token is sent as it is, and whoever \
+                         gets it can log in with it."
+                    ));
+                }
+                Some(Auth::Iam { host: iam_host.clone() })
+            }
+            None => None,
         }
     };
+    if iam_host.is_some() && way.is_some_and(|way| way != Way::Iam) {
+        let (set, auth) = (r.label(&keys::DB_IAM_HOST), r.name(&keys::DB_AUTH));
+        r.warnings.push(format!("{set} is set and not used, since {auth} is not iam."));
+    }
 
     if !embedded {
         r.tls(tls_mode, tls_ca.as_deref(), tls_server_name.is_some());
@@ -1131,12 +1150,40 @@ mod tests {
     }
 
     #[test]
+    fn iam_needs_user_host_name_and_a_server_that_is_verified() {
+        check(
+            &[("DB_AUTH", "iam")],
+            &[
+                "DB_HOST is not set. DB_AUTH=iam needs it.",
+                "DB_NAME is not set. DB_AUTH=iam needs it.",
+                "DB_USER is not set. DB_AUTH=iam needs it.",
+            ],
+        );
+        let all = [("DB_AUTH", "iam"), ("DB_HOST", "h"), ("DB_NAME", "n"), ("DB_USER", "u")];
+        let with = |more: &[(&'static str, &'static str)]| [&all[..], more].concat();
+        for mode in ["require", "disable"] {
+            check(
+                &with(&[("DB_TLS", mode)]),
+                &[
+                    "DB_TLS (environment): DB_AUTH=iam needs verify-full or verify-ca. The token is sent as it is, \
+                   and whoever gets it can log in with it.",
+                ],
+            );
+        }
+        check(&with(&[("DB_TLS", "verify-ca")]), &[]);
+        let found = config(&sources(&with(&[("DB_IAM_HOST", "db.example.com")])), PG).unwrap();
+        assert!(matches!(found.db.auth, Auth::Iam { host: Some(host) } if host == "db.example.com"));
+        assert_eq!(
+            good(&[("DB_IAM_HOST", "db.example.com")]).warnings,
+            ["DB_IAM_HOST (environment) is set and not used, since DB_AUTH is not iam."]
+        );
+    }
+
+    #[test]
     fn what_a_later_version_does_is_refused() {
         for (name, value) in [
-            ("DB_AUTH", "iam"),
             ("DB_POOLER", "transaction"),
             ("DB_READ_FROM", "reader"),
-            ("DB_IAM_HOST", "h"),
             ("DB_READER_HOST", "h"),
             ("DB_INSTANCE_PATTERN", "?.example.com"),
         ] {

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixListener;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 /// Reads along with what the server says, until it returns false.
@@ -26,7 +27,7 @@ pub type Edit = Box<dyn FnOnce(&[u8]) -> Vec<u8> + Send>;
 /// A private socket through which the driver finds one wire.
 #[derive(Debug)]
 pub struct Relay {
-    folder: Arc<TempDir>,
+    folder: PathBuf,
     wire: Arc<Wire>,
     task: AbortHandle,
     in_use: bool,
@@ -44,18 +45,25 @@ impl Relay {
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
-        let wire = Arc::new(Wire { tcp: tcp.as_fd().try_clone_to_owned()?, sent: AtomicU64::new(0) });
+        let (running, ended) = watch::channel(());
+        let wire = Arc::new(Wire { tcp: tcp.as_fd().try_clone_to_owned()?, sent: AtomicU64::new(0), ended });
         // mkdtemp gives the folder mode 0700: nobody else can come through the door.
-        let folder = Arc::new(tempfile::Builder::new().prefix("lambda-rds-").tempdir()?);
-        let listener = UnixListener::bind(folder.path().join(name))?;
-        let task = tokio::spawn(relay(listener, Arc::clone(&folder), stream, edit, tap, Arc::clone(&wire)));
-        Ok(Self { folder, wire, task: task.abort_handle(), in_use: false })
+        let folder = tempfile::Builder::new().prefix("lambda-rds-").tempdir()?;
+        let path = folder.path().to_owned();
+        let listener = UnixListener::bind(path.join(name))?;
+        let relaying = relay(listener, folder, stream, edit, tap, Arc::clone(&wire));
+        let task = tokio::spawn(async move {
+            // Dropped with the task, however it ends.
+            let _running = running;
+            relaying.await;
+        });
+        Ok(Self { folder: path, wire, task: task.abort_handle(), in_use: false })
     }
 
-    /// The folder with the socket.
+    /// The folder with the socket; gone once the driver is through the door.
     #[must_use]
     pub fn folder(&self) -> &Path {
-        self.folder.path()
+        &self.folder
     }
 
     /// The wire behind it, once the driver is through the door: from now on the relay ends with the driver's
@@ -79,6 +87,7 @@ impl Drop for Relay {
 pub struct Wire {
     tcp: OwnedFd,
     sent: AtomicU64,
+    ended: watch::Receiver<()>,
 }
 
 impl Wire {
@@ -103,6 +112,14 @@ impl Wire {
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
+
+    /// Waits until the relay has ended: all that the driver said before it closed is on its way to the server,
+    /// and the connection is closed but for this handle.
+    pub async fn ended(&self) {
+        let mut ended = self.ended.clone();
+        // Nothing is ever sent; the error says that the relay is gone.
+        let _ = ended.changed().await;
+    }
 }
 
 impl fmt::Debug for Wire {
@@ -113,7 +130,7 @@ impl fmt::Debug for Wire {
 
 async fn relay<S>(
     listener: UnixListener,
-    folder: Arc<TempDir>,
+    folder: TempDir,
     stream: S,
     edit: Edit,
     mut tap: Tap,
@@ -122,9 +139,9 @@ async fn relay<S>(
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let Ok((driver, _)) = listener.accept().await else { return };
+    // The door goes as soon as the first one is through. Were its file still there, a driver that tries again by
+    // itself, as sqlx's pool does when a server is busy, would be refused until its time is up.
     drop(listener);
-    // The door closes behind the first one through it. The driver may still hold the relay, so the folder is
-    // removed by whoever drops it last.
     drop(folder);
     let (mut from_driver, mut to_driver) = driver.into_split();
     let (mut from_server, mut to_server) = tokio::io::split(stream);
@@ -132,10 +149,14 @@ async fn relay<S>(
         let mut buffer = vec![0; CHUNK];
         let mut edit = Some(edit);
         loop {
-            let length = from_driver.read(&mut buffer).await?;
-            if length == 0 {
-                return to_server.shutdown().await;
-            }
+            let length = match from_driver.read(&mut buffer).await {
+                // The driver has closed; if it left an answer unread, that shows as an error.
+                Ok(0) | Err(_) => {
+                    let _ = to_server.shutdown().await;
+                    return io::Result::Ok(());
+                }
+                Ok(length) => length,
+            };
             wire.sent.fetch_add(length as u64, Ordering::Relaxed);
             match edit.take() {
                 Some(edit) => to_server.write_all(&edit(&buffer[..length])).await?,
@@ -156,10 +177,13 @@ async fn relay<S>(
             to_driver.write_all(&buffer[..length]).await?;
         }
     };
-    // Whichever side ends first, what it had said has been passed on, and nothing of ours is left on the other.
+    tokio::pin!(down);
     tokio::select! {
-        _ = up => {}
-        _ = down => {}
+        driver_closed = up => if driver_closed.is_err() {
+            // The wire takes nothing more, but may still hold the server's last words: why it hung up.
+            let _ = down.await;
+        },
+        _ = &mut down => {}
     }
 }
 

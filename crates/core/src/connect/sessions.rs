@@ -7,12 +7,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::future::join_all;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::backend::{Access, Backend, Endpoint, Phases, Session, Target, Topology};
 use crate::config;
 use crate::connect::tls::TlsClient;
-use crate::credentials::{Credentials, Resolved};
+use crate::credentials::{Credentials, Login, Resolved};
 use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Phase, Result};
 use crate::retry;
@@ -118,7 +119,8 @@ impl Sessions {
                 return Ok(self.lend(session, endpoint, permit));
             }
         }
-        let (session, endpoint) = self.open(want, by, cost).await?;
+        // Boxed, because opening is rare and its future is large: the SDK's is in it.
+        let (session, endpoint) = Box::pin(self.open(want, by, cost)).await?;
         Ok(self.lend(session, endpoint, permit))
     }
 
@@ -131,11 +133,11 @@ impl Sessions {
         Ok(())
     }
 
-    /// Says goodbye to the server on every parked session.
+    /// Says goodbye to the server on every parked session, and does not wait long for one that hangs.
     pub async fn close(&self) {
-        while let Some(parked) = self.take() {
-            parked.session.close().await;
-        }
+        let parked = std::iter::from_fn(|| self.take()).map(|parked| parked.session.close());
+        // Who has not gone by then is closed by being dropped.
+        let _ = Deadline::after(CLOSE_TIMEOUT).bound(join_all(parked)).await;
     }
 
     /// Tells the topology what a session on its endpoint met.
@@ -181,9 +183,11 @@ impl Sessions {
         let credentials = (Phase::Credentials, asked.elapsed());
         let mut rejections = 0;
         let mut attempt = 0;
+        let mut told: Option<Error> = None;
         loop {
             let endpoint = self.topology.pick(&resolved.endpoint, want, by).await?;
-            let target = self.target(&resolved, &endpoint, by)?;
+            let login = self.credentials.login(&resolved, &endpoint, by).await?;
+            let target = self.target(&resolved, login, &endpoint, by)?;
             cost.connects += 1;
             let connected = by.bound(self.backend.connect(&target)).await;
             cost.phases = target.progress.durations();
@@ -197,33 +201,38 @@ impl Sessions {
             if error.fault() == Fault::CredentialsRejected {
                 // Perhaps the password was rotated since the secret was read. Only another version of the
                 // secret is worth another try: the same one would be rejected again, and lock the user out.
-                if rejections == MAX_REJECTIONS {
-                    return Err(error);
+                let other = self.credentials.rejected(&resolved, by).await;
+                match other.filter(|_| rejections < MAX_REJECTIONS) {
+                    Some(other) => resolved = other,
+                    None => {
+                        let detail = format!("{} {}", error.detail(), self.credentials.hint());
+                        return Err(error.with_detail(detail));
+                    }
                 }
                 rejections += 1;
-                match self.credentials.rejected(&resolved, by).await? {
-                    Some(other) => resolved = other,
-                    None => return Err(error),
-                }
                 continue;
             }
-            if attempt >= retry::reopen(error.fault()) || hopeless(&error) {
-                return Err(error);
-            }
+            let error = match told.take() {
+                // The server itself has said why it takes nobody now. That it then refuses, hangs up, or has not
+                // answered when the time is up adds nothing, and does not make it less worth waiting for.
+                Some(told) if by.passed() || (silent(&error) && !hopeless(&error)) => told,
+                _ => error,
+            };
             let pause = retry::backoff(attempt);
-            attempt += 1;
-            if by.remaining() <= pause {
-                return Err(busy_for_now(error));
+            if attempt >= retry::reopen(error.fault()) || hopeless(&error) || by.remaining() <= pause {
+                return Err(given_up(error));
             }
+            attempt += 1;
+            told = Some(error).filter(|error| !silent(error));
             tokio::time::sleep(pause).await;
         }
     }
 
-    fn target(&self, resolved: &Resolved, endpoint: &Endpoint, by: Deadline) -> Result<Target> {
+    fn target(&self, resolved: &Resolved, login: Login, endpoint: &Endpoint, by: Deadline) -> Result<Target> {
         Ok(Target {
             endpoint: endpoint.clone(),
             database: resolved.database.clone(),
-            login: resolved.login.clone(),
+            login,
             tls: self.tls(&endpoint.host)?,
             application_name: self.settings.application_name.clone(),
             statement_timeout: self.settings.statement_timeout,
@@ -331,10 +340,15 @@ fn hopeless(error: &Error) -> bool {
     error.fault() == Fault::Unreachable && !matches!(error.phase(), Some(Phase::Resolve | Phase::Tcp))
 }
 
-/// Tells the caller of a busy database when to come back.
-fn busy_for_now(error: Error) -> Error {
+/// Whether it was the wire that failed, with no word from the server.
+fn silent(error: &Error) -> bool {
+    matches!(error.fault(), Fault::ConnectionLost | Fault::Unreachable)
+}
+
+/// The error as it is reported: a connection that broke before it was a session is a server that cannot be reached.
+fn given_up(error: Error) -> Error {
     match error.fault() {
-        Fault::TooManyConnections | Fault::Resuming => error.with_retry_after(Duration::from_secs(1)),
+        Fault::ConnectionLost => error.into_fault(Fault::Unreachable),
         _ => error,
     }
 }
@@ -344,3 +358,4 @@ const MAX_REJECTIONS: u32 = 2;
 // A connection may die without a word: NAT gateways and firewalls forget silent ones.
 const TRUSTED_IDLE: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_millis(300);
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);

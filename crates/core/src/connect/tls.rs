@@ -98,33 +98,37 @@ impl TlsClient {
         Ok(pem)
     }
 
-    /// Says in words why a handshake failed, and what to look at.
+    /// Says in words why a handshake failed, and what to look at: [`Fault::Unreachable`], or, where it was not
+    /// TLS that failed but the connection under it, [`Fault::ConnectionLost`].
     #[must_use]
     pub fn explain(&self, error: &io::Error) -> Error {
         let name = &self.name;
-        let reason = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let Some(reason) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
+            let detail = format!("`{name}` hung up during the TLS handshake: {error}");
+            return Error::new(Fault::ConnectionLost, detail).with_phase(Phase::Tls);
+        };
         failure(match reason {
-            Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => format!(
+            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => format!(
                 "the certificate of `{name}` was not issued by a CA that we trust (certificate verify failed: \
                  unknown issuer). Built in are the roots of Amazon RDS and Amazon Trust Services; for another \
                  server name its CA's PEM file in DB_TLS_CA"
             ),
-            Some(rustls::Error::InvalidCertificate(
+            rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => format!(
+            ) => format!(
                 "the server's certificate is not for the name `{name}` (certificate verify failed: name \
                  mismatch). Connect by the name that the certificate carries, or give that name in \
                  DB_TLS_SERVER_NAME"
             ),
-            Some(rustls::Error::InvalidCertificate(
+            rustls::Error::InvalidCertificate(
                 CertificateError::Expired | CertificateError::ExpiredContext { .. },
-            )) => format!(
+            ) => format!(
                 "the certificate of `{name}` has expired (certificate verify failed: expired). Renew it on \
                  the server; on RDS, rotate to a current CA"
             ),
-            Some(rustls::Error::InvalidCertificate(
+            rustls::Error::InvalidCertificate(
                 CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
-            )) => format!("the certificate of `{name}` is not valid yet: compare the clocks"),
+            ) => format!("the certificate of `{name}` is not valid yet: compare the clocks"),
             _ => format!("the TLS handshake with `{name}` failed: {error}"),
         })
     }
