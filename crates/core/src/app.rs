@@ -434,7 +434,7 @@ fn joined(step: Step<'_>) -> Result<Step<'_>> {
         Fault::BadEvent,
         format!("The query `{}` cannot be part of a transaction. Call it by itself.", step.query.name()),
     )
-    .with_detail("its file says `-- transaction: none`"))
+    .with_detail("its file says `-- transaction: none`, or the server commits it by itself"))
 }
 
 /// The longest that any statement may run: a session has one limit on the server, for all of them.
