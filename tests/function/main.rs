@@ -13,6 +13,7 @@ mod iam;
 mod identity;
 mod input;
 mod leaks;
+mod pooler;
 mod queues;
 mod reference;
 mod rotation;

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use lambda_rds_testbed::{
-    Database, Function, FunctionBuilder, Outcome, Postgres, Proxy, RuntimeApi, Secrets,
+    Database, Function, FunctionBuilder, Outcome, Pgbouncer, Postgres, Proxy, RuntimeApi, Secrets,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -25,6 +25,7 @@ pub(crate) struct Setup {
     server: Option<Arc<Postgres>>,
     built_in_roots: bool,
     iam: bool,
+    pooler: Option<usize>,
     schema: String,
     queries: String,
     env: Vec<(String, String)>,
@@ -39,6 +40,7 @@ impl Setup {
             server: None,
             built_in_roots: false,
             iam: false,
+            pooler: None,
             schema: USERS.to_owned(),
             queries: include_str!("../../queries/users.sql").to_owned(),
             env: Vec::new(),
@@ -62,6 +64,12 @@ impl Setup {
     /// Logs in by IAM instead of by a secret.
     pub(crate) fn iam(mut self) -> Self {
         self.iam = true;
+        self
+    }
+
+    /// Puts a PgBouncer before the server that lends this many of its connections.
+    pub(crate) fn pooler(mut self, connections: usize) -> Self {
+        self.pooler = Some(connections);
         self
     }
 
@@ -113,6 +121,7 @@ impl Setup {
         for (path, text) in self.files {
             function = function.file(path, text);
         }
+        let mut pooler = None;
         let mut proxy = None;
         let mut database = None;
         let mut file = None;
@@ -121,7 +130,15 @@ impl Setup {
                 let server = self.server.as_deref().unwrap_or_else(|| postgres());
                 let own = server.database(&unique()).unwrap();
                 server.psql(&own.name, &as_owner(&own, &self.schema)).unwrap();
-                let wire = Proxy::start(server.address()).unwrap();
+                pooler = self.pooler.map(|connections| Pgbouncer::start(server, &own, connections).unwrap());
+                let (address, ca) = match &pooler {
+                    Some(pooler) => {
+                        function = function.env("DB_POOLER", "transaction");
+                        (pooler.address(), pooler.ca_pem_path())
+                    }
+                    None => (server.address(), server.ca_pem_path()),
+                };
+                let wire = Proxy::start(address).unwrap();
                 secrets.put(SECRET, own.secret(server.host(), wire.port()));
                 function = if self.iam {
                     function
@@ -134,7 +151,7 @@ impl Setup {
                     function.env("DB_SECRET_ID", SECRET)
                 };
                 if !self.built_in_roots {
-                    function = function.env("DB_TLS_CA", server.ca_pem_path());
+                    function = function.env("DB_TLS_CA", ca);
                 }
                 proxy = Some(wire);
                 database = Some(own);
@@ -157,6 +174,7 @@ impl Setup {
             builder,
             timeout: self.timeout,
             server: self.server,
+            _pooler: pooler,
             proxy,
             database,
             file,
@@ -175,6 +193,7 @@ pub(crate) struct World {
     builder: FunctionBuilder,
     timeout: Duration,
     server: Option<Arc<Postgres>>,
+    _pooler: Option<Pgbouncer>,
     proxy: Option<Proxy>,
     database: Option<Database>,
     file: Option<TempDir>,
@@ -211,8 +230,13 @@ impl World {
 
     /// Starts another environment of the same function: its own process, the same database.
     pub(crate) async fn another(&self) -> Function {
+        self.another_with(&[]).await
+    }
+
+    /// Starts another environment with these variables besides.
+    pub(crate) async fn another_with(&self, vars: &[(&str, &str)]) -> Function {
         let api = RuntimeApi::start().unwrap().with_timeout(self.timeout);
-        let function = self.builder.clone().start(&api).unwrap();
+        let function = self.builder.clone().envs(vars.iter().copied()).start(&api).unwrap();
         function.ready().await.unwrap();
         function
     }
