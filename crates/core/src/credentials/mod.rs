@@ -107,27 +107,22 @@ impl Credentials {
         }
     }
 
-    /// Tells that the server has rejected these credentials. Gives others if the secret has any: those of
+    /// Tells that the server has rejected these credentials, and with which words. Gives others if the secret has any: those of
     /// AWSCURRENT, asked for at once, however fresh the cached ones are, else those of AWSPENDING, which is what
     /// the server knows between the steps of a rotation. The rejected ones are not given again for 30 s, since
     /// servers lock out who insists. `None` means that there is nothing better to try.
     ///
     /// # Cancel safety
     /// As [`Credentials::get`].
-    pub async fn rejected(&self, rejected: &Resolved, by: Deadline) -> Option<Resolved> {
+    pub async fn rejected(&self, rejected: &Resolved, why: &Error, by: Deadline) -> Option<Resolved> {
         let secret = self.secret.as_ref()?;
-        secret.note(rejected);
+        secret.note(rejected, why);
         if let Some(other) = secret.state().usable() {
             // Another session's rejection has brought this one.
             return Some(other);
         }
-        match secret.ask(&self.db, by).await {
-            Ok(other) => Some(other),
-            Err(why) => {
-                tracing::warn!("no other credentials to try: {}", why.detail());
-                None
-            }
-        }
+        // Why there is none has been logged; what the server said says more.
+        secret.ask(&self.db, by).await.ok()
     }
 
     /// What to look at when the server has rejected them, as a sentence.
@@ -163,8 +158,17 @@ struct State {
     failure: Option<String>,
     /// When AWSCURRENT was last told.
     current_told: Option<SystemTime>,
-    /// What the server has rejected, and when; for as long as it is not to be tried again.
-    rejected: Vec<(Resolved, SystemTime)>,
+    /// What is not to be tried again for a while.
+    rejected: Vec<Rejection>,
+}
+
+/// What the server has rejected, when, and with which words.
+#[derive(Debug)]
+struct Rejection {
+    of: Resolved,
+    when: SystemTime,
+    detail: String,
+    sqlstate: Option<String>,
 }
 
 #[derive(Debug)]
@@ -182,7 +186,27 @@ impl State {
 
     fn is_rejected(&self, one: &Resolved) -> bool {
         let now = SystemTime::now();
-        self.rejected.iter().any(|(other, when)| younger(*when, now, REJECTED_PAUSE) && same(one, other))
+        self.rejected.iter().any(|rejection| rejection.holds(now) && same(one, &rejection.of))
+    }
+}
+
+impl Rejection {
+    fn holds(&self, now: SystemTime) -> bool {
+        younger(self.when, now, REJECTED_PAUSE)
+    }
+
+    /// What to tell those who come while it holds.
+    fn to_error(&self) -> Error {
+        let pause = REJECTED_PAUSE.as_secs();
+        let detail = format!(
+            "{} This was told less than {pause} s ago; each version of the secret is tried once in that time.",
+            self.detail
+        );
+        let error = Error::new(Fault::CredentialsRejected, detail).with_phase(Phase::Auth);
+        match &self.sqlstate {
+            Some(code) => error.with_sqlstate(code),
+            None => error,
+        }
     }
 }
 
@@ -195,11 +219,16 @@ impl Secret {
     }
 
     /// Notes that the server has rejected this.
-    fn note(&self, rejected: &Resolved) {
-        let now = SystemTime::now();
+    fn note(&self, rejected: &Resolved, why: &Error) {
+        let when = SystemTime::now();
         let mut state = self.state();
-        state.rejected.retain(|(other, when)| younger(*when, now, REJECTED_PAUSE) && !same(other, rejected));
-        state.rejected.push((rejected.clone(), now));
+        state.rejected.retain(|rejection| rejection.holds(when) && !same(&rejection.of, rejected));
+        state.rejected.push(Rejection {
+            of: rejected.clone(),
+            when,
+            detail: why.detail().to_owned(),
+            sqlstate: why.sqlstate().map(str::to_owned),
+        });
     }
 
     /// Asks, or waits for the one who does; falls back on the cached value.
@@ -263,28 +292,22 @@ impl Secret {
     /// What there is after asking: the cached value, or the reason why there is none to use.
     fn settle(&self, failure: Option<&str>) -> Result<Resolved> {
         let state = self.state();
-        let id = self.asker.id();
         match (state.usable(), failure) {
             (Some(resolved), None) => Ok(resolved),
             (Some(resolved), Some(reason)) => {
                 tracing::warn!(reason, "the secret cannot be read; the cached one is used");
                 Ok(resolved)
             }
-            (None, Some(reason)) if state.cached.is_none() => {
-                Err(Error::new(Fault::Unreachable, reason).with_phase(Phase::Credentials))
-            }
-            (None, failure) => {
-                let pause = REJECTED_PAUSE.as_secs();
-                let mut detail = format!(
-                    "secret {id}: the server has rejected what it holds, and each version is tried once in \
-                     {pause} s"
-                );
-                if let Some(reason) = failure {
-                    detail.push_str("; ");
-                    detail.push_str(reason);
+            (None, failure) => Err(match state.rejected.last() {
+                Some(rejection) if state.cached.is_some() => {
+                    if let Some(reason) = failure {
+                        tracing::warn!(reason, "the secret cannot be read, and the cached one was rejected");
+                    }
+                    rejection.to_error()
                 }
-                Err(Error::new(Fault::CredentialsRejected, detail).with_phase(Phase::Credentials))
-            }
+                _ => Error::new(Fault::Unreachable, failure.unwrap_or("the secret was not told"))
+                    .with_phase(Phase::Credentials),
+            }),
         }
     }
 
