@@ -263,7 +263,7 @@ async fn a_cut_anywhere_leaves_all_or_nothing() {
             // One more than there are: a cut that does not come.
             let at_flights = (0..=flights).map(After::Flights);
             // Coprime to the length of whatever record, so that all parts of one are hit.
-            let at_bytes = (0..=bytes).step_by(11).map(After::Bytes);
+            let at_bytes = (0..=bytes).step_by(17).map(After::Bytes);
             let near_the_end = (bytes.saturating_sub(8)..=bytes).map(After::Bytes);
             for after in at_flights.chain(at_bytes).chain(near_the_end) {
                 faults.push(Fault::cut(direction, after, cut));
