@@ -11,6 +11,8 @@ mod http;
 mod identity;
 mod input;
 mod leaks;
+mod memory;
+mod migrations;
 mod queues;
 mod reference;
 mod rotation;
