@@ -68,6 +68,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         let largest = self.messages.follow(&buffer.filled()[before..]);
         if largest > LARGEST && self.guard.watching.load(Ordering::Relaxed) {
             self.guard.tripped.store(true, Ordering::Relaxed);
+            // An error comes without bytes.
+            buffer.set_filled(before);
             return Poll::Ready(Err(io::Error::other("the server sends a message too large to be held")));
         }
         Poll::Ready(Ok(()))
