@@ -13,6 +13,8 @@ mod iam;
 mod identity;
 mod input;
 mod leaks;
+mod memory;
+mod migrations;
 mod queues;
 mod reference;
 mod rotation;
