@@ -22,7 +22,7 @@ pub(crate) struct Settings {
     /// An SQLite file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["engine", "url"])]
     db: Option<String>,
-    /// A database, as postgres://user:password@host:port/name; without the password, DB_PASSWORD is it
+    /// A database, as postgres://user:password@host:port/name, or mysql://…; without the password, DB_PASSWORD is it
     #[arg(long, conflicts_with = "engine")]
     url: Option<String>,
     /// The folder of the query files (LAMBDA_RDS_QUERIES) [default: queries/]

@@ -170,7 +170,7 @@ impl App {
         &self.queries
     }
 
-    /// Says goodbye to the server.
+    /// Cancels what runs and says goodbye to the server; takes 300 ms at most. Serves nothing afterwards.
     pub async fn close(&self) {
         self.sessions.close().await;
     }
@@ -434,7 +434,7 @@ fn joined(step: Step<'_>) -> Result<Step<'_>> {
         Fault::BadEvent,
         format!("The query `{}` cannot be part of a transaction. Call it by itself.", step.query.name()),
     )
-    .with_detail("its file says `-- transaction: none`"))
+    .with_detail("its file says `-- transaction: none`, or the server commits it by itself"))
 }
 
 /// The longest that any statement may run: a session has one limit on the server, for all of them.
@@ -466,3 +466,128 @@ const INIT_TIMEOUT: Duration = Duration::from_secs(8);
 const UNLIMITED: Duration = Duration::from_secs(24 * 3600);
 /// A message is not started with less time than this left, so that it is not cut off in the middle.
 const RECORD_MINIMUM: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use futures_util::future::BoxFuture;
+    use sea_orm::{DatabaseConnection, DbErr};
+
+    use super::*;
+    use crate::backend::{Access, CancelHandle, Done, Session, Statement, Target};
+    use crate::config::Sources;
+    use crate::queries::Dialect;
+    use crate::rows::RowWriter;
+
+    /// An engine with a bug: statements that say so panic.
+    #[derive(Debug, Default)]
+    struct Buggy {
+        connects: AtomicUsize,
+    }
+
+    #[derive(Debug)]
+    struct BuggySession;
+
+    impl Backend for Buggy {
+        fn engine(&self) -> Engine {
+            Engine::Sqlite
+        }
+
+        fn dialect(&self) -> Dialect {
+            Dialect::Sqlite
+        }
+
+        fn classify(&self, _error: &DbErr) -> Fault {
+            Fault::Internal
+        }
+
+        fn connect<'a>(&'a self, _to: &'a Target) -> BoxFuture<'a, Result<Box<dyn Session>>> {
+            self.connects.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async { Ok(Box::new(BuggySession) as Box<dyn Session>) })
+        }
+    }
+
+    impl Session for BuggySession {
+        fn database(&mut self) -> BoxFuture<'_, Result<DatabaseConnection>> {
+            Box::pin(async { Err(Error::new(Fault::Internal, "none")) })
+        }
+
+        fn run<'a>(
+            &'a mut self,
+            statement: &'a Statement,
+            _rows: &'a mut RowWriter,
+        ) -> BoxFuture<'a, Result<Done>> {
+            Box::pin(async move {
+                assert!(!statement.sql.contains("bug"), "a bug");
+                Ok(Done::default())
+            })
+        }
+
+        fn prepare<'a>(&'a mut self, _statement: &'a Statement) -> BoxFuture<'a, Result<()>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn begin(&mut self, _access: Access) -> BoxFuture<'_, Result<()>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn commit(&mut self) -> BoxFuture<'_, Result<()>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn rollback(&mut self) -> BoxFuture<'_, Result<()>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn autocommit(&mut self, _write: bool) -> BoxFuture<'_, Result<()>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn ping(&mut self) -> BoxFuture<'_, Result<()>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn usable(&self) -> bool {
+            true
+        }
+
+        fn in_transaction(&self) -> bool {
+            false
+        }
+
+        fn cancel_handle(&self) -> Option<Box<dyn CancelHandle>> {
+            None
+        }
+
+        fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
+            Box::pin(async {})
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_internal_failure_and_its_session_is_dropped() {
+        let env = [("DB_ENGINE", "sqlite"), ("DB_NAME", "x")];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let Config { db, function, platform, .. } =
+            Config::read(&Sources { env, file: None, beside: Vec::new() }, &Engine::ALL).unwrap();
+        let text = "-- name: fine :many\nSELECT 1;\n-- name: buggy :many\nSELECT 'bug';\n";
+        let files = [("q.sql".to_owned(), text.to_owned())];
+        let queries = Queries::parse(&files, Engine::Sqlite, Dialect::Sqlite).unwrap();
+        let backend = Arc::new(Buggy::default());
+        let app =
+            App::assemble(db, function, platform, queries, Arc::clone(&backend) as Arc<dyn Backend>).unwrap();
+        let invocation = Invocation { request_id: "r".to_owned(), ..Invocation::default() };
+        let check = async |query: &str, want: &str, connects: usize| {
+            let event = format!(r#"{{"query":"{query}"}}"#);
+            let reply = app.handle(event.as_bytes(), &invocation).await.unwrap();
+            let reply = serde_json::to_string(&reply).unwrap();
+            assert!(reply.contains(want), "{query}: {reply}");
+            assert_eq!(backend.connects.load(Ordering::Relaxed), connects, "{query}");
+        };
+        check("fine", r#""statusCode":200"#, 1).await;
+        check("fine", r#""statusCode":200"#, 1).await;
+        check("buggy", r#"\"code\":\"internal\""#, 1).await;
+        check("fine", r#""statusCode":200"#, 2).await;
+    }
+}
