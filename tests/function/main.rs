@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod deadlines;
+mod reconnects;
 mod reference;
 mod tls;
 mod world;
