@@ -30,6 +30,7 @@ pub(crate) struct Options {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Engine {
     Postgres,
+    Mysql,
 }
 
 impl Engine {
@@ -37,6 +38,7 @@ impl Engine {
     pub(crate) fn feature(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
+            Self::Mysql => "mysql",
         }
     }
 }

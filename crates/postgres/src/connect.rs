@@ -257,7 +257,6 @@ fn explain_refusal(notice: &Notice, to: &Target) -> Error {
             " Allow this user and network in pg_hba.conf; `no encryption` in the text means that the server \
              wants TLS."
         }
-        Fault::CredentialsRejected => " Compare the secret with the database user's password.",
         Fault::TooManyConnections => " Lower the function's reserved concurrency, or put RDS Proxy between.",
         _ => "",
     };

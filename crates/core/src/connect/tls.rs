@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -23,7 +24,9 @@ use crate::error::{Error, Fault, Phase, Result};
 /// both tickets and its session cache off); what stands before it may.
 pub struct TlsClient {
     mode: TlsMode,
+    host: String,
     name: String,
+    ca: Option<PathBuf>,
     config: Option<(Arc<ClientConfig>, ServerName<'static>)>,
 }
 
@@ -37,7 +40,7 @@ impl TlsClient {
         let name = settings.server_name.as_deref().unwrap_or(host).to_owned();
         let mode = settings.mode;
         if mode == TlsMode::Disable {
-            return Ok(Self { mode, name, config: None });
+            return Ok(Self { mode, host: host.to_owned(), name, ca: settings.ca.clone(), config: None });
         }
         let server_name = ServerName::try_from(name.clone()).map_err(|_| {
             failure(format!("`{name}` is no name that a certificate could carry: set DB_TLS_SERVER_NAME"))
@@ -46,7 +49,7 @@ impl TlsClient {
         let verifier: Arc<dyn ServerCertVerifier> = if mode == TlsMode::Require {
             Arc::new(Unverified(provider.signature_verification_algorithms))
         } else {
-            let roots = Arc::new(roots(settings, host)?);
+            let roots = Arc::new(roots(settings.ca.as_deref(), host)?);
             let full = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
                 .build()
                 .map_err(|error| failure(format!("the CA certificates cannot be used: {error}")))?;
@@ -59,7 +62,8 @@ impl TlsClient {
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
         config.resumption = Resumption::in_memory_sessions(REMEMBERED_SESSIONS);
-        Ok(Self { mode, name, config: Some((Arc::new(config), server_name)) })
+        let config = Some((Arc::new(config), server_name));
+        Ok(Self { mode, host: host.to_owned(), name, ca: settings.ca.clone(), config })
     }
 
     /// What is verified.
@@ -72,6 +76,27 @@ impl TlsClient {
     #[must_use]
     pub fn config(&self) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
         self.config.clone()
+    }
+
+    /// The name that the server's certificate must carry.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The roots as PEM text, for a driver that does TLS by itself.
+    ///
+    /// # Errors
+    /// [`Fault::Unreachable`] with [`Phase::Tls`] if the CA file cannot be read any more.
+    pub fn pem(&self) -> Result<Vec<u8>> {
+        if let Some(path) = &self.ca {
+            return read(path);
+        }
+        let mut pem = Vec::new();
+        for block in rds_roots(&self.host).chain([AMAZON_TRUST_SERVICES]) {
+            pem.extend_from_slice(block.as_bytes());
+        }
+        Ok(pem)
     }
 
     /// Says in words why a handshake failed, and what to look at: [`Fault::Unreachable`], or, where it was not
@@ -128,7 +153,12 @@ fn provider() -> CryptoProvider {
     }
 }
 
-fn roots(settings: &Tls, host: &str) -> Result<RootCertStore> {
+fn read(ca: &Path) -> Result<Vec<u8>> {
+    std::fs::read(ca)
+        .map_err(|error| failure(format!("the file {} (DB_TLS_CA) cannot be read: {error}", ca.display())))
+}
+
+fn roots(ca: Option<&Path>, host: &str) -> Result<RootCertStore> {
     let mut store = RootCertStore::empty();
     let mut add = |pem: &[u8], origin: &str| -> Result<()> {
         for certificate in CertificateDer::pem_slice_iter(pem) {
@@ -140,11 +170,9 @@ fn roots(settings: &Tls, host: &str) -> Result<RootCertStore> {
         }
         Ok(())
     };
-    if let Some(path) = &settings.ca {
+    if let Some(path) = ca {
         let origin = format!("the file {} (DB_TLS_CA)", path.display());
-        let pem =
-            std::fs::read(path).map_err(|error| failure(format!("{origin} cannot be read: {error}")))?;
-        add(&pem, &origin)?;
+        add(&read(path)?, &origin)?;
         if store.is_empty() {
             return Err(failure(format!("{origin} holds no certificate")));
         }
@@ -300,8 +328,7 @@ mod tests {
 
     #[test]
     fn every_built_in_root_is_usable() {
-        let settings = Tls { mode: TlsMode::VerifyFull, ca: None, server_name: None };
-        let store = roots(&settings, "db.internal.example").unwrap();
+        let store = roots(None, "db.internal.example").unwrap();
         assert_eq!(store.len(), rds_roots("db.internal.example").count() + 5);
     }
 
@@ -360,6 +387,6 @@ mod tests {
         assert!(error.detail().contains("holds no certificate"), "{error}");
         let one = rds_roots("db.abc.eu-west-1.rds.amazonaws.com").next().unwrap();
         std::fs::write(&path, one).unwrap();
-        assert_eq!(roots(&settings, "db").unwrap().len(), 1);
+        assert_eq!(roots(settings.ca.as_deref(), "db").unwrap().len(), 1);
     }
 }

@@ -17,7 +17,9 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Phase, Result};
 
 mod fetch;
+mod iam;
 
+use fetch::Stage;
 pub(crate) use fetch::region_of;
 
 /// The credentials of one database.
@@ -25,6 +27,7 @@ pub(crate) use fetch::region_of;
 pub struct Credentials {
     db: Db,
     secret: Option<Secret>,
+    signer: Option<iam::Signer>,
 }
 
 /// What a session needs to log in, and where.
@@ -66,17 +69,22 @@ impl Credentials {
                 state: Mutex::default(),
                 flight: tokio::sync::Mutex::default(),
             }),
-            Auth::Password(_) | Auth::Embedded => None,
+            Auth::Iam { .. } | Auth::Password(_) | Auth::Embedded => None,
         };
-        Self { db: db.clone(), secret }
+        let signer = match &db.auth {
+            Auth::Iam { host } => Some(iam::Signer::new(host.clone(), platform)),
+            Auth::Secret { .. } | Auth::Password(_) | Auth::Embedded => None,
+        };
+        Self { db: db.clone(), secret, signer }
     }
 
     /// What to log in with now: cached if it is younger than the TTL, else fetched; if that fails, what was
-    /// cached all the same.
+    /// cached all the same. Never what the server has rejected within the last 30 s.
     ///
     /// # Errors
     /// [`Fault::Unreachable`] in [`Phase::Credentials`] if nothing is known and nothing can be fetched, or if the
-    /// secret lacks a piece that the configuration does not give either.
+    /// secret lacks a piece that the configuration does not give either. [`Fault::CredentialsRejected`] if the
+    /// server has just rejected everything that the secret has.
     ///
     /// # Cancel safety
     /// A dropped future leaves the cache as it was; whoever waited for its answer asks anew.
@@ -88,35 +96,46 @@ impl Credentials {
         secret.ask(&self.db, by).await
     }
 
-    /// Tells that the server has rejected these credentials. Gives others if the secret has them by now: it is
-    /// asked at once, however fresh the cached value is, but for each version at most once per 30 s. `None` means
-    /// that there is nothing better to try.
+    /// The login for one connection to this endpoint: the resolved one, or a token that is signed for it.
     ///
     /// # Errors
-    /// As [`Credentials::get`].
+    /// [`Fault::Unreachable`] in [`Phase::Credentials`] if there is nothing to sign with.
+    pub async fn login(&self, resolved: &Resolved, endpoint: &Endpoint, by: Deadline) -> Result<Login> {
+        match &self.signer {
+            Some(signer) => signer.login(&resolved.login.user, endpoint, by).await,
+            None => Ok(resolved.login.clone()),
+        }
+    }
+
+    /// Tells that the server has rejected these credentials, and with which words. Gives others if the secret has any: those of
+    /// AWSCURRENT, asked for at once, however fresh the cached ones are, else those of AWSPENDING, which is what
+    /// the server knows between the steps of a rotation. The rejected ones are not given again for 30 s, since
+    /// servers lock out who insists. `None` means that there is nothing better to try.
     ///
     /// # Cancel safety
     /// As [`Credentials::get`].
-    pub async fn rejected(&self, rejected: &Resolved, by: Deadline) -> Result<Option<Resolved>> {
-        let Some(secret) = &self.secret else { return Ok(None) };
-        {
-            let mut state = secret.state();
-            if let Some(cached) = &mut state.cached {
-                if !same(&cached.resolved, rejected) {
-                    // Another session's rejection has brought this one.
-                    return Ok(Some(cached.resolved.clone()));
-                }
-                cached.rejected = Some(SystemTime::now());
-            }
-            if state.asked_again.as_ref().is_some_and(|(version, when)| {
-                *version == rejected.version && younger(*when, SystemTime::now(), REJECTED_PAUSE)
-            }) {
-                return Ok(None);
-            }
-            state.asked_again = Some((rejected.version.clone(), SystemTime::now()));
+    pub async fn rejected(&self, rejected: &Resolved, why: &Error, by: Deadline) -> Option<Resolved> {
+        let secret = self.secret.as_ref()?;
+        secret.note(rejected, why);
+        if let Some(other) = secret.state().usable() {
+            // Another session's rejection has brought this one.
+            return Some(other);
         }
-        let current = secret.ask(&self.db, by).await?;
-        Ok((!same(&current, rejected)).then_some(current))
+        // Why there is none has been logged; what the server said says more.
+        secret.ask(&self.db, by).await.ok()
+    }
+
+    /// What to look at when the server has rejected them, as a sentence.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        let prefix = &self.db.prefix;
+        match &self.db.auth {
+            Auth::Secret { id, .. } => format!("Compare the secret {id} with the database user's password."),
+            Auth::Iam { .. } => iam::HINT.to_owned(),
+            Auth::Password(_) | Auth::Embedded => {
+                format!("Compare {prefix}PASSWORD with the database user's.")
+            }
+        }
     }
 }
 
@@ -137,81 +156,158 @@ struct State {
     answers: u64,
     /// Why the last answer was none.
     failure: Option<String>,
-    /// The version that was last asked for again because the server had rejected it, and when.
-    asked_again: Option<(Option<String>, SystemTime)>,
+    /// When AWSCURRENT was last told.
+    current_told: Option<SystemTime>,
+    /// What is not to be tried again for a while.
+    rejected: Vec<Rejection>,
+}
+
+/// What the server has rejected, when, and with which words.
+#[derive(Debug)]
+struct Rejection {
+    of: Resolved,
+    when: SystemTime,
+    detail: String,
+    sqlstate: Option<String>,
 }
 
 #[derive(Debug)]
 struct Cached {
     resolved: Resolved,
     fetched: SystemTime,
-    /// When the server rejected it. For a while after that it does not count as fresh, so that the first call
-    /// after somebody has mended the secret works.
-    rejected: Option<SystemTime>,
+}
+
+impl State {
+    /// What is cached, however old, unless the server has just rejected it.
+    fn usable(&self) -> Option<Resolved> {
+        let cached = &self.cached.as_ref()?.resolved;
+        (!self.is_rejected(cached)).then(|| cached.clone())
+    }
+
+    fn is_rejected(&self, one: &Resolved) -> bool {
+        let now = SystemTime::now();
+        self.rejected.iter().any(|rejection| rejection.holds(now) && same(one, &rejection.of))
+    }
+}
+
+impl Rejection {
+    fn holds(&self, now: SystemTime) -> bool {
+        younger(self.when, now, REJECTED_PAUSE)
+    }
+
+    /// What to tell those who come while it holds.
+    fn to_error(&self) -> Error {
+        let pause = REJECTED_PAUSE.as_secs();
+        let detail = format!(
+            "{} This was told less than {pause} s ago; each version of the secret is tried once in that time.",
+            self.detail
+        );
+        let error = Error::new(Fault::CredentialsRejected, detail).with_phase(Phase::Auth);
+        match &self.sqlstate {
+            Some(code) => error.with_sqlstate(code),
+            None => error,
+        }
+    }
 }
 
 impl Secret {
     /// The cached value, if it may be used without asking.
     fn fresh(&self, now: SystemTime) -> Option<Resolved> {
         let state = self.state();
-        let cached = state.cached.as_ref()?;
-        let in_doubt = cached.rejected.is_some_and(|when| younger(when, now, REJECTED_PAUSE));
-        (younger(cached.fetched, now, self.ttl) && !in_doubt).then(|| cached.resolved.clone())
+        let fetched = state.cached.as_ref()?.fetched;
+        if younger(fetched, now, self.ttl) { state.usable() } else { None }
+    }
+
+    /// Notes that the server has rejected this.
+    fn note(&self, rejected: &Resolved, why: &Error) {
+        let when = SystemTime::now();
+        let mut state = self.state();
+        state.rejected.retain(|rejection| rejection.holds(when) && !same(&rejection.of, rejected));
+        state.rejected.push(Rejection {
+            of: rejected.clone(),
+            when,
+            detail: why.detail().to_owned(),
+            sqlstate: why.sqlstate().map(str::to_owned),
+        });
     }
 
     /// Asks, or waits for the one who does; falls back on the cached value.
     async fn ask(&self, db: &Db, by: Deadline) -> Result<Resolved> {
         let (before, stale) = {
             let state = self.state();
-            (state.answers, state.cached.is_some())
+            (state.answers, state.usable().is_some())
         };
         // Where there is something to fall back on, half of the time is kept for logging in with it.
         let by = if stale { by.within(by.remaining() / 2) } else { by };
         let Ok(_flight) = by.bound(self.flight.lock()).await else {
-            return self.fall_back("another session's question was not answered in time");
+            return self.settle(Some("another session's question was not answered in time"));
         };
         if self.state().answers == before {
-            let fetched = match by.bound(self.asker.fetch(db)).await {
-                Ok(fetched) => fetched,
-                Err(_) => Err(format!("secret {}: the deadline came before an answer", self.asker.id())),
-            };
-            self.keep(fetched);
+            let failure = self.search(db, by).await.err();
+            let mut state = self.state();
+            state.answers += 1;
+            state.failure = failure;
         }
         let failure = self.state().failure.clone();
-        match failure {
-            Some(reason) => self.fall_back(&reason),
-            None => self.state().cached.as_ref().map(|cached| cached.resolved.clone()).ok_or_else(|| {
-                Error::new(Fault::Internal, "an answered secret is not cached").with_phase(Phase::Credentials)
-            }),
-        }
+        self.settle(failure.as_deref())
     }
 
-    /// Keeps what asking has brought.
-    fn keep(&self, fetched: Result<Resolved, String>) {
-        let mut state = self.state();
-        state.answers += 1;
-        match fetched {
-            Ok(resolved) => {
-                let rejected = state.cached.take().filter(|old| same(&old.resolved, &resolved));
-                state.cached = Some(Cached {
-                    resolved,
-                    fetched: SystemTime::now(),
-                    rejected: rejected.and_then(|old| old.rejected),
-                });
-                state.failure = None;
+    /// Asks for AWSCURRENT, and if the server has rejected that, for AWSPENDING; keeps the first that it has not.
+    ///
+    /// # Errors
+    /// A sentence for the log, without any of the secret's values.
+    async fn search(&self, db: &Db, by: Deadline) -> Result<(), String> {
+        // Whoever was told AWSCURRENT a moment ago, and is rejected with it, need not hear it again first.
+        let told = {
+            let state = self.state();
+            let told = state.current_told.is_some_and(|at| younger(at, SystemTime::now(), JUST_NOW));
+            told && state.usable().is_none()
+        };
+        let stages = if told { [Stage::Pending, Stage::Current] } else { [Stage::Current, Stage::Pending] };
+        for stage in stages {
+            let fetched = match by.bound(self.asker.fetch(db, stage)).await {
+                Ok(Err(reason)) if stage == Stage::Pending => {
+                    // Half made, or none of our business: it is not what we were told to use.
+                    tracing::warn!(reason, "the secret's pending version cannot be used");
+                    None
+                }
+                Ok(fetched) => fetched?,
+                Err(_) => {
+                    return Err(format!("secret {}: the deadline came before an answer", self.asker.id()));
+                }
+            };
+            let mut state = self.state();
+            let now = SystemTime::now();
+            if stage == Stage::Current {
+                state.current_told = Some(now);
             }
-            Err(reason) => state.failure = Some(reason),
+            if let Some(resolved) = fetched.filter(|found| !state.is_rejected(found)) {
+                state.cached = Some(Cached { resolved, fetched: now });
+                return Ok(());
+            }
         }
+        Ok(())
     }
 
-    /// The cached value, however old, or the reason why there is none.
-    fn fall_back(&self, reason: &str) -> Result<Resolved> {
-        match &self.state().cached {
-            Some(cached) => {
+    /// What there is after asking: the cached value, or the reason why there is none to use.
+    fn settle(&self, failure: Option<&str>) -> Result<Resolved> {
+        let state = self.state();
+        match (state.usable(), failure) {
+            (Some(resolved), None) => Ok(resolved),
+            (Some(resolved), Some(reason)) => {
                 tracing::warn!(reason, "the secret cannot be read; the cached one is used");
-                Ok(cached.resolved.clone())
+                Ok(resolved)
             }
-            None => Err(Error::new(Fault::Unreachable, reason).with_phase(Phase::Credentials)),
+            (None, failure) => Err(match state.rejected.last() {
+                Some(rejection) if state.cached.is_some() => {
+                    if let Some(reason) = failure {
+                        tracing::warn!(reason, "the secret cannot be read, and the cached one was rejected");
+                    }
+                    rejection.to_error()
+                }
+                _ => Error::new(Fault::Unreachable, failure.unwrap_or("the secret was not told"))
+                    .with_phase(Phase::Credentials),
+            }),
         }
     }
 
@@ -229,6 +325,12 @@ fn fixed(db: &Db) -> Result<Resolved> {
     };
     let (login, host) = match &db.auth {
         Auth::Password(login) => (login.clone(), db.host.clone().ok_or_else(|| lacking("HOST"))?),
+        Auth::Iam { .. } => {
+            // The password is signed per connection.
+            let user = db.user.clone().ok_or_else(|| lacking("USER"))?;
+            let login = Login { user, password: SecretString::from("") };
+            (login, db.host.clone().ok_or_else(|| lacking("HOST"))?)
+        }
         Auth::Embedded | Auth::Secret { .. } => {
             (Login { user: String::new(), password: SecretString::from("") }, String::new())
         }
@@ -254,8 +356,10 @@ fn younger(when: SystemTime, now: SystemTime, span: Duration) -> bool {
     now.duration_since(when).is_ok_and(|age| age < span)
 }
 
-/// How long a rejected version is not asked for again because of a rejection.
+/// How long a rejected version is not tried again.
 const REJECTED_PAUSE: Duration = Duration::from_secs(30);
+/// Long enough for a login to have failed since, too short for a rotation to have taken a step.
+const JUST_NOW: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

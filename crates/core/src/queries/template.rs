@@ -42,6 +42,7 @@ pub(super) struct Template {
     parts: Vec<Part>,
     /// The text; where it has lists, as it is with one element each.
     sql: Arc<str>,
+    commits: bool,
     /// The parameters that expand into a list, by index.
     lists: Vec<usize>,
     /// How many elements a list can have.
@@ -93,8 +94,15 @@ impl Template {
         let expands = dialect != Dialect::Postgres;
         let lists = (0..params.len()).filter(|&index| expands && params[index].kind.array).collect();
         let parts = parts(dialect, statement, &uses, params);
-        let mut template =
-            Self { dialect, parts, sql: Arc::from(""), lists, longest: MAX_LIST, shapes: Mutex::default() };
+        let mut template = Self {
+            dialect,
+            parts,
+            sql: Arc::from(""),
+            commits: commits_by_itself(dialect, statement),
+            lists,
+            longest: MAX_LIST,
+            shapes: Mutex::default(),
+        };
         let limit = max_placeholders(dialect);
         while template.placeholders(template.longest) > limit {
             template.longest /= 2;
@@ -106,6 +114,11 @@ impl Template {
         }
         template.sql = template.text(&vec![1; template.lists.len()]);
         Ok(template)
+    }
+
+    /// Whether the server commits the statement, and what came before it in a transaction, whatever is asked.
+    pub(super) fn commits_by_itself(&self) -> bool {
+        self.commits
     }
 
     /// The text; where it has lists, as it is with one element each.
@@ -366,14 +379,15 @@ fn one_statement<'a, 'sql>(tokens: &'a [Token<'sql>], flaws: &mut Vec<Flaw>) -> 
     }
 }
 
-/// Statements that leave something behind in a session, or end the transaction that we have begun.
-fn refuse_session_statements(statement: &[Token<'_>], flaws: &mut Vec<Flaw>) {
-    let Some(first) = statement
+fn first_word<'a, 't>(statement: &'a [Token<'t>]) -> Option<&'a Token<'t>> {
+    statement
         .iter()
         .find(|token| token.is_significant() && token.text != "(" && token.kind != TokenKind::CodeOpen)
-    else {
-        return;
-    };
+}
+
+/// Statements that leave something behind in a session, or end the transaction that we have begun.
+fn refuse_session_statements(statement: &[Token<'_>], flaws: &mut Vec<Flaw>) {
+    let Some(first) = first_word(statement) else { return };
     let is_one_of = |words: &[&str]| words.iter().any(|word| first.is_word(word));
     let instead = if is_one_of(&TRANSACTION) {
         "a write runs in a transaction anyway, and a call with `transaction` makes several queries one"
@@ -389,6 +403,31 @@ fn refuse_session_statements(statement: &[Token<'_>], flaws: &mut Vec<Flaw>) {
     flaws.push(flaw(first.start, reason));
 }
 
+/// Whether the dialect's server commits before and after such a statement, whatever transaction it stands in.
+/// <https://dev.mysql.com/doc/refman/8.4/en/implicit-commit.html>
+fn commits_by_itself(dialect: Dialect, statement: &[Token<'_>]) -> bool {
+    dialect == Dialect::Mysql
+        && first_word(statement).is_some_and(|first| COMMITTING.iter().any(|word| first.is_word(word)))
+}
+
+const COMMITTING: [&str; 16] = [
+    "ALTER",
+    "ANALYZE",
+    "CACHE",
+    "CHECK",
+    "CREATE",
+    "DROP",
+    "FLUSH",
+    "GRANT",
+    "IMPORT",
+    "INSTALL",
+    "OPTIMIZE",
+    "RENAME",
+    "REPAIR",
+    "REVOKE",
+    "TRUNCATE",
+    "UNINSTALL",
+];
 const TRANSACTION: [&str; 9] =
     ["BEGIN", "START", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "ABORT", "END", "XA"];
 const SESSION: [&str; 18] = [
