@@ -570,7 +570,7 @@ mod tests {
         let env = [("DB_ENGINE", "sqlite"), ("DB_NAME", "x")];
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         let Config { db, function, platform, .. } =
-            Config::read(&Sources { env, file: None }, &Engine::ALL).unwrap();
+            Config::read(&Sources { env, file: None, beside: Vec::new() }, &Engine::ALL).unwrap();
         let text = "-- name: fine :many\nSELECT 1;\n-- name: buggy :many\nSELECT 'bug';\n";
         let files = [("q.sql".to_owned(), text.to_owned())];
         let queries = Queries::parse(&files, Engine::Sqlite, Dialect::Sqlite).unwrap();
