@@ -16,6 +16,7 @@ mod leaks;
 mod memory;
 mod migrations;
 mod queues;
+mod reconnects;
 mod reference;
 mod rotation;
 mod secrets;

@@ -235,7 +235,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Makes sense of a secret's text. No value of it gets into a message, not even by way of a parser's.
-fn resolve(id: &str, text: &str, version: Option<String>, db: &Db) -> Result<Resolved, String> {
+pub(super) fn resolve(id: &str, text: &str, version: Option<String>, db: &Db) -> Result<Resolved, String> {
     let fields: Map<String, Value> = serde_json::from_str(text).map_err(|error| {
         format!(
             "secret {id}: it is no JSON object (line {}, column {}); it must be one with the fields {FIELDS}",
