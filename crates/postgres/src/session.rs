@@ -22,6 +22,7 @@ use crate::bind::{self, Preparing};
 use crate::cancel::PgCancel;
 use crate::classify::{self, Doing};
 use crate::decode::Columns;
+use crate::guard::{self, Guard};
 
 /// One live connection.
 ///
@@ -33,6 +34,7 @@ pub(crate) struct PgSession {
     connection: Option<PoolConnection<sqlx::Postgres>>,
     wire: Arc<Wire>,
     cancel: Option<PgCancel>,
+    guard: Arc<Guard>,
     statements: Statements,
     /// A statement is running, or was left half read.
     busy: bool,
@@ -53,6 +55,7 @@ impl PgSession {
         connection: PoolConnection<sqlx::Postgres>,
         wire: Arc<Wire>,
         cancel: Option<PgCancel>,
+        guard: Arc<Guard>,
         to: &Target,
     ) -> Self {
         let limit = to.statement_timeout.as_millis();
@@ -69,6 +72,7 @@ impl PgSession {
             connection: Some(connection),
             wire,
             cancel,
+            guard,
             statements: Statements::default(),
             log_values: to.log_values,
             pooled: to.pooling != Pooling::None,
@@ -157,17 +161,20 @@ impl PgSession {
     /// Runs a statement in the transaction that there is, or by itself.
     async fn statement(&mut self, statement: &Statement, rows: &mut RowWriter) -> Result<Done> {
         self.busy = true;
+        let watch = self.guard.watch();
         let outcome = if self.pooled && !self.in_transaction {
             self.execute_unprepared(statement, rows).await
         } else {
             self.execute(statement, rows).await
         };
+        drop(watch);
         self.busy = match &outcome {
             Ok(_) | Err(Stopped::Ours(_)) => false,
             Err(Stopped::Driver(error)) => !answered(error),
             Err(Stopped::Unread(_)) => true,
         };
         outcome.map_err(|stopped| match stopped {
+            Stopped::Driver(_) if self.guard.tripped() => guard::too_large(),
             Stopped::Driver(error) => self.error(&error, self.doing()),
             Stopped::Ours(error) | Stopped::Unread(error) => error,
         })

@@ -601,3 +601,32 @@ async fn only_the_trusted_roots_are_trusted() {
     platform.ca_bundle = Some(bundle);
     assert_eq!(Credentials::new(&db, &platform).get(soon()).await.unwrap().login.user, "app");
 }
+
+proptest::proptest! {
+    /// Whatever a secret holds, it is read or refused, and what is said of it shows none of its values.
+    #[test]
+    fn no_secret_makes_it_panic_or_talk(
+        fields in proptest::collection::vec(
+            ("username|password|host|port|dbname|other", "(hunter2)?\\PC{0,10}|[0-9]{0,6}|\\{|null", 0..4_u8),
+            0..8,
+        ),
+        torn in proptest::option::of(0..200_usize),
+    ) {
+        let fields = fields.into_iter().map(|(name, text, how)| {
+            let value = match how {
+                0 => serde_json::json!([text]),
+                1 => serde_json::from_str(&text).unwrap_or_default(),
+                _ => serde_json::json!(text),
+            };
+            (name, value)
+        });
+        let mut text = serde_json::Value::Object(fields.collect()).to_string();
+        if let Some(torn) = torn {
+            text = text.chars().take(torn).collect();
+        }
+        let (db, _) = settings(&[]);
+        if let Err(said) = fetch::resolve("app", &text, None, &db) {
+            proptest::prop_assert!(!said.contains("hunter2"), "{}", said);
+        }
+    }
+}
