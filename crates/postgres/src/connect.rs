@@ -420,7 +420,7 @@ mod tests {
 
         #[test]
         fn a_startup_message_keeps_its_length(message in prop::collection::vec(any::<u8>(), 0..200), options in "[^\0]{0,40}") {
-            let edited = with_options(&message, &options);
+            let edited = with_options(&message, Some(&options));
             prop_assert_eq!(&edited[..4], u32::try_from(edited.len()).unwrap().to_be_bytes());
             let end = ["options", &options, "", ""].join("\0");
             prop_assert!(edited.ends_with(end.as_bytes()));
