@@ -27,6 +27,12 @@ macro_rules! on_every_engine {
         mod postgres {
             $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::Postgres).await; })+
         }
+        mod mysql {
+            $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::Mysql).await; })+
+        }
+        mod mariadb {
+            $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::MariaDb).await; })+
+        }
         mod sqlite {
             $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::Sqlite).await; })+
         }

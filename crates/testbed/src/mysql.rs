@@ -148,9 +148,23 @@ impl Mysql {
     /// # Errors
     /// The server's message.
     pub fn sql(&self, statement: &str) -> Result<String> {
-        let rows = self.client()?.query(statement).with_context(|| format!("failed: {statement}"))?;
-        let lines: Vec<String> = rows.iter().map(|row| row.join("|")).collect();
-        Ok(lines.join("\n"))
+        Ok(lines(&self.client()?.query(statement).with_context(|| format!("failed: {statement}"))?))
+    }
+
+    /// Runs a script in a database as the superuser: statements that end with `;` at the end of a line. Returns
+    /// the rows of the last one, as [`Self::sql`] does.
+    ///
+    /// # Errors
+    /// The server's message about the first statement that fails.
+    pub fn script(&self, database: &str, script: &str) -> Result<String> {
+        let mut client = self.client()?;
+        client.query(&format!("USE {database}"))?;
+        let mut rows = Vec::new();
+        for statement in script.split(";\n").map(str::trim).filter(|statement| !statement.is_empty()) {
+            let statement = statement.trim_end_matches(';');
+            rows = client.query(statement).with_context(|| format!("failed: {statement}"))?;
+        }
+        Ok(lines(&rows))
     }
 
     /// Stops the server in order, as a reboot of RDS does, and waits until it has ended. Does nothing if it does
@@ -502,6 +516,11 @@ impl Installation {
         }
         Ok(script)
     }
+}
+
+fn lines(rows: &[Vec<String>]) -> String {
+    let lines: Vec<String> = rows.iter().map(|row| row.join("|")).collect();
+    lines.join("\n")
 }
 
 fn is_plain(name: &str) -> bool {
