@@ -153,7 +153,12 @@ async fn metacharacters_change_nothing(engine: Engine) {
         let mut params = stored.clone();
         params["n"] = json!(n);
         assert_eq!(world.rows("keep", params).await["rowsAffected"], 1, "{text:?}");
-        assert_eq!(world.rows("kept", json!({"n": n})).await, stored, "{text:?}");
+        let mut kept = world.rows("kept", json!({"n": n})).await;
+        if engine == Engine::MariaDb {
+            // Its JSON is a text, and is replied as one.
+            kept["j"] = serde_json::from_str(kept["j"].as_str().unwrap()).unwrap();
+        }
+        assert_eq!(kept, stored, "{text:?}");
     }
     // What is asked for and what a parameter is called are no SQL either.
     for &text in NASTY {
@@ -490,6 +495,8 @@ fn notes(engine: Engine) -> Setup {
             (Engine::Postgres, _) => postgres.to_owned(),
             // To the microsecond: without, they are rounded to the second.
             (Engine::Mysql | Engine::MariaDb, "time" | "timestamp" | "timestamptz") => format!("{other}(6)"),
+            // The usual collations take characters for equal that are not.
+            (Engine::Mysql | Engine::MariaDb, "text") => format!("{other} COLLATE utf8mb4_bin"),
             _ => other.to_owned(),
         };
         columns.push(format!("c_{kind} {column}"));
