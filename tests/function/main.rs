@@ -11,6 +11,7 @@ mod http;
 mod identity;
 mod input;
 mod leaks;
+mod mysql;
 mod queues;
 mod reference;
 mod rotation;
