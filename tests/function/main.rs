@@ -6,8 +6,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod concurrency;
+mod deadlines;
 mod events;
 mod http;
+mod iam;
 mod identity;
 mod input;
 mod leaks;
@@ -16,6 +18,7 @@ mod queues;
 mod reference;
 mod rotation;
 mod secrets;
+mod shutdown;
 mod sources;
 mod startup;
 mod tls;

@@ -26,6 +26,7 @@ pub(crate) struct Setup {
     engine: Engine,
     server: Option<Arc<Postgres>>,
     built_in_roots: bool,
+    iam: bool,
     schema: String,
     queries: String,
     env: Vec<(String, String)>,
@@ -39,6 +40,7 @@ impl Setup {
             engine,
             server: None,
             built_in_roots: false,
+            iam: false,
             schema: USERS.to_owned(),
             queries: include_str!("../../queries/users.sql").to_owned(),
             env: Vec::new(),
@@ -56,6 +58,12 @@ impl Setup {
     /// Leaves out `DB_TLS_CA`.
     pub(crate) fn built_in_roots(mut self) -> Self {
         self.built_in_roots = true;
+        self
+    }
+
+    /// Logs in by IAM instead of by a secret.
+    pub(crate) fn iam(mut self) -> Self {
+        self.iam = true;
         self
     }
 
@@ -117,7 +125,16 @@ impl Setup {
                 server.psql(&own.name, &as_owner(&own, &self.schema)).unwrap();
                 let wire = Proxy::start(server.address()).unwrap();
                 secrets.put(SECRET, own.secret(server.host(), wire.port()));
-                function = function.env("DB_SECRET_ID", SECRET);
+                function = if self.iam {
+                    function
+                        .env("DB_AUTH", "iam")
+                        .env("DB_HOST", server.host())
+                        .env("DB_PORT", wire.port().to_string())
+                        .env("DB_NAME", &own.name)
+                        .env("DB_USER", &own.user)
+                } else {
+                    function.env("DB_SECRET_ID", SECRET)
+                };
                 if !self.built_in_roots {
                     function = function.env("DB_TLS_CA", server.ca_pem_path());
                 }

@@ -77,6 +77,9 @@ pub(crate) async fn run(work: &Work<'_>, sessions: &Sessions, trace: &mut Trace)
             }
             Err(error) => error,
         };
+        if error.is_refused() {
+            progress = Progress::Unsent;
+        }
         let (times, again) = match retry::decide(error.fault(), access, progress) {
             Next::Fail(fault) => {
                 settle(lease, work.each()).await;

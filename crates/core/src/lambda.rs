@@ -3,8 +3,10 @@
 //! Runtime API: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use lambda_runtime::tower::layer::layer_fn;
@@ -13,8 +15,10 @@ use lambda_runtime_api_client::body::Body;
 use lambda_runtime_api_client::{BoxError, Client};
 use serde::Serialize;
 use serde::de::IgnoredAny;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{App, StartError};
+use crate::deadline::Deadline;
 use crate::error::Fault;
 use crate::event::Invocation;
 use crate::reply::Raised;
@@ -52,20 +56,74 @@ async fn serve(app: App) -> ExitCode {
              (AWS_LAMBDA_RUNTIME_API). On your own machine run the command `lambda-rds invoke`",
         );
     }
-    app.warm().await;
-    let app = Arc::new(app);
     let api = match Client::builder().with_pool_size(app.platform().max_concurrency).build() {
         Ok(client) => Arc::new(client),
         Err(error) => return fail(&format!("no client of the Lambda Runtime API: {error}")),
     };
+    let mut terminate = match signal(SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(error) => return fail(&format!("SIGTERM cannot be listened for: {error}")),
+    };
+    let app = Arc::new(app);
+    // Not dropped before the sessions are closed: what it runs is to be cancelled, not abandoned.
+    let mut served = pin!(invocations(Arc::clone(&app), api));
+    tokio::select! {
+        served = &mut served => match served {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&format!("the Lambda Runtime API failed: {error}")),
+        },
+        _ = terminate.recv() => {
+            app.close().await;
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// INIT, and then one invocation after the other, for ever.
+async fn invocations(app: Arc<App>, api: Arc<Client>) -> Result<(), BoxError> {
+    // Lambda ends INIT when the runtime and every extension have asked for their first event.
+    let register = Deadline::after(REGISTER_TIMEOUT).bound(register(&api));
+    let (registered, ()) = tokio::join!(register, app.warm());
+    match registered.unwrap_or_else(|_| Err("registering as an extension was not answered".into())) {
+        Ok(extension) => drop(tokio::spawn(extension)),
+        Err(error) => {
+            tracing::warn!("Lambda will not send SIGTERM, so sessions end with the process: {error}");
+        }
+    }
     let service = service_fn(move |invocation| invoked(Arc::clone(&app), Arc::clone(&api), invocation));
     // The runtime polls and hands over what it gets. The handler that it wants is for those who leave reading the
     // event and posting the answer to it, which says `unhandled` where our code belongs.
     let nobody = service_fn(async |_: LambdaEvent<IgnoredAny>| Err::<(), _>(internal()));
-    match Runtime::new(nobody).layer(layer_fn(move |_| service.clone())).run_concurrent().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&format!("the Lambda Runtime API failed: {error}")),
+    Runtime::new(nobody).layer(layer_fn(move |_| service.clone())).run_concurrent().await
+}
+
+/// Registers an extension that listens for nothing: Lambda sends SIGTERM only to environments that have one.
+/// Costs one question to a local address, asked while the first session opens. Gives what the extension has to
+/// do, which is to wait for an event that never comes.
+///
+/// <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html>
+async fn register(api: &Client) -> Result<impl Future<Output = ()> + use<>, BoxError> {
+    let request = lambda_runtime_api_client::build_request()
+        .method("POST")
+        .uri("/2020-01-01/extension/register")
+        .header("lambda-extension-name", "lambda-rds")
+        .body(Body::from(r#"{"events":[]}"#))?;
+    let answer = api.call(request).await?;
+    if !answer.status().is_success() {
+        return Err(format!("registering as an extension was answered with {}", answer.status()).into());
     }
+    let id = answer.headers().get(EXTENSION_ID).ok_or("an extension was registered without an id")?;
+    let next = lambda_runtime_api_client::build_request()
+        .method("GET")
+        .uri("/2020-01-01/extension/event/next")
+        .header(EXTENSION_ID, id)
+        .body(Body::empty())?;
+    let waiting = api.call(next);
+    Ok(async move {
+        if let Err(error) = waiting.await {
+            tracing::debug!("the extension's wait ended: {error}");
+        }
+    })
 }
 
 /// Serves one invocation and posts what came of it: a reply as a response, what is raised as an error.
@@ -151,6 +209,9 @@ fn fail(reason: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Whoever answers is on the same machine.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(1);
+const EXTENSION_ID: &str = "lambda-extension-identifier";
 /// What Lambda shows in its telemetry as the type of an error.
 const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
 /// Newer versions of the Runtime API have it beside the request id.

@@ -1007,7 +1007,7 @@ mod tests {
             let mut rows = RowWriter::new(Verb::One, limits, Int64::Number);
             let error = write(&mut rows, &huge).unwrap_err();
             assert_eq!(error.fault(), Fault::ResultTooLarge);
-            assert!(error.message().contains("LIMIT"), "{error}");
+            assert!(error.message().contains("page by page"), "{error}");
             assert!(rows.body.bytes.capacity() <= limits.bytes + SHORT);
         }
     }

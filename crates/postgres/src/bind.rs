@@ -26,28 +26,34 @@ use crate::decode::{
 /// Prepares a statement for these arguments, unless the connection has it already.
 ///
 /// # Errors
-/// The server's. What it cannot infer it is asked again with; inside a transaction the first of its errors has
-/// aborted that already, so that the second is 25P02.
+/// The server's. If it is that it cannot infer a type, it has been asked again with the type declared, and this is
+/// its first error: inside a transaction that one has aborted it already.
 pub(crate) async fn prepare(
     connection: &mut PgConnection,
     sql: SqlStr,
     arguments: &[Argument],
 ) -> Result<PgStatement, sqlx::Error> {
     let mut types: Vec<u32> = arguments.iter().map(|argument| inferred_oid(argument.kind)).collect();
+    let mut first = None;
     loop {
         let given: Vec<PgTypeInfo> = types.iter().map(|oid| PgTypeInfo::with_oid(Oid(*oid))).collect();
         let error = match connection.prepare_with(sql.clone(), &given).await {
             Ok(prepared) => return Ok(prepared),
             Err(error) => error,
         };
-        let declare = |at: usize| types[at] == UNKNOWN && uninferred(&error).is_some_and(|one| one.is(at));
-        let declared: Vec<usize> = (0..types.len()).filter(|at| declare(*at)).collect();
-        if declared.is_empty() {
-            return Err(error);
+        let mut declared = false;
+        if let Some(uninferred) = uninferred(&error) {
+            for (at, argument) in arguments.iter().enumerate() {
+                if types[at] == UNKNOWN && uninferred.is(at) {
+                    types[at] = declared_oid(argument.kind);
+                    declared = true;
+                }
+            }
         }
-        for at in declared {
-            types[at] = declared_oid(arguments[at].kind);
+        if !declared {
+            return Err(first.filter(|_| error.as_database_error().is_some()).unwrap_or(error));
         }
+        first.get_or_insert(error);
     }
 }
 

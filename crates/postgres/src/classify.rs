@@ -22,7 +22,7 @@ pub(crate) fn classify(error: &sqlx::Error, doing: Doing) -> Fault {
     let lost = if doing == Doing::Connect { Fault::Unreachable } else { Fault::ConnectionLost };
     match error {
         sqlx::Error::Database(error) => match error.code() {
-            Some(_) if is_stale(error.as_ref()) => Fault::ConnectionLost,
+            Some(_) if server(error.as_ref()).is_some_and(is_stale) => Fault::ConnectionLost,
             Some(code) => sqlstate(&code, doing),
             None => Fault::QueryFailed,
         },
@@ -43,11 +43,14 @@ pub(crate) fn classify(error: &sqlx::Error, doing: Doing) -> Fault {
     }
 }
 
+fn server(error: &dyn DatabaseError) -> Option<&PgDatabaseError> {
+    error.try_downcast_ref()
+}
+
 /// Whether the server refused a prepared statement because the world has moved on since: a table has other
 /// columns after a migration, or something dropped the session's statements. sqlx would send it again for
 /// as long as the connection lives; a fresh session prepares it anew.
-fn is_stale(error: &dyn DatabaseError) -> bool {
-    let Some(error) = error.try_downcast_ref::<PgDatabaseError>() else { return false };
+fn is_stale(error: &PgDatabaseError) -> bool {
     match error.code() {
         INVALID_SQL_STATEMENT_NAME => true,
         // "cached plan must not change result type", told by the server's function: the text is translated.
@@ -61,7 +64,7 @@ fn is_stale(error: &dyn DatabaseError) -> bool {
 pub(crate) fn uninferred(error: &sqlx::Error) -> Option<Uninferred> {
     let error = error.as_database_error()?;
     match error.code().as_deref() {
-        Some(AMBIGUOUS_FUNCTION | AMBIGUOUS_PARAMETER | INDETERMINATE_DATATYPE) => {
+        Some(AMBIGUOUS_FUNCTION | AMBIGUOUS_PARAMETER | INDETERMINATE_DATATYPE | DATATYPE_MISMATCH) => {
             Some(Uninferred::named(error.message()))
         }
         _ => None,
@@ -118,7 +121,9 @@ pub(crate) fn sqlstate(code: &str, doing: Doing) -> Fault {
         | INVALID_DATETIME_FORMAT
         | DATETIME_FIELD_OVERFLOW
         | CHARACTER_NOT_IN_REPERTOIRE
-        | INVALID_TEXT_REPRESENTATION => Fault::BadParameter,
+        | INVALID_TEXT_REPRESENTATION
+        // `\u0000` in a jsonb, or a character that the database's encoding does not have.
+        | UNTRANSLATABLE_CHARACTER => Fault::BadParameter,
         RAISE_EXCEPTION => Fault::Rejected,
         _ if code.starts_with(CONNECTION_EXCEPTION) => Fault::ConnectionLost,
         _ if code.starts_with(INTEGRITY_CONSTRAINT_VIOLATION) => Fault::Constraint,
@@ -136,6 +141,7 @@ const INVALID_DATETIME_FORMAT: &str = "22007";
 const DATETIME_FIELD_OVERFLOW: &str = "22008";
 const CHARACTER_NOT_IN_REPERTOIRE: &str = "22021";
 const INVALID_TEXT_REPRESENTATION: &str = "22P02";
+const UNTRANSLATABLE_CHARACTER: &str = "22P05";
 const DATA_EXCEPTION: &str = "22";
 const INTEGRITY_CONSTRAINT_VIOLATION: &str = "23";
 const READ_ONLY_SQL_TRANSACTION: &str = "25006";
@@ -149,6 +155,8 @@ const SERIALIZATION_FAILURE: &str = "40001";
 const DEADLOCK_DETECTED: &str = "40P01";
 const AMBIGUOUS_FUNCTION: &str = "42725";
 const AMBIGUOUS_PARAMETER: &str = "42P08";
+// Of a function such as `to_json`, whose result depends on the type of what it is given.
+const DATATYPE_MISMATCH: &str = "42804";
 const INDETERMINATE_DATATYPE: &str = "42P18";
 const TOO_MANY_CONNECTIONS: &str = "53300";
 const LOCK_NOT_AVAILABLE: &str = "55P03";
@@ -164,8 +172,7 @@ const RAISE_EXCEPTION: &str = "P0001";
 /// to show values, which the server's DETAIL and some of its messages hold.
 pub(crate) fn to_error(error: &sqlx::Error, doing: Doing, log_values: bool) -> Error {
     let fault = classify(error, doing);
-    let server = error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
-    let Some(server) = server else {
+    let Some(server) = error.as_database_error().and_then(server) else {
         return Error::new(fault, driver_detail(error));
     };
     let detail = server_detail(server, log_values);
@@ -179,7 +186,8 @@ pub(crate) fn to_error(error: &sqlx::Error, doing: Doing, log_values: bool) -> E
     } else {
         Error::new(fault, "")
     };
-    told.with_detail(detail).with_sqlstate(server.code())
+    let told = told.with_detail(detail).with_sqlstate(server.code());
+    if is_stale(server) { told.as_refused() } else { told }
 }
 
 /// What the driver itself says, its causes included.
@@ -276,6 +284,7 @@ mod tests {
             ("22008", Fault::BadParameter),
             ("22021", Fault::BadParameter),
             ("22P02", Fault::BadParameter),
+            ("22P05", Fault::BadParameter),
             ("22012", Fault::QueryFailed),
             ("P0001", Fault::Rejected),
             ("P0002", Fault::QueryFailed),

@@ -150,7 +150,8 @@ keys! {
         "What is demanded of the server: a certificate that is trusted and names it, one that is trusted, any \
          encryption, or nothing. The last two are warned of.";
     DB_TLS_CA: Told("built-in"), "a PEM file with at least one certificate",
-        "Roots to trust instead of the built-in ones, which are those of Amazon RDS and of Amazon Trust Services.";
+        "Roots to trust instead of the built-in ones, which are those of Amazon RDS and of Amazon Trust Services. \
+         Relative to the working folder or to the program's.";
     DB_TLS_SERVER_NAME: Told("the host"), HOST,
         "The name to verify where the host is another one, such as a CNAME.";
     DB_POOLER: Is("auto"), "auto · none · transaction",
@@ -175,7 +176,7 @@ keys! {
     DB_INSTANCE_PATTERN: Told("formed from the cluster's host name"), "a host name with `?` for the instance",
         "Aurora: how an instance's host name is formed. Not in this version.";
     LAMBDA_RDS_QUERIES: Is("queries/"), "a folder",
-        "The folder of the query files, relative to the working folder.";
+        "The folder of the query files, relative to the working folder or to the program's.";
     LAMBDA_RDS_DEFAULT_QUERY: Told("–"), "the name of a query",
         "The query that `{}` runs.";
     LAMBDA_RDS_BASE_PATH: Told("–"), "a path that begins with `/`, or nothing",

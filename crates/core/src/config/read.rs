@@ -28,6 +28,9 @@ pub struct Sources {
     pub env: Vec<(String, String)>,
     /// The file, where there is one.
     pub file: Option<PathBuf>,
+    /// The program's own folders, in which a relative path is looked for that leads nowhere from the working
+    /// folder.
+    pub beside: Vec<PathBuf>,
 }
 
 impl Sources {
@@ -41,12 +44,17 @@ impl Sources {
             .collect();
         let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
         let root = get(&env, "LAMBDA_TASK_ROOT").map(PathBuf::from);
-        let file = [beside, root]
-            .into_iter()
-            .flatten()
-            .map(|folder| folder.join("lambda-rds.toml"))
-            .find(|file| file.is_file());
-        Self { env, file }
+        let beside: Vec<PathBuf> = [beside, root].into_iter().flatten().collect();
+        let file = beside.iter().map(|folder| folder.join("lambda-rds.toml")).find(|file| file.is_file());
+        Self { env, file, beside }
+    }
+
+    /// A path that the user wrote. Lambda's working folder is the program's, others' need not be.
+    fn locate(&self, path: PathBuf) -> PathBuf {
+        if path.exists() {
+            return path;
+        }
+        self.beside.iter().map(|folder| folder.join(&path)).find(|path| path.exists()).unwrap_or(path)
     }
 }
 
@@ -56,6 +64,7 @@ impl fmt::Debug for Sources {
         f.debug_struct("Sources")
             .field("env", &self.env.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .field("file", &self.file)
+            .field("beside", &self.beside)
             .finish()
     }
 }
@@ -117,7 +126,7 @@ pub(super) fn second(
             format!("The prefix {prefix:?} of a database's variables does not end in an underscore.");
         return Err(ConfigError { mistakes: vec![mistake] });
     }
-    let sources = Sources { env: sources.env.clone(), file: None };
+    let sources = Sources { env: sources.env.clone(), file: None, beside: sources.beside.clone() };
     let platform = platform(&sources.env, &mut Vec::new());
     let mut reader = Reader::new(&sources, prefix);
     reader.unknown_variables(&sources.env);
@@ -195,7 +204,7 @@ fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db
             ("disable", TlsMode::Disable),
         ],
     );
-    let tls_ca = r.value(&keys::DB_TLS_CA, path);
+    let tls_ca = r.value(&keys::DB_TLS_CA, path).map(|path| r.sources.locate(path));
     let tls_server_name = r.value(&keys::DB_TLS_SERVER_NAME, self::host);
     let pooler = r.word(
         &keys::DB_POOLER,
@@ -236,7 +245,9 @@ fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db
                 } else {
                     "It is the secret with user and password.".to_owned()
                 };
-                r.need(&keys::DB_SECRET_ID, secret_id.is_some(), &advice);
+                // The engine that was meant and misspelled may have no use for it.
+                let misspelled = engine.is_none() && r.found(&keys::DB_ENGINE).is_some();
+                r.need(&keys::DB_SECRET_ID, secret_id.is_some() || misspelled, &advice);
                 secret_id.zip(ttl).map(|(id, ttl)| Auth::Secret { id, ttl })
             }
             Some(Way::Password) => {
@@ -335,7 +346,7 @@ fn engine(r: &mut Reader<'_>, built_in: &[Engine]) -> Option<Engine> {
 
 /// Reads the function's own keys.
 fn function(r: &mut Reader<'_>, platform: &Platform) -> Option<Function> {
-    let queries = r.value(&keys::LAMBDA_RDS_QUERIES, path);
+    let queries = r.value(&keys::LAMBDA_RDS_QUERIES, path).map(|path| r.sources.locate(path));
     let default_query = r.value(&keys::LAMBDA_RDS_DEFAULT_QUERY, text);
     let base_path = match r.found(&keys::LAMBDA_RDS_BASE_PATH) {
         // The one key whose empty value means something.
@@ -383,9 +394,9 @@ enum Way {
 
 /// The merged sources, and what was found wrong in them so far.
 struct Reader<'a> {
+    sources: &'a Sources,
     figment: Figment,
     prefix: &'a str,
-    file: Option<&'a Path>,
     mistakes: Vec<String>,
     warnings: Vec<String>,
 }
@@ -406,14 +417,9 @@ enum Source {
 
 impl<'a> Reader<'a> {
     fn new(sources: &'a Sources, prefix: &'a str) -> Self {
-        let mut reader = Self {
-            figment: Figment::new(),
-            prefix,
-            file: sources.file.as_deref(),
-            mistakes: Vec::new(),
-            warnings: Vec::new(),
-        };
-        if let Some(path) = reader.file {
+        let mut reader =
+            Self { sources, figment: Figment::new(), prefix, mistakes: Vec::new(), warnings: Vec::new() };
+        if let Some(path) = &sources.file {
             match std::fs::read_to_string(path) {
                 Ok(text) => reader.file(&text),
                 Err(error) => reader.mistakes.push(format!("{} cannot be read: {error}.", path.display())),
@@ -623,7 +629,7 @@ impl<'a> Reader<'a> {
     }
 
     fn file_name(&self) -> String {
-        self.file.map(|path| path.display().to_string()).unwrap_or_default()
+        self.sources.file.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
     }
 }
 
@@ -769,7 +775,7 @@ mod tests {
 
     fn sources(env: &[(&str, &str)]) -> Sources {
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Sources { env, file: None }
+        Sources { env, ..Sources::default() }
     }
 
     /// Sources with a file of this text; the folder keeps the file alive.

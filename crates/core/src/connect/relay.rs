@@ -192,11 +192,92 @@ const CHUNK: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
     use std::time::Duration;
 
     use tokio::net::{TcpListener, TcpStream, UnixStream};
+    use tokio::sync::Notify;
 
     use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A wire to a peer of its own, and a relay on it.
+    async fn wired() -> (TcpStream, Relay) {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(server.local_addr().unwrap()).await.unwrap();
+        let (peer, _) = server.accept().await.unwrap();
+        let fd = client.as_fd().try_clone_to_owned().unwrap();
+        let relay = Relay::start(client, &fd, "door", Box::new(<[u8]>::to_vec), Box::new(|_| true)).unwrap();
+        (peer, relay)
+    }
+
+    async fn closed(mut peer: TcpStream) {
+        let end = tokio::time::timeout(PATIENCE, peer.read(&mut [0])).await.unwrap();
+        assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+    }
+
+    #[tokio::test]
+    async fn without_a_driver_nothing_is_left() {
+        let (peer, relay) = wired().await;
+        let folder = relay.folder().to_owned();
+        assert!(folder.exists());
+        drop(relay);
+        closed(peer).await;
+        assert!(!folder.exists());
+    }
+
+    #[tokio::test]
+    async fn a_driver_that_leaves_an_answer_unread_ends_the_relay() {
+        let (mut peer, relay) = wired().await;
+        let mut driver = UnixStream::connect(relay.folder().join("door")).await.unwrap();
+        let wire = relay.into_wire();
+        peer.write_all(b"an answer").await.unwrap();
+        driver.read_exact(&mut [0]).await.unwrap();
+        drop(driver);
+        tokio::time::timeout(PATIENCE, wire.ended()).await.unwrap();
+        drop(wire);
+        closed(peer).await;
+    }
+
+    /// Takes nothing, and tells when it was offered something.
+    struct Clogged(Arc<Notify>);
+
+    impl AsyncWrite for Clogged {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            self.0.notify_one();
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_words_of_a_server_that_takes_nothing_more_are_heard() {
+        let offered = Arc::new(Notify::new());
+        let (from_server, mut server) = tokio::io::simplex(64);
+        let stream = tokio::io::join(from_server, Clogged(Arc::clone(&offered)));
+        let any = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let relay = Relay::start(stream, &any, "door", Box::new(<[u8]>::to_vec), Box::new(|_| true)).unwrap();
+        let mut driver = UnixStream::connect(relay.folder().join("door")).await.unwrap();
+        let wire = relay.into_wire();
+
+        driver.write_all(b"question").await.unwrap();
+        offered.notified().await;
+        server.write_all(b"shutting down").await.unwrap();
+        server.shutdown().await.unwrap();
+        let mut heard = String::new();
+        tokio::time::timeout(PATIENCE, driver.read_to_string(&mut heard)).await.unwrap().unwrap();
+        assert_eq!(heard, "shutting down");
+        tokio::time::timeout(PATIENCE, wire.ended()).await.unwrap();
+    }
 
     #[tokio::test]
     async fn bytes_pass_both_ways_and_the_peers_closing_is_seen_without_reading() {
@@ -225,12 +306,11 @@ mod tests {
 
         drop(peer);
         // The kernel's FIN takes a moment even on loopback.
-        for _ in 0..200 {
-            if wire.peer_closed() {
-                break;
+        let seen = async {
+            while !wire.peer_closed() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        assert!(wire.peer_closed());
+        };
+        tokio::time::timeout(PATIENCE, seen).await.unwrap();
     }
 }

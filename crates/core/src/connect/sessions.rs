@@ -3,14 +3,16 @@
 //! No pool policy, no background task: what a frozen process cannot do while it is frozen is not planned. A
 //! session is looked at when it is lent, which is the only moment that matters.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::backend::{Access, Backend, Endpoint, Phases, Session, Target, Topology};
+use crate::backend::{Access, Backend, CancelHandle, Endpoint, Phases, Session, Target, Topology};
 use crate::config;
 use crate::connect::tls::TlsClient;
 use crate::credentials::{Credentials, Login, Resolved};
@@ -26,6 +28,9 @@ pub struct Sessions {
     settings: Settings,
     tls: Mutex<Option<(String, Arc<TlsClient>)>>,
     parked: Mutex<Vec<Parked>>,
+    /// How to stop what the lent sessions run, under the number of the lease.
+    running: Mutex<HashMap<u64, Arc<dyn CancelHandle>>>,
+    leases: AtomicU64,
     permits: Semaphore,
 }
 
@@ -82,6 +87,8 @@ impl Sessions {
             settings,
             tls: Mutex::default(),
             parked: Mutex::default(),
+            running: Mutex::default(),
+            leases: AtomicU64::new(0),
             permits,
         }
     }
@@ -133,20 +140,42 @@ impl Sessions {
         Ok(())
     }
 
-    /// Says goodbye to the server on every parked session, and does not wait long for one that hangs.
+    /// Ends everything, within 300 ms: cancels what runs, says goodbye to the server on every parked session, and
+    /// lends none from now on.
+    ///
+    /// A session that is lent stays with its call, which learns that its statement was cancelled.
     pub async fn close(&self) {
-        let parked = std::iter::from_fn(|| self.take()).map(|parked| parked.session.close());
-        // Who has not gone by then is closed by being dropped.
-        let _ = Deadline::after(CLOSE_TIMEOUT).bound(join_all(parked)).await;
+        self.permits.close();
+        let running: Vec<_> = self.running().values().cloned().collect();
+        let parked: Vec<_> = std::iter::from_fn(|| self.take()).collect();
+        let by = Deadline::after(CLOSE_TIMEOUT);
+        let cancels = join_all(running.iter().map(|cancel| cancel.cancel(by)));
+        let goodbyes = join_all(parked.into_iter().map(|parked| parked.session.close()));
+        match by.bound(join(cancels, goodbyes)).await {
+            Ok((cancels, _)) => {
+                for error in cancels.into_iter().filter_map(Result::err) {
+                    tracing::warn!("a statement may run on: {error}");
+                }
+            }
+            Err(_) => tracing::warn!("the server did not answer the goodbye in time"),
+        }
     }
 
-    /// Tells the topology what a session on its endpoint met.
+    /// Tells the topology what a session on its endpoint met, and closes the sessions parked there: whatever
+    /// befell this one has befallen them, and what follows wants a fresh one.
     pub fn blame(&self, lease: &Lease<'_>, fault: Fault) {
+        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        parked.retain(|parked| parked.endpoint != lease.endpoint);
+        drop(parked);
         self.topology.blame(&lease.endpoint, fault);
     }
 
     fn take(&self) -> Option<Parked> {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<u64, Arc<dyn CancelHandle>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lend<'a>(
@@ -155,7 +184,11 @@ impl Sessions {
         endpoint: Endpoint,
         permit: SemaphorePermit<'a>,
     ) -> Lease<'a> {
-        Lease { session: Some(session), endpoint, sessions: self, spoilt: false, _permit: permit }
+        let number = self.leases.fetch_add(1, Ordering::Relaxed);
+        if let Some(cancel) = session.cancel_handle() {
+            self.running().insert(number, cancel.into());
+        }
+        Lease { session: Some(session), endpoint, sessions: self, number, spoilt: false, _permit: permit }
     }
 
     /// Opens a session, as often as [`retry::reopen`] says and the deadline allows.
@@ -201,13 +234,12 @@ impl Sessions {
             if error.fault() == Fault::CredentialsRejected {
                 // Perhaps the password was rotated since the secret was read. Only another version of the
                 // secret is worth another try: the same one would be rejected again, and lock the user out.
+                let detail = format!("{} {}", error.detail(), self.credentials.hint());
+                let error = error.with_detail(detail);
                 let other = self.credentials.rejected(&resolved, by).await;
                 match other.filter(|_| rejections < MAX_REJECTIONS) {
                     Some(other) => resolved = other,
-                    None => {
-                        let detail = format!("{} {}", error.detail(), self.credentials.hint());
-                        return Err(error.with_detail(detail));
-                    }
+                    None => return Err(error),
                 }
                 rejections += 1;
                 continue;
@@ -242,7 +274,7 @@ impl Sessions {
         })
     }
 
-    /// The TLS set-up for a host; kept, so that a reconnect resumes the TLS session.
+    /// The TLS set-up for a host; kept, so that a reconnect may resume the TLS session.
     fn tls(&self, host: &str) -> Result<Arc<TlsClient>> {
         let mut kept = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, client)) = kept.as_ref()
@@ -271,6 +303,7 @@ pub struct Lease<'a> {
     session: Option<Box<dyn Session>>,
     endpoint: Endpoint,
     sessions: &'a Sessions,
+    number: u64,
     spoilt: bool,
     _permit: SemaphorePermit<'a>,
 }
@@ -306,6 +339,12 @@ impl Lease<'_> {
             let parked = Parked { session, endpoint: self.endpoint.clone(), since: SystemTime::now() };
             self.sessions.parked.lock().unwrap_or_else(PoisonError::into_inner).push(parked);
         }
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        self.sessions.running().remove(&self.number);
     }
 }
 
@@ -358,4 +397,5 @@ const MAX_REJECTIONS: u32 = 2;
 // A connection may die without a word: NAT gateways and firewalls forget silent ones.
 const TRUSTED_IDLE: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_millis(300);
+// After SIGTERM, Lambda waits that long.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);

@@ -20,7 +20,8 @@ use crate::config::{Tls, TlsMode};
 use crate::error::{Error, Fault, Phase, Result};
 
 /// How the connections to one host are protected. Made once and kept: it remembers TLS sessions, so that a
-/// reconnect resumes instead of handshaking in full.
+/// reconnect resumes instead of handshaking in full, where the server lets it. PostgreSQL itself never does (it turns
+/// both tickets and its session cache off); what stands before it may.
 pub struct TlsClient {
     mode: TlsMode,
     host: String,
@@ -298,6 +299,14 @@ const AMAZON_TRUST_SERVICES: &str = include_str!("roots/amazon-trust-services.pe
 
 #[cfg(test)]
 mod tests {
+    use std::path::{Path, PathBuf};
+
+    use rustls::HandshakeKind;
+    use rustls::pki_types::PrivateKeyDer;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
     use super::*;
 
     #[test]
@@ -321,6 +330,49 @@ mod tests {
     fn every_built_in_root_is_usable() {
         let store = roots(None, "db.internal.example").unwrap();
         assert_eq!(store.len(), rds_roots("db.internal.example").count() + 5);
+    }
+
+    /// A TLS server for the name `db.example`, and the PEM file that a client must trust.
+    async fn server(folder: &Path) -> (TcpListener, TlsAcceptor, PathBuf) {
+        let issued = rcgen::generate_simple_self_signed(["db.example".to_owned()]).unwrap();
+        let ca = folder.join("ca.pem");
+        std::fs::write(&ca, issued.cert.pem()).unwrap();
+        let key = PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
+        let config = rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![issued.cert.der().clone()], key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        (listener, TlsAcceptor::from(Arc::new(config)), ca)
+    }
+
+    #[tokio::test]
+    async fn the_first_handshake_needs_no_retry_and_the_second_resumes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (listener, acceptor, ca) = server(folder.path()).await;
+        let settings =
+            Tls { mode: TlsMode::VerifyFull, ca: Some(ca), server_name: Some("db.example".into()) };
+        let tls = TlsClient::new(&settings, "127.0.0.1").unwrap();
+        for expected in [HandshakeKind::Full, HandshakeKind::Resumed] {
+            let serving = async {
+                let (tcp, _) = listener.accept().await.unwrap();
+                let mut stream = acceptor.accept(tcp).await.unwrap();
+                stream.write_all(b"!").await.unwrap();
+                stream.shutdown().await.unwrap();
+            };
+            let connecting = async {
+                let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+                let (config, name) = tls.config().unwrap();
+                let mut stream = TlsConnector::from(config).connect(name, tcp).await.unwrap();
+                // The tickets come after the handshake, before the first byte.
+                stream.read_exact(&mut [0]).await.unwrap();
+                stream.get_ref().1.handshake_kind()
+            };
+            let ((), kind) = tokio::join!(serving, connecting);
+            assert_eq!(kind, Some(expected));
+        }
     }
 
     #[test]

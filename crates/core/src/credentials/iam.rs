@@ -186,7 +186,7 @@ mod tests {
     fn platform(env: &[(&str, &str)]) -> Platform {
         let all = [("DB_ENGINE", "sqlite"), ("DB_NAME", "x")].iter().chain(env);
         let env = all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Config::read(&Sources { env, file: None }, &Engine::ALL).unwrap().platform
+        Config::read(&Sources { env, ..Sources::default() }, &Engine::ALL).unwrap().platform
     }
 
     async fn signed(signer: &Signer) -> Result<String> {

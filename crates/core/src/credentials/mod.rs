@@ -79,12 +79,12 @@ impl Credentials {
     }
 
     /// What to log in with now: cached if it is younger than the TTL, else fetched; if that fails, what was
-    /// cached all the same. Never what the server has rejected within the last 30 s.
+    /// cached all the same. What the server has rejected within the last 30 s is given only where the secret
+    /// holds nothing else: the server may have been mended meanwhile.
     ///
     /// # Errors
     /// [`Fault::Unreachable`] in [`Phase::Credentials`] if nothing is known and nothing can be fetched, or if the
-    /// secret lacks a piece that the configuration does not give either. [`Fault::CredentialsRejected`] if the
-    /// server has just rejected everything that the secret has.
+    /// secret lacks a piece that the configuration does not give either.
     ///
     /// # Cancel safety
     /// A dropped future leaves the cache as it was; whoever waited for its answer asks anew.
@@ -93,7 +93,13 @@ impl Credentials {
         if let Some(fresh) = secret.fresh(SystemTime::now()) {
             return Ok(fresh);
         }
-        secret.ask(&self.db, by).await
+        secret.ask(&self.db, by).await?;
+        // Perhaps it was the server that was mended, and not the secret: a new call may try AWSCURRENT once more.
+        let state = secret.state();
+        let known = state.usable().or_else(|| state.current.clone());
+        known.ok_or_else(|| {
+            Error::new(Fault::Unreachable, "the secret was not told").with_phase(Phase::Credentials)
+        })
     }
 
     /// The login for one connection to this endpoint: the resolved one, or a token that is signed for it.
@@ -109,25 +115,22 @@ impl Credentials {
 
     /// Tells that the server has rejected these credentials. Gives others if the secret has any: those of
     /// AWSCURRENT, asked for at once, however fresh the cached ones are, else those of AWSPENDING, which is what
-    /// the server knows between the steps of a rotation. The rejected ones are not given again for 30 s, since
-    /// servers lock out who insists. `None` means that there is nothing better to try.
+    /// the server knows between the steps of a rotation. A version that was rejected is not tried again so for
+    /// 30 s, since servers lock out who insists. `None` means that there is nothing better to try.
     ///
     /// # Cancel safety
     /// As [`Credentials::get`].
     pub async fn rejected(&self, rejected: &Resolved, by: Deadline) -> Option<Resolved> {
         let secret = self.secret.as_ref()?;
-        secret.note(rejected);
-        if let Some(other) = secret.state().usable() {
-            // Another session's rejection has brought this one.
-            return Some(other);
+        let again = secret.note(rejected);
+        let other = secret.state().usable();
+        if again || other.is_some() {
+            // The secret was asked when it was first rejected, or another session's rejection has brought this.
+            return other;
         }
-        match secret.ask(&self.db, by).await {
-            Ok(other) => Some(other),
-            Err(why) => {
-                tracing::warn!("no other credentials to try: {}", why.detail());
-                None
-            }
-        }
+        // Why it cannot be read has been logged; what the server said says more.
+        secret.ask(&self.db, by).await.ok()?;
+        secret.state().usable()
     }
 
     /// What to look at when the server has rejected them, as a sentence.
@@ -161,9 +164,11 @@ struct State {
     answers: u64,
     /// Why the last answer was none.
     failure: Option<String>,
-    /// When AWSCURRENT was last told.
+    /// AWSCURRENT, as it was last told.
+    current: Option<Resolved>,
+    /// When it was.
     current_told: Option<SystemTime>,
-    /// What the server has rejected, and when; for as long as it is not to be tried again.
+    /// What the server has rejected, and when; for as long as it counts.
     rejected: Vec<(Resolved, SystemTime)>,
 }
 
@@ -194,16 +199,18 @@ impl Secret {
         if younger(fetched, now, self.ttl) { state.usable() } else { None }
     }
 
-    /// Notes that the server has rejected this.
-    fn note(&self, rejected: &Resolved) {
+    /// Notes that the server has rejected this, and tells whether it had before, within the last 30 s.
+    fn note(&self, rejected: &Resolved) -> bool {
         let now = SystemTime::now();
         let mut state = self.state();
+        let again = state.is_rejected(rejected);
         state.rejected.retain(|(other, when)| younger(*when, now, REJECTED_PAUSE) && !same(other, rejected));
         state.rejected.push((rejected.clone(), now));
+        again
     }
 
-    /// Asks, or waits for the one who does; falls back on the cached value.
-    async fn ask(&self, db: &Db, by: Deadline) -> Result<Resolved> {
+    /// Asks, or waits for the one who does, so that the state knows what there is; falls back on the cached value.
+    async fn ask(&self, db: &Db, by: Deadline) -> Result<()> {
         let (before, stale) = {
             let state = self.state();
             (state.answers, state.usable().is_some())
@@ -251,6 +258,7 @@ impl Secret {
             let now = SystemTime::now();
             if stage == Stage::Current {
                 state.current_told = Some(now);
+                state.current.clone_from(&fetched);
             }
             if let Some(resolved) = fetched.filter(|found| !state.is_rejected(found)) {
                 state.cached = Some(Cached { resolved, fetched: now });
@@ -260,32 +268,14 @@ impl Secret {
         Ok(())
     }
 
-    /// What there is after asking: the cached value, or the reason why there is none to use.
-    fn settle(&self, failure: Option<&str>) -> Result<Resolved> {
-        let state = self.state();
-        let id = self.asker.id();
-        match (state.usable(), failure) {
-            (Some(resolved), None) => Ok(resolved),
-            (Some(resolved), Some(reason)) => {
-                tracing::warn!(reason, "the secret cannot be read; the cached one is used");
-                Ok(resolved)
-            }
-            (None, Some(reason)) if state.cached.is_none() => {
-                Err(Error::new(Fault::Unreachable, reason).with_phase(Phase::Credentials))
-            }
-            (None, failure) => {
-                let pause = REJECTED_PAUSE.as_secs();
-                let mut detail = format!(
-                    "secret {id}: the server has rejected what it holds, and each version is tried once in \
-                     {pause} s"
-                );
-                if let Some(reason) = failure {
-                    detail.push_str("; ");
-                    detail.push_str(reason);
-                }
-                Err(Error::new(Fault::CredentialsRejected, detail).with_phase(Phase::Credentials))
-            }
+    /// What came of asking: a failure is one only where there is nothing to fall back on.
+    fn settle(&self, failure: Option<&str>) -> Result<()> {
+        let Some(reason) = failure else { return Ok(()) };
+        if self.state().cached.is_none() {
+            return Err(Error::new(Fault::Unreachable, reason).with_phase(Phase::Credentials));
         }
+        tracing::warn!(reason, "the secret cannot be read; the cached one is used");
+        Ok(())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

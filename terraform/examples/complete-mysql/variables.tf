@@ -1,0 +1,35 @@
+variable "region" {
+  description = "The region to work in."
+  type        = string
+  default     = "eu-central-1"
+}
+
+variable "name" {
+  description = "The name of the function and of what belongs to it."
+  type        = string
+  default     = "shop"
+}
+
+variable "architecture" {
+  description = "What the zip was built for: x86_64 or arm64."
+  type        = string
+  default     = "x86_64"
+}
+
+variable "zip_directory" {
+  description = "Where cargo xtask zip --engine mysql put the zip."
+  type        = string
+  default     = "../../../target/lambda"
+}
+
+variable "instance_class" {
+  description = "The database's class. It decides how many connections there are."
+  type        = string
+  default     = "db.t4g.medium"
+}
+
+variable "alarm_actions" {
+  description = "ARNs that alarms call, such as an SNS topic's."
+  type        = list(string)
+  default     = []
+}

@@ -1,0 +1,142 @@
+locals {
+  http_apis     = var.http_api == null ? {} : { this = var.http_api }
+  function_urls = var.function_url == null ? {} : { this = var.function_url }
+
+  # The function finds the query by the path's last segment; which methods it takes, the query says. A transaction is
+  # a POST to the base path.
+  base_path = trimsuffix(lookup(var.function.environment, "LAMBDA_RDS_BASE_PATH", ""), "/")
+  routes    = var.http_api == null ? toset([]) : toset(["ANY ${local.base_path}/{query}", "POST ${local.base_path == "" ? "/" : local.base_path}"])
+}
+
+resource "aws_apigatewayv2_api" "this" {
+  for_each = local.http_apis
+
+  name          = var.name
+  description   = "lambda-rds ${var.name}"
+  protocol_type = "HTTP"
+
+  # The gateway answers browsers' OPTIONS itself, since those carry no token.
+  dynamic "cors_configuration" {
+    for_each = each.value.cors_origin[*]
+    content {
+      allow_origins = [cors_configuration.value]
+      allow_methods = ["GET", "HEAD", "POST"]
+      allow_headers = ["authorization", "content-type"]
+      max_age       = 3600
+    }
+  }
+}
+
+resource "aws_apigatewayv2_authorizer" "jwt" {
+  for_each = { for name, api in local.http_apis : name => api.jwt if api.jwt != null }
+
+  api_id           = aws_apigatewayv2_api.this[each.key].id
+  name             = "jwt"
+  authorizer_type  = "JWT"
+  identity_sources = ["$request.header.Authorization"]
+
+  jwt_configuration {
+    issuer   = each.value.issuer
+    audience = each.value.audience
+  }
+}
+
+resource "aws_apigatewayv2_integration" "this" {
+  for_each = local.http_apis
+
+  api_id                 = aws_apigatewayv2_api.this[each.key].id
+  integration_type       = "AWS_PROXY"
+  integration_uri        = aws_lambda_function.this.invoke_arn
+  payload_format_version = "2.0"
+  timeout_milliseconds   = 30000
+}
+
+resource "aws_apigatewayv2_route" "this" {
+  for_each = local.routes
+
+  api_id               = aws_apigatewayv2_api.this["this"].id
+  route_key            = each.key
+  target               = "integrations/${aws_apigatewayv2_integration.this["this"].id}"
+  authorization_type   = var.http_api.authorization_type
+  authorizer_id        = try(aws_apigatewayv2_authorizer.jwt["this"].id, null)
+  authorization_scopes = try(var.http_api.jwt.scopes, null)
+}
+
+resource "aws_apigatewayv2_stage" "this" {
+  for_each = local.http_apis
+
+  api_id      = aws_apigatewayv2_api.this[each.key].id
+  name        = "$default"
+  auto_deploy = true
+
+  default_route_settings {
+    throttling_rate_limit    = each.value.throttling_rate_limit
+    throttling_burst_limit   = each.value.throttling_burst_limit
+    detailed_metrics_enabled = true
+  }
+
+  access_log_settings {
+    destination_arn = aws_cloudwatch_log_group.access[each.key].arn
+    format = jsonencode({
+      requestId          = "$context.requestId"
+      time               = "$context.requestTime"
+      sourceIp           = "$context.identity.sourceIp"
+      routeKey           = "$context.routeKey"
+      path               = "$context.path"
+      status             = "$context.status"
+      responseLength     = "$context.responseLength"
+      responseLatency    = "$context.responseLatency"
+      authorizerError    = "$context.authorizer.error"
+      integrationError   = "$context.integration.error"
+      integrationRequest = "$context.integration.requestId"
+    })
+  }
+}
+
+resource "aws_cloudwatch_log_group" "access" {
+  for_each = local.http_apis
+
+  name              = "/aws/apigateway/${var.name}"
+  retention_in_days = var.logs.retention_in_days
+  kms_key_id        = var.logs.kms_key_id
+}
+
+resource "aws_lambda_permission" "http_api" {
+  for_each = local.http_apis
+
+  statement_id  = "http-api"
+  action        = "lambda:InvokeFunction"
+  function_name = aws_lambda_function.this.function_name
+  principal     = "apigateway.amazonaws.com"
+  source_arn    = "${aws_apigatewayv2_api.this[each.key].execution_arn}/*/*"
+}
+
+# Callers of a URL with AWS_IAM need lambda:InvokeFunctionUrl themselves.
+resource "aws_lambda_function_url" "this" {
+  for_each = local.function_urls
+
+  function_name      = aws_lambda_function.this.function_name
+  authorization_type = each.value.authorization_type
+}
+
+# A URL that is open to everybody needs both permissions since October 2025.
+# https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html
+resource "aws_lambda_permission" "open_url" {
+  for_each = { for name, url in local.function_urls : name => url if url.authorization_type == "NONE" }
+
+  statement_id           = "open-url"
+  action                 = "lambda:InvokeFunctionUrl"
+  function_name          = aws_lambda_function_url.this[each.key].function_name
+  principal              = "*"
+  function_url_auth_type = "NONE"
+}
+
+resource "aws_lambda_permission" "open_url_invoke" {
+  for_each = { for name, url in local.function_urls : name => url if url.authorization_type == "NONE" }
+
+  statement_id             = "open-url-invoke"
+  action                   = "lambda:InvokeFunction"
+  function_name            = aws_lambda_function_url.this[each.key].function_name
+  principal                = "*"
+  invoked_via_function_url = true
+}

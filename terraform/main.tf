@@ -1,0 +1,162 @@
+data "aws_caller_identity" "current" {}
+data "aws_partition" "current" {}
+data "aws_region" "current" {}
+
+locals {
+  account   = data.aws_caller_identity.current.account_id
+  partition = data.aws_partition.current.partition
+  region    = data.aws_region.current.region
+
+  # Made here and not taken from the function, whose role has to name it first.
+  function_arn = "arn:${local.partition}:lambda:${local.region}:${local.account}:function:${var.name}"
+
+  zip_name = "lambda-rds-${local.engine.zip}-${var.architecture}.zip"
+  zip_file = var.zip.directory == null ? var.zip.filename : "${var.zip.directory}/${local.zip_name}"
+  zip_base = basename(coalesce(local.zip_file, var.zip.s3_key, "-"))
+
+  # Every key below is decided by the kind of set-up alone, so that a plan shows which settings the function gets even
+  # where a value, such as a new database's host, is only known after apply.
+  environment = merge(
+    {
+      DB_ENGINE           = local.engine.zip
+      DB_HOST             = var.proxy == null ? var.database.host : aws_db_proxy.this["this"].endpoint
+      DB_PORT             = tostring(local.port)
+      DB_NAME             = var.database.name
+      DB_MAX_CONNECTIONS  = tostring(var.connections.max_connections)
+      DB_CONNECT_TIMEOUT  = var.connections.connect_timeout
+      DB_QUERY_TIMEOUT    = var.connections.query_timeout
+      DB_DEADLINE_RESERVE = var.connections.deadline_reserve
+    },
+    var.database.auth == "iam" ? { DB_AUTH = "iam", DB_USER = var.database.user } : {},
+    local.function_reads_secret ? { DB_SECRET_ID = try(var.database.secret.arn, "") } : {},
+    { for name, endpoint in aws_vpc_endpoint.secrets : "AWS_ENDPOINT_URL_SECRETS_MANAGER" => "https://${endpoint.dns_entry[0].dns_name}" },
+    var.database.read_from == "reader" ? { DB_READ_FROM = "reader" } : {},
+    try(var.http_api.cors_origin, null) == null ? {} : { LAMBDA_RDS_CORS_ORIGIN = var.http_api.cors_origin },
+  )
+}
+
+resource "aws_lambda_function" "this" {
+  function_name = var.name
+  description   = var.function.description
+  role          = aws_iam_role.function.arn
+
+  runtime       = "provided.al2023"
+  handler       = "bootstrap"
+  architectures = [var.architecture]
+
+  filename          = local.zip_file
+  source_code_hash  = try(filebase64sha256(local.zip_file), null)
+  s3_bucket         = var.zip.s3_bucket
+  s3_key            = var.zip.s3_key
+  s3_object_version = var.zip.s3_object_version
+
+  memory_size                    = var.function.memory_size
+  timeout                        = var.function.timeout
+  reserved_concurrent_executions = var.function.reserved_concurrent_executions
+  kms_key_arn                    = var.function.kms_key_arn
+
+  environment {
+    variables = merge(var.function.environment, local.environment)
+  }
+
+  vpc_config {
+    subnet_ids         = var.network.subnet_ids
+    security_group_ids = [aws_security_group.function.id]
+  }
+
+  logging_config {
+    log_format            = "JSON"
+    log_group             = aws_cloudwatch_log_group.function.name
+    application_log_level = var.logs.level
+    system_log_level      = "WARN"
+  }
+
+  tracing_config {
+    mode = var.function.tracing_mode
+  }
+
+  # Lambda checks the role when the function is made, and logs by it at once; INIT then wants its secret and database.
+  depends_on = [
+    aws_iam_role_policy.function,
+    aws_vpc_security_group_egress_rule.function,
+    aws_vpc_security_group_ingress_rule.database,
+    aws_vpc_security_group_ingress_rule.secrets,
+  ]
+
+  lifecycle {
+    precondition {
+      condition     = local.zip_file == null ? true : fileexists(local.zip_file)
+      error_message = "There is no zip at ${coalesce(local.zip_file, "-")}. Make it: cargo xtask zip --engine ${local.engine.zip} --arch ${var.architecture}"
+    }
+
+    precondition {
+      condition     = can(regex("^lambda-rds-.+-(x86_64|arm64)\\.zip$", local.zip_base)) ? local.zip_base == local.zip_name : true
+      error_message = "${local.zip_base} is not the zip of engine ${var.engine} on ${var.architecture}, which is ${local.zip_name}. Change zip, engine or architecture."
+    }
+
+    precondition {
+      condition     = local.port != local.foreign_port
+      error_message = "database.port is ${local.port}, where the other kind of server listens, and engine is ${var.engine} (${local.engine.port}). Change the one that is wrong."
+    }
+
+    precondition {
+      condition     = var.function.timeout * 1000 >= local.durations.connect + local.durations.query + local.durations.reserve
+      error_message = "function.timeout is ${var.function.timeout} s, but connecting (${var.connections.connect_timeout}), a query (${var.connections.query_timeout}) and the reserve (${var.connections.deadline_reserve}) can take ${(local.durations.connect + local.durations.query + local.durations.reserve) / 1000} s. Raise the timeout or lower one of the three."
+    }
+
+    precondition {
+      condition     = local.max_connections > 0
+      error_message = "The number of connections is not known: budget.instance_class ${coalesce(var.budget.instance_class, "(not set)")} says nothing for ${var.engine}${var.budget.serverless != null && !local.aurora ? ", and serverless capacity is for Aurora" : ""}. Set budget.max_connections to what SHOW max_connections (SHOW VARIABLES LIKE 'max_connections' on MySQL) says."
+    }
+
+    precondition {
+      condition     = local.max_connections == 0 || local.multiplexed || local.budget.needed <= local.budget.allowed
+      error_message = "Too many connections: this function can hold ${local.budget.needed} (2 × ${var.function.reserved_concurrent_executions} environments × ${var.connections.max_connections} sessions; after a deploy the frozen old environments still hold theirs), but its share is ${local.budget.allowed} (${var.budget.share} of ${local.budget.max_connections}). Lower function.reserved_concurrent_executions to ${floor(local.budget.allowed / 2 / var.connections.max_connections)}, take a larger database, or put a proxy between (PostgreSQL)."
+    }
+
+    precondition {
+      condition     = var.database.auth == "iam" || var.database.secret != null
+      error_message = "database.auth is secret and database.secret is not set, so the function would have no permission to read any. Set database.secret.arn, or auth = \"iam\"."
+    }
+
+    precondition {
+      condition     = var.database.secret == null || can(regex("^arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:.+-[A-Za-z0-9]{6}$", try(var.database.secret.arn, "")))
+      error_message = "database.secret.arn must be the secret's full ARN with the six characters at its end; a permission for a name or a part matches nothing."
+    }
+
+    precondition {
+      condition     = try(regex("^arn:[a-z-]+:secretsmanager:[a-z0-9-]+:([0-9]{12}):", var.database.secret.arn)[0], local.account) == local.account || try(var.database.secret.kms_key_arn, null) != null
+      error_message = "database.secret is another account's, which only works with a key of that account's own: without database.secret.kms_key_arn the role gets no permission to decrypt it."
+    }
+
+    precondition {
+      condition     = var.network.secrets_endpoint != null || !local.function_reads_secret || try(regex("^arn:[a-z-]+:secretsmanager:([a-z0-9-]+):", var.database.secret.arn)[0], local.region) == local.region
+      error_message = "database.secret is in another region than the function (${local.region}), and an interface endpoint reaches its own region only. Replicate the secret to ${local.region}."
+    }
+
+    precondition {
+      condition     = var.database.auth != "iam" || (var.database.user != null && (var.database.resource_id != null || var.proxy != null))
+      error_message = "database.auth is iam: set database.user, and database.resource_id (db-… or cluster-…), which the permission rds-db:connect names."
+    }
+
+    precondition {
+      condition     = var.database.read_from == "writer" || (local.aurora && var.proxy == null)
+      error_message = "database.read_from is reader, which needs an engine of Aurora (it is ${var.engine}) and no proxy, whose endpoint is the writer's."
+    }
+
+    precondition {
+      condition     = length(setintersection(keys(var.function.environment), keys(local.environment))) == 0
+      error_message = "function.environment sets ${join(", ", setintersection(keys(var.function.environment), keys(local.environment)))}, which this module sets from its other variables."
+    }
+
+    precondition {
+      condition     = length(setintersection(keys(var.function.environment), ["DB_SECRET_ID", "DB_AUTH", "DB_USER"])) == 0
+      error_message = "function.environment must not name a secret or a user: the role would have no permission for it. Use database."
+    }
+
+    precondition {
+      condition     = sum(concat([0], values(var.queues)[*].maximum_concurrency)) <= var.function.reserved_concurrent_executions
+      error_message = "queues may use ${sum(concat([0], values(var.queues)[*].maximum_concurrency))} environments at once, but function.reserved_concurrent_executions is ${var.function.reserved_concurrent_executions}: throttled messages count as received and end in the dead-letter queue. Lower maximum_concurrency."
+    }
+  }
+}

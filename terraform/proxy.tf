@@ -1,0 +1,148 @@
+locals {
+  proxies = var.proxy == null ? {} : { this = var.proxy }
+
+  # Behind the proxy there is no cancel, and session settings of ours would pin; so the proxy sets the limits on the
+  # connections that it opens. A query's own limit is the function's timer.
+  init_query = {
+    postgres        = "SET statement_timeout = ${local.durations.query}; SET idle_in_transaction_session_timeout = ${local.durations.query}"
+    aurora-postgres = "SET statement_timeout = ${local.durations.query}; SET idle_in_transaction_session_timeout = ${local.durations.query}"
+    mysql           = "SET max_execution_time = ${local.durations.query}"
+    aurora-mysql    = "SET max_execution_time = ${local.durations.query}"
+    mariadb         = "SET max_statement_time = ${local.durations.query / 1000}"
+  }[var.engine]
+}
+
+resource "aws_db_proxy" "this" {
+  for_each = local.proxies
+
+  name                   = var.name
+  engine_family          = local.engine.proxy_family
+  role_arn               = aws_iam_role.proxy["this"].arn
+  require_tls            = true
+  idle_client_timeout    = each.value.idle_client_timeout
+  vpc_subnet_ids         = coalesce(each.value.subnet_ids, var.network.subnet_ids)
+  vpc_security_group_ids = [aws_security_group.proxy["this"].id]
+
+  auth {
+    auth_scheme = "SECRETS"
+    secret_arn  = try(var.database.secret.arn, "")
+    iam_auth    = var.database.auth == "iam" ? "REQUIRED" : "DISABLED"
+  }
+
+  depends_on = [aws_iam_role_policy.proxy]
+
+  lifecycle {
+    precondition {
+      condition     = var.database.secret != null
+      error_message = "A proxy logs in to the database with a secret, also where the function uses IAM: set database.secret."
+    }
+
+    precondition {
+      condition     = try(var.budget.serverless.min_capacity, 1) > 0
+      error_message = "A proxy keeps connections open, so a cluster with min_capacity 0 would never pause: leave the proxy out, or set budget.serverless.min_capacity (and the cluster's) to 0.5 or more."
+    }
+
+    precondition {
+      condition     = var.database.db_instance_identifier != null || var.database.db_cluster_identifier != null
+      error_message = "A proxy needs database.db_instance_identifier or database.db_cluster_identifier: it finds the database by it, not by its host."
+    }
+
+    precondition {
+      condition     = local.proxy_percent <= var.budget.share * 100
+      error_message = "proxy.max_connections_percent is ${local.proxy_percent}, more than budget.share (${var.budget.share}) leaves to this function."
+    }
+
+    precondition {
+      condition     = each.value.connection_borrow_timeout * 1000 < local.durations.query
+      error_message = "proxy.connection_borrow_timeout (${each.value.connection_borrow_timeout} s) must be below connections.query_timeout (${var.connections.query_timeout}), or the call is over before the proxy says that it has no connection."
+    }
+  }
+}
+
+resource "aws_db_proxy_default_target_group" "this" {
+  for_each = local.proxies
+
+  db_proxy_name = aws_db_proxy.this[each.key].name
+
+  connection_pool_config {
+    init_query                = local.init_query
+    max_connections_percent   = local.proxy_percent
+    connection_borrow_timeout = each.value.connection_borrow_timeout
+  }
+}
+
+resource "aws_db_proxy_target" "this" {
+  for_each = local.proxies
+
+  db_proxy_name          = aws_db_proxy.this[each.key].name
+  target_group_name      = aws_db_proxy_default_target_group.this[each.key].name
+  db_instance_identifier = var.database.db_instance_identifier
+  db_cluster_identifier  = var.database.db_cluster_identifier
+}
+
+resource "aws_security_group" "proxy" {
+  for_each = local.proxies
+
+  name_prefix = "${var.name}-proxy-"
+  description = "lambda-rds ${var.name}: the proxy"
+  vpc_id      = var.network.vpc_id
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+resource "aws_vpc_security_group_ingress_rule" "proxy" {
+  for_each = local.proxies
+
+  security_group_id            = aws_security_group.proxy[each.key].id
+  description                  = "${var.name} to the proxy"
+  referenced_security_group_id = aws_security_group.function.id
+  ip_protocol                  = "tcp"
+  from_port                    = local.port
+  to_port                      = local.port
+}
+
+resource "aws_vpc_security_group_egress_rule" "proxy" {
+  for_each = local.proxies
+
+  security_group_id            = aws_security_group.proxy[each.key].id
+  description                  = "${var.name}'s proxy to the database"
+  referenced_security_group_id = var.database.security_group_id
+  ip_protocol                  = "tcp"
+  from_port                    = local.port
+  to_port                      = local.port
+}
+
+resource "aws_iam_role" "proxy" {
+  for_each = local.proxies
+
+  name        = "${var.name}-proxy"
+  description = "The proxy of lambda-rds ${var.name}"
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Action    = "sts:AssumeRole"
+      Principal = { Service = "rds.amazonaws.com" }
+      Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "proxy" {
+  for_each = local.proxies
+
+  name   = "secret"
+  role   = aws_iam_role.proxy[each.key].name
+  policy = jsonencode({ Version = "2012-10-17", Statement = flatten(local.read_secret) })
+}
+
+# A warning, not a refusal: calls wait for a connection then, which may be what is wanted.
+check "proxy_pool" {
+  assert {
+    condition     = var.proxy == null ? true : var.function.reserved_concurrent_executions * var.connections.max_connections <= floor(local.max_connections * coalesce(local.proxy_percent, 100) / 100)
+    error_message = "${var.function.reserved_concurrent_executions * var.connections.max_connections} calls may run at once, and the proxy has ${floor(local.max_connections * coalesce(local.proxy_percent, 100) / 100)} connections: the rest wait up to proxy.connection_borrow_timeout."
+  }
+}
