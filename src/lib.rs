@@ -6,12 +6,15 @@
 //! | feature | engine |
 //! |---|---|
 //! | `postgres` | PostgreSQL, on RDS or anywhere |
+//! | `mysql` | MySQL and MariaDB, the same |
 //! | `sqlite` | SQLite, embedded: for first steps and tests |
 //!
 //! Features add up; with several engines built in, `DB_ENGINE` picks.
 
-#[cfg(not(any(feature = "postgres", feature = "sqlite")))]
-compile_error!("lambda-rds needs an engine: build with `--features postgres` (or `sqlite`, or both)");
+#[cfg(not(any(feature = "postgres", feature = "mysql", feature = "sqlite")))]
+compile_error!(
+    "lambda-rds needs an engine: build with `--features postgres` (or `mysql`, `sqlite`, or several)"
+);
 
 pub use lambda_rds_core::*;
 
@@ -24,6 +27,8 @@ use lambda_rds_core::config::Engine;
 pub const ENGINES: &[Engine] = &[
     #[cfg(feature = "postgres")]
     Engine::Postgres,
+    #[cfg(feature = "mysql")]
+    Engine::Mysql,
     #[cfg(feature = "sqlite")]
     Engine::Sqlite,
 ];
@@ -36,6 +41,8 @@ pub fn backend(engine: Engine) -> Option<Arc<dyn Backend>> {
     match engine {
         #[cfg(feature = "postgres")]
         Engine::Postgres => Some(Arc::new(lambda_rds_postgres::Postgres)),
+        #[cfg(feature = "mysql")]
+        Engine::Mysql => Some(Arc::new(lambda_rds_mysql::Mysql)),
         #[cfg(feature = "sqlite")]
         Engine::Sqlite => Some(Arc::new(lambda_rds_sqlite::Sqlite)),
         _ => None,

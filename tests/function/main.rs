@@ -5,7 +5,23 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod concurrency;
+mod deadlines;
+mod events;
+mod http;
+mod iam;
+mod identity;
+mod input;
+mod leaks;
+mod queues;
 mod reference;
+mod rotation;
+mod secrets;
+mod shutdown;
+mod sources;
+mod startup;
+mod tls;
+mod transactions;
 mod world;
 
 /// Makes a test of each engine out of each function that takes one.

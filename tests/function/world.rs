@@ -1,11 +1,13 @@
 //! A function with everything around it: a server, a database of its own, a wire that is watched, AWS's
 //! stand-ins. The same for every engine.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use lambda_rds_testbed::{Database, Function, Outcome, Postgres, Proxy, RuntimeApi, Secrets};
+use lambda_rds_testbed::{
+    Database, Function, FunctionBuilder, Outcome, Postgres, Proxy, RuntimeApi, Secrets,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -20,9 +22,13 @@ pub(crate) enum Engine {
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
     engine: Engine,
+    server: Option<Arc<Postgres>>,
+    built_in_roots: bool,
+    iam: bool,
     schema: String,
     queries: String,
     env: Vec<(String, String)>,
+    files: Vec<(String, String)>,
     timeout: Duration,
 }
 
@@ -30,11 +36,33 @@ impl Setup {
     pub(crate) fn new(engine: Engine) -> Self {
         Self {
             engine,
+            server: None,
+            built_in_roots: false,
+            iam: false,
             schema: USERS.to_owned(),
             queries: include_str!("../../queries/users.sql").to_owned(),
             env: Vec::new(),
+            files: Vec::new(),
             timeout: Duration::from_secs(30),
         }
+    }
+
+    /// Uses this PostgreSQL server instead of the one that the tests share.
+    pub(crate) fn on(mut self, server: &Arc<Postgres>) -> Self {
+        self.server = Some(Arc::clone(server));
+        self
+    }
+
+    /// Leaves out `DB_TLS_CA`.
+    pub(crate) fn built_in_roots(mut self) -> Self {
+        self.built_in_roots = true;
+        self
+    }
+
+    /// Logs in by IAM instead of by a secret.
+    pub(crate) fn iam(mut self) -> Self {
+        self.iam = true;
+        self
     }
 
     /// Replaces the schema: statements that the engine runs before the function starts.
@@ -51,6 +79,12 @@ impl Setup {
 
     pub(crate) fn env(mut self, key: &str, value: impl Into<String>) -> Self {
         self.env.push((key.to_owned(), value.into()));
+        self
+    }
+
+    /// Puts a file beside the program.
+    pub(crate) fn file(mut self, path: &str, text: impl Into<String>) -> Self {
+        self.files.push((path.to_owned(), text.into()));
         self
     }
 
@@ -76,30 +110,58 @@ impl Setup {
             .queries(queries.path())
             .secrets(&secrets)
             .env("DB_ENGINE", self.engine.name());
+        for (path, text) in self.files {
+            function = function.file(path, text);
+        }
         let mut proxy = None;
         let mut database = None;
         let mut file = None;
         match self.engine {
             Engine::Postgres => {
-                let server = postgres();
+                let server = self.server.as_deref().unwrap_or_else(|| postgres());
                 let own = server.database(&unique()).unwrap();
                 server.psql(&own.name, &as_owner(&own, &self.schema)).unwrap();
                 let wire = Proxy::start(server.address()).unwrap();
                 secrets.put(SECRET, own.secret(server.host(), wire.port()));
-                function = function.env("DB_SECRET_ID", SECRET).env("DB_TLS_CA", server.ca_pem_path());
+                function = if self.iam {
+                    function
+                        .env("DB_AUTH", "iam")
+                        .env("DB_HOST", server.host())
+                        .env("DB_PORT", wire.port().to_string())
+                        .env("DB_NAME", &own.name)
+                        .env("DB_USER", &own.user)
+                } else {
+                    function.env("DB_SECRET_ID", SECRET)
+                };
+                if !self.built_in_roots {
+                    function = function.env("DB_TLS_CA", server.ca_pem_path());
+                }
                 proxy = Some(wire);
                 database = Some(own);
             }
             Engine::Sqlite => {
                 let folder = tempfile::tempdir().unwrap();
-                let path = folder.path().join("test.db");
+                let path = folder.path().join(SQLITE_FILE);
                 sqlite(&path, &self.schema);
                 function = function.env("DB_NAME", &path);
                 file = Some(folder);
             }
         }
-        let function = function.envs(self.env).start(&api).unwrap();
-        World { engine: self.engine, function, api, secrets, proxy, database, _file: file, _queries: queries }
+        let builder = function.envs(self.env);
+        let function = builder.clone().start(&api).unwrap();
+        World {
+            engine: self.engine,
+            function,
+            api,
+            secrets,
+            builder,
+            timeout: self.timeout,
+            server: self.server,
+            proxy,
+            database,
+            file,
+            queries,
+        }
     }
 }
 
@@ -110,10 +172,13 @@ pub(crate) struct World {
     pub(crate) function: Function,
     pub(crate) api: RuntimeApi,
     pub(crate) secrets: Secrets,
+    builder: FunctionBuilder,
+    timeout: Duration,
+    server: Option<Arc<Postgres>>,
     proxy: Option<Proxy>,
     database: Option<Database>,
-    _file: Option<TempDir>,
-    _queries: TempDir,
+    file: Option<TempDir>,
+    queries: TempDir,
 }
 
 impl World {
@@ -124,6 +189,11 @@ impl World {
 
     pub(crate) async fn invoke(&self, event: Value) -> Outcome {
         self.function.invoke(event).await.unwrap()
+    }
+
+    /// Invokes the function with bytes that need not be JSON.
+    pub(crate) async fn invoke_raw(&self, event: impl Into<Vec<u8>>) -> Outcome {
+        self.function.invoke_raw(event.into()).await.unwrap()
     }
 
     /// Runs a query and gives the body of its success.
@@ -139,9 +209,22 @@ impl World {
         (status, body["error"]["code"].as_str().unwrap_or_else(|| panic!("no failure: {body}")).to_owned())
     }
 
+    /// Starts another environment of the same function: its own process, the same database.
+    pub(crate) async fn another(&self) -> Function {
+        let api = RuntimeApi::start().unwrap().with_timeout(self.timeout);
+        let function = self.builder.clone().start(&api).unwrap();
+        function.ready().await.unwrap();
+        function
+    }
+
     /// The wire to the server.
     pub(crate) fn wire(&self) -> &Proxy {
         self.proxy.as_ref().expect("the embedded engine has no wire")
+    }
+
+    /// The PostgreSQL server.
+    pub(crate) fn server(&self) -> &Postgres {
+        self.server.as_deref().unwrap_or_else(|| postgres())
     }
 
     /// The function's database.
@@ -149,9 +232,22 @@ impl World {
         self.database.as_ref().expect("the embedded engine's database is a file")
     }
 
-    /// Runs SQL as the server's superuser in the function's database.
+    /// The folder of the query file `queries.sql`.
+    pub(crate) fn queries(&self) -> &std::path::Path {
+        self.queries.path()
+    }
+
+    /// Runs SQL beside the function, on a server as its superuser, and gives the first column of its last row.
     pub(crate) fn sql(&self, sql: &str) -> String {
-        postgres().psql(&self.database().name, sql).unwrap().trim().to_owned()
+        match self.engine {
+            Engine::Postgres => self.server().psql(&self.database().name, sql).unwrap().trim().to_owned(),
+            Engine::Sqlite => sqlite(&self.file.as_ref().unwrap().path().join(SQLITE_FILE), sql),
+        }
+    }
+
+    /// How many rows a table has.
+    pub(crate) fn count(&self, table: &str) -> u64 {
+        self.sql(&format!("SELECT CAST(count(*) AS TEXT) FROM {table}")).parse().unwrap()
     }
 
     /// The function's last log line about an invocation.
@@ -188,25 +284,28 @@ fn as_owner(database: &Database, sql: &str) -> String {
     format!("SET ROLE \"{}\";\n{sql}", database.user)
 }
 
-fn sqlite(path: &std::path::Path, schema: &str) {
-    use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+/// Runs statements on a file and gives the first column of the last row, as text.
+fn sqlite(path: &std::path::Path, script: &str) -> String {
+    use sqlx::{ConnectOptions as _, Connection as _, Row as _};
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
+    let work = async {
+        let mut connection = options.connect().await.unwrap();
+        let script = sqlx::raw_sql(sqlx::AssertSqlSafe(script.to_owned()));
+        let last = script.fetch_all(&mut connection).await.unwrap().pop();
+        connection.close().await.unwrap();
+        last.map(|row| row.try_get::<String, _>(0).unwrap()).unwrap_or_default()
+    };
     // A runtime of its own: the caller's may be the one we are in.
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let mut connection = options.connect().await.unwrap();
-                let schema = sqlx::AssertSqlSafe(schema.to_owned());
-                connection.execute(sqlx::raw_sql(schema)).await.unwrap();
-                connection.close().await.unwrap();
-            });
-        });
-    });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        scope.spawn(move || runtime.block_on(work)).join().unwrap()
+    })
 }
 
 /// The secret's name.
 pub(crate) const SECRET: &str = "prod/app";
+
+const SQLITE_FILE: &str = "test.db";
 
 /// The table of the sample queries, in words that every engine understands.
 pub(crate) const USERS: &str = "

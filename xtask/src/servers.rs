@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::{apt, in_ci, on_path, run};
 
 /// Tells the testbed where the private servers are.
-pub(crate) const FOLDER_VARIABLE: &str = "LAMBDA_RDS_SERVERS";
+pub(crate) const FOLDER_VARIABLE: &str = "TESTBED_SERVERS";
 
 /// One kind of server.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ struct Server {
     variable: &'static str,
     /// The distribution's package that brings it.
     package: &'static str,
+    /// The distribution's suite that has the package, if not the machine's own.
+    suite: Option<&'static str>,
     /// The programs that the testbed starts.
     programs: &'static [&'static str],
     /// Where its programs are below `/`, or below the folder that the packages were unpacked into; the best
@@ -36,14 +38,36 @@ struct Server {
     try_out: fn(&Path, &Path) -> Result<()>,
 }
 
-const SERVERS: &[Server] = &[Server {
-    name: "postgresql",
-    variable: "PG_BIN",
-    package: "postgresql",
-    programs: &["initdb", "postgres", "psql"],
-    folders: postgresql_folders,
-    try_out: try_postgresql,
-}];
+const SERVERS: &[Server] = &[
+    Server {
+        name: "postgresql",
+        variable: "PG_BIN",
+        package: "postgresql",
+        suite: None,
+        programs: &["initdb", "postgres", "psql"],
+        folders: postgresql_folders,
+        try_out: try_postgresql,
+    },
+    Server {
+        name: "mysql",
+        variable: "MYSQL_BIN",
+        package: "mysql-server-core",
+        // Debian has it nowhere else.
+        suite: Some("unstable"),
+        programs: &["mysqld"],
+        folders: mysql_folders,
+        try_out: try_mysql,
+    },
+    Server {
+        name: "mariadb",
+        variable: "MARIADB_BIN",
+        package: "mariadb-server-core",
+        suite: None,
+        programs: &["mariadbd"],
+        folders: mysql_folders,
+        try_out: try_mariadb,
+    },
+];
 
 /// Finds every server, getting those that are missing, and tells what it found. Returns the folder of the
 /// private ones. With `private`, the machine's own do not count.
@@ -86,9 +110,13 @@ impl Server {
         (self.folders)(&home.join(self.name)).into_iter().find(|folder| self.is_in(folder))
     }
 
-    /// Whether a folder has all that the testbed starts. Client packages bring folders of the same name.
+    /// Whether a folder has all that the testbed starts. Client packages bring folders of the same name, and
+    /// MariaDB's a link to itself by the name of MySQL's server.
     fn is_in(&self, folder: &Path) -> bool {
-        self.programs.iter().all(|program| folder.join(program).is_file())
+        self.programs.iter().all(|program| {
+            let found = folder.join(program).canonicalize();
+            found.is_ok_and(|file| file.is_file() && (!file.ends_with("mariadbd") || *program == "mariadbd"))
+        })
     }
 
     /// Downloads and unpacks it, and starts it once.
@@ -100,9 +128,9 @@ impl Server {
             fs::remove_dir_all(&unfinished)?;
         }
         fs::create_dir_all(&unfinished)?;
-        apt::unpack(self.package, home, &unfinished)?;
+        apt::unpack(self.package, self.suite, home, &unfinished)?;
         for programs in (self.folders)(&unfinished) {
-            wrap(&unfinished, &programs)?;
+            wrap(&unfinished, &programs, self.suite.is_some())?;
             with_scratch(|scratch| (self.try_out)(&programs, scratch))?;
         }
         fs::rename(&unfinished, home.join(self.name))?;
@@ -139,16 +167,23 @@ fn is_root() -> Result<bool> {
 /// Puts a script before each program that gives it the libraries it was unpacked with. A program finds its data
 /// files from its own place, so it stays where it was, under another name.
 ///
-/// The C library alone is the machine's: it must fit the machine's loader.
-fn wrap(root: &Path, programs: &Path) -> Result<()> {
+/// The C library is the machine's, since it must fit the machine's loader; `foreign` programs bring both.
+fn wrap(root: &Path, programs: &Path, foreign: bool) -> Result<()> {
     let depth = programs.strip_prefix(root)?.components().count();
     let above = vec![".."; depth].join("/");
     let triplet = format!("{}-linux-gnu", std::env::consts::ARCH);
+    let libraries = format!("$root/usr/lib/{triplet}:$root/lib/{triplet}");
+    let run = if foreign {
+        let loader = loader(root, &triplet).context("no loader was unpacked")?;
+        format!("exec \"$root/{}\" --library-path \"{libraries}\"", loader.display())
+    } else {
+        format!("LD_LIBRARY_PATH={libraries} exec")
+    };
     let script = format!(
         "#!/bin/sh\n\
          # Runs the program beside it with the libraries that it was unpacked with.\n\
          root=${{0%/*}}/{above}\n\
-         LD_LIBRARY_PATH=$root/usr/lib/{triplet}:$root/lib/{triplet} exec \"$0.elf\" \"$@\"\n"
+         {run} \"$0.elf\" \"$@\"\n"
     );
     for file in fs::read_dir(programs)? {
         let path = file?.path();
@@ -161,6 +196,16 @@ fn wrap(root: &Path, programs: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The dynamic loader among the unpacked files, below `root`.
+fn loader(root: &Path, triplet: &str) -> Option<PathBuf> {
+    let folders = ["usr/lib64", "usr/lib", &format!("usr/lib/{triplet}")].map(PathBuf::from);
+    folders.into_iter().find_map(|folder| {
+        let mut files = fs::read_dir(root.join(&folder)).ok()?.filter_map(Result::ok);
+        let loader = files.find(|file| file.file_name().to_string_lossy().starts_with("ld-linux"))?;
+        Some(folder.join(loader.file_name()))
+    })
 }
 
 /// Whether a file is an executable of its own, neither a link nor a script.
@@ -221,6 +266,44 @@ fn try_postgresql(programs: &Path, scratch: &Path) -> Result<()> {
     run(postgres.stdout(std::process::Stdio::null()))
 }
 
+/// Where Debian has the servers of both kinds.
+fn mysql_folders(root: &Path) -> Vec<PathBuf> {
+    vec![root.join("usr/sbin")]
+}
+
+/// Makes a data folder.
+fn try_mysql(programs: &Path, scratch: &Path) -> Result<()> {
+    let mut mysqld = mysql_server(&programs.join("mysqld"), scratch)?;
+    mysqld.args(["--initialize-insecure", "--innodb-redo-log-capacity=8M", "--log-error-verbosity=1"]);
+    run(&mut mysqld)
+}
+
+/// Makes a data folder, and ends with the end of its input.
+fn try_mariadb(programs: &Path, scratch: &Path) -> Result<()> {
+    let mut mariadbd = mysql_server(&programs.join("mariadbd"), scratch)?;
+    mariadbd.args(["--bootstrap", "--silent-startup", "--log-warnings=0"]);
+    run(mariadbd.stdin(std::process::Stdio::null()))
+}
+
+/// A server of either kind in an empty data folder. It knows only the machine's places of its files.
+fn mysql_server(program: &Path, scratch: &Path) -> Result<Command> {
+    let base = program.parent().and_then(Path::parent).context("the server has no folder above it")?;
+    let base = base.canonicalize()?;
+    let data = scratch.join("data");
+    fs::create_dir(&data)?;
+    if is_root()? {
+        chown(&data, Some(NOBODY), Some(NOBODY))?;
+    }
+    let mut command = unprivileged(program, scratch)?;
+    command.arg("--no-defaults");
+    for (option, folder) in
+        [("basedir", &base), ("lc-messages-dir", &base.join("share/mysql")), ("datadir", &data)]
+    {
+        command.arg(format!("--{option}={}", folder.display()));
+    }
+    Ok(command)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,7 +338,7 @@ mod tests {
         fs::create_dir_all(&programs).unwrap();
         fs::copy("/bin/sh", programs.join("sh")).unwrap();
         fs::write(programs.join("script"), "#!/bin/sh\n").unwrap();
-        wrap(root.path(), &programs).unwrap();
+        wrap(root.path(), &programs, false).unwrap();
         assert!(!programs.join("script.elf").exists());
 
         let output = Command::new(programs.join("sh"))

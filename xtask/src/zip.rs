@@ -30,6 +30,7 @@ pub(crate) struct Options {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Engine {
     Postgres,
+    Mysql,
 }
 
 impl Engine {
@@ -37,6 +38,7 @@ impl Engine {
     pub(crate) fn feature(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
+            Self::Mysql => "mysql",
         }
     }
 }
@@ -113,7 +115,7 @@ impl Entry {
     }
 }
 
-/// The `.sql` files of a folder, which the function looks for in `queries/`.
+/// The `.sql` files of a folder that the function would read: no hidden ones, and none of folders below.
 fn query_entries(folder: &Path) -> Result<Vec<Entry>> {
     let listing = fs::read_dir(folder).with_context(|| {
         format!("cannot read the folder of queries, {}: give another with --queries", folder.display())
@@ -121,9 +123,12 @@ fn query_entries(folder: &Path) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for file in listing {
         let path = file?.path();
-        if path.extension().is_some_and(|extension| extension == "sql") {
+        if path.extension().is_some_and(|extension| extension == "sql") && path.is_file() {
             let name = path.file_name().and_then(|name| name.to_str());
             let name = name.with_context(|| format!("the name of {} is not UTF-8", path.display()))?;
+            if name.starts_with('.') {
+                continue;
+            }
             entries.push(Entry::read(format!("queries/{name}"), &path)?);
         }
     }
@@ -188,6 +193,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("users.sql"), "-- users").unwrap();
         fs::write(folder.path().join("notes.txt"), "mine").unwrap();
+        fs::write(folder.path().join("._users.sql"), "an editor's").unwrap();
+        fs::create_dir(folder.path().join("old.sql")).unwrap();
         let entries = query_entries(folder.path()).unwrap();
         let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
         assert_eq!(names, ["queries/users.sql"]);

@@ -22,7 +22,7 @@ pub(crate) struct Settings {
     /// An SQLite file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["engine", "url"])]
     db: Option<String>,
-    /// A database, as postgres://user:password@host:port/name; without the password, DB_PASSWORD is it
+    /// A database, as postgres://user:password@host:port/name, or mysql://…; without the password, DB_PASSWORD is it
     #[arg(long, conflicts_with = "engine")]
     url: Option<String>,
     /// The folder of the query files (LAMBDA_RDS_QUERIES) [default: queries/]
@@ -125,7 +125,7 @@ mod tests {
 
     fn apply(settings: &Settings, env: &[(&str, &str)]) -> Vec<(String, String)> {
         let env = env.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let mut sources = Sources { env, file: None };
+        let mut sources = Sources { env, ..Sources::default() };
         settings.apply(&mut sources).unwrap();
         sources.env
     }
@@ -172,14 +172,15 @@ mod tests {
     fn a_database_is_named_by_variables_or_by_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(FILE);
-        let mut sources = Sources { env: vec![("DB_QUERY_TIMEOUT".into(), "1s".into())], file: None };
+        let mut sources =
+            Sources { env: vec![("DB_QUERY_TIMEOUT".into(), "1s".into())], ..Sources::default() };
         assert!(!names_database(&sources));
         std::fs::write(&file, "[function]\nqueries = \"sql\"\n").unwrap();
         sources.file = Some(file.clone());
         assert!(!names_database(&sources) && in_file(&sources, "function.queries"));
         std::fs::write(&file, "[db]\nengine = \"sqlite\"\n").unwrap();
         assert!(names_database(&sources));
-        let by_variable = Sources { env: vec![("DB_HOST".into(), "db".into())], file: None };
+        let by_variable = Sources { env: vec![("DB_HOST".into(), "db".into())], ..Sources::default() };
         assert!(names_database(&by_variable));
     }
 }

@@ -12,9 +12,11 @@ use lambda_rds::config::Engine;
 /// ```
 pub(crate) fn settings(url: &str) -> Result<Vec<(&'static str, String)>, String> {
     let (scheme, rest) =
-        url.split_once(':').ok_or("--url has no scheme: write postgres://… or sqlite:file")?;
+        url.split_once(':').ok_or("--url has no scheme: write postgres://…, mysql://… or sqlite:file")?;
     let engine: Engine = scheme.parse().map_err(|_| {
-        format!("--url begins with `{scheme}:`, which names no engine: write postgres:// or sqlite:")
+        format!(
+            "--url begins with `{scheme}:`, which names no engine: write postgres://, mysql:// or sqlite:"
+        )
     })?;
     let mut settings = vec![("DB_ENGINE", engine.name().to_owned())];
     if engine == Engine::Sqlite {

@@ -50,7 +50,12 @@ pub enum StartError {
     /// The engine is not built into this binary.
     NotBuiltIn(Engine),
     /// `LAMBDA_RDS_DEFAULT_QUERY` names no query.
-    NoDefaultQuery(String),
+    NoDefaultQuery {
+        /// The name.
+        name: String,
+        /// The names of the queries that there are.
+        known: Vec<String>,
+    },
 }
 
 impl App {
@@ -84,7 +89,8 @@ impl App {
         if let Some(default) = &function.default_query
             && queries.get(default).is_none()
         {
-            return Err(StartError::NoDefaultQuery(default.clone()));
+            let known = queries.iter().map(|query| query.name().to_owned()).collect();
+            return Err(StartError::NoDefaultQuery { name: default.clone(), known });
         }
         let settings = Settings {
             tls: db.tls.clone(),
@@ -164,7 +170,7 @@ impl App {
         &self.queries
     }
 
-    /// Says goodbye to the server.
+    /// Cancels what runs and says goodbye to the server; takes 300 ms at most. Serves nothing afterwards.
     pub async fn close(&self) {
         self.sessions.close().await;
     }
@@ -179,17 +185,28 @@ impl App {
         }
     }
 
-    /// Plans and runs one unit of work: a call, a transaction or a batch.
+    /// Plans and runs one unit of work, and keeps what its failure is told with.
     async fn execute(&self, request: &Request, limits: Limits, call: &mut Observed<'_>) -> Result<Body> {
+        if call.record.query.is_none() {
+            call.record.query = self.first(request).map(|query| query.name().to_owned());
+        }
+        let outcome = self.attempt(request, limits, call).await;
+        if outcome.is_err() && self.function.log_values {
+            call.record.values = Some(request.values());
+        }
+        outcome
+    }
+
+    /// A call, a transaction or a batch.
+    async fn attempt(&self, request: &Request, limits: Limits, call: &mut Observed<'_>) -> Result<Body> {
         let (steps, list) = match request {
             Request::Call(one) => (vec![self.plan(one)?], false),
-            Request::Transaction(calls) => (numbered(calls.iter().map(|one| self.plan(one)))?, true),
+            Request::Transaction(calls) => (numbered(calls.iter().map(|one| joined(self.plan(one)?)))?, true),
             Request::Batch(batch) => (self.plan_batch(batch)?, true),
             Request::Records(_) | Request::Diagnose | Request::Health | Request::Preflight => {
                 return Err(Error::new(Fault::Internal, "not a unit of work"));
             }
         };
-        call.planned(&steps);
         let cache = match steps.as_slice() {
             [step] if !list => step.query.cache(),
             _ => None,
@@ -203,10 +220,21 @@ impl App {
             by: call.by,
         };
         let json = execute::run(&work, &self.sessions, &mut call.trace).await;
-        if json.is_err() {
-            call.failed(&work.steps);
+        if let Err(error) = &json {
+            call.failed(&work.steps, error);
         }
         Ok(Body::new(json?).cached(cache))
+    }
+
+    /// The query that is asked for, the first one of several, if there is one of that name.
+    fn first(&self, request: &Request) -> Option<&Query> {
+        let name = match request {
+            Request::Call(call) => call.query.as_deref().or(self.function.default_query.as_deref())?,
+            Request::Transaction(calls) => calls.first()?.query.as_deref()?,
+            Request::Batch(batch) => &batch.query,
+            Request::Records(_) | Request::Diagnose | Request::Health | Request::Preflight => return None,
+        };
+        self.queries.get(name)
     }
 
     /// The query of a call, and its parameters bound.
@@ -222,7 +250,7 @@ impl App {
             batch
                 .params
                 .iter()
-                .map(|params| Ok(Step { query, statement: query.bind(params, &batch.origin)? })),
+                .map(|params| joined(Step { query, statement: query.bind(params, &batch.origin)? })),
         )
     }
 
@@ -242,26 +270,30 @@ impl App {
         let mut failed = Vec::new();
         let mut blocked: HashSet<String> = HashSet::new();
         for event::Record { message_id, group, request } in records {
-            let waits = group.as_ref().is_some_and(|group| blocked.contains(group));
-            let outcome = if waits {
-                Err(Error::new(Fault::Conflict, "an earlier message of its group failed"))
+            let not_run = if group.as_ref().is_some_and(|group| blocked.contains(group)) {
+                Some("an earlier message of its group failed")
             } else if call.by.remaining() < self.db.query_timeout.min(RECORD_MINIMUM) {
-                Err(Error::new(Fault::Timeout, "the invocation's time was up before it was started"))
+                Some("the invocation's time was up before it was its turn")
             } else {
-                match request {
+                None
+            };
+            if let Some(why) = not_run {
+                tracing::warn!(messageId = message_id, "message not run, it will come again: {why}");
+            } else {
+                let outcome = match request {
                     Ok(request) => {
                         let run = self.execute(&request, limits, call);
                         AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))
                     }
                     Err(error) => Err(error),
-                }
-            };
-            if let Err(error) = outcome {
-                tracing::error!(message_id, code = error.fault().code(), "message failed: {error}");
-                blocked.extend(group);
-                failed.push(message_id);
+                };
+                let Err(error) = outcome else { continue };
+                call.message_failed(&message_id, &error);
             }
+            blocked.extend(group);
+            failed.push(message_id);
         }
+        call.record.failed_messages = failed.len();
         Body::failures(failed.iter().map(String::as_str))
     }
 
@@ -295,8 +327,14 @@ impl fmt::Display for StartError {
             Self::NotBuiltIn(engine) => {
                 write!(f, "the engine {} is not built into this binary", engine.name())
             }
-            Self::NoDefaultQuery(name) => {
-                write!(f, "LAMBDA_RDS_DEFAULT_QUERY names `{name}`, and there is no such query")
+            Self::NoDefaultQuery { name, known } => {
+                let more = if known.len() > MENTIONED { " …" } else { "" };
+                let known = known.iter().take(MENTIONED).map(|name| format!("`{name}`")).collect::<Vec<_>>();
+                let known = known.join(", ");
+                write!(
+                    f,
+                    "LAMBDA_RDS_DEFAULT_QUERY names `{name}`, and there is no such query. Allowed: {known}{more}"
+                )
             }
         }
     }
@@ -337,16 +375,23 @@ impl<'a> Observed<'a> {
         Self { app, record, started: Instant::now(), by, trace: Trace::default() }
     }
 
-    /// Names the query in the log: the first one of several.
-    fn planned(&mut self, steps: &[Step<'_>]) {
-        if let Some(step) = steps.first() {
-            self.record.query = Some(step.query.name().to_owned());
-        }
+    /// Keeps the SQL of what failed: of the step that did, or of the first where it was none in particular.
+    fn failed(&mut self, steps: &[Step<'_>], error: &Error) {
+        let step = steps.get(error.step().unwrap_or(0));
+        self.record.sql = step.map(|step| step.query.sql().to_owned());
     }
 
-    /// Keeps the SQL of what failed.
-    fn failed(&mut self, steps: &[Step<'_>]) {
-        self.record.sql = steps.first().map(|step| step.query.sql().to_owned());
+    /// Tells of a message that failed: the line of the invocation is about all of them.
+    fn message_failed(&mut self, message_id: &str, error: &Error) {
+        self.record.failed_faults += u32::from(error.fault().status() >= 500);
+        tracing::error!(
+            messageId = message_id,
+            code = error.fault().code(),
+            sqlstate = error.sqlstate(),
+            step = error.step(),
+            sql = self.record.sql.take(),
+            "message failed, it will come again: {error}"
+        );
     }
 
     fn finish(mut self, outcome: &Result<Body>) {
@@ -380,6 +425,18 @@ fn numbered<'q>(steps: impl Iterator<Item = Result<Step<'q>>>) -> Result<Vec<Ste
     steps.enumerate().map(|(index, step)| step.map_err(|error| error.at_step(index))).collect()
 }
 
+/// A step that may stand beside others in one transaction.
+fn joined(step: Step<'_>) -> Result<Step<'_>> {
+    if step.query.transaction() {
+        return Ok(step);
+    }
+    Err(Error::told(
+        Fault::BadEvent,
+        format!("The query `{}` cannot be part of a transaction. Call it by itself.", step.query.name()),
+    )
+    .with_detail("its file says `-- transaction: none`, or the server commits it by itself"))
+}
+
 /// The longest that any statement may run: a session has one limit on the server, for all of them.
 fn longest(queries: &Queries, default: Duration) -> Duration {
     queries.iter().filter_map(Query::timeout).fold(default, Duration::max)
@@ -401,9 +458,136 @@ fn no_diagnose() -> Error {
     Error::told(Fault::BadEvent, "`diagnose` is off.").with_detail("set LAMBDA_RDS_DIAGNOSE=true")
 }
 
+/// How many queries an error names.
+const MENTIONED: usize = 20;
 /// Lambda gives INIT 10 s; what is not there by then is started over.
 const INIT_TIMEOUT: Duration = Duration::from_secs(8);
 /// Outside Lambda nobody stops a call; its query's timeout does.
 const UNLIMITED: Duration = Duration::from_secs(24 * 3600);
 /// A message is not started with less time than this left, so that it is not cut off in the middle.
 const RECORD_MINIMUM: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use futures_util::future::BoxFuture;
+    use sea_orm::{DatabaseConnection, DbErr};
+
+    use super::*;
+    use crate::backend::{Access, CancelHandle, Done, Session, Statement, Target};
+    use crate::config::Sources;
+    use crate::queries::Dialect;
+    use crate::rows::RowWriter;
+
+    /// An engine with a bug: statements that say so panic.
+    #[derive(Debug, Default)]
+    struct Buggy {
+        connects: AtomicUsize,
+    }
+
+    #[derive(Debug)]
+    struct BuggySession;
+
+    impl Backend for Buggy {
+        fn engine(&self) -> Engine {
+            Engine::Sqlite
+        }
+
+        fn dialect(&self) -> Dialect {
+            Dialect::Sqlite
+        }
+
+        fn classify(&self, _error: &DbErr) -> Fault {
+            Fault::Internal
+        }
+
+        fn connect<'a>(&'a self, _to: &'a Target) -> BoxFuture<'a, Result<Box<dyn Session>>> {
+            self.connects.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async { Ok(Box::new(BuggySession) as Box<dyn Session>) })
+        }
+    }
+
+    impl Session for BuggySession {
+        fn database(&mut self) -> BoxFuture<'_, Result<DatabaseConnection>> {
+            Box::pin(async { Err(Error::new(Fault::Internal, "none")) })
+        }
+
+        fn run<'a>(
+            &'a mut self,
+            statement: &'a Statement,
+            _rows: &'a mut RowWriter,
+        ) -> BoxFuture<'a, Result<Done>> {
+            Box::pin(async move {
+                assert!(!statement.sql.contains("bug"), "a bug");
+                Ok(Done::default())
+            })
+        }
+
+        fn prepare<'a>(&'a mut self, _statement: &'a Statement) -> BoxFuture<'a, Result<()>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn begin(&mut self, _access: Access) -> BoxFuture<'_, Result<()>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn commit(&mut self) -> BoxFuture<'_, Result<()>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn rollback(&mut self) -> BoxFuture<'_, Result<()>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn autocommit(&mut self, _write: bool) -> BoxFuture<'_, Result<()>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn ping(&mut self) -> BoxFuture<'_, Result<()>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn usable(&self) -> bool {
+            true
+        }
+
+        fn in_transaction(&self) -> bool {
+            false
+        }
+
+        fn cancel_handle(&self) -> Option<Box<dyn CancelHandle>> {
+            None
+        }
+
+        fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
+            Box::pin(async {})
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_internal_failure_and_its_session_is_dropped() {
+        let env = [("DB_ENGINE", "sqlite"), ("DB_NAME", "x")];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let Config { db, function, platform, .. } =
+            Config::read(&Sources { env, file: None, beside: Vec::new() }, &Engine::ALL).unwrap();
+        let text = "-- name: fine :many\nSELECT 1;\n-- name: buggy :many\nSELECT 'bug';\n";
+        let files = [("q.sql".to_owned(), text.to_owned())];
+        let queries = Queries::parse(&files, Engine::Sqlite, Dialect::Sqlite).unwrap();
+        let backend = Arc::new(Buggy::default());
+        let app =
+            App::assemble(db, function, platform, queries, Arc::clone(&backend) as Arc<dyn Backend>).unwrap();
+        let invocation = Invocation { request_id: "r".to_owned(), ..Invocation::default() };
+        let check = async |query: &str, want: &str, connects: usize| {
+            let event = format!(r#"{{"query":"{query}"}}"#);
+            let reply = app.handle(event.as_bytes(), &invocation).await.unwrap();
+            let reply = serde_json::to_string(&reply).unwrap();
+            assert!(reply.contains(want), "{query}: {reply}");
+            assert_eq!(backend.connects.load(Ordering::Relaxed), connects, "{query}");
+        };
+        check("fine", r#""statusCode":200"#, 1).await;
+        check("fine", r#""statusCode":200"#, 1).await;
+        check("buggy", r#"\"code\":\"internal\""#, 1).await;
+        check("fine", r#""statusCode":200"#, 2).await;
+    }
+}

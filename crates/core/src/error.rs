@@ -245,6 +245,7 @@ struct Inner {
     phase: Option<Phase>,
     sqlstate: Option<String>,
     step: Option<usize>,
+    refused: bool,
     retry_after: Option<Duration>,
     allow: Option<String>,
 }
@@ -260,6 +261,7 @@ impl Error {
             phase: None,
             sqlstate: None,
             step: None,
+            refused: false,
             retry_after: None,
             allow: None,
         }))
@@ -291,6 +293,14 @@ impl Error {
     #[must_use]
     pub fn with_sqlstate(mut self, code: impl Into<String>) -> Self {
         self.0.sqlstate = Some(code.into());
+        self
+    }
+
+    /// The same failure, where the server provably did not begin to run the statement, whatever the kind leaves
+    /// open.
+    #[must_use]
+    pub fn as_refused(mut self) -> Self {
+        self.0.refused = true;
         self
     }
 
@@ -357,6 +367,12 @@ impl Error {
     #[must_use]
     pub fn step(&self) -> Option<usize> {
         self.0.step
+    }
+
+    /// Whether the server provably did not begin to run the statement.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.0.refused
     }
 
     /// When a caller may try again.

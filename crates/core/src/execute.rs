@@ -40,6 +40,7 @@ pub(crate) struct Trace {
     pub(crate) query: Duration,
     /// How many times something ran again.
     pub(crate) retries: u32,
+    /// Rows in the results.
     pub(crate) rows: u64,
 }
 
@@ -54,6 +55,9 @@ pub(crate) struct Trace {
 pub(crate) async fn run(work: &Work<'_>, sessions: &Sessions, trace: &mut Trace) -> Result<Vec<u8>> {
     let access = work.access();
     let mut rows = work.writer();
+    if work.steps.is_empty() {
+        return rows.finish();
+    }
     let mut runs = 0;
     loop {
         let connects = trace.cost.connects;
@@ -65,21 +69,24 @@ pub(crate) async fn run(work: &Work<'_>, sessions: &Sessions, trace: &mut Trace)
         let mut progress = Progress::Unsent;
         let outcome = attempt(work, &mut lease, &mut rows, &mut progress).await;
         trace.query += started.elapsed();
-        trace.rows = rows.rows();
         let error = match outcome {
             Ok(()) => {
+                trace.rows += rows.rows();
                 lease.park();
                 return rows.finish();
             }
             Err(error) => error,
         };
+        if error.is_refused() {
+            progress = Progress::Unsent;
+        }
         let (times, again) = match retry::decide(error.fault(), access, progress) {
             Next::Fail(fault) => {
-                settle(lease, work.by).await;
+                settle(lease, work.each()).await;
                 return Err(if fault == error.fault() { error } else { error.into_fault(fault) });
             }
             Next::Again { times } => {
-                settle(lease, work.by).await;
+                settle(lease, work.each()).await;
                 (times, true)
             }
             Next::Reconnect { times } => {
@@ -109,6 +116,11 @@ impl Work<'_> {
         }
     }
 
+    /// When what begins now must be done, if no query says otherwise.
+    fn each(&self) -> Deadline {
+        self.by.within(self.query_timeout)
+    }
+
     fn writer(&self) -> RowWriter {
         match self.steps.as_slice() {
             [step] if !self.list => {
@@ -135,23 +147,24 @@ async fn attempt(
         return step(work, 0, Progress::Sent, session, rows, progress).await;
     }
     if alone && !work.steps[0].query.transaction() {
-        limited(work.by, *progress, session.autocommit(true)).await?;
+        limited(work.each(), *progress, session.autocommit(true)).await?;
         let outcome = step(work, 0, Progress::Autocommitted, session, rows, progress).await;
         // The statement's outcome stands whatever becomes of this: a session that did not turn read-only
         // again is not used again.
-        if session.usable() && limited(work.by, Progress::Sent, session.autocommit(false)).await.is_err() {
+        if session.usable() && limited(work.each(), Progress::Sent, session.autocommit(false)).await.is_err()
+        {
             lease.spoil();
         }
         return outcome;
     }
     for (index, step) in work.steps.iter().enumerate() {
-        let prepared = limited(work.by, *progress, session.prepare(&step.statement)).await;
+        let prepared = limited(work.each(), *progress, session.prepare(&step.statement)).await;
         // A later step may need what an earlier one makes; then running it tells.
         if index == 0 || !session.usable() {
             prepared.map_err(|error| if work.list { error.at_step(index) } else { error })?;
         }
     }
-    limited(work.by, *progress, session.begin(access)).await?;
+    limited(work.each(), *progress, session.begin(access)).await?;
     for index in 0..work.steps.len() {
         let outcome = step(work, index, Progress::InTransaction, session, rows, progress).await;
         outcome.map_err(|error| if work.list { error.at_step(index) } else { error })?;
@@ -161,7 +174,7 @@ async fn attempt(
         return Err(Error::new(Fault::ConnectionLost, "the server closed the connection before COMMIT"));
     }
     *progress = Progress::Committing;
-    limited(work.by, *progress, session.commit()).await
+    limited(work.each(), *progress, session.commit()).await
 }
 
 /// Runs one step to the end of its result.
@@ -197,7 +210,7 @@ async fn step(
     rows.end_result(done)
 }
 
-/// Bounds what a session does beside running the steps.
+/// Bounds what a session does beside running the steps, which takes no longer than a statement may.
 async fn limited<F>(by: Deadline, progress: Progress, work: F) -> Result<()>
 where
     F: Future<Output = Result<()>>,

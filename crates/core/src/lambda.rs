@@ -2,17 +2,24 @@
 //!
 //! Runtime API: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
-use lambda_runtime::tower::util::MapRequestLayer;
+use futures_util::FutureExt as _;
+use lambda_runtime::tower::layer::layer_fn;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, LambdaInvocation, Runtime, service_fn};
 use lambda_runtime_api_client::body::Body;
 use lambda_runtime_api_client::{BoxError, Client};
-use serde_json::value::RawValue;
+use serde::Serialize;
+use serde::de::IgnoredAny;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{App, StartError};
+use crate::deadline::Deadline;
+use crate::error::Fault;
 use crate::event::Invocation;
 use crate::reply::Raised;
 
@@ -26,7 +33,7 @@ pub fn main(start: impl FnOnce() -> Result<App, StartError>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("no async runtime: {error}")),
     };
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         match start() {
             Ok(app) => serve(app).await,
             Err(error) => {
@@ -36,7 +43,10 @@ pub fn main(start: impl FnOnce() -> Result<App, StartError>) -> ExitCode {
                 printed
             }
         }
-    })
+    });
+    // Dropped, it would wait for a thread that is still looking up a host name.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn serve(app: App) -> ExitCode {
@@ -46,23 +56,95 @@ async fn serve(app: App) -> ExitCode {
              (AWS_LAMBDA_RUNTIME_API). On your own machine run the command `lambda-rds invoke`",
         );
     }
-    app.warm().await;
+    let api = match Client::builder().with_pool_size(app.platform().max_concurrency).build() {
+        Ok(client) => Arc::new(client),
+        Err(error) => return fail(&format!("no client of the Lambda Runtime API: {error}")),
+    };
+    let mut terminate = match signal(SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(error) => return fail(&format!("SIGTERM cannot be listened for: {error}")),
+    };
     let app = Arc::new(app);
-    let handler = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
-        let app = Arc::clone(&app);
-        async move {
-            let LambdaEvent { payload, context } = event;
-            app.handle(payload.get().as_bytes(), &invocation(context)).await
+    // Not dropped before the sessions are closed: what it runs is to be cancelled, not abandoned.
+    let mut served = pin!(invocations(Arc::clone(&app), api));
+    tokio::select! {
+        served = &mut served => match served {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&format!("the Lambda Runtime API failed: {error}")),
+        },
+        _ = terminate.recv() => {
+            app.close().await;
+            ExitCode::SUCCESS
         }
-    });
-    let served = Runtime::new(handler).layer(MapRequestLayer::new(quote_garbage)).run_concurrent().await;
-    match served {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&format!("the Lambda Runtime API failed: {error}")),
     }
 }
 
-fn invocation(context: Context) -> Invocation {
+/// INIT, and then one invocation after the other, for ever.
+async fn invocations(app: Arc<App>, api: Arc<Client>) -> Result<(), BoxError> {
+    // Lambda ends INIT when the runtime and every extension have asked for their first event.
+    let register = Deadline::after(REGISTER_TIMEOUT).bound(register(&api));
+    let (registered, ()) = tokio::join!(register, app.warm());
+    match registered.unwrap_or_else(|_| Err("registering as an extension was not answered".into())) {
+        Ok(extension) => drop(tokio::spawn(extension)),
+        Err(error) => {
+            tracing::warn!("Lambda will not send SIGTERM, so sessions end with the process: {error}");
+        }
+    }
+    let service = service_fn(move |invocation| invoked(Arc::clone(&app), Arc::clone(&api), invocation));
+    // The runtime polls and hands over what it gets. The handler that it wants is for those who leave reading the
+    // event and posting the answer to it, which says `unhandled` where our code belongs.
+    let nobody = service_fn(async |_: LambdaEvent<IgnoredAny>| Err::<(), _>(internal()));
+    Runtime::new(nobody).layer(layer_fn(move |_| service.clone())).run_concurrent().await
+}
+
+/// Registers an extension that listens for nothing: Lambda sends SIGTERM only to environments that have one.
+/// Costs one question to a local address, asked while the first session opens. Gives what the extension has to
+/// do, which is to wait for an event that never comes.
+///
+/// <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html>
+async fn register(api: &Client) -> Result<impl Future<Output = ()> + use<>, BoxError> {
+    let request = lambda_runtime_api_client::build_request()
+        .method("POST")
+        .uri("/2020-01-01/extension/register")
+        .header("lambda-extension-name", "lambda-rds")
+        .body(Body::from(r#"{"events":[]}"#))?;
+    let answer = api.call(request).await?;
+    if !answer.status().is_success() {
+        return Err(format!("registering as an extension was answered with {}", answer.status()).into());
+    }
+    let id = answer.headers().get(EXTENSION_ID).ok_or("an extension was registered without an id")?;
+    let next = lambda_runtime_api_client::build_request()
+        .method("GET")
+        .uri("/2020-01-01/extension/event/next")
+        .header(EXTENSION_ID, id)
+        .body(Body::empty())?;
+    let waiting = api.call(next);
+    Ok(async move {
+        if let Err(error) = waiting.await {
+            tracing::debug!("the extension's wait ended: {error}");
+        }
+    })
+}
+
+/// Serves one invocation and posts what came of it: a reply as a response, what is raised as an error.
+async fn invoked(app: Arc<App>, api: Arc<Client>, invocation: LambdaInvocation) -> Result<(), BoxError> {
+    let LambdaInvocation { parts, body, context } = invocation;
+    let request_id = context.request_id.clone();
+    let outcome = AssertUnwindSafe(app.handle(&body, &described(context))).catch_unwind().await;
+    let raised = match outcome {
+        Ok(Ok(reply)) => {
+            let response = post(&parts, &request_id, "response").body(json(&reply)?)?;
+            return send(&api, response).await;
+        }
+        Ok(Err(raised)) => Diagnostic::from(raised),
+        Err(_) => internal(),
+    };
+    let error =
+        post(&parts, &request_id, "error").header(ERROR_TYPE, &raised.error_type).body(json(&raised)?)?;
+    send(&api, error).await
+}
+
+fn described(context: Context) -> Invocation {
     Invocation {
         request_id: context.request_id,
         trace_id: context.xray_trace_id,
@@ -70,16 +152,35 @@ fn invocation(context: Context) -> Invocation {
     }
 }
 
-/// Turns an event that is not JSON into a JSON string, which is an unknown event like any other and gets our
-/// reply; the runtime would answer it with a Rust type's name.
-fn quote_garbage(mut invocation: LambdaInvocation) -> LambdaInvocation {
-    if serde_json::from_slice::<&RawValue>(&invocation.body).is_err() {
-        let text = String::from_utf8_lossy(&invocation.body);
-        if let Ok(quoted) = serde_json::to_vec(&text) {
-            invocation.body = Bytes::from(quoted);
-        }
+/// A request that tells how the invocation ended.
+fn post(invoked: &http::response::Parts, request_id: &str, how: &str) -> http::request::Builder {
+    let request = lambda_runtime_api_client::build_request()
+        .method("POST")
+        .uri(format!("/2018-06-01/runtime/invocation/{request_id}/{how}"));
+    // By this Lambda tells an answer that comes too late, and may be another invocation's, from the one it waits
+    // for.
+    match invoked.headers.get(INVOCATION_ID) {
+        Some(id) => request.header(INVOCATION_ID, id),
+        None => request,
     }
-    invocation
+}
+
+async fn send(api: &Client, request: http::Request<Body>) -> Result<(), BoxError> {
+    let answer = api.call(request).await?;
+    if !answer.status().is_success() {
+        // The next invocation may go better.
+        tracing::error!(status = answer.status().as_u16(), "Lambda did not take the answer");
+    }
+    Ok(())
+}
+
+fn json(value: &impl Serialize) -> Result<Body, BoxError> {
+    Ok(Body::from(serde_json::to_vec(value)?))
+}
+
+fn internal() -> Diagnostic {
+    let fault = Fault::Internal;
+    Diagnostic { error_type: fault.code().to_owned(), error_message: fault.advice().to_owned() }
 }
 
 impl From<Raised> for Diagnostic {
@@ -93,7 +194,7 @@ async fn post_init_error(error: &StartError) -> Result<(), BoxError> {
     let request = lambda_runtime_api_client::build_request()
         .method("POST")
         .uri("/2018-06-01/runtime/init/error")
-        .header("lambda-runtime-function-error-type", INIT_ERROR)
+        .header(ERROR_TYPE, INIT_ERROR)
         .body(Body::from(serde_json::to_vec(&diagnostic)?))?;
     Client::builder().build()?.call(request).await?;
     Ok(())
@@ -108,5 +209,12 @@ fn fail(reason: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Whoever answers is on the same machine.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(1);
+const EXTENSION_ID: &str = "lambda-extension-identifier";
+/// What Lambda shows in its telemetry as the type of an error.
+const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
+/// Newer versions of the Runtime API have it beside the request id.
+const INVOCATION_ID: &str = "lambda-runtime-invocation-id";
 /// Lambda's convention is `Category.Reason`.
 const INIT_ERROR: &str = "Runtime.InitError";

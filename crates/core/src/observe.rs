@@ -78,6 +78,10 @@ pub struct Record {
     pub rows: u64,
     /// Bytes of the reply's body.
     pub bytes: u64,
+    /// How many messages of a queue are to come again.
+    pub failed_messages: usize,
+    /// For how many of them a failure of ours (5xx) is the reason.
+    pub failed_faults: u32,
     /// Whether this was the environment's first invocation.
     pub cold: bool,
 }
@@ -149,6 +153,7 @@ impl Record {
                     retries = self.retries,
                     rows = self.rows,
                     bytes = self.bytes,
+                    failedMessages = (self.failed_messages > 0).then_some(self.failed_messages),
                     cold = self.cold,
                     detail = failure.map(|f| f.detail.as_str()).filter(|detail| !detail.is_empty()),
                     phase = failure.and_then(|f| f.phase).map(Phase::name),
@@ -179,7 +184,9 @@ impl Record {
             (
                 "Faults",
                 "Count",
-                Some(json!(u8::from(self.failure.as_ref().is_some_and(|f| f.status >= 500)))),
+                Some(json!(
+                    self.failed_faults + u32::from(self.failure.as_ref().is_some_and(|f| f.status >= 500))
+                )),
             ),
             ("ColdConnects", "Count", Some(json!(self.connects))),
             ("Pinned", "Count", Some(json!(self.pinned))),

@@ -92,8 +92,8 @@ pub fn reopen(fault: Fault) -> u32 {
     match fault {
         // A slot may come free any moment; the deadline ends it.
         Fault::TooManyConnections | Fault::ServerUnavailable | Fault::Resuming => u32::MAX,
-        Fault::ConnectionLost | Fault::NotTheWriter => 3,
-        Fault::Unreachable => 1,
+        Fault::NotTheWriter => 3,
+        Fault::ConnectionLost | Fault::Unreachable => 1,
         _ => 0,
     }
 }

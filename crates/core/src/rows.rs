@@ -519,24 +519,23 @@ impl Body {
     }
 }
 
-/// How a caller comes by the rest: the same advice for both limits.
-const PAGING: &str = "Ask for fewer rows, page by page: ordered by a key, each time those after the last key \
-                      seen (`WHERE id > :after ORDER BY id LIMIT :limit`).";
+/// How a caller comes by the rest: the same advice for both limits, and for the query's author how to allow it.
+const PAGING: &str =
+    "Ask for fewer rows, page by page: in the order of a key, each time those after the last key seen.";
+const HOW_TO_PAGE: &str = "a query pages with `WHERE id > :after ORDER BY id LIMIT :limit`";
 
 #[cold]
 fn too_large(limit: usize) -> Error {
-    Error::told(
-        Fault::ResultTooLarge,
-        format!("The result does not fit into a reply, whose body may take {limit} bytes. {PAGING}"),
-    )
+    too_much(format!("The result does not fit into a reply, whose body may take {limit} bytes. {PAGING}"))
 }
 
 #[cold]
 fn too_many_rows(max: u64) -> Error {
-    Error::told(
-        Fault::ResultTooLarge,
-        format!("The result has more than the {max} rows that this query may return. {PAGING}"),
-    )
+    too_much(format!("The result has more than the {max} rows that this query may return. {PAGING}"))
+}
+
+fn too_much(message: String) -> Error {
+    Error::told(Fault::ResultTooLarge, message).with_detail(HOW_TO_PAGE)
 }
 
 /// Escapes text for a JSON string: passes on runs of bytes, each with the number of `"` and `\` in it.
@@ -1008,7 +1007,7 @@ mod tests {
             let mut rows = RowWriter::new(Verb::One, limits, Int64::Number);
             let error = write(&mut rows, &huge).unwrap_err();
             assert_eq!(error.fault(), Fault::ResultTooLarge);
-            assert!(error.message().contains("LIMIT"), "{error}");
+            assert!(error.message().contains("page by page"), "{error}");
             assert!(rows.body.bytes.capacity() <= limits.bytes + SHORT);
         }
     }

@@ -6,6 +6,7 @@
 mod parse;
 pub mod time;
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
@@ -116,6 +117,22 @@ impl Params {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Given> {
         self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value)
+    }
+}
+
+impl fmt::Display for Params {
+    /// `name=value, name=value`: JSON as it was given, text in quotes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (name, given)) in self.0.iter().enumerate() {
+            let separator = if index > 0 { ", " } else { "" };
+            write!(f, "{separator}{name}=")?;
+            match given {
+                Given::Json(json) => f.write_str(json.get())?,
+                Given::Text(text) => write!(f, "{text:?}")?,
+                Given::Texts(texts) => write!(f, "{texts:?}")?,
+            }
+        }
+        Ok(())
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Every argument is declared as the type that its query file names, but two. `text` and `json` are left for
 //! the server to infer (*unknown*), as it does for a quoted literal, so that `text` goes into an enum, a citext
-//! or a varchar, and `json` into a jsonb column or a function that takes jsonb. Where the server cannot infer
-//! (`:name IS NULL OR name = :name`, and whatever takes any type), they are declared after all.
+//! or a varchar, and `json` into a jsonb column or a function that takes jsonb. Those that it cannot infer
+//! (`concat(:name)`, and whatever else takes any type) are declared after all, and only those.
 //!
 //! The price of inferring: the server may find a type whose binary form is not text at all, an `int4` or a
 //! `uuid`, and would take the bytes for one. So the types that it found, which come with preparing, are looked
@@ -17,7 +17,7 @@ use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgConnection, PgStatement, PgTypeInfo, PgTypeKind};
 use sqlx::{Arguments as _, Encode, Executor as _, Postgres, SqlStr, Type};
 
-use crate::classify::cannot_infer;
+use crate::classify::uninferred;
 use crate::decode::{
     NUMERIC_INFINITY, NUMERIC_MINUS_INFINITY, NUMERIC_NAN, NUMERIC_NEGATIVE, NUMERIC_POSITIVE, is_citext,
     is_mystery, type_name,
@@ -26,21 +26,34 @@ use crate::decode::{
 /// Prepares a statement for these arguments, unless the connection has it already.
 ///
 /// # Errors
-/// The server's. Where it could not infer a type, it has been asked twice; inside a transaction the first of the
-/// two errors has aborted that already, so that the second is 25P02.
+/// The server's. If it is that it cannot infer a type, it has been asked again with the type declared, and this is
+/// its first error: inside a transaction that one has aborted it already.
 pub(crate) async fn prepare(
     connection: &mut PgConnection,
     sql: SqlStr,
     arguments: &[Argument],
 ) -> Result<PgStatement, sqlx::Error> {
-    let types = |oid: fn(Kind) -> u32| -> Vec<PgTypeInfo> {
-        arguments.iter().map(|argument| PgTypeInfo::with_oid(Oid(oid(argument.kind)))).collect()
-    };
-    match connection.prepare_with(sql.clone(), &types(inferred_oid)).await {
-        Err(error) if inferred(arguments) && cannot_infer(&error) => {
-            connection.prepare_with(sql, &types(declared_oid)).await
+    let mut types: Vec<u32> = arguments.iter().map(|argument| inferred_oid(argument.kind)).collect();
+    let mut first = None;
+    loop {
+        let given: Vec<PgTypeInfo> = types.iter().map(|oid| PgTypeInfo::with_oid(Oid(*oid))).collect();
+        let error = match connection.prepare_with(sql.clone(), &given).await {
+            Ok(prepared) => return Ok(prepared),
+            Err(error) => error,
+        };
+        let mut declared = false;
+        if let Some(uninferred) = uninferred(&error) {
+            for (at, argument) in arguments.iter().enumerate() {
+                if types[at] == UNKNOWN && uninferred.is(at) {
+                    types[at] = declared_oid(argument.kind);
+                    declared = true;
+                }
+            }
         }
-        prepared => prepared,
+        if !declared {
+            return Err(first.filter(|_| error.as_database_error().is_some()).unwrap_or(error));
+        }
+        first.get_or_insert(error);
     }
 }
 
@@ -62,16 +75,13 @@ fn check(arguments: &[Argument], resolved: &[PgTypeInfo]) -> Result<()> {
                 matches!(target(type_info), Target::Text | Target::Json)
             }
             Kind { scalar: Scalar::Json, array: false } => target(type_info) != Target::Other,
-            // sqlx keeps prepared statements by their SQL alone, and what it kept may have other types.
+            // The session keeps statements of other types apart; what sea-orm prepared on the same connection
+            // may still have the very same SQL.
             kind if type_info.oid() != Some(Oid(declared_oid(kind))) => {
-                return Err(Error::new(
-                    Fault::QueryFailed,
-                    format!(
-                        "parameter `{}` is bound as `{}`, but another query with the very same SQL declares it \
-                         otherwise: let the two differ, be it by a comment",
-                        argument.name,
-                        type_name(type_info)
-                    ),
+                let name = type_name(type_info);
+                return Err(bug(
+                    &argument.name,
+                    &format!("the connection knows the statement with `{name}`"),
                 ));
             }
             _ => true,
@@ -187,10 +197,11 @@ fn bug(name: &str, what: &str) -> Error {
 
 /// What an argument is declared as at first.
 fn inferred_oid(kind: Kind) -> u32 {
-    const UNKNOWN: u32 = 705;
-
     if is_inferred(kind) { UNKNOWN } else { declared_oid(kind) }
 }
+
+/// The type of which the server infers another one.
+const UNKNOWN: u32 = 705;
 
 fn declared_oid(kind: Kind) -> u32 {
     if kind.array { array_oid(kind.scalar) } else { scalar_oid(kind.scalar) }
@@ -511,7 +522,6 @@ mod tests {
             (Scalar::Text, 18, "`:p::text::"),
             (Scalar::Text, 1009, "`:p::text::"),
             (Scalar::Json, 23, "declared `json`"),
-            (Scalar::Int, 23, "the very same SQL"),
         ] {
             let error = refused(scalar, resolved).unwrap();
             assert_eq!(error.fault(), Fault::QueryFailed);
@@ -519,6 +529,7 @@ mod tests {
             assert!(!error.message().contains("`p`"), "{error}");
         }
         assert!(refused(Scalar::Int, 20).is_none());
+        assert_eq!(refused(Scalar::Int, 23).unwrap().fault(), Fault::Internal);
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(crate) fn classify(error: &sqlx::Error, doing: Doing) -> Fault {
     let lost = if doing == Doing::Connect { Fault::Unreachable } else { Fault::ConnectionLost };
     match error {
         sqlx::Error::Database(error) => match error.code() {
-            Some(_) if is_stale(error.as_ref()) => Fault::ConnectionLost,
+            Some(_) if server(error.as_ref()).is_some_and(is_stale) => Fault::ConnectionLost,
             Some(code) => sqlstate(&code, doing),
             None => Fault::QueryFailed,
         },
@@ -43,11 +43,14 @@ pub(crate) fn classify(error: &sqlx::Error, doing: Doing) -> Fault {
     }
 }
 
+fn server(error: &dyn DatabaseError) -> Option<&PgDatabaseError> {
+    error.try_downcast_ref()
+}
+
 /// Whether the server refused a prepared statement because the world has moved on since: a table has other
 /// columns after a migration, or something dropped the session's statements. sqlx would send it again for
 /// as long as the connection lives; a fresh session prepares it anew.
-fn is_stale(error: &dyn DatabaseError) -> bool {
-    let Some(error) = error.try_downcast_ref::<PgDatabaseError>() else { return false };
+fn is_stale(error: &PgDatabaseError) -> bool {
     match error.code() {
         INVALID_SQL_STATEMENT_NAME => true,
         // "cached plan must not change result type", told by the server's function: the text is translated.
@@ -56,10 +59,42 @@ fn is_stale(error: &dyn DatabaseError) -> bool {
     }
 }
 
-/// Whether the server could not tell the type of a parameter that was left for it to infer.
-pub(crate) fn cannot_infer(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(DatabaseError::code);
-    matches!(code.as_deref(), Some(AMBIGUOUS_FUNCTION | AMBIGUOUS_PARAMETER | INDETERMINATE_DATATYPE))
+/// The parameters whose type the server could not tell, of those that were left for it to infer; `None` for
+/// any other error.
+pub(crate) fn uninferred(error: &sqlx::Error) -> Option<Uninferred> {
+    let error = error.as_database_error()?;
+    match error.code().as_deref() {
+        Some(AMBIGUOUS_FUNCTION | AMBIGUOUS_PARAMETER | INDETERMINATE_DATATYPE | DATATYPE_MISMATCH) => {
+            Some(Uninferred::named(error.message()))
+        }
+        _ => None,
+    }
+}
+
+/// Which parameters it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Uninferred {
+    /// The one at this place, counted from 0.
+    One(usize),
+    /// The server does not say, as where it cannot choose among functions of one name.
+    Any,
+}
+
+impl Uninferred {
+    /// The messages are translated, but their `$1` is not.
+    fn named(message: &str) -> Self {
+        let digits = message.split_once('$').map_or("", |(_, rest)| rest);
+        let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+        match digits[..end].parse::<usize>() {
+            Ok(number) if number > 0 => Self::One(number - 1),
+            _ => Self::Any,
+        }
+    }
+
+    /// Whether it is about the parameter at this place.
+    pub(crate) fn is(self, at: usize) -> bool {
+        self == Self::Any || self == Self::One(at)
+    }
 }
 
 /// The table by SQLSTATE, <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
@@ -86,7 +121,9 @@ pub(crate) fn sqlstate(code: &str, doing: Doing) -> Fault {
         | INVALID_DATETIME_FORMAT
         | DATETIME_FIELD_OVERFLOW
         | CHARACTER_NOT_IN_REPERTOIRE
-        | INVALID_TEXT_REPRESENTATION => Fault::BadParameter,
+        | INVALID_TEXT_REPRESENTATION
+        // `\u0000` in a jsonb, or a character that the database's encoding does not have.
+        | UNTRANSLATABLE_CHARACTER => Fault::BadParameter,
         RAISE_EXCEPTION => Fault::Rejected,
         _ if code.starts_with(CONNECTION_EXCEPTION) => Fault::ConnectionLost,
         _ if code.starts_with(INTEGRITY_CONSTRAINT_VIOLATION) => Fault::Constraint,
@@ -104,6 +141,7 @@ const INVALID_DATETIME_FORMAT: &str = "22007";
 const DATETIME_FIELD_OVERFLOW: &str = "22008";
 const CHARACTER_NOT_IN_REPERTOIRE: &str = "22021";
 const INVALID_TEXT_REPRESENTATION: &str = "22P02";
+const UNTRANSLATABLE_CHARACTER: &str = "22P05";
 const DATA_EXCEPTION: &str = "22";
 const INTEGRITY_CONSTRAINT_VIOLATION: &str = "23";
 const READ_ONLY_SQL_TRANSACTION: &str = "25006";
@@ -117,6 +155,8 @@ const SERIALIZATION_FAILURE: &str = "40001";
 const DEADLOCK_DETECTED: &str = "40P01";
 const AMBIGUOUS_FUNCTION: &str = "42725";
 const AMBIGUOUS_PARAMETER: &str = "42P08";
+// Of a function such as `to_json`, whose result depends on the type of what it is given.
+const DATATYPE_MISMATCH: &str = "42804";
 const INDETERMINATE_DATATYPE: &str = "42P18";
 const TOO_MANY_CONNECTIONS: &str = "53300";
 const LOCK_NOT_AVAILABLE: &str = "55P03";
@@ -132,8 +172,7 @@ const RAISE_EXCEPTION: &str = "P0001";
 /// to show values, which the server's DETAIL and some of its messages hold.
 pub(crate) fn to_error(error: &sqlx::Error, doing: Doing, log_values: bool) -> Error {
     let fault = classify(error, doing);
-    let server = error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
-    let Some(server) = server else {
+    let Some(server) = error.as_database_error().and_then(server) else {
         return Error::new(fault, driver_detail(error));
     };
     let detail = server_detail(server, log_values);
@@ -147,7 +186,8 @@ pub(crate) fn to_error(error: &sqlx::Error, doing: Doing, log_values: bool) -> E
     } else {
         Error::new(fault, "")
     };
-    told.with_detail(detail).with_sqlstate(server.code())
+    let told = told.with_detail(detail).with_sqlstate(server.code());
+    if is_stale(server) { told.as_refused() } else { told }
 }
 
 /// What the driver itself says, its causes included.
@@ -244,6 +284,7 @@ mod tests {
             ("22008", Fault::BadParameter),
             ("22021", Fault::BadParameter),
             ("22P02", Fault::BadParameter),
+            ("22P05", Fault::BadParameter),
             ("22012", Fault::QueryFailed),
             ("P0001", Fault::Rejected),
             ("P0002", Fault::QueryFailed),
@@ -284,6 +325,19 @@ mod tests {
         ] {
             assert_eq!(classify(&error, doing), expected, "{error:?}");
             assert_eq!(to_error(&error, doing, false).message(), expected.advice());
+        }
+    }
+
+    #[test]
+    fn a_parameter_is_named_by_its_number() {
+        for (message, expected) in [
+            ("could not determine data type of parameter $1", Uninferred::One(0)),
+            ("konnte Datentyp von Parameter $12 nicht ermitteln", Uninferred::One(11)),
+            ("function f(unknown) is not unique", Uninferred::Any),
+            ("operator is not unique: unknown $ unknown", Uninferred::Any),
+            ("$0", Uninferred::Any),
+        ] {
+            assert_eq!(Uninferred::named(message), expected, "{message}");
         }
     }
 

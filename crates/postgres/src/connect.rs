@@ -26,7 +26,7 @@ use crate::session::PgSession;
 /// Opens one session.
 pub(crate) async fn connect(to: &Target) -> Result<Box<dyn Session>> {
     let tcp = dial::dial(&to.endpoint, to.by, &to.progress).await?;
-    let peer = tcp.peer_addr().map_err(|error| lost(Phase::Tcp, &error.to_string()))?;
+    let peer = tcp.peer_addr().map_err(|error| hung_up(Phase::Tcp, error.to_string()))?;
     let opening = Arc::new(Mutex::new(Opening::default()));
     let tap = {
         let opening = Arc::clone(&opening);
@@ -58,7 +58,8 @@ pub(crate) async fn connect(to: &Target) -> Result<Box<dyn Session>> {
         .test_before_acquire(false)
         .idle_timeout(None)
         .max_lifetime(None)
-        .acquire_timeout(to.by.remaining().max(Duration::from_millis(1)))
+        // Ours comes first, and knows more.
+        .acquire_timeout(to.by.remaining() + Duration::from_secs(1))
         .connect_lazy_with(options(to, &relay));
     let connected = to.by.bound(pool.acquire()).await;
     let opening = std::mem::take(&mut *opening.lock().unwrap_or_else(PoisonError::into_inner));
@@ -112,7 +113,7 @@ pub(crate) async fn encrypt(mut tcp: TcpStream, tls: &TlsClient, by: Deadline) -
             .with_phase(Phase::Tls));
         }
         Err(error) => {
-            return Err(lost(Phase::Tls, &format!("the server hung up on the TLS request: {error}")));
+            return Err(hung_up(Phase::Tls, format!("the server hung up on the TLS request: {error}")));
         }
     }
     let handshake = TlsConnector::from(config).connect(name, tcp);
@@ -233,7 +234,7 @@ impl Opening {
             )
             .with_phase(phase),
             Some(sqlx::Error::Io(error)) => {
-                lost(phase, &format!("{} hung up during the login: {error}", to.endpoint))
+                hung_up(phase, format!("{} hung up during the login: {error}", to.endpoint))
             }
             Some(error) => {
                 Error::new(Fault::Unreachable, format!("login at {}: {error}", to.endpoint)).with_phase(phase)
@@ -256,7 +257,6 @@ fn explain_refusal(notice: &Notice, to: &Target) -> Error {
             " Allow this user and network in pg_hba.conf; `no encryption` in the text means that the server \
              wants TLS."
         }
-        Fault::CredentialsRejected => " Compare the secret with the database user's password.",
         Fault::TooManyConnections => " Lower the function's reserved concurrency, or put RDS Proxy between.",
         _ => "",
     };
@@ -287,8 +287,9 @@ impl Notice {
     }
 }
 
-fn lost(phase: Phase, detail: &str) -> Error {
-    Error::new(Fault::Unreachable, detail).with_phase(phase)
+/// Not a word of why: another try may fare better.
+fn hung_up(phase: Phase, detail: String) -> Error {
+    Error::new(Fault::ConnectionLost, detail).with_phase(phase)
 }
 
 /// Where a cancel request goes, beside the key.

@@ -27,19 +27,31 @@ struct Column {
     form: Form,
     array: bool,
     name: String,
+    oid: Option<Oid>,
     type_name: String,
 }
 
 impl Columns {
-    /// Chooses the decoders, and names the columns to the writer.
+    /// Names the columns to the writer. `kept` are the decoders of an earlier run, which are taken again unless
+    /// the statement gives other columns now.
     ///
     /// # Errors
     /// [`Fault::QueryFailed`] for a type outside the table, or for two columns of one name.
-    pub(crate) fn new(columns: &[PgColumn], rows: &mut RowWriter) -> Result<Self> {
+    pub(crate) fn begin(kept: Option<Self>, columns: &[PgColumn], rows: &mut RowWriter) -> Result<Self> {
         let names: Vec<&str> = columns.iter().map(|column| column.name()).collect();
         rows.columns(&names)?;
+        if let Some(kept) = kept.filter(|kept| kept.are_of(columns)) {
+            return Ok(kept);
+        }
         let columns = columns.iter().map(Column::new).collect::<Result<_>>()?;
         Ok(Self { columns, scratch: Vec::new() })
+    }
+
+    fn are_of(&self, columns: &[PgColumn]) -> bool {
+        let same = |(kept, column): (&Column, &PgColumn)| {
+            kept.name == column.name() && kept.oid == column.type_info().oid()
+        };
+        self.columns.len() == columns.len() && self.columns.iter().zip(columns).all(same)
     }
 
     /// Writes one row.
@@ -69,7 +81,7 @@ impl Column {
         let (name, type_info) = (column.name().to_owned(), column.type_info());
         let type_name = type_name(type_info);
         match form(type_info) {
-            Some((form, array)) => Ok(Self { form, array, name, type_name }),
+            Some((form, array)) => Ok(Self { form, array, name, oid: type_info.oid(), type_name }),
             None => Err(Error::new(
                 Fault::QueryFailed,
                 format!(
@@ -758,7 +770,8 @@ mod tests {
     fn written(form: Form, is_array: bool, bytes: &[u8]) -> Result<String, Trouble> {
         let limits = Limits { bytes: 1 << 20, escaped: true, max_rows: None };
         let mut rows = RowWriter::new(Verb::One, limits, Int64::Number);
-        let column = Column { form, array: is_array, name: "v".to_owned(), type_name: "test".to_owned() };
+        let column =
+            Column { form, array: is_array, name: "v".to_owned(), oid: None, type_name: "test".to_owned() };
         rows.columns(&["v"])?;
         rows.begin()?;
         rows.key(0)?;
@@ -974,7 +987,7 @@ mod tests {
             for form in forms {
                 for is_array in [false, true] {
                     let mut rows = RowWriter::new(Verb::One, limits, Int64::Number);
-                    let column = Column { form, array: is_array, name: String::new(), type_name: String::new() };
+                    let column = Column { form, array: is_array, name: String::new(), oid: None, type_name: String::new() };
                     let _ = column.write(&bytes, &mut rows, &mut Vec::new());
                 }
             }

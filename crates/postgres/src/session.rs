@@ -10,6 +10,7 @@ use lambda_rds_core::backend::{Access, CancelHandle, Done, Session, Statement};
 use lambda_rds_core::connect::relay::Wire;
 use lambda_rds_core::error::{Error, Result};
 use lambda_rds_core::rows::RowWriter;
+use lambda_rds_core::value::Kind;
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool, PgTypeInfo};
@@ -32,8 +33,7 @@ pub(crate) struct PgSession {
     connection: Option<PoolConnection<sqlx::Postgres>>,
     wire: Arc<Wire>,
     cancel: Option<PgCancel>,
-    /// What the server takes the parameters of a statement for, where it infers them.
-    inferred: HashMap<Arc<str>, Arc<[PgTypeInfo]>>,
+    statements: Statements,
     /// A statement is running, or was left half read.
     busy: bool,
     /// What the running transaction, or the statement outside one, may do.
@@ -56,7 +56,7 @@ impl PgSession {
             connection: Some(connection),
             wire,
             cancel,
-            inferred: HashMap::new(),
+            statements: Statements::default(),
             log_values,
             busy: false,
             access: Access::Read,
@@ -74,9 +74,12 @@ impl PgSession {
     }
 
     async fn execute(&mut self, statement: &Statement, rows: &mut RowWriter) -> Result<Done, Stopped> {
-        let resolved = self.resolve(statement).await?;
-        let arguments = bind::bind(&statement.arguments, resolved.as_deref()).map_err(Stopped::Ours)?;
-        let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&statement.sql)), arguments);
+        self.resolve(statement).await?;
+        let known = self.statements.of(statement);
+        let arguments =
+            bind::bind(&statement.arguments, known.parameters.as_deref()).map_err(Stopped::Ours)?;
+        let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&known.sql)), arguments);
+        let mut kept = known.columns.take();
         let mut stream = self.connection().await?.fetch_many(query);
         let mut columns = None;
         let mut done = Done::default();
@@ -85,7 +88,9 @@ impl PgSession {
                 Either::Right(row) if rows.wants_rows() => {
                     let columns = match &mut columns {
                         Some(columns) => columns,
-                        None => columns.insert(Columns::new(row.columns(), rows).map_err(Stopped::Unread)?),
+                        None => columns.insert(
+                            Columns::begin(kept.take(), row.columns(), rows).map_err(Stopped::Unread)?,
+                        ),
                     };
                     columns.row(&row, rows).map_err(Stopped::Unread)?;
                 }
@@ -93,26 +98,26 @@ impl PgSession {
                 Either::Left(result) => done.rows_affected += result.rows_affected(),
             }
         }
+        drop(stream);
+        self.statements.of(statement).columns = columns.or(kept);
         Ok(done)
     }
 
-    /// What the server takes the parameters for, where it infers them; asked once per statement and session,
-    /// since preparing by itself costs a round trip more.
-    async fn resolve(&mut self, statement: &Statement) -> Result<Option<Arc<[PgTypeInfo]>>, sqlx::Error> {
-        if !bind::inferred(&statement.arguments) {
-            return Ok(None);
+    /// Learns what the server takes the parameters for, where it infers them; asked once per statement and
+    /// session, since preparing by itself costs a round trip more.
+    async fn resolve(&mut self, statement: &Statement) -> Result<(), sqlx::Error> {
+        let known = self.statements.of(statement);
+        if known.parameters.is_some() || !bind::inferred(&statement.arguments) {
+            return Ok(());
         }
-        if let Some(resolved) = self.inferred.get(&statement.sql) {
-            return Ok(Some(Arc::clone(resolved)));
-        }
-        let sql = AssertSqlSafe(Arc::clone(&statement.sql)).into_sql_str();
+        let sql = AssertSqlSafe(Arc::clone(&known.sql)).into_sql_str();
         let prepared = bind::prepare(self.connection().await?, sql, &statement.arguments).await?;
-        let resolved: Arc<[PgTypeInfo]> = match prepared.parameters() {
-            Some(Either::Left(resolved)) => resolved.into(),
-            _ => Arc::from([]),
+        let parameters: Box<[PgTypeInfo]> = match prepared.parameters() {
+            Some(Either::Left(parameters)) => parameters.into(),
+            _ => Box::default(),
         };
-        self.inferred.insert(Arc::clone(&statement.sql), Arc::clone(&resolved));
-        Ok(Some(resolved))
+        self.statements.of(statement).parameters = Some(parameters);
+        Ok(())
     }
 
     /// Runs a statement that has no parameters and gives no rows, in one round trip.
@@ -140,6 +145,39 @@ impl PgSession {
     fn end_transaction(&mut self) {
         self.access = Access::Read;
         self.in_transaction = false;
+    }
+}
+
+/// What a session has learned of the statements that it ran, by their SQL.
+#[derive(Default)]
+struct Statements(HashMap<Arc<str>, Vec<Known>>);
+
+/// One statement: an SQL, and what its parameters are declared as.
+struct Known {
+    kinds: Box<[Kind]>,
+    /// The SQL as it is sent. The driver keeps prepared statements by their text alone, and would bind to the
+    /// types of the first one; so statements that differ in nothing else differ in a comment.
+    sql: Arc<str>,
+    /// What the server takes the parameters for, where it infers them.
+    parameters: Option<Box<[PgTypeInfo]>>,
+    columns: Option<Columns>,
+}
+
+impl Statements {
+    fn of(&mut self, statement: &Statement) -> &mut Known {
+        let Statement { sql, arguments } = statement;
+        let same_sql = self.0.entry(Arc::clone(sql)).or_default();
+        let kinds = || arguments.iter().map(|argument| argument.kind);
+        let at = same_sql.iter().position(|known| known.kinds.iter().copied().eq(kinds()));
+        let at = at.unwrap_or_else(|| {
+            let sql = match same_sql.len() {
+                0 => Arc::clone(sql),
+                other => format!("{sql}\n-- {other}").into(),
+            };
+            same_sql.push(Known { kinds: kinds().collect(), sql, parameters: None, columns: None });
+            same_sql.len() - 1
+        });
+        &mut same_sql[at]
     }
 }
 
@@ -265,10 +303,12 @@ impl Session for PgSession {
 
     fn close(mut self: Box<Self>) -> BoxFuture<'static, ()> {
         let connection = self.connection.take().map(PoolConnection::detach);
+        let wire = Arc::clone(&self.wire);
         Box::pin(async move {
             if let Some(connection) = connection {
                 // The server may be gone already, and then there is nobody to take leave of.
                 let _ = connection.close().await;
+                wire.ended().await;
             }
         })
     }

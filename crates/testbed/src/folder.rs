@@ -128,10 +128,10 @@ fn base(account: Account) -> Result<PathBuf> {
     }
 }
 
-/// Where `cargo xtask test` unpacks the servers that the machine lacks: `LAMBDA_RDS_SERVERS`, else `target/servers`
+/// Where `cargo xtask test` unpacks the servers that the machine lacks: `TESTBED_SERVERS`, else `target/servers`
 /// of the workspace, else the folder that root uses when the workspace is closed to others.
 pub(crate) fn unpacked_servers() -> PathBuf {
-    if let Some(named) = std::env::var_os("LAMBDA_RDS_SERVERS") {
+    if let Some(named) = std::env::var_os("TESTBED_SERVERS") {
         return named.into();
     }
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent();

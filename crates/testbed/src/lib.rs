@@ -5,6 +5,7 @@
 //! keeper removes. So any number of test processes may run at once, as root or not, with or without a terminal.
 //!
 //! - [`Postgres`]: a PostgreSQL server with TLS and SCRAM-SHA-256
+//! - [`Mysql`]: the same for MySQL and MariaDB
 //! - [`Proxy`]: stands in front of a server, counts round trips, breaks connections on demand
 //! - [`RuntimeApi`] and [`Secrets`]: the Lambda Runtime API and Secrets Manager
 //! - [`Function`]: the built `bootstrap`, run as Lambda would run it
@@ -17,7 +18,7 @@ mod background;
 pub mod certs;
 mod folder;
 mod function;
-
+mod mysql;
 mod postgres;
 mod process;
 mod proxy;
@@ -26,6 +27,7 @@ mod secrets;
 mod standin;
 
 pub use function::{Builder as FunctionBuilder, Function};
+pub use mysql::{Builder as MysqlBuilder, Mysql, MysqlKind};
 pub use postgres::{Builder as PostgresBuilder, Certificate, Database, Login, Postgres, Stop};
 pub use proxy::{After, Cut, Direction, Fault, Proxy, Unanswered};
 pub use runtime_api::{Answer, FUNCTION_ARN, InitError, Outcome, RESPONSE_LIMIT, RuntimeApi};

@@ -57,7 +57,12 @@ impl Postgres {
     /// Describes a server.
     #[must_use]
     pub fn builder() -> Builder {
-        Builder { certificate: Certificate::Good, require_tls: false, settings: Vec::new() }
+        Builder {
+            certificate: Certificate::Good,
+            require_tls: false,
+            access: String::new(),
+            settings: Vec::new(),
+        }
     }
 
     /// The address it listens on: 127.0.0.1.
@@ -360,6 +365,7 @@ pub enum Certificate {
 pub struct Builder {
     certificate: Certificate,
     require_tls: bool,
+    access: String,
     settings: Vec<(String, String)>,
 }
 
@@ -375,6 +381,14 @@ impl Builder {
     #[must_use]
     pub fn require_tls(mut self) -> Self {
         self.require_tls = true;
+        self
+    }
+
+    /// Adds a line to `pg_hba.conf`, before the usual ones: the first that fits a connection counts.
+    #[must_use]
+    pub fn access(mut self, line: &str) -> Self {
+        self.access.push_str(line);
+        self.access.push('\n');
         self
     }
 
@@ -401,7 +415,7 @@ impl Builder {
             .context("cannot copy the template of PostgreSQL's data folder")?;
         self.write_certificates(&folder, account)?;
         append(&data.join("postgresql.conf"), &self.config_text(folder.path()))?;
-        folder.write(account, "data/pg_hba.conf", self.access())?;
+        folder.write(account, "data/pg_hba.conf", &self.access_text())?;
 
         let superuser = template.superuser.clone();
         let (server, paused) = (Mutex::new(None), AtomicBool::new(false));
@@ -454,12 +468,9 @@ impl Builder {
         text
     }
 
-    fn access(&self) -> &'static str {
-        if self.require_tls {
-            "local all postgres trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n"
-        } else {
-            "local all postgres trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
-        }
+    fn access_text(&self) -> String {
+        let kind = if self.require_tls { "hostssl" } else { "host" };
+        format!("local all postgres trust\n{}{kind} all all 127.0.0.1/32 scram-sha-256\n", self.access)
     }
 }
 

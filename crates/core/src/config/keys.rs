@@ -136,21 +136,22 @@ keys! {
     DB_USER: Told("the secret's"), TEXT,
         "The user. It wins over the secret's.";
     DB_AUTH: Is("secret"), "secret · iam · password",
-        "Where user and password come from: a secret, a signed token per connection, or `DB_PASSWORD`. `iam` is \
-         not in this version.";
+        "Where user and password come from: a secret, an IAM token signed per connection, or `DB_PASSWORD`. `iam` \
+         needs `DB_HOST`, `DB_NAME` and `DB_USER`, and a `DB_TLS` that verifies the server.";
     DB_PASSWORD: Told("–"), TEXT,
         "The password, with `DB_AUTH=password`. For a developer's machine; never shown.";
     DB_ALLOW_PASSWORD: Is("false"), BOOL,
         "Allows `DB_AUTH=password` inside Lambda, where whoever may see the function's settings sees the password.";
     DB_IAM_HOST: Told("the host"), HOST,
-        "The host that tokens of `DB_AUTH=iam` are signed for. Not in this version.";
+        "The host that tokens of `DB_AUTH=iam` are signed for, where `DB_HOST` is another name, such as a CNAME.";
     DB_SECRET_TTL: Is("5m"), SPAN,
         "The age up to which a cached secret opens a connection without asking again.";
     DB_TLS: Is("verify-full"), "verify-full · verify-ca · require · disable",
         "What is demanded of the server: a certificate that is trusted and names it, one that is trusted, any \
          encryption, or nothing. The last two are warned of.";
     DB_TLS_CA: Told("built-in"), "a PEM file with at least one certificate",
-        "Roots to trust instead of the built-in ones, which are those of Amazon RDS and of Amazon Trust Services.";
+        "Roots to trust instead of the built-in ones, which are those of Amazon RDS and of Amazon Trust Services. \
+         Relative to the working folder or to the program's.";
     DB_TLS_SERVER_NAME: Told("the host"), HOST,
         "The name to verify where the host is another one, such as a CNAME.";
     DB_POOLER: Is("auto"), "auto · none · transaction",
@@ -175,7 +176,7 @@ keys! {
     DB_INSTANCE_PATTERN: Told("formed from the cluster's host name"), "a host name with `?` for the instance",
         "Aurora: how an instance's host name is formed. Not in this version.";
     LAMBDA_RDS_QUERIES: Is("queries/"), "a folder",
-        "The folder of the query files, relative to the working folder.";
+        "The folder of the query files, relative to the working folder or to the program's.";
     LAMBDA_RDS_DEFAULT_QUERY: Told("–"), "the name of a query",
         "The query that `{}` runs.";
     LAMBDA_RDS_BASE_PATH: Told("–"), "a path that begins with `/`, or nothing",

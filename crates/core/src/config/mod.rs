@@ -194,6 +194,11 @@ pub enum Auth {
         /// The age up to which a cached value opens a connection without asking again.
         ttl: Duration,
     },
+    /// A token per connection, signed with AWS credentials.
+    Iam {
+        /// The host that it is signed for, where it is not the endpoint's.
+        host: Option<String>,
+    },
     /// The configuration itself.
     Password(Login),
     /// Nowhere: the embedded engine has no users.

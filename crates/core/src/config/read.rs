@@ -28,6 +28,9 @@ pub struct Sources {
     pub env: Vec<(String, String)>,
     /// The file, where there is one.
     pub file: Option<PathBuf>,
+    /// The program's own folders, in which a relative path is looked for that leads nowhere from the working
+    /// folder.
+    pub beside: Vec<PathBuf>,
 }
 
 impl Sources {
@@ -41,12 +44,17 @@ impl Sources {
             .collect();
         let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
         let root = get(&env, "LAMBDA_TASK_ROOT").map(PathBuf::from);
-        let file = [beside, root]
-            .into_iter()
-            .flatten()
-            .map(|folder| folder.join("lambda-rds.toml"))
-            .find(|file| file.is_file());
-        Self { env, file }
+        let beside: Vec<PathBuf> = [beside, root].into_iter().flatten().collect();
+        let file = beside.iter().map(|folder| folder.join("lambda-rds.toml")).find(|file| file.is_file());
+        Self { env, file, beside }
+    }
+
+    /// A path that the user wrote. Lambda's working folder is the program's, others' need not be.
+    fn locate(&self, path: PathBuf) -> PathBuf {
+        if path.exists() {
+            return path;
+        }
+        self.beside.iter().map(|folder| folder.join(&path)).find(|path| path.exists()).unwrap_or(path)
     }
 }
 
@@ -56,6 +64,7 @@ impl fmt::Debug for Sources {
         f.debug_struct("Sources")
             .field("env", &self.env.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .field("file", &self.file)
+            .field("beside", &self.beside)
             .finish()
     }
 }
@@ -117,7 +126,7 @@ pub(super) fn second(
             format!("The prefix {prefix:?} of a database's variables does not end in an underscore.");
         return Err(ConfigError { mistakes: vec![mistake] });
     }
-    let sources = Sources { env: sources.env.clone(), file: None };
+    let sources = Sources { env: sources.env.clone(), file: None, beside: sources.beside.clone() };
     let platform = platform(&sources.env, &mut Vec::new());
     let mut reader = Reader::new(&sources, prefix);
     reader.unknown_variables(&sources.env);
@@ -181,6 +190,7 @@ fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db
     let secret_id = r.value(&keys::DB_SECRET_ID, secret_id);
     let password = r.value(&keys::DB_PASSWORD, |text| Some(SecretString::from(text)));
     let allow_password = r.flag(&keys::DB_ALLOW_PASSWORD);
+    let iam_host = r.value(&keys::DB_IAM_HOST, self::host);
     let ttl = r.value(&keys::DB_SECRET_TTL, |text| span(text, Duration::ZERO..=DAY));
     let way =
         r.word(&keys::DB_AUTH, &[("secret", Way::Secret), ("iam", Way::Iam), ("password", Way::Password)]);
@@ -194,7 +204,7 @@ fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db
             ("disable", TlsMode::Disable),
         ],
     );
-    let tls_ca = r.value(&keys::DB_TLS_CA, path);
+    let tls_ca = r.value(&keys::DB_TLS_CA, path).map(|path| r.sources.locate(path));
     let tls_server_name = r.value(&keys::DB_TLS_SERVER_NAME, self::host);
     let pooler = r.word(
         &keys::DB_POOLER,
@@ -208,16 +218,13 @@ fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db
         r.word(&keys::DB_CONNECT_AT, &[("init", ConnectAt::Init), ("first-use", ConnectAt::FirstUse)]);
 
     // What a later version does is refused, not ignored: a user who wrote it relies on it.
-    if way == Some(Way::Iam) {
-        r.later(&keys::DB_AUTH, "iam");
-    }
     if pooler == Some(Pooler::Transaction) {
         r.later(&keys::DB_POOLER, "transaction");
     }
     if r.word(&keys::DB_READ_FROM, &[("writer", false), ("reader", true)]) == Some(true) {
         r.later(&keys::DB_READ_FROM, "reader");
     }
-    for key in [&keys::DB_IAM_HOST, &keys::DB_READER_HOST, &keys::DB_INSTANCE_PATTERN] {
+    for key in [&keys::DB_READER_HOST, &keys::DB_INSTANCE_PATTERN] {
         if let Some(text) = r.value(key, text) {
             r.later(key, &text);
         }
@@ -238,7 +245,9 @@ fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db
                 } else {
                     "It is the secret with user and password.".to_owned()
                 };
-                r.need(&keys::DB_SECRET_ID, secret_id.is_some(), &advice);
+                // The engine that was meant and misspelled may have no use for it.
+                let misspelled = engine.is_none() && r.found(&keys::DB_ENGINE).is_some();
+                r.need(&keys::DB_SECRET_ID, secret_id.is_some() || misspelled, &advice);
                 secret_id.zip(ttl).map(|(id, ttl)| Auth::Secret { id, ttl })
             }
             Some(Way::Password) => {
@@ -260,9 +269,30 @@ fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db
                 }
                 user.clone().zip(password).map(|(user, password)| Auth::Password(Login { user, password }))
             }
-            Some(Way::Iam) | None => None,
+            Some(Way::Iam) => {
+                let there = (host.is_some(), name.is_some(), user.is_some());
+                for (key, there) in
+                    [(&keys::DB_HOST, there.0), (&keys::DB_NAME, there.1), (&keys::DB_USER, there.2)]
+                {
+                    let advice = format!("{}=iam needs it.", r.name(&keys::DB_AUTH));
+                    r.need(key, there, &advice);
+                }
+                if matches!(tls_mode, Some(TlsMode::Require | TlsMode::Disable)) {
+                    let (tls, auth) = (r.label(&keys::DB_TLS), r.name(&keys::DB_AUTH));
+                    r.mistakes.push(format!(
+                        "{tls}: {auth}=iam needs verify-full or verify-ca. The token is sent as it is, and whoever \
+                         gets it can log in with it."
+                    ));
+                }
+                Some(Auth::Iam { host: iam_host.clone() })
+            }
+            None => None,
         }
     };
+    if iam_host.is_some() && way.is_some_and(|way| way != Way::Iam) {
+        let (set, auth) = (r.label(&keys::DB_IAM_HOST), r.name(&keys::DB_AUTH));
+        r.warnings.push(format!("{set} is set and not used, since {auth} is not iam."));
+    }
 
     if !embedded {
         r.tls(tls_mode, tls_ca.as_deref(), tls_server_name.is_some());
@@ -316,7 +346,7 @@ fn engine(r: &mut Reader<'_>, built_in: &[Engine]) -> Option<Engine> {
 
 /// Reads the function's own keys.
 fn function(r: &mut Reader<'_>, platform: &Platform) -> Option<Function> {
-    let queries = r.value(&keys::LAMBDA_RDS_QUERIES, path);
+    let queries = r.value(&keys::LAMBDA_RDS_QUERIES, path).map(|path| r.sources.locate(path));
     let default_query = r.value(&keys::LAMBDA_RDS_DEFAULT_QUERY, text);
     let base_path = match r.found(&keys::LAMBDA_RDS_BASE_PATH) {
         // The one key whose empty value means something.
@@ -364,9 +394,9 @@ enum Way {
 
 /// The merged sources, and what was found wrong in them so far.
 struct Reader<'a> {
+    sources: &'a Sources,
     figment: Figment,
     prefix: &'a str,
-    file: Option<&'a Path>,
     mistakes: Vec<String>,
     warnings: Vec<String>,
 }
@@ -387,14 +417,9 @@ enum Source {
 
 impl<'a> Reader<'a> {
     fn new(sources: &'a Sources, prefix: &'a str) -> Self {
-        let mut reader = Self {
-            figment: Figment::new(),
-            prefix,
-            file: sources.file.as_deref(),
-            mistakes: Vec::new(),
-            warnings: Vec::new(),
-        };
-        if let Some(path) = reader.file {
+        let mut reader =
+            Self { sources, figment: Figment::new(), prefix, mistakes: Vec::new(), warnings: Vec::new() };
+        if let Some(path) = &sources.file {
             match std::fs::read_to_string(path) {
                 Ok(text) => reader.file(&text),
                 Err(error) => reader.mistakes.push(format!("{} cannot be read: {error}.", path.display())),
@@ -604,7 +629,7 @@ impl<'a> Reader<'a> {
     }
 
     fn file_name(&self) -> String {
-        self.file.map(|path| path.display().to_string()).unwrap_or_default()
+        self.sources.file.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
     }
 }
 
@@ -750,7 +775,7 @@ mod tests {
 
     fn sources(env: &[(&str, &str)]) -> Sources {
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Sources { env, file: None }
+        Sources { env, ..Sources::default() }
     }
 
     /// Sources with a file of this text; the folder keeps the file alive.
@@ -1131,12 +1156,40 @@ mod tests {
     }
 
     #[test]
+    fn iam_needs_user_host_name_and_a_server_that_is_verified() {
+        check(
+            &[("DB_AUTH", "iam")],
+            &[
+                "DB_HOST is not set. DB_AUTH=iam needs it.",
+                "DB_NAME is not set. DB_AUTH=iam needs it.",
+                "DB_USER is not set. DB_AUTH=iam needs it.",
+            ],
+        );
+        let all = [("DB_AUTH", "iam"), ("DB_HOST", "h"), ("DB_NAME", "n"), ("DB_USER", "u")];
+        let with = |more: &[(&'static str, &'static str)]| [&all[..], more].concat();
+        for mode in ["require", "disable"] {
+            check(
+                &with(&[("DB_TLS", mode)]),
+                &[
+                    "DB_TLS (environment): DB_AUTH=iam needs verify-full or verify-ca. The token is sent as it is, \
+                   and whoever gets it can log in with it.",
+                ],
+            );
+        }
+        check(&with(&[("DB_TLS", "verify-ca")]), &[]);
+        let found = config(&sources(&with(&[("DB_IAM_HOST", "db.example.com")])), PG).unwrap();
+        assert!(matches!(found.db.auth, Auth::Iam { host: Some(host) } if host == "db.example.com"));
+        assert_eq!(
+            good(&[("DB_IAM_HOST", "db.example.com")]).warnings,
+            ["DB_IAM_HOST (environment) is set and not used, since DB_AUTH is not iam."]
+        );
+    }
+
+    #[test]
     fn what_a_later_version_does_is_refused() {
         for (name, value) in [
-            ("DB_AUTH", "iam"),
             ("DB_POOLER", "transaction"),
             ("DB_READ_FROM", "reader"),
-            ("DB_IAM_HOST", "h"),
             ("DB_READER_HOST", "h"),
             ("DB_INSTANCE_PATTERN", "?.example.com"),
         ] {

@@ -3,16 +3,19 @@
 //! No pool policy, no background task: what a frozen process cannot do while it is frozen is not planned. A
 //! session is looked at when it is lent, which is the only moment that matters.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::future::{join, join_all};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::backend::{Access, Backend, Endpoint, Phases, Session, Target, Topology};
+use crate::backend::{Access, Backend, CancelHandle, Endpoint, Phases, Session, Target, Topology};
 use crate::config;
 use crate::connect::tls::TlsClient;
-use crate::credentials::{Credentials, Resolved};
+use crate::credentials::{Credentials, Login, Resolved};
 use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Phase, Result};
 use crate::retry;
@@ -25,6 +28,9 @@ pub struct Sessions {
     settings: Settings,
     tls: Mutex<Option<(String, Arc<TlsClient>)>>,
     parked: Mutex<Vec<Parked>>,
+    /// How to stop what the lent sessions run, under the number of the lease.
+    running: Mutex<HashMap<u64, Arc<dyn CancelHandle>>>,
+    leases: AtomicU64,
     permits: Semaphore,
 }
 
@@ -81,6 +87,8 @@ impl Sessions {
             settings,
             tls: Mutex::default(),
             parked: Mutex::default(),
+            running: Mutex::default(),
+            leases: AtomicU64::new(0),
             permits,
         }
     }
@@ -132,20 +140,42 @@ impl Sessions {
         Ok(())
     }
 
-    /// Says goodbye to the server on every parked session.
+    /// Ends everything, within 300 ms: cancels what runs, says goodbye to the server on every parked session, and
+    /// lends none from now on.
+    ///
+    /// A session that is lent stays with its call, which learns that its statement was cancelled.
     pub async fn close(&self) {
-        while let Some(parked) = self.take() {
-            parked.session.close().await;
+        self.permits.close();
+        let running: Vec<_> = self.running().values().cloned().collect();
+        let parked: Vec<_> = std::iter::from_fn(|| self.take()).collect();
+        let by = Deadline::after(CLOSE_TIMEOUT);
+        let cancels = join_all(running.iter().map(|cancel| cancel.cancel(by)));
+        let goodbyes = join_all(parked.into_iter().map(|parked| parked.session.close()));
+        match by.bound(join(cancels, goodbyes)).await {
+            Ok((cancels, _)) => {
+                for error in cancels.into_iter().filter_map(Result::err) {
+                    tracing::warn!("a statement may run on: {error}");
+                }
+            }
+            Err(_) => tracing::warn!("the server did not answer the goodbye in time"),
         }
     }
 
-    /// Tells the topology what a session on its endpoint met.
+    /// Tells the topology what a session on its endpoint met, and closes the sessions parked there: whatever
+    /// befell this one has befallen them, and what follows wants a fresh one.
     pub fn blame(&self, lease: &Lease<'_>, fault: Fault) {
+        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        parked.retain(|parked| parked.endpoint != lease.endpoint);
+        drop(parked);
         self.topology.blame(&lease.endpoint, fault);
     }
 
     fn take(&self) -> Option<Parked> {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<u64, Arc<dyn CancelHandle>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lend<'a>(
@@ -154,7 +184,11 @@ impl Sessions {
         endpoint: Endpoint,
         permit: SemaphorePermit<'a>,
     ) -> Lease<'a> {
-        Lease { session: Some(session), endpoint, sessions: self, spoilt: false, _permit: permit }
+        let number = self.leases.fetch_add(1, Ordering::Relaxed);
+        if let Some(cancel) = session.cancel_handle() {
+            self.running().insert(number, cancel.into());
+        }
+        Lease { session: Some(session), endpoint, sessions: self, number, spoilt: false, _permit: permit }
     }
 
     /// Opens a session, as often as [`retry::reopen`] says and the deadline allows.
@@ -182,9 +216,11 @@ impl Sessions {
         let credentials = (Phase::Credentials, asked.elapsed());
         let mut rejections = 0;
         let mut attempt = 0;
+        let mut told: Option<Error> = None;
         loop {
             let endpoint = self.topology.pick(&resolved.endpoint, want, by).await?;
-            let target = self.target(&resolved, &endpoint, by)?;
+            let login = self.credentials.login(&resolved, &endpoint, by).await?;
+            let target = self.target(&resolved, login, &endpoint, by)?;
             cost.connects += 1;
             let connected = by.bound(self.backend.connect(&target)).await;
             cost.phases = target.progress.durations();
@@ -198,33 +234,37 @@ impl Sessions {
             if error.fault() == Fault::CredentialsRejected {
                 // Perhaps the password was rotated since the secret was read. Only another version of the
                 // secret is worth another try: the same one would be rejected again, and lock the user out.
-                if rejections == MAX_REJECTIONS {
-                    return Err(error);
-                }
-                rejections += 1;
-                match self.credentials.rejected(&resolved, by).await? {
+                let detail = format!("{} {}", error.detail(), self.credentials.hint());
+                let error = error.with_detail(detail);
+                let other = self.credentials.rejected(&resolved, by).await;
+                match other.filter(|_| rejections < MAX_REJECTIONS) {
                     Some(other) => resolved = other,
                     None => return Err(error),
                 }
+                rejections += 1;
                 continue;
             }
-            if attempt >= retry::reopen(error.fault()) || hopeless(&error) {
-                return Err(error);
-            }
+            let error = match told.take() {
+                // The server itself has said why it takes nobody now. That it then refuses, hangs up, or has not
+                // answered when the time is up adds nothing, and does not make it less worth waiting for.
+                Some(told) if by.passed() || (silent(&error) && !hopeless(&error)) => told,
+                _ => error,
+            };
             let pause = retry::backoff(attempt);
-            attempt += 1;
-            if by.remaining() <= pause {
-                return Err(error);
+            if attempt >= retry::reopen(error.fault()) || hopeless(&error) || by.remaining() <= pause {
+                return Err(given_up(error));
             }
+            attempt += 1;
+            told = Some(error).filter(|error| !silent(error));
             tokio::time::sleep(pause).await;
         }
     }
 
-    fn target(&self, resolved: &Resolved, endpoint: &Endpoint, by: Deadline) -> Result<Target> {
+    fn target(&self, resolved: &Resolved, login: Login, endpoint: &Endpoint, by: Deadline) -> Result<Target> {
         Ok(Target {
             endpoint: endpoint.clone(),
             database: resolved.database.clone(),
-            login: resolved.login.clone(),
+            login,
             tls: self.tls(&endpoint.host)?,
             application_name: self.settings.application_name.clone(),
             statement_timeout: self.settings.statement_timeout,
@@ -234,7 +274,7 @@ impl Sessions {
         })
     }
 
-    /// The TLS set-up for a host; kept, so that a reconnect resumes the TLS session.
+    /// The TLS set-up for a host; kept, so that a reconnect may resume the TLS session.
     fn tls(&self, host: &str) -> Result<Arc<TlsClient>> {
         let mut kept = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, client)) = kept.as_ref()
@@ -263,6 +303,7 @@ pub struct Lease<'a> {
     session: Option<Box<dyn Session>>,
     endpoint: Endpoint,
     sessions: &'a Sessions,
+    number: u64,
     spoilt: bool,
     _permit: SemaphorePermit<'a>,
 }
@@ -301,6 +342,12 @@ impl Lease<'_> {
     }
 }
 
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        self.sessions.running().remove(&self.number);
+    }
+}
+
 impl fmt::Debug for Lease<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease").field("endpoint", &self.endpoint).field("session", &self.session).finish()
@@ -332,8 +379,23 @@ fn hopeless(error: &Error) -> bool {
     error.fault() == Fault::Unreachable && !matches!(error.phase(), Some(Phase::Resolve | Phase::Tcp))
 }
 
+/// Whether it was the wire that failed, with no word from the server.
+fn silent(error: &Error) -> bool {
+    matches!(error.fault(), Fault::ConnectionLost | Fault::Unreachable)
+}
+
+/// The error as it is reported: a connection that broke before it was a session is a server that cannot be reached.
+fn given_up(error: Error) -> Error {
+    match error.fault() {
+        Fault::ConnectionLost => error.into_fault(Fault::Unreachable),
+        _ => error,
+    }
+}
+
 // AWSCURRENT again, then AWSPENDING.
 const MAX_REJECTIONS: u32 = 2;
 // A connection may die without a word: NAT gateways and firewalls forget silent ones.
 const TRUSTED_IDLE: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_millis(300);
+// After SIGTERM, Lambda waits that long.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -19,10 +20,13 @@ use crate::config::{Tls, TlsMode};
 use crate::error::{Error, Fault, Phase, Result};
 
 /// How the connections to one host are protected. Made once and kept: it remembers TLS sessions, so that a
-/// reconnect resumes instead of handshaking in full.
+/// reconnect resumes instead of handshaking in full, where the server lets it. PostgreSQL itself never does (it turns
+/// both tickets and its session cache off); what stands before it may.
 pub struct TlsClient {
     mode: TlsMode,
+    host: String,
     name: String,
+    ca: Option<PathBuf>,
     config: Option<(Arc<ClientConfig>, ServerName<'static>)>,
 }
 
@@ -36,7 +40,7 @@ impl TlsClient {
         let name = settings.server_name.as_deref().unwrap_or(host).to_owned();
         let mode = settings.mode;
         if mode == TlsMode::Disable {
-            return Ok(Self { mode, name, config: None });
+            return Ok(Self { mode, host: host.to_owned(), name, ca: settings.ca.clone(), config: None });
         }
         let server_name = ServerName::try_from(name.clone()).map_err(|_| {
             failure(format!("`{name}` is no name that a certificate could carry: set DB_TLS_SERVER_NAME"))
@@ -45,7 +49,7 @@ impl TlsClient {
         let verifier: Arc<dyn ServerCertVerifier> = if mode == TlsMode::Require {
             Arc::new(Unverified(provider.signature_verification_algorithms))
         } else {
-            let roots = Arc::new(roots(settings, host)?);
+            let roots = Arc::new(roots(settings.ca.as_deref(), host)?);
             let full = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
                 .build()
                 .map_err(|error| failure(format!("the CA certificates cannot be used: {error}")))?;
@@ -58,7 +62,8 @@ impl TlsClient {
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
         config.resumption = Resumption::in_memory_sessions(REMEMBERED_SESSIONS);
-        Ok(Self { mode, name, config: Some((Arc::new(config), server_name)) })
+        let config = Some((Arc::new(config), server_name));
+        Ok(Self { mode, host: host.to_owned(), name, ca: settings.ca.clone(), config })
     }
 
     /// What is verified.
@@ -73,33 +78,58 @@ impl TlsClient {
         self.config.clone()
     }
 
-    /// Says in words why a handshake failed, and what to look at.
+    /// The name that the server's certificate must carry.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The roots as PEM text, for a driver that does TLS by itself.
+    ///
+    /// # Errors
+    /// [`Fault::Unreachable`] with [`Phase::Tls`] if the CA file cannot be read any more.
+    pub fn pem(&self) -> Result<Vec<u8>> {
+        if let Some(path) = &self.ca {
+            return read(path);
+        }
+        let mut pem = Vec::new();
+        for block in rds_roots(&self.host).chain([AMAZON_TRUST_SERVICES]) {
+            pem.extend_from_slice(block.as_bytes());
+        }
+        Ok(pem)
+    }
+
+    /// Says in words why a handshake failed, and what to look at: [`Fault::Unreachable`], or, where it was not
+    /// TLS that failed but the connection under it, [`Fault::ConnectionLost`].
     #[must_use]
     pub fn explain(&self, error: &io::Error) -> Error {
         let name = &self.name;
-        let reason = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let Some(reason) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
+            let detail = format!("`{name}` hung up during the TLS handshake: {error}");
+            return Error::new(Fault::ConnectionLost, detail).with_phase(Phase::Tls);
+        };
         failure(match reason {
-            Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => format!(
+            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => format!(
                 "the certificate of `{name}` was not issued by a CA that we trust (certificate verify failed: \
                  unknown issuer). Built in are the roots of Amazon RDS and Amazon Trust Services; for another \
                  server name its CA's PEM file in DB_TLS_CA"
             ),
-            Some(rustls::Error::InvalidCertificate(
+            rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => format!(
+            ) => format!(
                 "the server's certificate is not for the name `{name}` (certificate verify failed: name \
                  mismatch). Connect by the name that the certificate carries, or give that name in \
                  DB_TLS_SERVER_NAME"
             ),
-            Some(rustls::Error::InvalidCertificate(
+            rustls::Error::InvalidCertificate(
                 CertificateError::Expired | CertificateError::ExpiredContext { .. },
-            )) => format!(
+            ) => format!(
                 "the certificate of `{name}` has expired (certificate verify failed: expired). Renew it on \
                  the server; on RDS, rotate to a current CA"
             ),
-            Some(rustls::Error::InvalidCertificate(
+            rustls::Error::InvalidCertificate(
                 CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
-            )) => format!("the certificate of `{name}` is not valid yet: compare the clocks"),
+            ) => format!("the certificate of `{name}` is not valid yet: compare the clocks"),
             _ => format!("the TLS handshake with `{name}` failed: {error}"),
         })
     }
@@ -123,7 +153,12 @@ fn provider() -> CryptoProvider {
     }
 }
 
-fn roots(settings: &Tls, host: &str) -> Result<RootCertStore> {
+fn read(ca: &Path) -> Result<Vec<u8>> {
+    std::fs::read(ca)
+        .map_err(|error| failure(format!("the file {} (DB_TLS_CA) cannot be read: {error}", ca.display())))
+}
+
+fn roots(ca: Option<&Path>, host: &str) -> Result<RootCertStore> {
     let mut store = RootCertStore::empty();
     let mut add = |pem: &[u8], origin: &str| -> Result<()> {
         for certificate in CertificateDer::pem_slice_iter(pem) {
@@ -135,11 +170,9 @@ fn roots(settings: &Tls, host: &str) -> Result<RootCertStore> {
         }
         Ok(())
     };
-    if let Some(path) = &settings.ca {
+    if let Some(path) = ca {
         let origin = format!("the file {} (DB_TLS_CA)", path.display());
-        let pem =
-            std::fs::read(path).map_err(|error| failure(format!("{origin} cannot be read: {error}")))?;
-        add(&pem, &origin)?;
+        add(&read(path)?, &origin)?;
         if store.is_empty() {
             return Err(failure(format!("{origin} holds no certificate")));
         }
@@ -266,6 +299,14 @@ const AMAZON_TRUST_SERVICES: &str = include_str!("roots/amazon-trust-services.pe
 
 #[cfg(test)]
 mod tests {
+    use std::path::{Path, PathBuf};
+
+    use rustls::HandshakeKind;
+    use rustls::pki_types::PrivateKeyDer;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
     use super::*;
 
     #[test]
@@ -287,9 +328,51 @@ mod tests {
 
     #[test]
     fn every_built_in_root_is_usable() {
-        let settings = Tls { mode: TlsMode::VerifyFull, ca: None, server_name: None };
-        let store = roots(&settings, "db.internal.example").unwrap();
+        let store = roots(None, "db.internal.example").unwrap();
         assert_eq!(store.len(), rds_roots("db.internal.example").count() + 5);
+    }
+
+    /// A TLS server for the name `db.example`, and the PEM file that a client must trust.
+    async fn server(folder: &Path) -> (TcpListener, TlsAcceptor, PathBuf) {
+        let issued = rcgen::generate_simple_self_signed(["db.example".to_owned()]).unwrap();
+        let ca = folder.join("ca.pem");
+        std::fs::write(&ca, issued.cert.pem()).unwrap();
+        let key = PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
+        let config = rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![issued.cert.der().clone()], key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        (listener, TlsAcceptor::from(Arc::new(config)), ca)
+    }
+
+    #[tokio::test]
+    async fn the_first_handshake_needs_no_retry_and_the_second_resumes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (listener, acceptor, ca) = server(folder.path()).await;
+        let settings =
+            Tls { mode: TlsMode::VerifyFull, ca: Some(ca), server_name: Some("db.example".into()) };
+        let tls = TlsClient::new(&settings, "127.0.0.1").unwrap();
+        for expected in [HandshakeKind::Full, HandshakeKind::Resumed] {
+            let serving = async {
+                let (tcp, _) = listener.accept().await.unwrap();
+                let mut stream = acceptor.accept(tcp).await.unwrap();
+                stream.write_all(b"!").await.unwrap();
+                stream.shutdown().await.unwrap();
+            };
+            let connecting = async {
+                let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+                let (config, name) = tls.config().unwrap();
+                let mut stream = TlsConnector::from(config).connect(name, tcp).await.unwrap();
+                // The tickets come after the handshake, before the first byte.
+                stream.read_exact(&mut [0]).await.unwrap();
+                stream.get_ref().1.handshake_kind()
+            };
+            let ((), kind) = tokio::join!(serving, connecting);
+            assert_eq!(kind, Some(expected));
+        }
     }
 
     #[test]
@@ -304,6 +387,6 @@ mod tests {
         assert!(error.detail().contains("holds no certificate"), "{error}");
         let one = rds_roots("db.abc.eu-west-1.rds.amazonaws.com").next().unwrap();
         std::fs::write(&path, one).unwrap();
-        assert_eq!(roots(&settings, "db").unwrap().len(), 1);
+        assert_eq!(roots(settings.ca.as_deref(), "db").unwrap().len(), 1);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_config::SdkConfig;
 use aws_config::meta::region::ProvideRegion as _;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::config::retry::RetryConfig;
@@ -41,22 +42,39 @@ impl Asker {
         &self.id
     }
 
-    /// Asks for the current version and completes it with what the configuration says.
+    /// Asks for the version at this stage and completes it with what the configuration says. `None` if no
+    /// version is pending.
     ///
     /// # Errors
     /// A sentence for the log, without any of the secret's values.
-    pub(super) async fn fetch(&self, db: &Db) -> Result<Resolved, String> {
+    pub(super) async fn fetch(&self, db: &Db, stage: Stage) -> Result<Option<Resolved>, String> {
         let client = self.client.get_or_try_init(|| client(&self.id, &self.platform)).await?;
-        let answer = client.get_secret_value().secret_id(&self.id).send().await;
-        let answer = answer.map_err(|error| refused(&self.id, &error))?;
+        let mut question = client.get_secret_value().secret_id(&self.id);
+        if stage == Stage::Pending {
+            question = question.version_stage("AWSPENDING");
+        }
+        let answer = match question.send().await {
+            Ok(answer) => answer,
+            Err(error) if stage == Stage::Pending && is_absent(&error) => return Ok(None),
+            Err(error) => return Err(refused(&self.id, &error)),
+        };
         let Some(text) = answer.secret_string else {
             return Err(format!(
                 "secret {}: it is binary; it must be text, a JSON object with the fields {FIELDS}",
                 self.id
             ));
         };
-        resolve(&self.id, &text, answer.version_id, db)
+        resolve(&self.id, &text, answer.version_id, db).map(Some)
     }
+}
+
+/// Which version of a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// AWSCURRENT: the one to use.
+    Current,
+    /// AWSPENDING: the one that a rotation is about to make current.
+    Pending,
 }
 
 /// The region that a secret's ARN names.
@@ -74,12 +92,7 @@ pub(crate) fn region_of(secret_id: &str) -> Option<&str> {
 /// loader looks for files, and its chain asks the instance's metadata service.
 async fn client(id: &str, platform: &Platform) -> Result<Client, String> {
     let http = http_client(platform)?;
-    let region = match region_of(id).or(platform.region.as_deref()) {
-        Some(region) => Some(Region::new(region.to_owned())),
-        // On a developer's machine the profile may say.
-        None => aws_config::profile::ProfileFileRegionProvider::new().region().await,
-    };
-    let Some(region) = region else {
+    let Some(region) = region(region_of(id), platform).await else {
         return Err(format!(
             "secret {id}: the region is not known; set AWS_REGION, or give the secret's ARN"
         ));
@@ -94,11 +107,7 @@ async fn client(id: &str, platform: &Platform) -> Result<Client, String> {
                 "environment",
             ),
         ),
-        None => {
-            let loader = aws_config::defaults(BehaviorVersion::latest());
-            let loader = loader.region(region.clone()).http_client(http.clone());
-            Builder::from(&loader.load().await)
-        }
+        None => Builder::from(&chain_of_the_sdk(region.clone(), http.clone()).await),
     };
     if let Some(url) = &platform.secrets_endpoint {
         builder = builder.endpoint_url(url);
@@ -116,9 +125,22 @@ async fn client(id: &str, platform: &Platform) -> Result<Client, String> {
     Ok(Client::from_conf(config))
 }
 
+/// The named region, else the environment's; on a developer's machine the profile may say.
+pub(super) async fn region(named: Option<&str>, platform: &Platform) -> Option<Region> {
+    match named.or(platform.region.as_deref()) {
+        Some(region) => Some(Region::new(region.to_owned())),
+        None => aws_config::profile::ProfileFileRegionProvider::new().region().await,
+    }
+}
+
+/// What the SDK's own loader finds: profiles, single sign-on, a container's or an instance's role.
+pub(super) async fn chain_of_the_sdk(region: Region, http: SharedHttpClient) -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::latest()).region(region).http_client(http).load().await
+}
+
 /// An HTTP client that trusts exactly Amazon's roots, or those of `AWS_CA_BUNDLE`. Loading the system's roots
 /// costs 4 ms of a cold start, measured.
-fn http_client(platform: &Platform) -> Result<SharedHttpClient, String> {
+pub(super) fn http_client(platform: &Platform) -> Result<SharedHttpClient, String> {
     let roots = match &platform.ca_bundle {
         None => AMAZON_ROOTS.to_vec(),
         Some(path) => {
@@ -158,6 +180,10 @@ fn sound(pem: &[u8]) -> Result<(), String> {
     if roots.is_empty() { Err("it holds no PEM certificate".to_owned()) } else { Ok(()) }
 }
 
+fn is_absent(error: &SdkError<GetSecretValueError>) -> bool {
+    error.as_service_error().is_some_and(GetSecretValueError::is_resource_not_found_exception)
+}
+
 /// Why there was no answer, with what to look at.
 fn refused(id: &str, error: &SdkError<GetSecretValueError>) -> String {
     let Some(service) = error.as_service_error() else {
@@ -194,7 +220,7 @@ fn refused(id: &str, error: &SdkError<GetSecretValueError>) -> String {
 }
 
 /// An error and what caused it, as one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {
@@ -306,5 +332,5 @@ const UNREACHABLE: &str = "it cannot be reached; a function in a VPC needs the i
                            whose security group lets port 443 in, or a route to the internet";
 const UNTRUSTED: &str = "the certificate of whoever answers there is not of Amazon's roots; AWS_CA_BUNDLE names a PEM \
                          file of others to trust";
-const NO_ACCESS: &str = "there are no AWS credentials; outside Lambda, set a profile or AWS_ACCESS_KEY_ID and \
+pub(super) const NO_ACCESS: &str = "there are no AWS credentials; outside Lambda, set a profile or AWS_ACCESS_KEY_ID and \
                          AWS_SECRET_ACCESS_KEY";

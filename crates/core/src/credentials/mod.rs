@@ -17,7 +17,9 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Phase, Result};
 
 mod fetch;
+mod iam;
 
+use fetch::Stage;
 pub(crate) use fetch::region_of;
 
 /// The credentials of one database.
@@ -25,6 +27,7 @@ pub(crate) use fetch::region_of;
 pub struct Credentials {
     db: Db,
     secret: Option<Secret>,
+    signer: Option<iam::Signer>,
 }
 
 /// What a session needs to log in, and where.
@@ -66,13 +69,18 @@ impl Credentials {
                 state: Mutex::default(),
                 flight: tokio::sync::Mutex::default(),
             }),
-            Auth::Password(_) | Auth::Embedded => None,
+            Auth::Iam { .. } | Auth::Password(_) | Auth::Embedded => None,
         };
-        Self { db: db.clone(), secret }
+        let signer = match &db.auth {
+            Auth::Iam { host } => Some(iam::Signer::new(host.clone(), platform)),
+            Auth::Secret { .. } | Auth::Password(_) | Auth::Embedded => None,
+        };
+        Self { db: db.clone(), secret, signer }
     }
 
     /// What to log in with now: cached if it is younger than the TTL, else fetched; if that fails, what was
-    /// cached all the same.
+    /// cached all the same. What the server has rejected within the last 30 s is given only where the secret
+    /// holds nothing else: the server may have been mended meanwhile.
     ///
     /// # Errors
     /// [`Fault::Unreachable`] in [`Phase::Credentials`] if nothing is known and nothing can be fetched, or if the
@@ -85,38 +93,57 @@ impl Credentials {
         if let Some(fresh) = secret.fresh(SystemTime::now()) {
             return Ok(fresh);
         }
-        secret.ask(&self.db, by).await
+        secret.ask(&self.db, by).await?;
+        // Perhaps it was the server that was mended, and not the secret: a new call may try AWSCURRENT once more.
+        let state = secret.state();
+        let known = state.usable().or_else(|| state.current.clone());
+        known.ok_or_else(|| {
+            Error::new(Fault::Unreachable, "the secret was not told").with_phase(Phase::Credentials)
+        })
     }
 
-    /// Tells that the server has rejected these credentials. Gives others if the secret has them by now: it is
-    /// asked at once, however fresh the cached value is, but for each version at most once per 30 s. `None` means
-    /// that there is nothing better to try.
+    /// The login for one connection to this endpoint: the resolved one, or a token that is signed for it.
     ///
     /// # Errors
-    /// As [`Credentials::get`].
+    /// [`Fault::Unreachable`] in [`Phase::Credentials`] if there is nothing to sign with.
+    pub async fn login(&self, resolved: &Resolved, endpoint: &Endpoint, by: Deadline) -> Result<Login> {
+        match &self.signer {
+            Some(signer) => signer.login(&resolved.login.user, endpoint, by).await,
+            None => Ok(resolved.login.clone()),
+        }
+    }
+
+    /// Tells that the server has rejected these credentials. Gives others if the secret has any: those of
+    /// AWSCURRENT, asked for at once, however fresh the cached ones are, else those of AWSPENDING, which is what
+    /// the server knows between the steps of a rotation. A version that was rejected is not tried again so for
+    /// 30 s, since servers lock out who insists. `None` means that there is nothing better to try.
     ///
     /// # Cancel safety
     /// As [`Credentials::get`].
-    pub async fn rejected(&self, rejected: &Resolved, by: Deadline) -> Result<Option<Resolved>> {
-        let Some(secret) = &self.secret else { return Ok(None) };
-        {
-            let mut state = secret.state();
-            if let Some(cached) = &mut state.cached {
-                if !same(&cached.resolved, rejected) {
-                    // Another session's rejection has brought this one.
-                    return Ok(Some(cached.resolved.clone()));
-                }
-                cached.rejected = Some(SystemTime::now());
-            }
-            if state.asked_again.as_ref().is_some_and(|(version, when)| {
-                *version == rejected.version && younger(*when, SystemTime::now(), REJECTED_PAUSE)
-            }) {
-                return Ok(None);
-            }
-            state.asked_again = Some((rejected.version.clone(), SystemTime::now()));
+    pub async fn rejected(&self, rejected: &Resolved, by: Deadline) -> Option<Resolved> {
+        let secret = self.secret.as_ref()?;
+        let again = secret.note(rejected);
+        let other = secret.state().usable();
+        if again || other.is_some() {
+            // The secret was asked when it was first rejected, or another session's rejection has brought this.
+            return other;
         }
-        let current = secret.ask(&self.db, by).await?;
-        Ok((!same(&current, rejected)).then_some(current))
+        // Why it cannot be read has been logged; what the server said says more.
+        secret.ask(&self.db, by).await.ok()?;
+        secret.state().usable()
+    }
+
+    /// What to look at when the server has rejected them, as a sentence.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        let prefix = &self.db.prefix;
+        match &self.db.auth {
+            Auth::Secret { id, .. } => format!("Compare the secret {id} with the database user's password."),
+            Auth::Iam { .. } => iam::HINT.to_owned(),
+            Auth::Password(_) | Auth::Embedded => {
+                format!("Compare {prefix}PASSWORD with the database user's.")
+            }
+        }
     }
 }
 
@@ -137,82 +164,118 @@ struct State {
     answers: u64,
     /// Why the last answer was none.
     failure: Option<String>,
-    /// The version that was last asked for again because the server had rejected it, and when.
-    asked_again: Option<(Option<String>, SystemTime)>,
+    /// AWSCURRENT, as it was last told.
+    current: Option<Resolved>,
+    /// When it was.
+    current_told: Option<SystemTime>,
+    /// What the server has rejected, and when; for as long as it counts.
+    rejected: Vec<(Resolved, SystemTime)>,
 }
 
 #[derive(Debug)]
 struct Cached {
     resolved: Resolved,
     fetched: SystemTime,
-    /// When the server rejected it. For a while after that it does not count as fresh, so that the first call
-    /// after somebody has mended the secret works.
-    rejected: Option<SystemTime>,
+}
+
+impl State {
+    /// What is cached, however old, unless the server has just rejected it.
+    fn usable(&self) -> Option<Resolved> {
+        let cached = &self.cached.as_ref()?.resolved;
+        (!self.is_rejected(cached)).then(|| cached.clone())
+    }
+
+    fn is_rejected(&self, one: &Resolved) -> bool {
+        let now = SystemTime::now();
+        self.rejected.iter().any(|(other, when)| younger(*when, now, REJECTED_PAUSE) && same(one, other))
+    }
 }
 
 impl Secret {
     /// The cached value, if it may be used without asking.
     fn fresh(&self, now: SystemTime) -> Option<Resolved> {
         let state = self.state();
-        let cached = state.cached.as_ref()?;
-        let in_doubt = cached.rejected.is_some_and(|when| younger(when, now, REJECTED_PAUSE));
-        (younger(cached.fetched, now, self.ttl) && !in_doubt).then(|| cached.resolved.clone())
+        let fetched = state.cached.as_ref()?.fetched;
+        if younger(fetched, now, self.ttl) { state.usable() } else { None }
     }
 
-    /// Asks, or waits for the one who does; falls back on the cached value.
-    async fn ask(&self, db: &Db, by: Deadline) -> Result<Resolved> {
+    /// Notes that the server has rejected this, and tells whether it had before, within the last 30 s.
+    fn note(&self, rejected: &Resolved) -> bool {
+        let now = SystemTime::now();
+        let mut state = self.state();
+        let again = state.is_rejected(rejected);
+        state.rejected.retain(|(other, when)| younger(*when, now, REJECTED_PAUSE) && !same(other, rejected));
+        state.rejected.push((rejected.clone(), now));
+        again
+    }
+
+    /// Asks, or waits for the one who does, so that the state knows what there is; falls back on the cached value.
+    async fn ask(&self, db: &Db, by: Deadline) -> Result<()> {
         let (before, stale) = {
             let state = self.state();
-            (state.answers, state.cached.is_some())
+            (state.answers, state.usable().is_some())
         };
         // Where there is something to fall back on, half of the time is kept for logging in with it.
         let by = if stale { by.within(by.remaining() / 2) } else { by };
         let Ok(_flight) = by.bound(self.flight.lock()).await else {
-            return self.fall_back("another session's question was not answered in time");
+            return self.settle(Some("another session's question was not answered in time"));
         };
         if self.state().answers == before {
-            let fetched = match by.bound(self.asker.fetch(db)).await {
-                Ok(fetched) => fetched,
-                Err(_) => Err(format!("secret {}: the deadline came before an answer", self.asker.id())),
-            };
-            self.keep(fetched);
+            let failure = self.search(db, by).await.err();
+            let mut state = self.state();
+            state.answers += 1;
+            state.failure = failure;
         }
         let failure = self.state().failure.clone();
-        match failure {
-            Some(reason) => self.fall_back(&reason),
-            None => self.state().cached.as_ref().map(|cached| cached.resolved.clone()).ok_or_else(|| {
-                Error::new(Fault::Internal, "an answered secret is not cached").with_phase(Phase::Credentials)
-            }),
-        }
+        self.settle(failure.as_deref())
     }
 
-    /// Keeps what asking has brought.
-    fn keep(&self, fetched: Result<Resolved, String>) {
-        let mut state = self.state();
-        state.answers += 1;
-        match fetched {
-            Ok(resolved) => {
-                let rejected = state.cached.take().filter(|old| same(&old.resolved, &resolved));
-                state.cached = Some(Cached {
-                    resolved,
-                    fetched: SystemTime::now(),
-                    rejected: rejected.and_then(|old| old.rejected),
-                });
-                state.failure = None;
+    /// Asks for AWSCURRENT, and if the server has rejected that, for AWSPENDING; keeps the first that it has not.
+    ///
+    /// # Errors
+    /// A sentence for the log, without any of the secret's values.
+    async fn search(&self, db: &Db, by: Deadline) -> Result<(), String> {
+        // Whoever was told AWSCURRENT a moment ago, and is rejected with it, need not hear it again first.
+        let told = {
+            let state = self.state();
+            let told = state.current_told.is_some_and(|at| younger(at, SystemTime::now(), JUST_NOW));
+            told && state.usable().is_none()
+        };
+        let stages = if told { [Stage::Pending, Stage::Current] } else { [Stage::Current, Stage::Pending] };
+        for stage in stages {
+            let fetched = match by.bound(self.asker.fetch(db, stage)).await {
+                Ok(Err(reason)) if stage == Stage::Pending => {
+                    // Half made, or none of our business: it is not what we were told to use.
+                    tracing::warn!(reason, "the secret's pending version cannot be used");
+                    None
+                }
+                Ok(fetched) => fetched?,
+                Err(_) => {
+                    return Err(format!("secret {}: the deadline came before an answer", self.asker.id()));
+                }
+            };
+            let mut state = self.state();
+            let now = SystemTime::now();
+            if stage == Stage::Current {
+                state.current_told = Some(now);
+                state.current.clone_from(&fetched);
             }
-            Err(reason) => state.failure = Some(reason),
+            if let Some(resolved) = fetched.filter(|found| !state.is_rejected(found)) {
+                state.cached = Some(Cached { resolved, fetched: now });
+                return Ok(());
+            }
         }
+        Ok(())
     }
 
-    /// The cached value, however old, or the reason why there is none.
-    fn fall_back(&self, reason: &str) -> Result<Resolved> {
-        match &self.state().cached {
-            Some(cached) => {
-                tracing::warn!(reason, "the secret cannot be read; the cached one is used");
-                Ok(cached.resolved.clone())
-            }
-            None => Err(Error::new(Fault::Unreachable, reason).with_phase(Phase::Credentials)),
+    /// What came of asking: a failure is one only where there is nothing to fall back on.
+    fn settle(&self, failure: Option<&str>) -> Result<()> {
+        let Some(reason) = failure else { return Ok(()) };
+        if self.state().cached.is_none() {
+            return Err(Error::new(Fault::Unreachable, reason).with_phase(Phase::Credentials));
         }
+        tracing::warn!(reason, "the secret cannot be read; the cached one is used");
+        Ok(())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -229,6 +292,12 @@ fn fixed(db: &Db) -> Result<Resolved> {
     };
     let (login, host) = match &db.auth {
         Auth::Password(login) => (login.clone(), db.host.clone().ok_or_else(|| lacking("HOST"))?),
+        Auth::Iam { .. } => {
+            // The password is signed per connection.
+            let user = db.user.clone().ok_or_else(|| lacking("USER"))?;
+            let login = Login { user, password: SecretString::from("") };
+            (login, db.host.clone().ok_or_else(|| lacking("HOST"))?)
+        }
         Auth::Embedded | Auth::Secret { .. } => {
             (Login { user: String::new(), password: SecretString::from("") }, String::new())
         }
@@ -254,8 +323,10 @@ fn younger(when: SystemTime, now: SystemTime, span: Duration) -> bool {
     now.duration_since(when).is_ok_and(|age| age < span)
 }
 
-/// How long a rejected version is not asked for again because of a rejection.
+/// How long a rejected version is not tried again.
 const REJECTED_PAUSE: Duration = Duration::from_secs(30);
+/// Long enough for a login to have failed since, too short for a rotation to have taken a step.
+const JUST_NOW: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

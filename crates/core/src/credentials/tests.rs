@@ -21,6 +21,10 @@ struct Fake {
 
 impl Fake {
     async fn new(answer: impl Fn(usize) -> Option<(u16, String)> + Send + Sync + 'static) -> Self {
+        Self::staged(move |n, stage| (stage == Stage::Current).then(|| answer(n))?).await
+    }
+
+    async fn staged(answer: impl Fn(usize, Stage) -> Option<(u16, String)> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let questions = Arc::new(AtomicUsize::new(0));
@@ -34,7 +38,9 @@ impl Fake {
                     assert!(
                         request.to_ascii_lowercase().contains("x-amz-target: secretsmanager.getsecretvalue")
                     );
-                    match answer(count.fetch_add(1, Ordering::SeqCst)) {
+                    let pending = request.contains(r#""VersionStage":"AWSPENDING""#);
+                    let stage = if pending { Stage::Pending } else { Stage::Current };
+                    match answer(count.fetch_add(1, Ordering::SeqCst), stage) {
                         Some((status, body)) => reply(&mut socket, status, &body).await,
                         None => std::future::pending().await,
                     }
@@ -109,7 +115,7 @@ fn settings(env: &[(&str, &str)]) -> (Db, Platform) {
     let env: Vec<_> = all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let engine =
         if env.iter().any(|(name, _)| name == "DB_ENGINE") { &Engine::ALL[..] } else { &[Engine::Postgres] };
-    let config = Config::read(&Sources { env, file: None }, engine).unwrap();
+    let config = Config::read(&Sources { env, ..Sources::default() }, engine).unwrap();
     (config.db, config.platform)
 }
 
@@ -377,29 +383,105 @@ async fn whoever_gives_up_leaves_nothing_behind() {
     assert_eq!(credentials.get(soon()).await.unwrap().login.user, "app");
 }
 
-#[tokio::test]
-async fn what_the_server_rejects_is_asked_for_again() {
-    let rotated = FULL.replace("hunter2", "hunter3");
-    let fake = Fake::new(move |n| match n {
-        0 | 1 => Some((200, secret(FULL, "v1"))),
-        _ => Some((200, secret(&rotated, "v2"))),
+/// A Secrets Manager whose current and pending versions are these at the nth question, counted from 0.
+async fn rotating(
+    versions: impl Fn(usize) -> (&'static str, Option<&'static str>) + Send + Sync + 'static,
+) -> Fake {
+    Fake::staged(move |n, stage| {
+        let (current, pending) = versions(n);
+        let Some(version) = (if stage == Stage::Current { Some(current) } else { pending }) else {
+            let absent = r#"{"__type":"ResourceNotFoundException","message":"no such version"}"#;
+            return Some((400, absent.to_owned()));
+        };
+        Some((200, secret(&FULL.replace("hunter2", version), version)))
     })
-    .await;
+    .await
+}
+
+fn version(found: Option<&Resolved>) -> Option<&str> {
+    // User and password are always those of the version.
+    found.inspect(|found| assert_eq!(found.version.as_deref(), Some(found.login.password.expose_secret())));
+    found?.version.as_deref()
+}
+
+/// As long ago as makes it history.
+fn age(credentials: &Credentials) {
+    let mut state = credentials.secret.as_ref().unwrap().state();
+    let then = SystemTime::now() - REJECTED_PAUSE;
+    state.rejected.iter_mut().for_each(|(_, when)| *when = then);
+    state.current_told = Some(then);
+}
+
+#[tokio::test]
+async fn between_the_steps_of_a_rotation_the_pending_version_is_found_with_two_questions() {
+    let fake = rotating(|_| ("v1", Some("v2"))).await;
     let credentials = fake.credentials(&[]);
     let old = credentials.get(soon()).await.unwrap();
-    // Still the same: nothing better to try, and not asked for again because of this version.
-    assert!(credentials.rejected(&old, soon()).await.unwrap().is_none());
-    assert!(credentials.rejected(&old, soon()).await.unwrap().is_none());
-    assert_eq!(fake.questions(), 2);
-    // But the next call does not trust what was rejected, so it works as soon as the secret has been mended.
-    let new = credentials.get(soon()).await.unwrap();
-    assert_eq!(new.version.as_deref(), Some("v2"));
-    assert_eq!(new.login.password.expose_secret(), "hunter3");
-    credentials.get(soon()).await.unwrap();
+    age(&credentials);
+    let new = credentials.rejected(&old, soon()).await;
+    assert_eq!((version(new.as_ref()), fake.questions()), (Some("v2"), 3));
+    // From now on it is the one, and a session that comes late with the old one gets it, too.
+    assert_eq!(version(Some(&credentials.get(soon()).await.unwrap())), Some("v2"));
+    assert_eq!(version(credentials.rejected(&old, soon()).await.as_ref()), Some("v2"));
     assert_eq!(fake.questions(), 3);
-    // A session that comes late with the old one gets the new one without a question.
-    let late = credentials.rejected(&old, soon()).await.unwrap().unwrap();
-    assert_eq!((late.version.as_deref(), fake.questions()), (Some("v2"), 3));
+}
+
+#[tokio::test]
+async fn an_environment_that_starts_between_the_steps_asks_twice_as_well() {
+    let fake = rotating(|_| ("v1", Some("v2"))).await;
+    let credentials = fake.credentials(&[]);
+    let old = credentials.get(soon()).await.unwrap();
+    assert_eq!(version(credentials.rejected(&old, soon()).await.as_ref()), Some("v2"));
+    assert_eq!(fake.questions(), 2);
+}
+
+#[tokio::test]
+async fn a_rotation_that_ended_is_found_with_one_question_and_one_that_just_ended_with_three() {
+    let fake = rotating(|n| (if n == 0 { "v1" } else { "v2" }, None)).await;
+    let credentials = fake.credentials(&[]);
+    let old = credentials.get(soon()).await.unwrap();
+    age(&credentials);
+    assert_eq!(version(credentials.rejected(&old, soon()).await.as_ref()), Some("v2"));
+    assert_eq!(fake.questions(), 2);
+
+    let fake = rotating(|n| (if n == 0 { "v1" } else { "v2" }, None)).await;
+    let credentials = fake.credentials(&[]);
+    let old = credentials.get(soon()).await.unwrap();
+    assert_eq!(version(credentials.rejected(&old, soon()).await.as_ref()), Some("v2"));
+    assert_eq!(fake.questions(), 3);
+}
+
+#[tokio::test]
+async fn each_version_is_tried_once_in_30_s_and_the_current_one_by_each_new_call() {
+    let fake = rotating(|n| (if n < 8 { "v1" } else { "v3" }, Some("v2"))).await;
+    let credentials = fake.credentials(&[]);
+    let current = credentials.get(soon()).await.unwrap();
+    let pending = credentials.rejected(&current, soon()).await.unwrap();
+    assert_eq!(version(Some(&pending)), Some("v2"));
+    assert!(credentials.rejected(&pending, soon()).await.is_none());
+    let asked = fake.questions();
+    // A new call hears what there is now, and may find that the server was mended; no second try follows.
+    let again = credentials.get(soon()).await.unwrap();
+    assert_eq!((version(Some(&again)), fake.questions()), (Some("v1"), asked + 2));
+    assert!(credentials.rejected(&again, soon()).await.is_none());
+    assert_eq!(fake.questions(), asked + 2);
+    // What is new is given at once.
+    while fake.questions() < 8 {
+        credentials.get(soon()).await.unwrap();
+    }
+    assert_eq!(version(Some(&credentials.get(soon()).await.unwrap())), Some("v3"));
+}
+
+#[tokio::test]
+async fn a_rejection_while_secrets_manager_is_down_leaves_what_is_cached() {
+    let full = secret(FULL, "v1");
+    let fake =
+        Fake::new(move |n| Some(if n == 0 { (200, full.clone()) } else { (400, "{}".to_owned()) })).await;
+    let credentials = fake.credentials(&[]);
+    let only = credentials.get(soon()).await.unwrap();
+    age(&credentials);
+    assert!(credentials.rejected(&only, soon()).await.is_none());
+    assert_eq!(credentials.get(soon()).await.unwrap().login.user, "app");
 }
 
 #[tokio::test]
@@ -409,7 +491,8 @@ async fn a_rejection_brings_the_rotated_secret_at_once() {
     let fake = Fake::new(move |n| Some((200, secret(if n == 0 { FULL } else { &rotated }, "v1")))).await;
     let credentials = fake.credentials(&[]);
     let old = credentials.get(soon()).await.unwrap();
-    let new = credentials.rejected(&old, soon()).await.unwrap().unwrap();
+    age(&credentials);
+    let new = credentials.rejected(&old, soon()).await.unwrap();
     assert_eq!((new.login.password.expose_secret(), fake.questions()), ("hunter3", 2));
 }
 
@@ -426,7 +509,7 @@ async fn without_a_secret_the_configuration_says_all() {
     let found = credentials.get(soon()).await.unwrap();
     assert_eq!(found.login.password.expose_secret(), "123456");
     assert_eq!((found.endpoint.to_string().as_str(), found.database.as_str()), ("localhost:5432", "shop"));
-    assert!(credentials.rejected(&found, soon()).await.unwrap().is_none());
+    assert!(credentials.rejected(&found, soon()).await.is_none());
 
     let (db, platform) = settings(&[("DB_ENGINE", "sqlite"), ("DB_NAME", "app.db")]);
     let found = Credentials::new(&db, &platform).get(soon()).await.unwrap();

@@ -73,6 +73,20 @@ pub struct Call {
     pub origin: Arc<Origin>,
 }
 
+impl Request {
+    /// The parameters that the caller gave, for the log of whoever wants them there.
+    #[must_use]
+    pub fn values(&self) -> String {
+        let sets: Vec<&Params> = match self {
+            Self::Call(call) => vec![&call.params],
+            Self::Transaction(calls) => calls.iter().map(|call| &call.params).collect(),
+            Self::Batch(batch) => batch.params.iter().collect(),
+            Self::Records(_) | Self::Diagnose | Self::Health | Self::Preflight => Vec::new(),
+        };
+        sets.into_iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    }
+}
+
 impl Call {
     /// The name of the query to run, where this is the default.
     ///

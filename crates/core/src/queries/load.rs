@@ -246,7 +246,7 @@ impl FileReader<'_> {
                 params,
                 timeout: head.timeout,
                 max_rows: head.max_rows,
-                transaction: head.transaction,
+                transaction: head.transaction && !template.commits_by_itself(),
                 cache: head.cache,
                 description: head.description,
                 place,
@@ -399,6 +399,19 @@ UPDATE users SET seen = now()
         );
         let twice = "-- name: q :one\nSELECT 1\n-- name: q :one\n-- engine: postgres\nSELECT 1";
         assert!(parse(ENGINES[0], &[("q.sql", twice)]).unwrap_err().contains("at q.sql:1"));
+    }
+
+    #[test]
+    fn mysqls_ddl_has_no_transaction_asked_or_not() {
+        let check = |sql: &str, engine, want: bool| {
+            let queries = parse(engine, &[("q.sql", &format!("-- name: q :exec\n{sql}"))]).unwrap();
+            assert_eq!(queries.get("q").unwrap().transaction(), want, "{sql}");
+        };
+        for sql in ["CREATE TABLE t (n INT)", "/* it */ alter table t add m int", "TRUNCATE t"] {
+            check(sql, ENGINES[1], false);
+            check(sql, ENGINES[0], true);
+        }
+        check("INSERT INTO created VALUES (1)", ENGINES[1], true);
     }
 
     #[test]

@@ -200,7 +200,8 @@ impl Query {
         self.max_rows
     }
 
-    /// Whether a write runs in a transaction; false for `-- transaction: none`.
+    /// Whether a write runs in a transaction; false for `-- transaction: none`, and for what commits by itself
+    /// whatever is asked, as MySQL's DDL does.
     #[must_use]
     pub fn transaction(&self) -> bool {
         self.transaction

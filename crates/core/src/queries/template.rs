@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::lexer::{self, Token, TokenKind};
 use super::{Dialect, Param};
 use crate::backend::Statement;
-use crate::value::{Argument, Kind, Value};
+use crate::value::{Argument, Kind, Scalar, Value};
 
 /// Something wrong with the SQL.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,6 +42,7 @@ pub(super) struct Template {
     parts: Vec<Part>,
     /// The text; where it has lists, as it is with one element each.
     sql: Arc<str>,
+    commits: bool,
     /// The parameters that expand into a list, by index.
     lists: Vec<usize>,
     /// How many elements a list can have.
@@ -53,11 +54,17 @@ pub(super) struct Template {
 #[derive(Debug)]
 enum Part {
     Text(String),
-    /// A placeholder for the parameter of this index, and whether it is the first or the last one for it.
     Parameter {
+        /// Which parameter.
         index: usize,
+        /// Counts the values that are sent, a list as one; uses with the same slot share one.
+        slot: usize,
+        /// Whether this is the slot's first use.
         first: bool,
+        /// Whether it is the last slot's first use of this parameter.
         last: bool,
+        /// Whether it is written with a cast to text.
+        text: bool,
     },
 }
 
@@ -86,9 +93,16 @@ impl Template {
 
         let expands = dialect != Dialect::Postgres;
         let lists = (0..params.len()).filter(|&index| expands && params[index].kind.array).collect();
-        let parts = parts(statement, &uses);
-        let mut template =
-            Self { dialect, parts, sql: Arc::from(""), lists, longest: MAX_LIST, shapes: Mutex::default() };
+        let parts = parts(dialect, statement, &uses, params);
+        let mut template = Self {
+            dialect,
+            parts,
+            sql: Arc::from(""),
+            commits: commits_by_itself(dialect, statement),
+            lists,
+            longest: MAX_LIST,
+            shapes: Mutex::default(),
+        };
         let limit = max_placeholders(dialect);
         while template.placeholders(template.longest) > limit {
             template.longest /= 2;
@@ -100,6 +114,11 @@ impl Template {
         }
         template.sql = template.text(&vec![1; template.lists.len()]);
         Ok(template)
+    }
+
+    /// Whether the server commits the statement, and what came before it in a transaction, whatever is asked.
+    pub(super) fn commits_by_itself(&self) -> bool {
+        self.commits
     }
 
     /// The text; where it has lists, as it is with one element each.
@@ -115,16 +134,9 @@ impl Template {
         let lengths = self.pad(&mut values)?;
         let mut arguments = Vec::with_capacity(params.len());
         for part in &self.parts {
-            let Part::Parameter { index, first, last } = *part else { continue };
-            // Where placeholders have numbers, a parameter is sent once, where `text` numbers it.
-            if self.numbered() && !first {
-                continue;
-            }
-            let value = if self.numbered() || last {
-                std::mem::replace(&mut values[index], Value::Null)
-            } else {
-                values[index].clone()
-            };
+            let Part::Parameter { index, first: true, last, .. } = *part else { continue };
+            let value =
+                if last { std::mem::replace(&mut values[index], Value::Null) } else { values[index].clone() };
             let Param { name, kind, .. } = &params[index];
             match value {
                 Value::Array(elements) if self.lists.contains(&index) => {
@@ -136,11 +148,6 @@ impl Template {
             }
         }
         Ok(Statement { sql: self.shape(lengths), arguments })
-    }
-
-    /// Whether a placeholder has a number and so can be repeated.
-    fn numbered(&self) -> bool {
-        self.dialect != Dialect::Mysql
     }
 
     /// Brings each list to one of the few lengths by repeating its last element, which changes neither `IN` nor
@@ -167,10 +174,9 @@ impl Template {
     /// How many placeholders there are when every list has this length.
     fn placeholders(&self, length: usize) -> usize {
         let count = |part: &Part| match part {
-            Part::Parameter { first: false, .. } if self.numbered() => 0,
-            Part::Parameter { index, .. } if self.lists.contains(index) => length,
-            Part::Parameter { .. } => 1,
-            Part::Text(_) => 0,
+            Part::Parameter { index, first: true, .. } if self.lists.contains(index) => length,
+            Part::Parameter { first: true, .. } => 1,
+            Part::Parameter { .. } | Part::Text(_) => 0,
         };
         self.parts.iter().map(count).sum()
     }
@@ -194,26 +200,23 @@ impl Template {
     /// The text with placeholders, for these lengths of the lists.
     fn text(&self, lengths: &[usize]) -> Arc<str> {
         let mut sql = String::new();
-        // The number of each parameter's first placeholder, in the order of their first use.
-        let mut numbers: Vec<(usize, usize)> = Vec::new();
+        // The number of each slot's first placeholder.
+        let mut numbers: Vec<usize> = Vec::new();
         let mut next = 1;
         for part in &self.parts {
-            let index = match part {
+            let (index, slot, text) = match part {
                 Part::Text(text) => {
                     sql.push_str(text);
                     continue;
                 }
-                Part::Parameter { index, .. } => *index,
+                Part::Parameter { index, slot, text, .. } => (*index, *slot, *text),
             };
             let length = self.lists.iter().position(|&list| list == index).map_or(1, |list| lengths[list]);
-            let number = match numbers.iter().find(|(known, _)| *known == index) {
-                Some((_, number)) => *number,
-                None => {
-                    numbers.push((index, next));
-                    next += length;
-                    next - length
-                }
-            };
+            if slot == numbers.len() {
+                numbers.push(next);
+                next += length;
+            }
+            let number = numbers[slot];
             if length == 0 {
                 sql.push_str(EMPTY_LIST);
             }
@@ -226,6 +229,9 @@ impl Template {
                     Dialect::Postgres => push_number(&mut sql, '$', number + at),
                     Dialect::Sqlite => push_number(&mut sql, '?', number + at),
                 }
+            }
+            if text {
+                sql.push_str("::text");
             }
         }
         Arc::from(sql)
@@ -258,24 +264,99 @@ fn flaw(at: usize, reason: impl Into<String>) -> Flaw {
 }
 
 /// The text between the placeholders, and the placeholders.
-fn parts(statement: &[Token<'_>], uses: &[Use]) -> Vec<Part> {
+fn parts(dialect: Dialect, statement: &[Token<'_>], uses: &[Use], params: &[Param]) -> Vec<Part> {
     let mut parts = Vec::with_capacity(uses.len() * 2 + 1);
     let mut text = String::new();
+    let slots = slots(dialect, statement, uses, params);
     let mut next = 0;
     for (at, token) in statement.iter().enumerate() {
         let Some(used) = uses.get(next).filter(|used| used.token == at) else {
             text.push_str(token.text);
             continue;
         };
-        let index = used.index;
+        let (index, slot) = (used.index, slots[next].number);
         parts.push(Part::Text(std::mem::take(&mut text)));
-        let first = uses[..next].iter().all(|earlier| earlier.index != index);
-        let last = uses[next + 1..].iter().all(|later| later.index != index);
-        parts.push(Part::Parameter { index, first, last });
+        let first = slots[..next].iter().all(|earlier| earlier.number != slot);
+        let mut later = uses.iter().zip(&slots).skip(next + 1);
+        let last = first && later.all(|(later, sent)| later.index != index || sent.number <= slot);
+        parts.push(Part::Parameter { index, slot, first, last, text: slots[next].text });
         next += 1;
     }
     parts.push(Part::Text(text));
     parts
+}
+
+/// Which value a use sends.
+struct Slot {
+    /// Counted in the order of the first uses.
+    number: usize,
+    /// Whether it is cast to text.
+    text: bool,
+}
+
+/// Tells which uses share a value: on MySQL none, where placeholders have no numbers; on SQLite all of a parameter.
+///
+/// On PostgreSQL all of a parameter too, but for those whose type the server infers from where they stand, `text`
+/// and `json`: a placeholder has one type in the whole statement, so that `:v` in a varchar column and in
+/// `lower(:v)` would be an error, and `name = :v OR email = :v` would compare a citext `email` as the text that
+/// `name` is. So each use is its own placeholder. Not in a statement that groups: there the server must recognise
+/// `date_trunc(:unit, at)` of the SELECT in the GROUP BY, and it does so by the number.
+///
+/// Of `:v IS NULL` it could not infer anything, so that is a cast of a placeholder of its own.
+fn slots(dialect: Dialect, statement: &[Token<'_>], uses: &[Use], params: &[Param]) -> Vec<Slot> {
+    let significant: Vec<usize> = (0..statement.len()).filter(|&at| statement[at].is_significant()).collect();
+    let groups = groups(statement, &significant);
+    // The parameter, and whether it is tested for NULL, of each value that later uses may share.
+    let mut shared: Vec<(usize, bool, usize)> = Vec::new();
+    let mut next = 0;
+    let mut slots = Vec::with_capacity(uses.len());
+    for used in uses {
+        let kind = params[used.index].kind;
+        let inferred = dialect == Dialect::Postgres
+            && matches!(kind, Kind { scalar: Scalar::Text | Scalar::Json, array: false });
+        let text = inferred && is_null_test(statement, &significant, used.token);
+        let shares = match dialect {
+            Dialect::Mysql => false,
+            Dialect::Sqlite => true,
+            Dialect::Postgres => !inferred || text || groups,
+        };
+        let known = shared.iter().find(|(index, test, _)| (*index, *test) == (used.index, text));
+        let number = match known {
+            Some((_, _, number)) => *number,
+            None => {
+                if shares {
+                    shared.push((used.index, text, next));
+                }
+                next += 1;
+                next - 1
+            }
+        };
+        slots.push(Slot { number, text });
+    }
+    slots
+}
+
+/// Whether the statement has a GROUP BY or a DISTINCT, `IS DISTINCT FROM` aside.
+fn groups(statement: &[Token<'_>], significant: &[usize]) -> bool {
+    significant.windows(2).any(|pair| {
+        let (word, next) = (statement[pair[0]], statement[pair[1]]);
+        (word.is_word("GROUP") && next.is_word("BY")) || (word.is_word("DISTINCT") && !next.is_word("FROM"))
+    })
+}
+
+/// Whether the parameter is all that an `IS NULL` or `IS NOT NULL` tests. What binds closer than `IS` may stand
+/// before it, so only what surely does not is taken.
+fn is_null_test(statement: &[Token<'_>], significant: &[usize], parameter: usize) -> bool {
+    const BEFORE: [&str; 12] =
+        ["SELECT", "WHERE", "AND", "OR", "NOT", "WHEN", "THEN", "ELSE", "ON", "HAVING", "BY", "RETURNING"];
+
+    let Ok(at) = significant.binary_search(&parameter) else { return false };
+    let token = |at: usize| significant.get(at).map(|&token| statement[token]);
+    let is_word = |at, word| token(at).is_some_and(|token| token.is_word(word));
+    let Some(before) = at.checked_sub(1).and_then(token) else { return false };
+    let alone = matches!(before.text, "(" | ",") || BEFORE.iter().any(|word| before.is_word(word));
+    let null = if is_word(at + 2, "NOT") { at + 3 } else { at + 2 };
+    alone && is_word(at + 1, "IS") && is_word(null, "NULL")
 }
 
 /// The tokens of the one statement, without what surrounds it.
@@ -298,14 +379,15 @@ fn one_statement<'a, 'sql>(tokens: &'a [Token<'sql>], flaws: &mut Vec<Flaw>) -> 
     }
 }
 
-/// Statements that leave something behind in a session, or end the transaction that we have begun.
-fn refuse_session_statements(statement: &[Token<'_>], flaws: &mut Vec<Flaw>) {
-    let Some(first) = statement
+fn first_word<'a, 't>(statement: &'a [Token<'t>]) -> Option<&'a Token<'t>> {
+    statement
         .iter()
         .find(|token| token.is_significant() && token.text != "(" && token.kind != TokenKind::CodeOpen)
-    else {
-        return;
-    };
+}
+
+/// Statements that leave something behind in a session, or end the transaction that we have begun.
+fn refuse_session_statements(statement: &[Token<'_>], flaws: &mut Vec<Flaw>) {
+    let Some(first) = first_word(statement) else { return };
     let is_one_of = |words: &[&str]| words.iter().any(|word| first.is_word(word));
     let instead = if is_one_of(&TRANSACTION) {
         "a write runs in a transaction anyway, and a call with `transaction` makes several queries one"
@@ -321,6 +403,31 @@ fn refuse_session_statements(statement: &[Token<'_>], flaws: &mut Vec<Flaw>) {
     flaws.push(flaw(first.start, reason));
 }
 
+/// Whether the dialect's server commits before and after such a statement, whatever transaction it stands in.
+/// <https://dev.mysql.com/doc/refman/8.4/en/implicit-commit.html>
+fn commits_by_itself(dialect: Dialect, statement: &[Token<'_>]) -> bool {
+    dialect == Dialect::Mysql
+        && first_word(statement).is_some_and(|first| COMMITTING.iter().any(|word| first.is_word(word)))
+}
+
+const COMMITTING: [&str; 16] = [
+    "ALTER",
+    "ANALYZE",
+    "CACHE",
+    "CHECK",
+    "CREATE",
+    "DROP",
+    "FLUSH",
+    "GRANT",
+    "IMPORT",
+    "INSTALL",
+    "OPTIMIZE",
+    "RENAME",
+    "REPAIR",
+    "REVOKE",
+    "TRUNCATE",
+    "UNINSTALL",
+];
 const TRANSACTION: [&str; 9] =
     ["BEGIN", "START", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "ABORT", "END", "XA"];
 const SESSION: [&str; 18] = [
@@ -567,11 +674,64 @@ mod tests {
             ),
             (Postgres, "", "SELECT ';', $$;$$", "SELECT ';', $$;$$"),
             (Postgres, "", "NOTIFY x", "NOTIFY x"),
+            // What the server infers, it infers for each use,
+            (
+                Postgres,
+                "v text, n int",
+                "INSERT INTO t SELECT :v, :n WHERE x = :v AND y = :n",
+                "INSERT INTO t SELECT $1, $2 WHERE x = $3 AND y = $2",
+            ),
+            (Postgres, "v json", ":v, :v::jsonb", "$1, $2::jsonb"),
+            (Postgres, "v text[]", ":v, :v", "$1, $1"),
+            // but where the server compares expressions, and where there is nothing to infer from.
+            (Postgres, "v text", "SELECT :v GROUP BY :v", "SELECT $1 GROUP BY $1"),
+            (Postgres, "v text", "SELECT distinct :v ORDER BY :v", "SELECT distinct $1 ORDER BY $1"),
+            (Postgres, "v text", ":v is distinct from x OR :v = y", "$1 is distinct from x OR $2 = y"),
+            (Postgres, "v text", "(:v IS NULL OR x = :v)", "($1::text IS NULL OR x = $2)"),
+            (
+                Postgres,
+                "v text, w json",
+                "WHERE :v is /* c */ not null AND x = :v OR :v IS NULL AND :w IS NULL",
+                "WHERE $1::text is /* c */ not null AND x = $2 OR $1::text IS NULL AND $3::text IS NULL",
+            ),
+            (
+                Postgres,
+                "v text",
+                "SELECT (:v IS NULL), lower(:v) GROUP BY (:v IS NULL), lower(:v)",
+                "SELECT ($1::text IS NULL), lower($2) GROUP BY ($1::text IS NULL), lower($2)",
+            ),
+            (Postgres, "v text", "(x = :v IS NULL)", "(x = $1 IS NULL)"),
+            (Postgres, "v text", "(:v IS TRUE)", "($1 IS TRUE)"),
+            (Postgres, "v int", "(:v IS NULL OR x = :v)", "($1 IS NULL OR x = $1)"),
+            (Mysql, "v text", "(:v IS NULL OR x = :v)", "(? IS NULL OR x = ?)"),
+            (Sqlite, "v text", "(:v IS NULL OR x = :v)", "(?1 IS NULL OR x = ?1)"),
             (Mysql, "", "SELECT /*!80000 1 */", "SELECT /*!80000 1 */"),
         ] {
             let template = Template::parse(dialect, sql, &params(declared))
                 .unwrap_or_else(|flaws| panic!("{sql}: {flaws:?}"));
             assert_eq!(template.sql(), expected);
+        }
+    }
+
+    #[test]
+    fn a_value_is_sent_once_per_placeholder() {
+        let params = params("v text, n int");
+        let sql = "(:v IS NULL OR x = :v) AND (:n = 1 OR y = :n) AND (:v IS NULL OR z = :v)";
+        let values = || vec![Value::Text("a".to_owned()), Value::Int(1)];
+        for (dialect, expected) in [
+            (Postgres, &["v", "v", "n", "v"][..]),
+            (Sqlite, &["v", "n"]),
+            (Mysql, &["v", "v", "n", "n", "v", "v"]),
+        ] {
+            let template = Template::parse(dialect, sql, &params).unwrap();
+            let statement = template.fill(&params, values()).unwrap();
+            let names: Vec<&str> = statement.arguments.iter().map(|argument| &*argument.name).collect();
+            assert_eq!(names, expected, "{dialect:?}");
+            for argument in &statement.arguments {
+                let value = &values()[usize::from(&*argument.name == "n")];
+                assert_eq!(&argument.value, value, "{dialect:?}");
+            }
+            assert_eq!(template.placeholders(1), expected.len());
         }
     }
 

@@ -568,7 +568,8 @@ mod tests {
         check(Source::DIRECT, kept(30_000), "cache-control", None);
         let error = || Error::new(Fault::TooManyConnections, "");
         check(get, Err(error()), "cache-control", Some("no-store"));
-        check(get, Err(error()), "retry-after", None);
+        check(get, Err(error()), "retry-after", Some("1"));
+        check(get, Err(Error::new(Fault::Unreachable, "")), "retry-after", None);
         let after = |millis| Err(error().with_retry_after(Duration::from_millis(millis)));
         check(get, after(0), "retry-after", Some("1"));
         check(get, after(1001), "retry-after", Some("2"));

@@ -1,0 +1,432 @@
+//! From a row's wire bytes to the writer: each column has its decoder chosen once, from its type.
+//!
+//! The bytes are those of the binary protocol, which every statement of ours is run with.
+//! <https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_binary_resultset.html>
+
+use std::io::Write as _;
+
+use lambda_rds_core::error::{Error, Fault, Result};
+use lambda_rds_core::rows::RowWriter;
+use lambda_rds_core::value::time;
+use sqlx::mysql::{MySqlColumn, MySqlRow, MySqlTypeInfo};
+use sqlx::{Column as _, Decode, MySql, Row as _, TypeInfo as _, ValueRef as _};
+
+/// How the columns of one statement's rows are decoded.
+#[derive(Debug)]
+pub(crate) struct Columns {
+    columns: Vec<Column>,
+    /// Holds one value at a time, for the forms that are put together before they are written.
+    scratch: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Column {
+    form: Form,
+    name: String,
+    type_name: String,
+    /// A zero date was met in it, and told.
+    told: bool,
+}
+
+impl Columns {
+    /// Chooses the decoders, and names the columns to the writer.
+    ///
+    /// # Errors
+    /// [`Fault::QueryFailed`] for a type outside the table, or for two columns of one name.
+    pub(crate) fn new(columns: &[MySqlColumn], rows: &mut RowWriter) -> Result<Self> {
+        let names: Vec<&str> = columns.iter().map(|column| column.name()).collect();
+        rows.columns(&names)?;
+        let columns = columns.iter().map(Column::new).collect::<Result<_>>()?;
+        Ok(Self { columns, scratch: Vec::new() })
+    }
+
+    /// Writes one row.
+    ///
+    /// # Errors
+    /// The writer's; [`Fault::QueryFailed`] for text that is not UTF-8.
+    pub(crate) fn row(&mut self, row: &MySqlRow, rows: &mut RowWriter) -> Result<()> {
+        rows.begin()?;
+        for (index, column) in self.columns.iter_mut().enumerate() {
+            rows.key(index)?;
+            let value =
+                row.try_get_raw(index).map_err(|error| Error::new(Fault::Internal, error.to_string()))?;
+            if value.is_null() {
+                rows.null()?;
+                continue;
+            }
+            // The one way to the bytes, whatever the type.
+            let bytes = <&[u8] as Decode<MySql>>::decode(value)
+                .map_err(|error| Error::new(Fault::Internal, error.to_string()))?;
+            match write(column.form, bytes, rows, &mut self.scratch) {
+                Ok(Written::Value) => {}
+                Ok(Written::ZeroDate) => column.tell_zero_date(),
+                Err(trouble) => return Err(trouble.in_column(column)),
+            }
+        }
+        rows.end()
+    }
+
+    /// A call gave another result with rows. A reply has room for one.
+    pub(crate) fn second_result(&self) -> Error {
+        let names: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
+        Error::new(
+            Fault::QueryFailed,
+            format!(
+                "the procedure gives a second result after the one with the columns `{}`: a query has one result",
+                names.join("`, `")
+            ),
+        )
+    }
+}
+
+impl Column {
+    fn new(column: &MySqlColumn) -> Result<Self> {
+        let (name, type_info) = (column.name().to_owned(), column.type_info());
+        let type_name = type_info.name().to_lowercase();
+        match form(type_info) {
+            Some(form) => Ok(Self { form, name, type_name, told: false }),
+            None => Err(Error::new(
+                Fault::QueryFailed,
+                format!(
+                    "column `{name}` has the type `{type_name}`, which has no JSON form here: convert it, for \
+                     example `ST_AsText({name}) AS {name}`"
+                ),
+            )),
+        }
+    }
+
+    /// Once per statement, since a column that has one has many.
+    fn tell_zero_date(&mut self) {
+        if !self.told {
+            self.told = true;
+            tracing::warn!(column = self.name, "a zero date, which is no date, is replied as null");
+        }
+    }
+}
+
+/// What a value is on the wire, and what it becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// `TINYINT(1)`, which is what `BOOL` makes.
+    Bool,
+    UnsignedBool,
+    Int1,
+    Int2,
+    /// INT and MEDIUMINT, which are the same on the wire.
+    Int4,
+    Int8,
+    Uint1,
+    Uint2,
+    Uint4,
+    Uint8,
+    Float4,
+    Float8,
+    Decimal,
+    Bit,
+    Text,
+    Bytes,
+    Json,
+    Date,
+    Time,
+    Datetime,
+    Timestamp,
+    Null,
+}
+
+/// The decoder of a type. `None` for a type outside the table.
+fn form(type_info: &MySqlTypeInfo) -> Option<Form> {
+    // The driver calls `CHAR(5) COLLATE utf8mb4_bin` binary. What is text it knows all the same.
+    if <str as sqlx::Type<MySql>>::compatible(type_info) {
+        return Some(Form::Text);
+    }
+    if <[u8] as sqlx::Type<MySql>>::compatible(type_info) {
+        return Some(Form::Bytes);
+    }
+    Some(match type_info.name() {
+        "BOOLEAN" if *type_info == <u8 as sqlx::Type<MySql>>::type_info() => Form::UnsignedBool,
+        "BOOLEAN" => Form::Bool,
+        "TINYINT" => Form::Int1,
+        "SMALLINT" => Form::Int2,
+        "INT" | "MEDIUMINT" => Form::Int4,
+        "BIGINT" => Form::Int8,
+        "TINYINT UNSIGNED" => Form::Uint1,
+        "SMALLINT UNSIGNED" | "YEAR" => Form::Uint2,
+        "INT UNSIGNED" | "MEDIUMINT UNSIGNED" => Form::Uint4,
+        "BIGINT UNSIGNED" => Form::Uint8,
+        "FLOAT" => Form::Float4,
+        "DOUBLE" => Form::Float8,
+        "DECIMAL" => Form::Decimal,
+        "BIT" => Form::Bit,
+        "JSON" => Form::Json,
+        "SET" | "ENUM" => Form::Text,
+        "DATE" => Form::Date,
+        "TIME" => Form::Time,
+        "DATETIME" => Form::Datetime,
+        "TIMESTAMP" => Form::Timestamp,
+        "NULL" => Form::Null,
+        _ => return None,
+    })
+}
+
+/// Whether a value was written as itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Value,
+    /// As null, since it is no date.
+    ZeroDate,
+}
+
+/// Why a value was not written.
+#[derive(Debug)]
+enum Trouble {
+    /// The writer's error.
+    Writer(Error),
+    /// Text that is not UTF-8.
+    NotUtf8,
+    /// Bytes that are no value of the type.
+    Malformed,
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Writer(error)
+    }
+}
+
+impl Trouble {
+    fn in_column(self, column: &Column) -> Error {
+        let (name, type_name) = (&column.name, &column.type_name);
+        match self {
+            Self::Writer(error) => error,
+            Self::NotUtf8 => Error::new(
+                Fault::QueryFailed,
+                format!("column `{name}` of type `{type_name}` holds text that is not UTF-8"),
+            ),
+            Self::Malformed => Error::new(
+                Fault::Internal,
+                format!("column `{name}`: the server sent bytes that are no `{type_name}`"),
+            ),
+        }
+    }
+}
+
+fn write(form: Form, bytes: &[u8], rows: &mut RowWriter, scratch: &mut Vec<u8>) -> Result<Written, Trouble> {
+    match form {
+        Form::Bool | Form::UnsignedBool => match fixed(bytes)? {
+            [0] => rows.bool(false)?,
+            [1] => rows.bool(true)?,
+            [other] if form == Form::UnsignedBool => rows.uint32(other.into())?,
+            other => rows.int32(i8::from_le_bytes(other).into())?,
+        },
+        Form::Int1 => rows.int32(i8::from_le_bytes(fixed(bytes)?).into())?,
+        Form::Int2 => rows.int32(i16::from_le_bytes(fixed(bytes)?).into())?,
+        Form::Int4 => rows.int32(i32::from_le_bytes(fixed(bytes)?))?,
+        Form::Int8 => rows.int(i64::from_le_bytes(fixed(bytes)?))?,
+        Form::Uint1 => rows.uint32(u8::from_le_bytes(fixed(bytes)?).into())?,
+        Form::Uint2 => rows.uint32(u16::from_le_bytes(fixed(bytes)?).into())?,
+        Form::Uint4 => rows.uint32(u32::from_le_bytes(fixed(bytes)?))?,
+        Form::Uint8 => rows.uint(u64::from_le_bytes(fixed(bytes)?))?,
+        Form::Float4 => rows.float32(f32::from_le_bytes(fixed(bytes)?))?,
+        Form::Float8 => rows.float(f64::from_le_bytes(fixed(bytes)?))?,
+        Form::Decimal => rows.decimal(utf8(bytes)?)?,
+        Form::Bit => rows.uint(bits(bytes)?)?,
+        Form::Text => rows.text(utf8(bytes)?)?,
+        Form::Bytes => rows.bytes(bytes)?,
+        Form::Json => rows.json(utf8(bytes)?)?,
+        Form::Null => rows.null()?,
+        Form::Date => match Moment::read(bytes)?.days() {
+            Some(days) => rows.date(i32::try_from(days).map_err(|_| Trouble::Malformed)?)?,
+            None => return zero_date(rows),
+        },
+        Form::Datetime | Form::Timestamp => {
+            let moment = Moment::read(bytes)?;
+            match moment.days().map(|days| days * DAY + moment.micros) {
+                Some(micros) if form == Form::Timestamp => rows.timestamptz(micros)?,
+                Some(micros) => rows.timestamp(micros)?,
+                None => return zero_date(rows),
+            }
+        }
+        Form::Time => {
+            scratch.clear();
+            duration(bytes, scratch)?;
+            rows.decimal(utf8(scratch)?)?;
+        }
+    }
+    Ok(Written::Value)
+}
+
+fn zero_date(rows: &mut RowWriter) -> Result<Written, Trouble> {
+    rows.null()?;
+    Ok(Written::ZeroDate)
+}
+
+/// `BIT(n)`: as many bytes as it takes, the highest first.
+fn bits(bytes: &[u8]) -> Result<u64, Trouble> {
+    let mut whole = [0; 8];
+    let start = 8_usize.checked_sub(bytes.len()).ok_or(Trouble::Malformed)?;
+    whole[start..].copy_from_slice(bytes);
+    Ok(u64::from_be_bytes(whole))
+}
+
+/// A date, with or without a time of day. The wire leaves off what is zero at its end.
+#[derive(Debug, Clone, Copy, Default)]
+struct Moment {
+    year: u16,
+    month: u8,
+    day: u8,
+    /// Microseconds since midnight.
+    micros: i64,
+}
+
+impl Moment {
+    fn read(bytes: &[u8]) -> Result<Self, Trouble> {
+        let (&length, bytes) = bytes.split_first().ok_or(Trouble::Malformed)?;
+        if bytes.len() != usize::from(length) {
+            return Err(Trouble::Malformed);
+        }
+        let (date, clock) = match *bytes {
+            [] => return Ok(Self::default()),
+            [a, b, c, d] => ([a, b, c, d], [0; 7]),
+            [a, b, c, d, hour, minute, second] => ([a, b, c, d], [hour, minute, second, 0, 0, 0, 0]),
+            [a, b, c, d, hour, minute, second, e, f, g, h] => {
+                ([a, b, c, d], [hour, minute, second, e, f, g, h])
+            }
+            _ => return Err(Trouble::Malformed),
+        };
+        let [low, high, month, day] = date;
+        Ok(Self { year: u16::from_le_bytes([low, high]), month, day, micros: clock_micros(clock) })
+    }
+
+    /// Days since 2000-01-01; `None` for `0000-00-00`, and for dates with a month or a day 0, which some
+    /// settings of the server let in.
+    fn days(self) -> Option<i64> {
+        (self.month > 0 && self.day > 0).then(|| time::days(i64::from(self.year), self.month, self.day))
+    }
+}
+
+/// A duration from `-838:59:59` to `838:59:59`, written as the server does but for zeros at the fraction's end.
+fn duration(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Trouble> {
+    let (&length, bytes) = bytes.split_first().ok_or(Trouble::Malformed)?;
+    if bytes.len() != usize::from(length) {
+        return Err(Trouble::Malformed);
+    }
+    let (negative, days, clock) = match *bytes {
+        [] => (0, [0; 4], [0; 7]),
+        [sign, a, b, c, d, hour, minute, second] => (sign, [a, b, c, d], [hour, minute, second, 0, 0, 0, 0]),
+        [sign, a, b, c, d, hour, minute, second, e, f, g, h] => {
+            (sign, [a, b, c, d], [hour, minute, second, e, f, g, h])
+        }
+        _ => return Err(Trouble::Malformed),
+    };
+    let micros = clock_micros(clock);
+    let hours = i64::from(u32::from_le_bytes(days)) * 24 + micros / HOUR;
+    if negative != 0 {
+        out.push(b'-');
+    }
+    // Writing to a `Vec` cannot fail.
+    let _ = write!(out, "{hours:02}");
+    let start = out.len();
+    time::write_time(out, micros % HOUR);
+    // The hour that was just written is 00.
+    out.drain(start..start + 2);
+    Ok(())
+}
+
+/// Hour, minute, second, and four bytes of microseconds.
+fn clock_micros([hour, minute, second, a, b, c, d]: [u8; 7]) -> i64 {
+    let seconds = (i64::from(hour) * 60 + i64::from(minute)) * 60 + i64::from(second);
+    seconds * 1_000_000 + i64::from(u32::from_le_bytes([a, b, c, d]))
+}
+
+fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Trouble> {
+    bytes.try_into().map_err(|_| Trouble::Malformed)
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str, Trouble> {
+    std::str::from_utf8(bytes).map_err(|_| Trouble::NotUtf8)
+}
+
+const HOUR: i64 = 3_600_000_000;
+const DAY: i64 = 24 * HOUR;
+
+#[cfg(test)]
+mod tests {
+    use lambda_rds_core::config::Int64;
+    use lambda_rds_core::queries::Verb;
+    use lambda_rds_core::rows::Limits;
+
+    use super::*;
+
+    fn written(form: Form, bytes: &[u8]) -> (String, Written) {
+        let limits = Limits { bytes: 1 << 20, escaped: false, max_rows: None };
+        let mut rows = RowWriter::new(Verb::One, limits, Int64::Number);
+        rows.columns(&["v"]).unwrap();
+        rows.begin().unwrap();
+        rows.key(0).unwrap();
+        let written = write(form, bytes, &mut rows, &mut Vec::new()).unwrap();
+        rows.end().unwrap();
+        let body = String::from_utf8(rows.finish().unwrap()).unwrap();
+        (body["{\"v\":".len()..body.len() - 1].to_owned(), written)
+    }
+
+    #[test]
+    fn each_form_is_written_as_its_json() {
+        let check = |form, bytes: &[u8], want: &str| assert_eq!(written(form, bytes).0, want, "{form:?}");
+        check(Form::Bool, &[0], "false");
+        check(Form::Bool, &[1], "true");
+        check(Form::Bool, &[0xff], "-1");
+        check(Form::UnsignedBool, &[0xff], "255");
+        check(Form::Uint8, &[0xff; 8], "18446744073709551615");
+        check(Form::Int8, &[0, 0, 0, 0, 0, 0, 0, 0x80], "-9223372036854775808");
+        check(Form::Int4, &[0xff; 4], "-1");
+        check(Form::Uint2, &2026_u16.to_le_bytes(), "2026");
+        check(Form::Bit, &[1, 0], "256");
+        check(Form::Bit, &[0xff; 8], "18446744073709551615");
+        check(Form::Decimal, b"-1234.560", "\"-1234.560\"");
+        check(Form::Json, b"{\"a\": [1, 2]}", "{\"a\":[1,2]}");
+        check(Form::Bytes, b"\x00\x01", "\"AAE=\"");
+        check(Form::Date, &[4, 0xea, 7, 1, 31], "\"2026-01-31\"");
+        check(Form::Datetime, &[4, 0xea, 7, 1, 31], "\"2026-01-31T00:00:00\"");
+        check(Form::Datetime, &[7, 0xea, 7, 1, 31, 13, 37, 0], "\"2026-01-31T13:37:00\"");
+        check(
+            Form::Timestamp,
+            &[11, 0xea, 7, 1, 31, 13, 37, 0, 0x20, 0xa1, 7, 0],
+            "\"2026-01-31T13:37:00.5Z\"",
+        );
+        check(Form::Datetime, &[7, 0x0f, 0x27, 12, 31, 23, 59, 59], "\"9999-12-31T23:59:59\"");
+        check(Form::Time, &[0], "\"00:00:00\"");
+        check(Form::Time, &[8, 1, 34, 0, 0, 0, 22, 59, 59], "\"-838:59:59\"");
+        check(Form::Time, &[12, 0, 0, 0, 0, 0, 13, 37, 0, 0x20, 0xa1, 7, 0], "\"13:37:00.5\"");
+    }
+
+    #[test]
+    fn a_date_that_is_none_becomes_null_and_says_so() {
+        let check = |form, bytes: &[u8]| {
+            assert_eq!(written(form, bytes), ("null".to_owned(), Written::ZeroDate), "{bytes:?}");
+        };
+        check(Form::Date, &[0]);
+        check(Form::Datetime, &[0]);
+        check(Form::Timestamp, &[0]);
+        check(Form::Date, &[4, 0xea, 7, 0, 0]);
+        check(Form::Date, &[4, 0xea, 7, 2, 0]);
+    }
+
+    #[test]
+    fn bytes_that_are_no_value_are_refused() {
+        let check = |form, bytes: &[u8]| {
+            let limits = Limits { bytes: 1 << 20, escaped: false, max_rows: None };
+            let mut rows = RowWriter::new(Verb::One, limits, Int64::Number);
+            rows.columns(&["v"]).unwrap();
+            rows.begin().unwrap();
+            rows.key(0).unwrap();
+            assert!(write(form, bytes, &mut rows, &mut Vec::new()).is_err(), "{form:?} {bytes:?}");
+        };
+        check(Form::Int4, &[1, 2, 3]);
+        check(Form::Bit, &[0; 9]);
+        check(Form::Date, &[]);
+        check(Form::Date, &[4, 1, 2, 3]);
+        check(Form::Date, &[5, 1, 2, 3, 4, 5]);
+        check(Form::Time, &[3, 1, 2, 3]);
+        check(Form::Text, &[0xff]);
+    }
+}

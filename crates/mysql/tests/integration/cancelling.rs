@@ -1,0 +1,93 @@
+//! A statement that runs too long: the server stops it, or we have it stopped.
+
+use std::time::{Duration, Instant};
+
+use lambda_rds_core::backend::Access;
+use lambda_rds_core::deadline::Deadline;
+use lambda_rds_core::error::Fault;
+use lambda_rds_core::queries::Verb;
+use lambda_rds_testbed::MysqlKind;
+
+use crate::fixture::{Opening, alone, database, failure, rows, server, session, statement, write, writer};
+use crate::on_both_servers;
+
+on_both_servers!(
+    within_200_ms_of_a_cancel_nothing_runs_for_a_read,
+    within_200_ms_of_a_cancel_nothing_runs_for_a_write,
+    the_server_ends_a_statement_by_itself,
+    a_cancel_that_comes_too_late_is_no_error,
+);
+
+/// Takes some minutes, and unlike `SLEEP` fails when it is stopped.
+const SLOW: &str = "SELECT COUNT(*) AS n FROM information_schema.collations a, information_schema.collations b, \
+                    information_schema.collations c, information_schema.collations d";
+
+async fn within_200_ms_of_a_cancel_nothing_runs_for_a_read(kind: MysqlKind) {
+    for sql in [SLOW, "SELECT SLEEP(60) AS n"] {
+        let (opening, mut session) = session(kind, &[]).await;
+        let cancel = session.cancel_handle().unwrap();
+        let statement = statement(sql, &[]);
+        let mut rows = writer(Verb::Many);
+        let running = session.run(&statement, &mut rows);
+        assert!(tokio::time::timeout(Duration::from_millis(300), running).await.is_err(), "{sql}");
+        assert!(runs(kind, &opening), "{sql}");
+        let started = Instant::now();
+        cancel.cancel(Deadline::after(Duration::from_millis(200))).await.unwrap();
+        while runs(kind, &opening) {
+            assert!(started.elapsed() < Duration::from_millis(200), "{sql} still runs");
+        }
+        assert!(!session.usable());
+    }
+}
+
+async fn within_200_ms_of_a_cancel_nothing_runs_for_a_write(kind: MysqlKind) {
+    let (opening, mut session) = session(kind, &["CREATE TABLE t (n INT)"]).await;
+    let cancel = session.cancel_handle().unwrap();
+    session.begin(Access::Write).await.unwrap();
+    let slow = statement(&format!("INSERT INTO t {SLOW}"), &[]);
+    let mut unread = writer(Verb::Exec);
+    let running = session.run(&slow, &mut unread);
+    assert!(tokio::time::timeout(Duration::from_millis(300), running).await.is_err());
+    let started = Instant::now();
+    cancel.cancel(Deadline::after(Duration::from_millis(200))).await.unwrap();
+    // What core does with a session that is not usable.
+    drop(session);
+    while runs(kind, &opening) {
+        assert!(started.elapsed() < Duration::from_millis(200), "it still runs");
+    }
+    let mut other = opening.connect().await.unwrap();
+    let left = rows(&mut other, "SELECT COUNT(*) AS n FROM t", &[]).await.unwrap();
+    assert_eq!(left[0]["n"], 0);
+}
+
+async fn the_server_ends_a_statement_by_itself(kind: MysqlKind) {
+    let server = server(kind);
+    let own = database(server);
+    let opening = Opening { statement_timeout: Duration::from_millis(500), ..Opening::new(server, &own) };
+    let mut session = opening.connect().await.unwrap();
+    let number = if kind == MysqlKind::Mysql { 3024 } else { 1969 };
+    assert_eq!(failure(rows(&mut session, SLOW, &[]).await), (Fault::Timeout, number));
+    assert!(session.usable());
+    // MySQL limits reads alone; of MariaDB writes as well.
+    if kind == MysqlKind::MariaDb {
+        alone(&mut session, "CREATE TABLE t (n INT)").await.unwrap();
+        let slow = format!("INSERT INTO t {SLOW}");
+        assert_eq!(failure(write(&mut session, &slow, &[]).await), (Fault::Timeout, number));
+    }
+}
+
+async fn a_cancel_that_comes_too_late_is_no_error(kind: MysqlKind) {
+    let (_, session) = session(kind, &[]).await;
+    let cancel = session.cancel_handle().unwrap();
+    session.close().await;
+    cancel.cancel(Deadline::after(Duration::from_secs(5))).await.unwrap();
+}
+
+/// Whether the server runs a statement of this test's user.
+fn runs(kind: MysqlKind, opening: &Opening) -> bool {
+    let sql = format!(
+        "SELECT COUNT(*) FROM information_schema.processlist WHERE user = '{}' AND command IN ('Query', 'Execute')",
+        opening.user
+    );
+    server(kind).sql(&sql).unwrap() != "0"
+}

@@ -1,0 +1,215 @@
+//! Opening a session: what it costs, what is verified, and how each failure is told.
+
+use lambda_rds_core::config::TlsMode;
+use lambda_rds_core::error::{Fault, Phase};
+use lambda_rds_testbed::{Certificate, Mysql, MysqlKind, Proxy};
+use serde_json::json;
+use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
+use sqlx::{ConnectOptions as _, Executor as _};
+
+use crate::fixture::{Opening, database, failure, rows, server, session};
+use crate::on_both_servers;
+
+on_both_servers!(
+    connecting_takes_two_round_trips_less_than_with_the_drivers_defaults,
+    a_warm_read_is_one_round_trip_and_a_write_three,
+    each_mode_of_tls_verifies_what_it_says,
+    a_bad_certificate_is_told_in_words,
+    a_server_without_tls_is_told_in_words,
+    a_wrong_password_is_the_credentials_fault,
+    an_unknown_database_is_told,
+    too_many_connections_are_told_as_themselves,
+    a_closed_connection_is_not_used_again,
+);
+
+/// Up to a session that is read-only, limited and in UTC. Flights after the TCP handshake; the server speaks
+/// first. The driver's defaults are its own `SET`, and ours would be two more statements there.
+async fn connecting_takes_two_round_trips_less_than_with_the_drivers_defaults(kind: MysqlKind) {
+    let server = server(kind);
+    let proxy = Proxy::start(server.address()).unwrap();
+    let mut opening = Opening::new(server, &database(server));
+    opening.port = proxy.port();
+    // The first login of a user is a full one, and a round trip more.
+    opening.connect().await.unwrap().close().await;
+
+    proxy.reset();
+    opening.connect().await.unwrap();
+    let ours = proxy.flights();
+    // MySQL wants another key share than the driver's first, MariaDB takes it.
+    assert_eq!(ours, if kind == MysqlKind::Mysql { 4 } else { 3 });
+
+    proxy.reset();
+    let options = MySqlConnectOptions::new()
+        .host("localhost")
+        .port(proxy.port())
+        .username(&opening.user)
+        .password(&opening.password)
+        .database(&opening.database)
+        .ssl_mode(MySqlSslMode::VerifyIdentity)
+        .ssl_ca(server.ca_pem_path());
+    let mut connection = options.connect().await.unwrap();
+    connection.execute(sqlx::raw_sql("SET SESSION TRANSACTION READ ONLY")).await.unwrap();
+    connection
+        .execute(sqlx::raw_sql("SET innodb_lock_wait_timeout = 9, lock_wait_timeout = 9"))
+        .await
+        .unwrap();
+    assert_eq!(proxy.flights(), ours + 2);
+}
+
+async fn a_warm_read_is_one_round_trip_and_a_write_three(kind: MysqlKind) {
+    let server = server(kind);
+    let proxy = Proxy::start(server.address()).unwrap();
+    let mut opening = Opening::new(server, &database(server));
+    opening.port = proxy.port();
+    let mut session = opening.connect().await.unwrap();
+    let read = "SELECT CONNECTION_ID() AS id, ? AS n";
+    let first = rows(&mut session, read, &[crate::fixture::int(1)]).await.unwrap();
+    proxy.reset();
+    for _ in 0..20 {
+        assert_eq!(rows(&mut session, read, &[crate::fixture::int(1)]).await.unwrap(), first);
+    }
+    assert_eq!(proxy.flights(), 20);
+
+    crate::fixture::alone(&mut session, "CREATE TABLE t (n INT)").await.unwrap();
+    let insert = "INSERT INTO t VALUES (1)";
+    crate::fixture::write(&mut session, insert, &[]).await.unwrap();
+    proxy.reset();
+    crate::fixture::write(&mut session, insert, &[]).await.unwrap();
+    assert_eq!(proxy.flights(), 3);
+}
+
+async fn each_mode_of_tls_verifies_what_it_says(kind: MysqlKind) {
+    let (good, mut first) = session(kind, &[]).await;
+    let other = server(kind).other_ca_pem_path();
+    let cipher = "SHOW SESSION STATUS LIKE 'Ssl_cipher'";
+    assert_ne!(rows(&mut first, cipher, &[]).await.unwrap()[0]["Value"], "");
+
+    let wrong_name = Opening { server_name: Some("elsewhere.example".into()), ..good.clone() };
+    let wrong_ca = Opening { ca: Some(other), ..good.clone() };
+    for (what, opening) in [("name", &wrong_name), ("CA", &wrong_ca)] {
+        let error = opening.connect().await.unwrap_err();
+        assert_eq!((error.fault(), error.phase()), (Fault::Unreachable, Some(Phase::Tls)), "{what}: {error}");
+    }
+    Opening { mode: TlsMode::VerifyCa, ..wrong_name.clone() }.connect().await.unwrap();
+    let error = Opening { mode: TlsMode::VerifyCa, ..wrong_ca.clone() }.connect().await.unwrap_err();
+    assert_eq!(error.phase(), Some(Phase::Tls), "{error}");
+    Opening { mode: TlsMode::Require, ..wrong_ca }.connect().await.unwrap();
+
+    // Without TLS, after a login that has filled the server's cache.
+    let mut plain = Opening { mode: TlsMode::Disable, ..good }.connect().await.unwrap();
+    assert_eq!(rows(&mut plain, cipher, &[]).await.unwrap()[0]["Value"], "");
+}
+
+async fn a_bad_certificate_is_told_in_words(kind: MysqlKind) {
+    let server = Mysql::builder(kind).certificate(Certificate::Expired).start().unwrap();
+    let error = Opening::new(&server, &database(&server)).connect().await.unwrap_err();
+    assert_eq!(error.phase(), Some(Phase::Tls), "{error}");
+    assert!(error.detail().contains("has expired"), "{error}");
+}
+
+async fn a_server_without_tls_is_told_in_words(kind: MysqlKind) {
+    let server = Mysql::builder(kind).certificate(Certificate::None).start().unwrap();
+    let mut opening = Opening::new(&server, &database(&server));
+    let error = opening.connect().await.unwrap_err();
+    assert_eq!(error.phase(), Some(Phase::Tls), "{error}");
+    assert!(error.detail().contains("does not offer TLS"), "{error}");
+
+    opening.mode = TlsMode::Disable;
+    let outcome = opening.connect().await;
+    match kind {
+        // Its first login of a user wants the password itself.
+        MysqlKind::Mysql => {
+            let error = outcome.unwrap_err();
+            assert_eq!(error.phase(), Some(Phase::Auth), "{error}");
+            assert!(error.detail().contains("only sent over TLS"), "{error}");
+        }
+        MysqlKind::MariaDb => drop(outcome.unwrap()),
+    }
+}
+
+async fn a_wrong_password_is_the_credentials_fault(kind: MysqlKind) {
+    let server = server(kind);
+    let good = Opening::new(server, &database(server));
+    for password in ["wrong", ""] {
+        let error = Opening { password: password.into(), ..good.clone() }.connect().await.unwrap_err();
+        assert_eq!((error.fault(), error.sqlstate()), (Fault::CredentialsRejected, Some("1045")), "{error}");
+        assert_eq!(error.phase(), Some(Phase::Auth));
+    }
+}
+
+async fn an_unknown_database_is_told(kind: MysqlKind) {
+    let server = server(kind);
+    let opening = Opening { database: "nowhere".into(), ..Opening::new(server, &database(server)) };
+    let error = opening.connect().await.unwrap_err();
+    assert_eq!(error.fault(), Fault::Unreachable, "{error}");
+    assert!(error.detail().contains("nowhere"), "{error}");
+}
+
+async fn too_many_connections_are_told_as_themselves(kind: MysqlKind) {
+    let server = Mysql::builder(kind).config(&[("max-connections", "12")]).start().unwrap();
+    let own = database(&server);
+    let opening = Opening::new(&server, &own);
+    let mut open = Vec::new();
+    let refused = loop {
+        match opening.connect().await {
+            Ok(session) => open.push(session),
+            Err(error) => break error,
+        }
+        assert!(open.len() < 40, "no end of connections");
+    };
+    assert_eq!((refused.fault(), refused.sqlstate()), (Fault::TooManyConnections, Some("1040")), "{refused}");
+    open.clear();
+
+    server.sql(&format!("ALTER USER '{}'@'%' WITH MAX_USER_CONNECTIONS 1", own.user)).unwrap();
+    let _one = retried(&opening).await;
+    assert_eq!(failure(opening.connect().await), (Fault::TooManyConnections, 1226));
+}
+
+/// The server notices that clients are gone a moment later.
+async fn retried(opening: &Opening) -> Box<dyn lambda_rds_core::backend::Session> {
+    for _ in 0..500 {
+        if let Ok(session) = opening.connect().await {
+            return session;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    opening.connect().await.unwrap()
+}
+
+async fn a_closed_connection_is_not_used_again(kind: MysqlKind) {
+    let (_, mut session) = session(kind, &[]).await;
+    let id = rows(&mut session, "SELECT CONNECTION_ID() AS id", &[]).await.unwrap()[0]["id"].take();
+    assert!(session.usable());
+    server(kind).sql(&format!("KILL {id}")).unwrap();
+    for _ in 0..500 {
+        if !session.usable() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("the end of the connection was not seen");
+}
+
+#[tokio::test]
+async fn both_ways_of_caching_sha2_and_sha256_log_in_over_tls() {
+    let server = server(MysqlKind::Mysql);
+    let own = database(server);
+    for plugin in ["caching_sha2_password", "sha256_password"] {
+        let login = match server.user(&format!("by_{plugin}"), Some(plugin)) {
+            Ok(login) => login,
+            // Deprecated, and some day gone.
+            Err(error) if plugin == "sha256_password" && format!("{error:#}").contains("not loaded") => {
+                continue;
+            }
+            Err(error) => panic!("{error:#}"),
+        };
+        server.sql(&format!("GRANT SELECT ON {}.* TO '{}'@'%'", own.name, login.user)).unwrap();
+        let opening = Opening { user: login.user, password: login.password, ..Opening::new(server, &own) };
+        // The full way, then the fast one, then the full one again.
+        for _ in 0..2 {
+            opening.connect().await.unwrap();
+        }
+        server.sql("FLUSH PRIVILEGES").unwrap();
+        opening.connect().await.unwrap();
+    }
+}

@@ -1,0 +1,209 @@
+//! Each error number of the contract, provoked on the real servers.
+
+use std::time::Duration;
+
+use lambda_rds_core::backend::Access;
+use lambda_rds_core::error::Fault;
+use lambda_rds_core::queries::Verb;
+use lambda_rds_testbed::{Mysql, MysqlKind};
+
+use crate::fixture::{
+    Opening, alone, database, failure, rows, server, session, statement, text, write, writer,
+};
+use crate::on_both_servers;
+
+on_both_servers!(
+    constraints_are_constraints,
+    bad_values_are_the_parameters_fault,
+    broken_queries_are_the_querys_fault,
+    what_the_author_raises_reaches_the_caller,
+    values_stay_out_of_the_log_unless_it_may_show_them,
+    a_deadlock_is_a_conflict_and_a_lock_a_lock_timeout,
+    a_killed_statement_is_a_timeout,
+    a_read_only_server_is_not_the_writer,
+    a_server_that_stops_is_told,
+    a_session_that_the_server_ended_for_idleness_is_lost,
+);
+
+async fn constraints_are_constraints(kind: MysqlKind) {
+    let (_, mut session) = session(
+        kind,
+        &[
+            "CREATE TABLE p (id INT PRIMARY KEY, email VARCHAR(20) UNIQUE, n INT NOT NULL, CHECK (n < 100))",
+            "CREATE TABLE c (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES p (id))",
+            "INSERT INTO p VALUES (1, 'a', 1)",
+            "INSERT INTO c VALUES (1, 1)",
+        ],
+    )
+    .await;
+    let check = if kind == MysqlKind::Mysql { 3819 } else { 4025 };
+    for (sql, number) in [
+        ("INSERT INTO p VALUES (1, 'b', 1)", 1062),
+        ("DELETE FROM p WHERE id = 1", 1451),
+        ("INSERT INTO c VALUES (2, 9)", 1452),
+        ("INSERT INTO p VALUES (2, 'b', NULL)", 1048),
+        ("INSERT INTO p VALUES (2, 'b', 100)", check),
+    ] {
+        assert_eq!(failure(write(&mut session, sql, &[]).await), (Fault::Constraint, number), "{sql}");
+        assert!(session.usable() && !session.in_transaction());
+    }
+}
+
+async fn bad_values_are_the_parameters_fault(kind: MysqlKind) {
+    let (_, mut session) =
+        session(kind, &["CREATE TABLE t (n TINYINT, d DATE, v VARCHAR(3), e ENUM('a'), i INT)"]).await;
+    for (sql, value, number) in [
+        ("INSERT INTO t (n) VALUES (?)", "1000", 1264),
+        ("INSERT INTO t (d) VALUES (?)", "2026-02-30", 1292),
+        ("INSERT INTO t (i) VALUES (?)", "many", 1366),
+        ("INSERT INTO t (v) VALUES (?)", "long", 1406),
+        ("INSERT INTO t (e) VALUES (?)", "z", 1265),
+    ] {
+        let outcome = write(&mut session, sql, &[text(value)]).await;
+        assert_eq!(failure(outcome), (Fault::BadParameter, number), "{sql}");
+    }
+}
+
+async fn broken_queries_are_the_querys_fault(kind: MysqlKind) {
+    let (_, mut session) = session(kind, &[]).await;
+    for (sql, number) in [
+        ("SELEC 1", 1064),
+        ("SELECT * FROM nowhere", 1146),
+        ("SELECT nothing FROM information_schema.tables", 1054),
+        ("SELECT 1; SELECT 2", 1064),
+    ] {
+        assert_eq!(failure(rows(&mut session, sql, &[]).await), (Fault::QueryFailed, number), "{sql}");
+        assert!(session.usable());
+    }
+    // Another number of parameters than was bound.
+    let error = rows(&mut session, "SELECT ? AS n", &[]).await.unwrap_err();
+    assert_eq!(error.fault(), Fault::QueryFailed, "{error}");
+    assert!(!session.usable(), "the driver still waits for an answer");
+}
+
+async fn what_the_author_raises_reaches_the_caller(kind: MysqlKind) {
+    let (opening, mut session) = session(kind, &[]).await;
+    let name = &opening.database;
+    server(kind)
+        .sql(&format!(
+            "CREATE PROCEDURE {name}.refuse() SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'Sold out.'"
+        ))
+        .unwrap();
+    let error = write(&mut session, "CALL refuse()", &[]).await.unwrap_err();
+    assert_eq!((error.fault(), error.sqlstate()), (Fault::Rejected, Some("1644")), "{error}");
+    assert_eq!(error.message(), "Sold out.");
+}
+
+async fn values_stay_out_of_the_log_unless_it_may_show_them(kind: MysqlKind) {
+    let (mut opening, mut session) = session(
+        kind,
+        &["CREATE TABLE t (v VARCHAR(20) PRIMARY KEY, i INT)", "INSERT INTO t VALUES ('hush', 1)"],
+    )
+    .await;
+    let duplicate = "INSERT INTO t VALUES ('hush', 2)";
+    let wrong = "INSERT INTO t VALUES ('x', 'hush')";
+    for sql in [duplicate, wrong] {
+        let error = write(&mut session, sql, &[]).await.unwrap_err();
+        assert!(!error.to_string().contains("hush"), "{error}");
+        assert!(!error.detail().is_empty());
+    }
+    opening.log_values = true;
+    let mut session = opening.connect().await.unwrap();
+    for sql in [duplicate, wrong] {
+        let error = write(&mut session, sql, &[]).await.unwrap_err();
+        assert!(error.detail().contains("hush"), "{error}");
+        assert!(!error.message().contains("hush"), "{error}");
+    }
+}
+
+async fn a_deadlock_is_a_conflict_and_a_lock_a_lock_timeout(kind: MysqlKind) {
+    let (mut opening, mut first) =
+        session(kind, &["CREATE TABLE t (id INT PRIMARY KEY, n INT)", "INSERT INTO t VALUES (1, 0), (2, 0)"])
+            .await;
+    // The least that innodb_lock_wait_timeout can be: one second.
+    opening.statement_timeout = Duration::from_secs(2);
+    let mut second = opening.connect().await.unwrap();
+    let update = |id: u32| statement(&format!("UPDATE t SET n = n + 1 WHERE id = {id}"), &[]);
+
+    first.begin(Access::Write).await.unwrap();
+    first.run(&update(1), &mut writer(Verb::Exec)).await.unwrap();
+    let outcome = write(&mut second, "UPDATE t SET n = 5 WHERE id = 1", &[]).await;
+    assert_eq!(failure(outcome), (Fault::LockTimeout, 1205));
+    let nowait = if kind == MysqlKind::Mysql { 3572 } else { 1205 };
+    let outcome = write(&mut second, "SELECT n FROM t WHERE id = 1 FOR UPDATE NOWAIT", &[]).await;
+    assert_eq!(failure(outcome), (Fault::LockTimeout, nowait));
+
+    second.begin(Access::Write).await.unwrap();
+    second.run(&update(2), &mut writer(Verb::Exec)).await.unwrap();
+    let (to_2, to_1) = (update(2), update(1));
+    let (mut unread, mut unread_too) = (writer(Verb::Exec), writer(Verb::Exec));
+    let (one, other) = tokio::join!(first.run(&to_2, &mut unread), second.run(&to_1, &mut unread_too));
+    let failed: Vec<_> = [one, other].into_iter().filter(Result::is_err).map(failure).collect();
+    assert_eq!(failed, [(Fault::Conflict, 1213)]);
+}
+
+async fn a_killed_statement_is_a_timeout(kind: MysqlKind) {
+    let (_, mut session) = session(kind, &[]).await;
+    let id = rows(&mut session, "SELECT CONNECTION_ID() AS id", &[]).await.unwrap()[0]["id"].take();
+    let slow = "SELECT COUNT(*) AS n FROM information_schema.collations a, information_schema.collations b, \
+                information_schema.collations c, information_schema.collations d";
+    let kill = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        server(kind).sql(&format!("KILL QUERY {id}")).unwrap();
+    };
+    let (outcome, ()) = tokio::join!(rows(&mut session, slow, &[]), kill);
+    assert_eq!(failure(outcome), (Fault::Timeout, 1317));
+    assert!(session.usable());
+}
+
+async fn a_read_only_server_is_not_the_writer(kind: MysqlKind) {
+    let server = Mysql::start(kind).unwrap();
+    let opening = Opening::new(&server, &database(&server));
+    let mut session = opening.connect().await.unwrap();
+    alone(&mut session, "CREATE TABLE t (n INT)").await.unwrap();
+    server.sql("SET GLOBAL read_only = 1").unwrap();
+    let outcome = write(&mut session, "INSERT INTO t VALUES (1)", &[]).await;
+    assert_eq!(failure(outcome), (Fault::NotTheWriter, 1290));
+    // Reads go on.
+    rows(&mut session, "SELECT * FROM t", &[]).await.unwrap();
+}
+
+async fn a_server_that_stops_is_told(kind: MysqlKind) {
+    let server = Mysql::start(kind).unwrap();
+    let opening = Opening::new(&server, &database(&server));
+    let mut session = opening.connect().await.unwrap();
+    let slow = "SELECT COUNT(*) AS n FROM information_schema.collations a, information_schema.collations b, \
+                information_schema.collations c, information_schema.collations d";
+    let stop = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::task::spawn_blocking(move || server.stop().unwrap()).await.unwrap();
+    };
+    let (outcome, ()) = tokio::join!(rows(&mut session, slow, &[]), stop);
+    let error = outcome.unwrap_err();
+    let known = match error.sqlstate() {
+        Some("1053") => error.fault() == Fault::ServerUnavailable,
+        // The statement is stopped first, and the connection closed after it.
+        Some("1317") => error.fault() == Fault::Timeout,
+        Some("1927") | None => error.fault() == Fault::ConnectionLost,
+        _ => false,
+    };
+    assert!(known, "{error}");
+    assert!(!session.usable());
+    let error = opening.connect().await.unwrap_err();
+    assert_eq!(error.fault(), Fault::Unreachable, "{error}");
+}
+
+async fn a_session_that_the_server_ended_for_idleness_is_lost(kind: MysqlKind) {
+    let server = Mysql::builder(kind).config(&[("wait-timeout", "1")]).start().unwrap();
+    let mut session = Opening::new(&server, &database(&server)).connect().await.unwrap();
+    // Our look at the socket would tell. What the driver is told is the last word of a server that ended it.
+    for _ in 0..500 {
+        if !session.usable() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(!session.usable());
+    let error = rows(&mut session, "SELECT 1 AS n", &[]).await.unwrap_err();
+    assert_eq!(error.fault(), Fault::ConnectionLost, "{error}");
+}

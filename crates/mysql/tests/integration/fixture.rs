@@ -1,0 +1,151 @@
+//! A server that the tests of this binary share, a database for each of them, and sessions on it.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use lambda_rds_core::backend::{Backend as _, Done, Endpoint, Phases, Session, Statement, Target};
+use lambda_rds_core::config::{Int64, Tls, TlsMode};
+use lambda_rds_core::connect::tls::TlsClient;
+use lambda_rds_core::credentials::Login;
+use lambda_rds_core::deadline::Deadline;
+use lambda_rds_core::error::{Fault, Result};
+use lambda_rds_core::queries::Verb;
+use lambda_rds_core::rows::{Limits, RowWriter};
+use lambda_rds_core::value::{Argument, Kind, Scalar, Value};
+use lambda_rds_mysql::Mysql as Backend;
+use lambda_rds_testbed::{Database, Mysql, MysqlKind};
+
+/// The server that all tests of this process share.
+pub(crate) fn server(kind: MysqlKind) -> &'static Mysql {
+    static MYSQL: OnceLock<Mysql> = OnceLock::new();
+    static MARIADB: OnceLock<Mysql> = OnceLock::new();
+    let server = match kind {
+        MysqlKind::Mysql => &MYSQL,
+        MysqlKind::MariaDb => &MARIADB,
+    };
+    server.get_or_init(|| Mysql::start(kind).unwrap())
+}
+
+/// A database that no other test has.
+pub(crate) fn database(server: &Mysql) -> Database {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    server.database(&format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed))).unwrap()
+}
+
+/// What a session is opened with; the fields are for tests to change.
+#[derive(Debug, Clone)]
+pub(crate) struct Opening {
+    pub(crate) port: u16,
+    pub(crate) database: String,
+    pub(crate) user: String,
+    pub(crate) password: String,
+    pub(crate) mode: TlsMode,
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) server_name: Option<String>,
+    pub(crate) statement_timeout: Duration,
+    pub(crate) log_values: bool,
+}
+
+impl Opening {
+    pub(crate) fn new(server: &Mysql, database: &Database) -> Self {
+        Self {
+            port: server.port(),
+            database: database.name.clone(),
+            user: database.user.clone(),
+            password: database.password.clone(),
+            mode: TlsMode::VerifyFull,
+            ca: Some(server.ca_pem_path()),
+            server_name: Some("localhost".into()),
+            statement_timeout: Duration::from_secs(10),
+            log_values: false,
+        }
+    }
+
+    pub(crate) async fn connect(&self) -> Result<Box<dyn Session>> {
+        let tls = Tls { mode: self.mode, ca: self.ca.clone(), server_name: self.server_name.clone() };
+        let target = Target {
+            endpoint: Endpoint { host: "127.0.0.1".into(), port: self.port },
+            database: self.database.clone(),
+            login: Login { user: self.user.clone(), password: self.password.clone().into() },
+            tls: Arc::new(TlsClient::new(&tls, "127.0.0.1")?),
+            application_name: "test".into(),
+            statement_timeout: self.statement_timeout,
+            log_values: self.log_values,
+            by: Deadline::after(Duration::from_secs(10)),
+            progress: Phases::default(),
+        };
+        Backend.connect(&target).await
+    }
+}
+
+/// A session on a database of its own, after these statements.
+pub(crate) async fn session(kind: MysqlKind, schema: &[&str]) -> (Opening, Box<dyn Session>) {
+    let server = server(kind);
+    let opening = Opening::new(server, &database(server));
+    let mut session = opening.connect().await.unwrap();
+    for sql in schema {
+        alone(&mut session, sql).await.unwrap();
+    }
+    (opening, session)
+}
+
+/// Runs a write that commits by itself, as DDL does.
+pub(crate) async fn alone(session: &mut Box<dyn Session>, sql: &str) -> Result<Done> {
+    session.autocommit(true).await?;
+    let done = session.run(&statement(sql, &[]), &mut writer(Verb::Exec)).await?;
+    session.autocommit(false).await?;
+    Ok(done)
+}
+
+/// Runs a read, and gives the rows as JSON.
+pub(crate) async fn rows(
+    session: &mut Box<dyn Session>,
+    sql: &str,
+    arguments: &[Argument],
+) -> Result<serde_json::Value> {
+    let mut rows = writer(Verb::Many);
+    session.run(&statement(sql, arguments), &mut rows).await?;
+    Ok(serde_json::from_slice(&rows.finish()?).unwrap())
+}
+
+/// Runs a write in a transaction.
+pub(crate) async fn write(session: &mut Box<dyn Session>, sql: &str, arguments: &[Argument]) -> Result<Done> {
+    session.begin(lambda_rds_core::backend::Access::Write).await?;
+    match session.run(&statement(sql, arguments), &mut writer(Verb::Exec)).await {
+        Ok(done) => session.commit().await.map(|()| done),
+        Err(error) => {
+            if session.usable() {
+                session.rollback().await?;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// The fault and the server's number of what must fail.
+pub(crate) fn failure<T: std::fmt::Debug>(outcome: Result<T>) -> (Fault, u16) {
+    let error = outcome.unwrap_err();
+    (error.fault(), error.sqlstate().unwrap_or_else(|| panic!("no number: {error}")).parse().unwrap())
+}
+
+pub(crate) fn statement(sql: &str, arguments: &[Argument]) -> Statement {
+    Statement { sql: sql.into(), arguments: arguments.to_vec() }
+}
+
+pub(crate) fn writer(verb: Verb) -> RowWriter {
+    RowWriter::new(verb, Limits { bytes: 6 << 20, escaped: false, max_rows: None }, Int64::Number)
+}
+
+pub(crate) fn argument(scalar: Scalar, value: Value) -> Argument {
+    Argument { name: "it".into(), kind: Kind { scalar, array: false }, value }
+}
+
+pub(crate) fn int(value: i64) -> Argument {
+    argument(Scalar::Int, Value::Int(value))
+}
+
+pub(crate) fn text(value: &str) -> Argument {
+    argument(Scalar::Text, Value::Text(value.into()))
+}

@@ -1,0 +1,23 @@
+//! The backend against real servers, MySQL and MariaDB: each test runs on both.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod cancelling;
+mod connecting;
+mod failing;
+mod fixture;
+mod values;
+mod writing;
+
+/// Makes a test on each server out of each function that takes its kind.
+macro_rules! on_both_servers {
+    ($($name:ident),+ $(,)?) => {
+        mod mysql {
+            $(#[tokio::test] async fn $name() { super::$name(lambda_rds_testbed::MysqlKind::Mysql).await; })+
+        }
+        mod mariadb {
+            $(#[tokio::test] async fn $name() { super::$name(lambda_rds_testbed::MysqlKind::MariaDb).await; })+
+        }
+    };
+}
+pub(crate) use on_both_servers;

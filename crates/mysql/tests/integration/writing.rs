@@ -1,0 +1,91 @@
+//! Reads and writes: who may do what, and what a write tells.
+
+use lambda_rds_core::backend::Access;
+use lambda_rds_core::error::Fault;
+use lambda_rds_core::queries::Verb;
+use lambda_rds_testbed::MysqlKind;
+use serde_json::json;
+
+use crate::fixture::{failure, int, rows, session, statement, text, write, writer};
+use crate::on_both_servers;
+
+on_both_servers!(
+    a_read_cannot_write,
+    a_write_tells_its_rows_and_its_id,
+    what_is_rolled_back_is_gone,
+    a_write_without_a_transaction_is_allowed_and_forbidden_again,
+    sea_orm_speaks_over_the_same_connection,
+);
+
+const TABLE: &str = "CREATE TABLE t (id BIGINT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(20))";
+
+async fn a_read_cannot_write(kind: MysqlKind) {
+    let (_, mut session) = session(kind, &[TABLE]).await;
+    let check = async |session: &mut Box<dyn lambda_rds_core::backend::Session>| {
+        let error = rows(session, "INSERT INTO t (name) VALUES ('x')", &[]).await.unwrap_err();
+        assert_eq!(error.fault(), Fault::QueryFailed, "{error}");
+        assert!(error.message().contains("`-- write`"), "{error}");
+        assert!(session.usable());
+    };
+    check(&mut session).await;
+    // Also after a write has been.
+    write(&mut session, "INSERT INTO t (name) VALUES ('y')", &[]).await.unwrap();
+    check(&mut session).await;
+    session.begin(Access::Read).await.unwrap();
+    check(&mut session).await;
+    session.rollback().await.unwrap();
+    assert_eq!(rows(&mut session, "SELECT name FROM t", &[]).await.unwrap(), json!([{"name": "y"}]));
+}
+
+async fn a_write_tells_its_rows_and_its_id(kind: MysqlKind) {
+    let (_, mut session) = session(kind, &[TABLE]).await;
+    let insert = "INSERT INTO t (name) VALUES (?)";
+    let done = write(&mut session, insert, &[text("a")]).await.unwrap();
+    assert_eq!((done.rows_affected, done.last_insert_id), (1, Some(1)));
+    let done = write(&mut session, insert, &[text("b")]).await.unwrap();
+    assert_eq!((done.rows_affected, done.last_insert_id), (1, Some(2)));
+    // Matched rows count, changed or not.
+    let done = write(&mut session, "UPDATE t SET name = 'a' WHERE id >= ?", &[int(1)]).await.unwrap();
+    assert_eq!((done.rows_affected, done.last_insert_id), (2, None));
+    let done = write(&mut session, "DELETE FROM t WHERE id = ?", &[int(9)]).await.unwrap();
+    assert_eq!((done.rows_affected, done.last_insert_id), (0, None));
+}
+
+async fn what_is_rolled_back_is_gone(kind: MysqlKind) {
+    let (opening, mut session) = session(kind, &[TABLE]).await;
+    session.begin(Access::Write).await.unwrap();
+    assert!(session.in_transaction());
+    session.run(&statement("INSERT INTO t (name) VALUES ('x')", &[]), &mut writer(Verb::Exec)).await.unwrap();
+    let mut other = opening.connect().await.unwrap();
+    assert_eq!(rows(&mut other, "SELECT * FROM t", &[]).await.unwrap(), json!([]));
+    session.rollback().await.unwrap();
+    assert!(!session.in_transaction());
+    assert_eq!(rows(&mut session, "SELECT * FROM t", &[]).await.unwrap(), json!([]));
+    session.close().await;
+}
+
+async fn a_write_without_a_transaction_is_allowed_and_forbidden_again(kind: MysqlKind) {
+    let (_, mut session) = session(kind, &[TABLE]).await;
+    let insert = statement("INSERT INTO t (name) VALUES ('x')", &[]);
+    session.autocommit(true).await.unwrap();
+    session.run(&insert, &mut writer(Verb::Exec)).await.unwrap();
+    session.autocommit(false).await.unwrap();
+    let outcome = session.run(&insert, &mut writer(Verb::Exec)).await;
+    assert_eq!(failure(outcome), (Fault::QueryFailed, 1792));
+    assert_eq!(rows(&mut session, "SELECT COUNT(*) AS n FROM t", &[]).await.unwrap(), json!([{"n": 1}]));
+}
+
+async fn sea_orm_speaks_over_the_same_connection(kind: MysqlKind) {
+    use lambda_rds_core::sea_orm::{ConnectionTrait as _, DbBackend, Statement};
+    let (_, mut session) = session(kind, &[]).await;
+    let ours = rows(&mut session, "SELECT CONNECTION_ID() AS id", &[]).await.unwrap()[0]["id"].as_u64();
+    let database = session.database().await.unwrap();
+    let query = Statement::from_string(DbBackend::MySql, "SELECT CONNECTION_ID() AS id");
+    let row = database.query_one_raw(query).await.unwrap().unwrap();
+    assert_eq!(row.try_get::<u64>("", "id").ok(), ours);
+    // And back again.
+    assert_eq!(
+        rows(&mut session, "SELECT CONNECTION_ID() AS id", &[]).await.unwrap()[0]["id"].as_u64(),
+        ours
+    );
+}

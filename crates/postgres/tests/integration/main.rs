@@ -1,0 +1,9 @@
+//! The PostgreSQL engine on a real server, through the seam as core uses it.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod fixture;
+mod inference;
+mod parameters;
+mod statements;
+mod types;

@@ -1,0 +1,102 @@
+//! What a session keeps of its statements, and what becomes of it when the world moves on.
+
+use lambda_rds_core::error::Fault;
+
+use crate::fixture::{Live, argument, given, query};
+
+#[test]
+fn statements_of_one_text_and_other_types_do_not_meet() {
+    let mut live = Live::new("");
+    let sql = "SELECT $1 AS v";
+    // Eight bytes each: taken for another, each would be a value.
+    let cases = [
+        ("int", "7", "7"),
+        ("float", "7", "7.0"),
+        ("timestamp", "\"2026-01-31T13:37:00\"", "\"2026-01-31T13:37:00\""),
+        ("timestamptz", "\"2026-01-31T13:37:00Z\"", "\"2026-01-31T13:37:00Z\""),
+        ("time", "\"13:37:00\"", "\"13:37:00\""),
+        ("text", "\"12345678\"", "\"12345678\""),
+        ("bytes", "\"AAAAAAAAAAA=\"", "\"AAAAAAAAAAA=\""),
+        ("int[]", "[7]", "[7]"),
+        ("float[]", "[7]", "[7.0]"),
+    ];
+    for round in 0..3 {
+        for (kind, json, reply) in cases {
+            let rows = live.read(sql, &[given(kind, json)]).unwrap_or_else(|error| panic!("{kind}: {error}"));
+            assert_eq!(rows[0]["v"].get(), reply, "{kind}, round {round}");
+        }
+    }
+    // Each is prepared once.
+    let kept = live
+        .read("SELECT count(*) AS n FROM pg_prepared_statements WHERE statement LIKE 'SELECT $1 AS v%'", &[]);
+    assert_eq!(kept.unwrap()[0]["n"].get(), cases.len().to_string());
+}
+
+#[test]
+fn a_migration_makes_a_kept_statement_stale_and_a_fresh_session_takes_it() {
+    let mut live =
+        Live::new("CREATE TABLE t (a integer); INSERT INTO t VALUES (1); GRANT ALL ON t TO PUBLIC");
+    let all = query("SELECT * FROM t", &[]);
+    assert_eq!(live.run(&all).unwrap()[0].len(), 1);
+    for (change, columns) in [
+        ("ALTER TABLE t ADD COLUMN b text", 2),
+        ("ALTER TABLE t ALTER COLUMN a TYPE text", 2),
+        ("ALTER TABLE t DROP COLUMN b", 1),
+    ] {
+        live.psql(change);
+        let error = live.run(&all).unwrap_err();
+        assert_eq!((error.fault(), error.sqlstate()), (Fault::ConnectionLost, Some("0A000")), "{change}");
+        assert!(error.is_refused(), "{error}");
+        live.reconnect();
+        assert_eq!(live.run(&all).unwrap()[0].len(), columns, "{change}");
+    }
+}
+
+#[test]
+fn statements_that_somebody_dropped_are_refused_and_a_fresh_session_takes_them() {
+    let mut live = Live::new("");
+    let one = query("SELECT 1 AS v", &[]);
+    live.run(&one).unwrap();
+    live.run(&query("DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$", &[])).unwrap();
+    let error = live.run(&one).unwrap_err();
+    assert_eq!((error.fault(), error.sqlstate()), (Fault::ConnectionLost, Some("26000")));
+    assert!(error.is_refused(), "{error}");
+    live.reconnect();
+    assert_eq!(live.run(&one).unwrap()[0]["v"].get(), "1");
+}
+
+/// The driver keeps a hundred statements. One that fell out is prepared anew, and may have other columns then.
+#[test]
+fn decoders_are_those_of_the_columns_that_come() {
+    let mut live = Live::new("CREATE TABLE t (a bigint); INSERT INTO t VALUES (1); GRANT ALL ON t TO PUBLIC");
+    let all = query("SELECT * FROM t WHERE :v = 'x'", &[("v text", "\"x\"")]);
+    assert_eq!(live.run(&all).unwrap()[0]["a"].get(), "1");
+    for (change, reply) in [
+        // As wide as before, and no number.
+        ("ALTER TABLE t ALTER COLUMN a TYPE timestamp USING '2026-01-31'", "\"2026-01-31T00:00:00\""),
+        ("ALTER TABLE t ALTER COLUMN a TYPE text USING 'two'", "\"two\""),
+    ] {
+        live.psql(change);
+        for other in 0..150 {
+            live.read(&format!("SELECT {other} AS other"), &[]).unwrap();
+        }
+        assert_eq!(live.run(&all).unwrap()[0]["a"].get(), reply, "{change}");
+    }
+}
+
+#[test]
+fn a_warm_statement_is_decoded_as_the_cold_one() {
+    let mut live = Live::new("");
+    let sql = "SELECT $1 AS a, 'x'::text AS b, ARRAY[1.5, NULL] AS c, $2 AS d FROM generate_series(1, 3)";
+    let arguments = [given("int", "1"), argument("text", lambda_rds_core::value::Value::Null)];
+    let cold = serde_json::to_string(&live.read(sql, &arguments).unwrap()).unwrap();
+    for _ in 0..3 {
+        assert_eq!(serde_json::to_string(&live.read(sql, &arguments).unwrap()).unwrap(), cold);
+    }
+    // A result without rows names no columns, and forgets none.
+    let sql = "SELECT generate_series(1, $1) AS a";
+    for count in ["2", "0", "3"] {
+        let rows = live.read(sql, &[given("int", count)]).unwrap();
+        assert_eq!(rows.len().to_string(), count);
+    }
+}

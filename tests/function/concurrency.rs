@@ -1,0 +1,156 @@
+//! Several invocations at once in one environment, as on Lambda Managed Instances.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::on_every_engine;
+use crate::world::{Engine, Setup, World};
+
+on_every_engine!(nobody_sees_the_parameters_of_another);
+
+/// Many calls of many kinds at once; each gets what it asked for.
+async fn nobody_sees_the_parameters_of_another(engine: Engine) {
+    const CALLERS: u64 = 16;
+    const CALLS: u64 = 30;
+    let world = world(engine).start().await;
+    let caller = async |caller: u64| {
+        for call in 0..CALLS {
+            let mine = caller * 1_000 + call;
+            // Mixed without a plan, but the same on every run.
+            match mine.wrapping_mul(2_654_435_761) % 4 {
+                0 => {
+                    let text = format!("caller {caller}, call {call}");
+                    let echo = world.rows("echo", json!({"n": mine, "text": text})).await;
+                    assert_eq!(echo, json!({"n": mine, "text": text}));
+                }
+                1 => {
+                    let list: Vec<Value> = (0..call).map(|n| json!({"n": mine + n, "text": "x"})).collect();
+                    let event = json!({"batch": {"query": "echo", "params": list}});
+                    assert_eq!(world.call(event).await, (200, json!(list)));
+                }
+                2 => {
+                    let missing = json!({"text": format!("{caller}")});
+                    assert_eq!(world.failure("echo", missing).await, (400, "bad_parameter".into()));
+                }
+                _ => {
+                    let outcome = world.invoke(json!({"query": "request"})).await;
+                    assert_eq!(outcome.reply().unwrap(), (200, json!({"id": outcome.request_id})));
+                }
+            }
+        }
+    };
+    join_all((0..CALLERS).map(caller)).await;
+}
+
+#[tokio::test]
+async fn eight_run_at_once_on_eight_sessions_at_most() {
+    let world = world(Engine::Postgres).start().await;
+    world.api.idle(8, Duration::from_secs(10)).await.unwrap();
+    // Two rounds: with eight sessions to open, and with eight at hand.
+    for _ in 0..2 {
+        let started = Instant::now();
+        let bodies = join_all((0..8).map(|n| world.rows("sleep", json!({"seconds": 1, "n": n})))).await;
+        // One after the other they take eight seconds; the rest is for a machine with other things to do.
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+        assert_eq!(bodies, (0..8).map(|n| json!({ "n": n })).collect::<Vec<_>>());
+    }
+    // Twice as many wait for their turn, and get it.
+    join_all((0..16).map(|n| world.rows("sleep", json!({"seconds": 0.2, "n": n})))).await;
+    assert_eq!(sessions(&world, "true"), 8);
+    assert_eq!(world.wire().connections(), 8);
+    assert_eq!(world.secrets.count(), 1);
+}
+
+#[tokio::test]
+async fn a_slow_one_does_not_delay_the_rest() {
+    let world = world(Engine::Postgres).start().await;
+    let slow = world.rows("sleep", json!({"seconds": 6, "n": 0}));
+    let fast = async {
+        for n in 0..100 {
+            world.rows("echo", json!({"n": n, "text": ""})).await;
+        }
+        Instant::now()
+    };
+    let ended = async {
+        slow.await;
+        Instant::now()
+    };
+    let (slow_ended, fast_ended) = tokio::join!(ended, fast);
+    assert!(fast_ended < slow_ended, "the fast ones waited for the slow one");
+}
+
+/// Lambda stops nobody there, so each invocation stops by itself, and what it ran on the server stops with it.
+#[tokio::test]
+async fn deadlines_are_our_own() {
+    let world = world(Engine::Postgres)
+        .env("DB_QUERY_TIMEOUT", "60s")
+        .env("DB_CONNECT_TIMEOUT", "2s")
+        .timeout(Duration::from_secs(3))
+        .start()
+        .await;
+    let calls = (0..8).map(|n| world.failure("sleep", json!({"seconds": 60, "n": n})));
+    for failure in join_all(calls).await {
+        assert_eq!(failure, (504, "timeout".to_owned()));
+    }
+    let until = Instant::now() + Duration::from_secs(10);
+    while sessions(&world, "state = 'active'") > 0 {
+        assert!(Instant::now() < until, "something still runs on the server");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // The environment goes on.
+    assert_eq!(world.rows("echo", json!({"n": 1, "text": ""})).await["n"], 1);
+}
+
+/// More invocations than sessions: they share, and one that gets none in time says so.
+#[tokio::test]
+async fn fewer_sessions_than_invocations_are_shared() {
+    let world =
+        world(Engine::Postgres).env("DB_MAX_CONNECTIONS", "2").timeout(Duration::from_secs(4)).start().await;
+    join_all((0..8).map(|n| world.rows("sleep", json!({"seconds": 0.2, "n": n})))).await;
+    assert_eq!(sessions(&world, "true"), 2);
+
+    let held = (0..2).map(|n| world.failure("sleep", json!({"seconds": 60, "n": n})));
+    let waiting = async {
+        while sessions(&world, "state = 'active'") < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        world.function.invoke(json!({"query": "echo", "params": {"n": 1, "text": ""}})).await.unwrap()
+    };
+    let (held, waited) = tokio::join!(join_all(held), waiting);
+    assert_eq!(held, [(504, "timeout".to_owned()), (504, "timeout".to_owned())]);
+    // The others ended a moment before it, or it found none.
+    let (status, body) = waited.reply().unwrap();
+    assert!(status == 200 || body["error"]["code"] == "database_busy", "{body}");
+}
+
+fn world(engine: Engine) -> Setup {
+    Setup::new(engine).queries(QUERIES).env("AWS_LAMBDA_MAX_CONCURRENCY", "8")
+}
+
+/// How many sessions of the function there are on the server, under this condition.
+fn sessions(world: &World, condition: &str) -> usize {
+    let count = format!(
+        "SELECT count(*) FROM pg_stat_activity \
+         WHERE datname = current_database() AND pid <> pg_backend_pid() AND {condition}"
+    );
+    world.sql(&count).parse().unwrap()
+}
+
+const QUERIES: &str = "
+-- name: echo :one
+-- param: n int
+-- param: text text
+SELECT :n AS n, :text AS text;
+
+-- name: request :one
+-- param: id text from context.requestId
+SELECT :id AS id;
+
+-- name: sleep :one
+-- engine: postgres
+-- param: seconds float
+-- param: n int
+SELECT :n AS n FROM pg_sleep(:seconds);
+";

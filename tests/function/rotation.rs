@@ -1,0 +1,193 @@
+//! Passwords rotate while the function is under load, and no call fails.
+//!
+//! Secrets Manager's rotation has four steps: *create* stores the new version as AWSPENDING, *set* tells it to the
+//! database, *test* tries it, *finish* makes it AWSCURRENT. With one user, AWSCURRENT is wrong from *set* to
+//! *finish*; with two that take turns, it never is, but what an environment has cached may be.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use lambda_rds_testbed::Function;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::world::{Engine, SECRET, Setup, World, postgres};
+
+const ENVIRONMENTS: usize = 3;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_single_users_rotation_under_load_fails_no_call() {
+    let world = Setup::new(Engine::Postgres).start().await;
+    let load = Load::start(&world).await;
+    let user = world.database().user.clone();
+
+    let asked = world.secrets.count();
+    world.secrets.put_pending(SECRET, login(&world, &user, "second"));
+    set_password(&world, &user, "second");
+    // The window: AWSCURRENT is wrong, and everybody has to log in.
+    load.everybody_reconnects(&world).await;
+    world.secrets.promote(SECRET).unwrap();
+    load.everybody_reconnects(&world).await;
+    let calls = load.stop().await;
+
+    assert!(calls > 0);
+    let asked = world.secrets.count() - asked;
+    assert!(asked <= 2 * ENVIRONMENTS, "{asked} questions by {ENVIRONMENTS} environments");
+    // Servers lock out who insists: the old version is tried once per environment.
+    let rejected = rejections(&user);
+    assert!(rejected <= ENVIRONMENTS, "{rejected} rejected logins by {ENVIRONMENTS} environments");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn alternating_users_rotate_under_load_and_fail_no_call() {
+    let world = Setup::new(Engine::Postgres).start().await;
+    let load = Load::start(&world).await;
+    let first = world.database().user.clone();
+    let second = format!("{first}_clone");
+    world.sql(&format!("CREATE ROLE {second} LOGIN IN ROLE {first};"));
+
+    // Three rotations: each sets the password of the user that is not current, so it invalidates what an
+    // environment may have had in its cache since the rotation before.
+    for (user, password) in [(&second, "two"), (&first, "three"), (&second, "four")] {
+        let asked = world.secrets.count();
+        world.secrets.put_pending(SECRET, login(&world, user, password));
+        set_password(&world, user, password);
+        load.everybody_reconnects(&world).await;
+        world.secrets.promote(SECRET).unwrap();
+        load.everybody_reconnects(&world).await;
+        let asked = world.secrets.count() - asked;
+        assert!(asked <= 2 * ENVIRONMENTS, "{asked} questions by {ENVIRONMENTS} environments");
+    }
+    assert!(load.stop().await > 0);
+    let rejected = rejections(&first) + rejections(&second);
+    assert!(rejected <= 2 * ENVIRONMENTS, "{rejected} rejected logins by {ENVIRONMENTS} environments");
+}
+
+#[tokio::test]
+async fn an_environment_that_starts_in_the_window_finds_the_pending_version() {
+    let world = Setup::new(Engine::Postgres).start().await;
+    let user = world.database().user.clone();
+    world.secrets.put_pending(SECRET, login(&world, &user, "second"));
+    set_password(&world, &user, "second");
+    let asked = world.secrets.count();
+    let cold = world.another().await;
+    assert_eq!(read(&cold).await.0, 200);
+    assert_eq!(world.secrets.count() - asked, 2);
+}
+
+#[tokio::test]
+async fn an_environment_frozen_through_a_rotation_thaws_into_the_new_password() {
+    let world = Setup::new(Engine::Postgres).start().await;
+    let user = world.database().user.clone();
+    assert_eq!(read(&world.function).await.0, 200);
+    world.function.pause().unwrap();
+    world.secrets.put_pending(SECRET, login(&world, &user, "second"));
+    set_password(&world, &user, "second");
+    world.secrets.promote(SECRET).unwrap();
+    hang_up(&world);
+    let asked = world.secrets.count();
+    world.function.resume().unwrap();
+    assert_eq!(read(&world.function).await.0, 200);
+    assert!(world.secrets.count() - asked <= 2);
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_tried_once_however_often_the_function_is_called() {
+    let world = Setup::new(Engine::Postgres).start().await;
+    let user = world.database().user.clone();
+    set_password(&world, &user, "nobody-knows");
+    hang_up(&world);
+    for _ in 0..5 {
+        let (status, body) = read(&world.function).await;
+        assert_eq!((status, body["error"]["code"].as_str()), (503, Some("credentials_rejected")), "{body}");
+    }
+    assert_eq!(rejections(&user), 1);
+    // A version that is new is tried at once.
+    world.secrets.put(SECRET, login(&world, &user, "nobody-knows"));
+    assert_eq!(read(&world.function).await.0, 200);
+}
+
+/// Environments that are called without a pause.
+struct Load {
+    calls: Vec<Arc<AtomicU64>>,
+    over: Arc<AtomicBool>,
+    callers: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    async fn start(world: &World) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let (mut calls, mut callers) = (Vec::new(), Vec::new());
+        for _ in 0..ENVIRONMENTS {
+            let function = world.another().await;
+            let (count, over) = (Arc::new(AtomicU64::new(0)), Arc::clone(&over));
+            calls.push(Arc::clone(&count));
+            callers.push(tokio::spawn(async move {
+                while !over.load(Ordering::Relaxed) {
+                    let (status, body) = read(&function).await;
+                    assert_eq!(status, 200, "{body}\n{}", function.logs().join("\n"));
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            }));
+        }
+        Self { calls, over, callers }
+    }
+
+    /// Ends all sessions, and returns when each environment has been called with a new one.
+    async fn everybody_reconnects(&self, world: &World) {
+        hang_up(world);
+        let before: Vec<u64> = self.calls.iter().map(|calls| calls.load(Ordering::Relaxed)).collect();
+        // One call may have been under way; the one after it has begun since.
+        let done = || {
+            let now = self.calls.iter().map(|calls| calls.load(Ordering::Relaxed));
+            now.zip(&before).all(|(now, before)| now >= before + 2)
+        };
+        for _ in 0..3_000 {
+            if done() || self.callers.iter().any(JoinHandle::is_finished) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the environments have not been called within 30 s");
+    }
+
+    /// Ends the load and gives the number of calls, none of which has failed.
+    async fn stop(self) -> u64 {
+        self.over.store(true, Ordering::Relaxed);
+        for caller in self.callers {
+            caller.await.unwrap();
+        }
+        self.calls.iter().map(|calls| calls.load(Ordering::Relaxed)).sum()
+    }
+}
+
+async fn read(function: &Function) -> (u64, Value) {
+    let event = json!({"query": "user", "params": {"id": 1}});
+    function.invoke(event).await.unwrap().reply().unwrap()
+}
+
+fn login(world: &World, user: &str, password: &str) -> Value {
+    let mut secret = world.database().secret("127.0.0.1", world.wire().port());
+    secret["username"] = user.into();
+    secret["password"] = password.into();
+    secret
+}
+
+fn set_password(world: &World, user: &str, password: &str) {
+    world.sql(&format!("ALTER ROLE {user} PASSWORD '{password}'"));
+}
+
+/// Ends all sessions in the function's database but the one that asks.
+fn hang_up(world: &World) {
+    world.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    );
+}
+
+/// How many logins of this user the server has rejected.
+fn rejections(user: &str) -> usize {
+    let failed = format!("password authentication failed for user \"{user}\"");
+    postgres().log().unwrap().lines().filter(|line| line.contains(&failed)).count()
+}

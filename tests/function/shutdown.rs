@@ -1,0 +1,113 @@
+//! SIGTERM: what the server has of us is gone at once.
+//!
+//! Times are taken on the server's side, from its log: a test's own clock would count how busy the machine is.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+
+use crate::world::{Engine, Setup, World, postgres};
+
+/// From SIGTERM until the server has seen the end. The contract gives us 300 ms to close, the server the rest.
+const LIMIT: Duration = Duration::from_millis(500);
+
+#[tokio::test]
+async fn an_idle_session_is_closed_with_a_goodbye() {
+    let world = Setup::new(Engine::Postgres).start().await;
+    world.rows("user", json!({"id": 1})).await;
+    let took = terminate(&world).await;
+    assert!(took < LIMIT, "{took:?}");
+    let log = postgres().log().unwrap();
+    let pid = pid_of(&log, &world);
+    let farewell = log.lines().filter(|line| line.contains(&format!("[{pid}]")));
+    let abrupt: Vec<_> = farewell.filter(|line| !line.contains(" LOG:  ") || line.contains("EOF")).collect();
+    assert!(abrupt.is_empty(), "{abrupt:?}");
+}
+
+#[tokio::test]
+async fn a_running_statement_is_cancelled_and_its_session_closed() {
+    let queries = "-- name: slow :one\nSELECT pg_sleep(60)::text AS slept;\n\
+                   -- name: slow_write :exec\n-- write\nUPDATE users SET name = pg_sleep(60)::text;\n";
+    for query in ["slow", "slow_write"] {
+        let world = Setup::new(Engine::Postgres)
+            .queries(queries)
+            .env("DB_QUERY_TIMEOUT", "60s")
+            .timeout(Duration::from_secs(100))
+            .start()
+            .await;
+        let running = "SELECT count(*) FROM pg_stat_activity
+                       WHERE datname = current_database() AND state = 'active' AND pid <> pg_backend_pid()";
+        let event = json!({"query": query});
+        let ended = async {
+            until(|| world.sql(running) == "1").await;
+            terminate(&world).await
+        };
+        // The call itself ends with the function.
+        let (_, took) = tokio::join!(world.function.invoke(event), ended);
+        assert!(took < LIMIT, "{query}: {took:?}");
+        assert_eq!(world.sql("SELECT count(*) FROM users WHERE name = ''"), "0");
+    }
+}
+
+#[tokio::test]
+async fn every_engine_ends_with_success_and_without_a_word() {
+    for engine in [Engine::Postgres, Engine::Sqlite] {
+        let world = Setup::new(engine).start().await;
+        let lines = world.function.logs().len();
+        world.function.terminate().unwrap();
+        let status = world.function.wait_exit(Duration::from_secs(10)).await.unwrap();
+        assert!(status.success(), "{engine:?}: {status}");
+        assert_eq!(world.function.logs().len(), lines, "{:?}", world.function.logs());
+    }
+}
+
+/// Sends SIGTERM, waits for the end, and gives the time from the one until the server has logged the end of the
+/// function's session.
+async fn terminate(world: &World) -> Duration {
+    let sent = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    world.function.terminate().unwrap();
+    let status = world.function.wait_exit(Duration::from_secs(10)).await.unwrap();
+    assert!(status.success(), "{status}");
+    let sessions = "SELECT count(*) FROM pg_stat_activity
+                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    until(|| world.sql(sessions) == "0").await;
+    let mut ended = None;
+    until(|| {
+        ended = end_of(&postgres().log().unwrap(), world);
+        ended.is_some()
+    })
+    .await;
+    // The log's times are whole milliseconds.
+    (ended.unwrap() + Duration::from_millis(1)).saturating_sub(sent)
+}
+
+/// When the function's session ended, after 1970, as the server's log has it.
+fn end_of(log: &str, world: &World) -> Option<Duration> {
+    let user = format!("user={} ", world.database().user);
+    let line =
+        log.lines().rfind(|line| line.contains("disconnection: session time") && line.contains(&user))?;
+    // `2026-01-31 12:34:56.789 UTC [pid] LOG: …`; psql, which takes the words, is the superuser.
+    let time: Vec<&str> = line.split_whitespace().take(3).collect();
+    let seconds = postgres()
+        .psql("postgres", &format!("SELECT extract(epoch FROM timestamptz '{}')", time.join(" ")))
+        .unwrap();
+    Some(Duration::from_secs_f64(seconds.trim().parse().unwrap()))
+}
+
+/// The process that served the function.
+fn pid_of(log: &str, world: &World) -> String {
+    let user = format!("user={} ", world.database().user);
+    let line = log.lines().rfind(|line| line.contains("disconnection: session time") && line.contains(&user));
+    line.and_then(|line| line.split(['[', ']']).nth(1)).unwrap().to_owned()
+}
+
+/// Waits for a condition.
+async fn until(mut condition: impl FnMut() -> bool) {
+    for _ in 0..1_000 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it has not come true within 10 s");
+}

@@ -1,0 +1,307 @@
+//! INIT: what is wrong is told once, completely, and with what to do; a database that is down is not wrong.
+
+use std::time::Duration;
+
+use insta::{allow_duplicates, assert_snapshot};
+use lambda_rds_testbed::{Function, Proxy, RuntimeApi};
+use serde_json::{Value, json};
+
+use crate::on_every_engine;
+use crate::world::{Engine, Setup, postgres};
+
+on_every_engine!(
+    broken_queries,
+    a_get_of_a_write,
+    a_default_query_that_does_not_exist,
+    no_queries,
+    bad_values,
+    unknown_keys,
+    a_broken_file,
+    doubtful_keys_are_warned_of,
+);
+
+async fn broken_queries(engine: Engine) {
+    let queries = "\
+-- name: twice :many
+SELECT 1 AS id;
+
+-- name: twice :one
+SELECT :id AS id;
+
+-- name: active_users :all
+SELECT 1 AS id;
+
+-- name: users :many
+-- param: active boolean
+-- param: limit int = 5000 in 1..=500
+-- param: unused int
+SELECT 'it''s :not a parameter' AS x FROM users WHERE active = :active LIMIT :limit;
+
+-- name: two :exec
+DELETE FROM users; DELETE FROM users;
+
+-- name: sessions :exec
+SET search_path = x;
+
+-- name: open :one
+SELECT 'never closed;
+";
+    let told = init_fails(Setup::new(engine).queries(queries)).await;
+    allow_duplicates! { assert_snapshot!(told, @"
+        queries/queries.sql:4: `twice` is already the name of the query at queries/queries.sql:1
+        queries/queries.sql:5: `:id` is not declared; add `-- param: id type` below the `-- name:` line
+        queries/queries.sql:7: behind the name `active_users` belongs `:many`, `:one` or `:exec`
+        queries/queries.sql:11: `active`: `boolean` is no type; did you mean `bool`?
+        queries/queries.sql:12: `limit`: the default must be between 1 and 500
+        queries/queries.sql:13: `unused` is declared, but the SQL does not use `:unused`
+        queries/queries.sql:17: a second statement; an entry has one, and another one needs its own `-- name:` line
+        queries/queries.sql:20: SET is refused, because session state does not survive a call: each call may meet another session
+        queries/queries.sql:23: the quote is never closed
+        "); }
+}
+
+async fn a_get_of_a_write(engine: Engine) {
+    let queries = "\
+-- name: rename :exec
+-- http: GET
+UPDATE users SET name = 'x';
+
+-- name: create :one
+-- http: GET, POST
+-- write
+INSERT INTO users (id, name, email, active) VALUES (4, 'x', 'y', TRUE) RETURNING id;
+";
+    let told = init_fails(Setup::new(engine).queries(queries)).await;
+    allow_duplicates! { assert_snapshot!(told, @"
+        queries/queries.sql:2: GET is for reads, and this query writes: say `-- http: POST`, or `-- read`
+        queries/queries.sql:6: GET is for reads, and this query writes: say `-- http: POST`, or `-- read`
+        "); }
+}
+
+async fn a_default_query_that_does_not_exist(engine: Engine) {
+    let told = init_fails(Setup::new(engine).env("LAMBDA_RDS_DEFAULT_QUERY", "active_user")).await;
+    allow_duplicates! { assert_snapshot!(told, @"LAMBDA_RDS_DEFAULT_QUERY names `active_user`, and there is no such query. Allowed: `active_users`, `add_user`, `rename_user`, `user`"); }
+}
+
+async fn no_queries(engine: Engine) {
+    let told = init_fails(Setup::new(engine).env("LAMBDA_RDS_QUERIES", "missing")).await;
+    let empty = tempfile::tempdir().unwrap();
+    let folder = empty.path().to_str().unwrap();
+    let none =
+        init_fails(Setup::new(engine).env("LAMBDA_RDS_QUERIES", folder)).await.replace(folder, "empty");
+    allow_duplicates! {
+        assert_snapshot!(told, @"missing:1: cannot be read: No such file or directory (os error 2); LAMBDA_RDS_QUERIES names the folder with the queries");
+        assert_snapshot!(none, @"empty:1: holds no *.sql file; LAMBDA_RDS_QUERIES names the folder with the queries");
+    }
+}
+
+async fn bad_values(engine: Engine) {
+    let told = init_fails(
+        Setup::new(engine)
+            .env("DB_PORT", "543210")
+            .env("DB_TLS", "yes")
+            .env("DB_QUERY_TIMEOUT", "10")
+            .env("DB_AUTH", "kerberos")
+            .env("DB_HOST", "https://db.example.com")
+            .env("LAMBDA_RDS_INT64", "float")
+            .env("LAMBDA_RDS_LOG_VALUES", "maybe"),
+    )
+    .await;
+    let other = init_fails(Setup::new(engine).env("DB_ENGINE", "oracle")).await;
+    allow_duplicates! {
+        assert_snapshot!(told, @r#"
+            The configuration has 7 mistakes:
+            - DB_HOST (environment) is "https://db.example.com". Allowed: a host name or an address, without scheme and port.
+            - DB_PORT (environment) is "543210". Allowed: a whole number from 1 to 65535.
+            - DB_AUTH (environment) is "kerberos". Allowed: secret · iam · password.
+            - DB_TLS (environment) is "yes". Allowed: verify-full · verify-ca · require · disable.
+            - DB_QUERY_TIMEOUT (environment) is "10". Allowed: a duration from 1ms to 24h, such as 5s, 500ms or 1m.
+            - LAMBDA_RDS_INT64 (environment) is "float". Allowed: number · string.
+            - LAMBDA_RDS_LOG_VALUES (environment) is "maybe". Allowed: true · false · 1 · 0.
+            "#);
+        assert_snapshot!(other, @r#"The configuration is wrong: DB_ENGINE (environment) is "oracle". Allowed: postgres · mysql · aurora-postgres · aurora-mysql · sqlite."#);
+    }
+}
+
+async fn unknown_keys(engine: Engine) {
+    let setup = Setup::new(engine).env("LAMBDA_RDS_QUERRIES", "sql/").env("LAMBDA_RDS_COLOUR", "red");
+    let told = init_fails(setup).await;
+    allow_duplicates! { assert_snapshot!(told, @"
+        The configuration has 2 mistakes:
+        - LAMBDA_RDS_COLOUR (environment) is unknown. The reference of configuration lists the keys.
+        - LAMBDA_RDS_QUERRIES (environment) is unknown. Did you mean LAMBDA_RDS_QUERIES?
+        "); }
+}
+
+async fn a_broken_file(engine: Engine) {
+    let toml = "\
+[db]
+query_timeout = 10
+pasword = \"hunter2\"
+tls = \"yes\"
+port = true
+
+[function]
+cors_origin = \"*\"
+default = \"active_users\"
+
+[functions]
+x = 1
+";
+    let mistakes = init_fails(Setup::new(engine).file("lambda-rds.toml", toml)).await;
+    let no_toml = init_fails(Setup::new(engine).file("lambda-rds.toml", "[db]\nname = hunter2\n")).await;
+    allow_duplicates! {
+        assert_snapshot!(mistakes, @r#"
+            The configuration has 6 mistakes:
+            - lambda-rds.toml: unknown key `pasword` in [db]. Did you mean `password`?
+            - lambda-rds.toml: unknown key `default` in [function]. Did you mean `default_query`?
+            - lambda-rds.toml: unknown key `functions`. Keys stand in [db] and [function].
+            - DB_PORT (lambda-rds.toml: [db] port) is "true". Allowed: a whole number from 1 to 65535.
+            - DB_TLS (lambda-rds.toml: [db] tls) is "yes". Allowed: verify-full · verify-ca · require · disable.
+            - DB_QUERY_TIMEOUT (lambda-rds.toml: [db] query_timeout) is "10". Allowed: a duration from 1ms to 24h, such as 5s, 500ms or 1m.
+            "#);
+        assert_snapshot!(no_toml, @r#"The configuration is wrong: lambda-rds.toml is no TOML: TOML parse error at line 2, column 8: invalid string: expected `"`, `'`."#);
+    }
+    assert!(!mistakes.contains("hunter2") && !no_toml.contains("hunter2"));
+}
+
+async fn doubtful_keys_are_warned_of(engine: Engine) {
+    let world = Setup::new(engine)
+        .env("DB_PASWORD", "hunter2")
+        .env("DB_TLS", "require")
+        .env("DB_COLOUR", "red")
+        .start()
+        .await;
+    assert_eq!(world.call(json!({"query": "active_users"})).await.0, 200);
+    let warnings: Vec<Value> = world
+        .function
+        .logs()
+        .iter()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|line| line["level"] == "WARN")
+        .collect();
+    let warned = |what: &str| {
+        warnings
+            .iter()
+            .filter(|line| line["message"].as_str().unwrap().contains(what))
+            .collect::<Vec<_>>()
+            .len()
+    };
+    assert_eq!(warned("DB_PASWORD"), 1, "{warnings:?}");
+    assert_eq!(warned("Did you mean DB_PASSWORD"), 1, "{warnings:?}");
+    assert_eq!(warned("DB_COLOUR"), 1, "{warnings:?}");
+    assert_eq!(
+        warned("DB_TLS (environment) is require"),
+        usize::from(engine != Engine::Sqlite),
+        "{warnings:?}"
+    );
+    assert!(!format!("{warnings:?}").contains("hunter2"));
+}
+
+#[tokio::test]
+async fn everything_may_stand_in_the_file_beside_the_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("app.db");
+    std::fs::write(&database, "").unwrap();
+    let toml = format!(
+        "[db]\nengine = \"sqlite\"\nname = \"{}\"\n\n[function]\nqueries = \"sql/\"\ndefault_query = \"one\"\n\
+         int64 = \"string\"\n",
+        database.display()
+    );
+    let program = Function::builder(env!("CARGO_BIN_EXE_bootstrap"))
+        .file("lambda-rds.toml", toml)
+        .file("sql/numbers.sql", "-- name: one :one\nSELECT 1 AS n;\n-- name: two :one\nSELECT 2 AS n;\n");
+
+    let api = RuntimeApi::start().unwrap();
+    let function = program.clone().start(&api).unwrap();
+    assert_eq!(function.invoke(json!({})).await.unwrap().reply().unwrap(), (200, json!({"n": "1"})));
+
+    // The environment wins, key by key.
+    let api = RuntimeApi::start().unwrap();
+    let function = program.env("LAMBDA_RDS_DEFAULT_QUERY", "two").start(&api).unwrap();
+    assert_eq!(function.invoke(json!({})).await.unwrap().reply().unwrap(), (200, json!({"n": "2"})));
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_at_init_is_reported_by_the_first_call_and_used_once_it_is_up() {
+    let door = Proxy::start(postgres().address()).unwrap();
+    door.refuse().await.unwrap();
+    let world = Setup::new(Engine::Postgres).env("DB_PORT", door.port().to_string()).start().await;
+    let logged = world.function.logs().join("\n");
+    assert!(logged.contains("no session at INIT"), "{logged}");
+
+    let outcome = world.invoke(json!({"query": "active_users"})).await;
+    let (status, body) = outcome.reply().unwrap();
+    assert_eq!((status, body["error"]["code"].as_str()), (503, Some("unreachable")));
+    assert_eq!(body["error"]["retryable"], true);
+    assert_eq!(world.last_log(&outcome.request_id).await["phase"], "tcp");
+
+    door.accept().await.unwrap();
+    assert_eq!(world.call(json!({"query": "active_users"})).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_server_that_is_silent_at_init_is_not_waited_for_any_longer_than_it_may_take_to_connect() {
+    let door = Proxy::start(postgres().address()).unwrap();
+    door.black_hole();
+    let world = Setup::new(Engine::Postgres)
+        .env("DB_PORT", door.port().to_string())
+        .env("DB_CONNECT_TIMEOUT", "300ms")
+        .start()
+        .await;
+    let outcome = world.invoke(json!({"query": "active_users"})).await;
+    let (status, body) = outcome.reply().unwrap();
+    assert_eq!((status, body["error"]["code"].as_str()), (503, Some("unreachable")));
+    assert_eq!(world.last_log(&outcome.request_id).await["phase"], "tls");
+
+    door.flow();
+    // On a busy machine a connect may take longer than it took to find the silence out.
+    let mut tries = 0;
+    while world.call(json!({"query": "active_users"})).await.0 != 200 {
+        tries += 1;
+        assert!(tries < 50, "the server is up, and not used");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_missing_at_init_is_reported_by_the_first_call_and_used_once_it_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("late.db");
+    let queries = "-- name: one :one\nSELECT 1 AS n;\n";
+    let world =
+        Setup::new(Engine::Sqlite).queries(queries).env("DB_NAME", file.to_str().unwrap()).start().await;
+    assert_eq!(world.failure("one", json!({})).await, (503, "unreachable".into()));
+    std::fs::write(&file, "").unwrap();
+    assert_eq!(world.rows("one", json!({})).await, json!({"n": 1}));
+}
+
+/// What INIT fails with: posted to Lambda, printed once, and the end of the process.
+async fn init_fails(setup: Setup) -> String {
+    let world = setup.start_unchecked();
+    let error = world.function.init_error().await.unwrap();
+    let exit = world.function.wait_exit(Duration::from_secs(20)).await.unwrap();
+    assert!(!exit.success());
+    assert_eq!(error.error_type.as_deref(), Some("Runtime.InitError"));
+    let posted: Value = serde_json::from_str(&error.body).unwrap();
+    assert_eq!(posted["errorType"], "Runtime.InitError");
+    let told = posted["errorMessage"].as_str().unwrap();
+
+    // Waits for the end of the output.
+    let _ = world.function.wait_for_log(|_| false, Duration::from_secs(20)).await;
+    let logged = world.function.logs().join("\n");
+    assert_eq!(logged.matches(told).count(), 1, "{told}\n--\n{logged}");
+    for line in told.lines() {
+        assert_eq!(logged.matches(line).count(), 1, "{line}\n--\n{logged}");
+    }
+    without_folder(&told.replace(world.queries().to_str().unwrap(), "queries"))
+}
+
+/// The text without the folder of the configuration file.
+fn without_folder(text: &str) -> String {
+    let mut text = text.to_owned();
+    while let Some(end) = text.find("/lambda-rds.toml") {
+        let start = text[..end].rfind([' ', '(']).map_or(0, |at| at + 1);
+        text.replace_range(start..=end, "");
+    }
+    text
+}
