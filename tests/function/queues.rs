@@ -280,11 +280,20 @@ CREATE TABLE orders (
 
 const QUERIES: &str = "
 -- name: order :exec
+-- engine: postgres, sqlite
 -- param: message_id text from sqs.messageId
 -- param: item text
 INSERT INTO orders (message_id, place, item)
 VALUES (:message_id, (SELECT coalesce(max(place), 0) + 1 FROM orders), :item)
 ON CONFLICT (message_id) DO NOTHING;
+
+-- name: order :exec
+-- engine: mysql
+-- param: message_id text from sqs.messageId
+-- param: item text
+INSERT INTO orders (message_id, place, item)
+SELECT :message_id, coalesce(max(place), 0) + 1, :item FROM orders
+HAVING coalesce(sum(message_id = :message_id), 0) = 0;
 
 -- name: slow_order :exec
 -- engine: postgres
@@ -297,7 +306,7 @@ ON CONFLICT (message_id) DO NOTHING;
 
 -- name: take :exec
 -- param: item text
-INSERT INTO orders (message_id, place, item) VALUES (:item, (SELECT coalesce(max(place), 0) + 1 FROM orders), :item);
+INSERT INTO orders (message_id, place, item) SELECT :item, coalesce(max(place), 0) + 1, :item FROM orders;
 
 -- name: free :exec
 -- param: item text

@@ -6,7 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
+use crate::on_every_engine;
 use crate::world::{Engine, Setup, World, postgres};
+
+on_every_engine!(it_ends_with_success_and_without_a_word);
 
 /// From SIGTERM until the server has seen the end. The contract gives us 300 ms to close, the server the rest.
 const LIMIT: Duration = Duration::from_millis(500);
@@ -35,8 +38,8 @@ async fn a_running_statement_is_cancelled_and_its_session_closed() {
             .timeout(Duration::from_secs(100))
             .start()
             .await;
-        let running = "SELECT count(*) FROM pg_stat_activity
-                       WHERE datname = current_database() AND state = 'active' AND pid <> pg_backend_pid()";
+        let running = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'
+                       AND datname = current_database() AND state = 'active' AND pid <> pg_backend_pid()";
         let event = json!({"query": query});
         let ended = async {
             until(|| world.sql(running) == "1").await;
@@ -49,16 +52,45 @@ async fn a_running_statement_is_cancelled_and_its_session_closed() {
     }
 }
 
-#[tokio::test]
-async fn every_engine_ends_with_success_and_without_a_word() {
-    for engine in [Engine::Postgres, Engine::Sqlite] {
-        let world = Setup::new(engine).start().await;
-        let lines = world.function.logs().len();
+async fn it_ends_with_success_and_without_a_word(engine: Engine) {
+    let world = Setup::new(engine).start().await;
+    let lines = world.function.logs().len();
+    world.function.terminate().unwrap();
+    let status = world.function.wait_exit(Duration::from_secs(10)).await.unwrap();
+    assert!(status.success(), "{status}");
+    assert_eq!(world.function.logs().len(), lines, "{:?}", world.function.logs());
+}
+
+/// MySQL notices that a client is gone only when it has something to tell it: without a KILL the statement would
+/// run for its whole minute.
+async fn mysql_is_told_to_stop(engine: Engine) {
+    let world = Setup::new(engine)
+        .queries("-- name: slow :one\nSELECT SLEEP(60) AS n;\n")
+        .env("DB_QUERY_TIMEOUT", "60s")
+        .timeout(Duration::from_secs(100))
+        .start()
+        .await;
+    let of_us =
+        "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()";
+    let ended = async {
+        until(|| world.sql(&format!("{of_us} AND command IN ('Query', 'Execute')")) == "1").await;
         world.function.terminate().unwrap();
         let status = world.function.wait_exit(Duration::from_secs(10)).await.unwrap();
-        assert!(status.success(), "{engine:?}: {status}");
-        assert_eq!(world.function.logs().len(), lines, "{:?}", world.function.logs());
-    }
+        assert!(status.success(), "{status}");
+        until(|| world.sql(of_us) == "0").await;
+    };
+    // The call itself ends with the function.
+    let (_, ()) = tokio::join!(world.function.invoke(json!({"query": "slow"})), ended);
+}
+
+#[tokio::test]
+async fn mysql_kills() {
+    mysql_is_told_to_stop(Engine::Mysql).await;
+}
+
+#[tokio::test]
+async fn mariadb_kills() {
+    mysql_is_told_to_stop(Engine::MariaDb).await;
 }
 
 /// Sends SIGTERM, waits for the end, and gives the time from the one until the server has logged the end of the
@@ -68,8 +100,8 @@ async fn terminate(world: &World) -> Duration {
     world.function.terminate().unwrap();
     let status = world.function.wait_exit(Duration::from_secs(10)).await.unwrap();
     assert!(status.success(), "{status}");
-    let sessions = "SELECT count(*) FROM pg_stat_activity
-                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'
+                    AND datname = current_database() AND pid <> pg_backend_pid()";
     until(|| world.sql(sessions) == "0").await;
     let mut ended = None;
     until(|| {

@@ -86,11 +86,13 @@ async fn a_batch_of_a_thousand_is_all_or_nothing(engine: Engine) {
     if engine == Engine::Postgres {
         // One each, BEGIN, ROLLBACK, one to prepare; and one for the count.
         assert!((1_002..=1_006).contains(&world.wire().flights()), "{}", world.wire().flights());
+    }
+    if engine != Engine::Sqlite {
         world.wire().reset();
     }
     let (status, body) = world.call(batch(1_000..1_999, 1_999)).await;
     assert_eq!((status, body.as_array().map(Vec::len)), (200, Some(1_000)));
-    if engine == Engine::Postgres {
+    if engine != Engine::Sqlite {
         // One each, and BEGIN, COMMIT: it was prepared by the batch before.
         assert_eq!(world.wire().flights(), 1_002);
     }
@@ -104,7 +106,7 @@ async fn nothing_to_do_is_done(engine: Engine) {
     assert_eq!(world.call(json!({"batch": {"query": "add", "params": []}})).await, nothing);
     let (status, body) = world.call(json!({"batch": {"query": "unheard_of", "params": []}})).await;
     assert_eq!((status, &body["error"]["code"]), (404, &json!("unknown_query")));
-    if engine == Engine::Postgres {
+    if engine != Engine::Sqlite {
         assert_eq!(world.wire().connections(), 0);
     }
 }
@@ -416,6 +418,10 @@ SELECT nothing FROM nowhere;
 -- transaction: none
 -- engine: postgres
 VACUUM numbers;
+
+-- name: tidy :exec
+-- engine: mysql
+ANALYZE TABLE numbers;
 
 -- name: tidy :exec
 -- transaction: none

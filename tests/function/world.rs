@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use lambda_rds_testbed::{
-    Database, Function, FunctionBuilder, Outcome, Pgbouncer, Postgres, Proxy, RuntimeApi, Secrets,
+    Database, Function, FunctionBuilder, Mysql, MysqlKind, Outcome, Pgbouncer, Postgres, Proxy, RuntimeApi,
+    Secrets,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -15,6 +16,8 @@ use tempfile::TempDir;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Engine {
     Postgres,
+    Mysql,
+    MariaDb,
     Sqlite,
 }
 
@@ -156,6 +159,16 @@ impl Setup {
                 proxy = Some(wire);
                 database = Some(own);
             }
+            Engine::Mysql | Engine::MariaDb => {
+                let server = mysql(self.engine);
+                let own = server.database(&unique()).unwrap();
+                server.script(&own.name, &self.schema).unwrap();
+                let wire = Proxy::start(server.address()).unwrap();
+                secrets.put(SECRET, own.secret(server.host(), wire.port()));
+                function = function.env("DB_SECRET_ID", SECRET).env("DB_TLS_CA", server.ca_pem_path());
+                proxy = Some(wire);
+                database = Some(own);
+            }
             Engine::Sqlite => {
                 let folder = tempfile::tempdir().unwrap();
                 let path = folder.path().join(SQLITE_FILE);
@@ -265,13 +278,18 @@ impl World {
     pub(crate) fn sql(&self, sql: &str) -> String {
         match self.engine {
             Engine::Postgres => self.server().psql(&self.database().name, sql).unwrap().trim().to_owned(),
+            Engine::Mysql | Engine::MariaDb => {
+                let rows = mysql(self.engine).script(&self.database().name, sql).unwrap();
+                rows.lines().last().and_then(|row| row.split('|').next()).unwrap_or_default().to_owned()
+            }
             Engine::Sqlite => sqlite(&self.file.as_ref().unwrap().path().join(SQLITE_FILE), sql),
         }
     }
 
     /// How many rows a table has.
     pub(crate) fn count(&self, table: &str) -> u64 {
-        self.sql(&format!("SELECT CAST(count(*) AS TEXT) FROM {table}")).parse().unwrap()
+        let text = if self.engine == Engine::Sqlite { "CAST(count(*) AS TEXT)" } else { "count(*)" };
+        self.sql(&format!("SELECT {text} FROM {table}")).parse().unwrap()
     }
 
     /// Ends all of the database's sessions, as a restart of the server would.
@@ -299,6 +317,9 @@ impl Engine {
     fn name(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
+            // As it is spelt on RDS; both are the engine `mysql`.
+            Self::Mysql => "mysql",
+            Self::MariaDb => "mariadb",
             Self::Sqlite => "sqlite",
         }
     }
@@ -308,6 +329,16 @@ impl Engine {
 pub(crate) fn postgres() -> &'static Postgres {
     static SERVER: OnceLock<Postgres> = OnceLock::new();
     SERVER.get_or_init(|| Postgres::start().unwrap())
+}
+
+/// The server of this kind that all tests of this process share.
+pub(crate) fn mysql(engine: Engine) -> &'static Mysql {
+    static MYSQL: OnceLock<Mysql> = OnceLock::new();
+    static MARIADB: OnceLock<Mysql> = OnceLock::new();
+    match engine {
+        Engine::MariaDb => MARIADB.get_or_init(|| Mysql::start(MysqlKind::MariaDb).unwrap()),
+        _ => MYSQL.get_or_init(|| Mysql::start(MysqlKind::Mysql).unwrap()),
+    }
 }
 
 /// A name that no other test of this process has.

@@ -252,10 +252,12 @@ impl Session for MySqlSession {
 
     fn close(mut self: Box<Self>) -> BoxFuture<'static, ()> {
         let connection = self.connection.take().map(PoolConnection::detach);
+        let wire = Arc::clone(&self.wire);
         Box::pin(async move {
             if let Some(connection) = connection {
                 // The server may be gone already, and then there is nobody to take leave of.
                 let _ = connection.close().await;
+                wire.ended().await;
             }
         })
     }
