@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use lambda_rds_testbed::{
-    Database, Function, FunctionBuilder, Outcome, Postgres, Proxy, RuntimeApi, Secrets,
+    Database, Function, FunctionBuilder, Mysql, MysqlKind, Outcome, Postgres, Proxy, RuntimeApi, Secrets,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -15,6 +15,8 @@ use tempfile::TempDir;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Engine {
     Postgres,
+    Mysql,
+    MariaDb,
     Sqlite,
 }
 
@@ -139,6 +141,16 @@ impl Setup {
                 proxy = Some(wire);
                 database = Some(own);
             }
+            Engine::Mysql | Engine::MariaDb => {
+                let server = mysql(self.engine);
+                let own = server.database(&unique()).unwrap();
+                server.script(&own.name, &self.schema).unwrap();
+                let wire = Proxy::start(server.address()).unwrap();
+                secrets.put(SECRET, own.secret(server.host(), wire.port()));
+                function = function.env("DB_SECRET_ID", SECRET).env("DB_TLS_CA", server.ca_pem_path());
+                proxy = Some(wire);
+                database = Some(own);
+            }
             Engine::Sqlite => {
                 let folder = tempfile::tempdir().unwrap();
                 let path = folder.path().join(SQLITE_FILE);
@@ -211,8 +223,13 @@ impl World {
 
     /// Starts another environment of the same function: its own process, the same database.
     pub(crate) async fn another(&self) -> Function {
+        self.another_with(&[]).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn another_with(&self, env: &[(&str, &str)]) -> Function {
         let api = RuntimeApi::start().unwrap().with_timeout(self.timeout);
-        let function = self.builder.clone().start(&api).unwrap();
+        let function = self.builder.clone().envs(env.iter().copied()).start(&api).unwrap();
         function.ready().await.unwrap();
         function
     }
@@ -241,27 +258,48 @@ impl World {
     pub(crate) fn sql(&self, sql: &str) -> String {
         match self.engine {
             Engine::Postgres => self.server().psql(&self.database().name, sql).unwrap().trim().to_owned(),
+            Engine::Mysql | Engine::MariaDb => {
+                let rows = mysql(self.engine).script(&self.database().name, sql).unwrap();
+                rows.lines().last().and_then(|row| row.split('|').next()).unwrap_or_default().to_owned()
+            }
             Engine::Sqlite => sqlite(&self.file.as_ref().unwrap().path().join(SQLITE_FILE), sql),
         }
     }
 
     /// How many rows a table has.
     pub(crate) fn count(&self, table: &str) -> u64 {
-        self.sql(&format!("SELECT CAST(count(*) AS TEXT) FROM {table}")).parse().unwrap()
+        let text = if self.engine == Engine::Sqlite { "CAST(count(*) AS TEXT)" } else { "count(*)" };
+        self.sql(&format!("SELECT {text} FROM {table}")).parse().unwrap()
     }
 
-    /// The function's last log line about an invocation.
-    pub(crate) async fn last_log(&self, request_id: &str) -> Value {
-        let wanted = |line: &str| line.contains(request_id) && line.contains("\"outcome\"");
-        let line = self.function.wait_for_log(wanted, Duration::from_secs(10)).await.unwrap();
-        serde_json::from_str(&line).unwrap()
+    /// Ends all of the database's sessions, as a restart of the server would.
+    pub(crate) fn hang_up(&self) {
+        self.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        );
     }
+
+    /// The function's log line about an invocation.
+    pub(crate) async fn last_log(&self, request_id: &str) -> Value {
+        last_log(&self.function, request_id).await
+    }
+}
+
+/// A function's log line about an invocation.
+pub(crate) async fn last_log(function: &Function, request_id: &str) -> Value {
+    let wanted = |line: &str| line.contains(request_id) && line.contains("\"outcome\"");
+    let line = function.wait_for_log(wanted, Duration::from_secs(10)).await.unwrap();
+    serde_json::from_str(&line).unwrap()
 }
 
 impl Engine {
     fn name(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
+            // As it is spelt on RDS; both are the engine `mysql`.
+            Self::Mysql => "mysql",
+            Self::MariaDb => "mariadb",
             Self::Sqlite => "sqlite",
         }
     }
@@ -271,6 +309,16 @@ impl Engine {
 pub(crate) fn postgres() -> &'static Postgres {
     static SERVER: OnceLock<Postgres> = OnceLock::new();
     SERVER.get_or_init(|| Postgres::start().unwrap())
+}
+
+/// The server of this kind that all tests of this process share.
+pub(crate) fn mysql(engine: Engine) -> &'static Mysql {
+    static MYSQL: OnceLock<Mysql> = OnceLock::new();
+    static MARIADB: OnceLock<Mysql> = OnceLock::new();
+    match engine {
+        Engine::MariaDb => MARIADB.get_or_init(|| Mysql::start(MysqlKind::MariaDb).unwrap()),
+        _ => MYSQL.get_or_init(|| Mysql::start(MysqlKind::Mysql).unwrap()),
+    }
 }
 
 /// A name that no other test of this process has.

@@ -21,6 +21,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::cancel::PgCancel;
 use crate::classify::{self, Doing};
+use crate::guard::{Guard, Guarded};
 use crate::session::PgSession;
 
 /// Opens one session.
@@ -39,14 +40,15 @@ pub(crate) async fn connect(to: &Target) -> Result<Box<dyn Session>> {
     }
     let settings = settings(to);
     let edit = Box::new(move |message: &[u8]| with_options(message, &settings));
+    let guard = Arc::new(Guard::default());
     let relay = match encrypt(tcp, &to.tls, to.by).await? {
         Encrypted::Tls(stream) => {
             let tcp = stream.get_ref().0.as_fd().try_clone_to_owned();
-            tcp.and_then(|tcp| Relay::start(*stream, &tcp, &name, edit, tap))
+            tcp.and_then(|tcp| Relay::start(Guarded::new(*stream, &guard), &tcp, &name, edit, tap))
         }
         Encrypted::Plain(stream) => {
             let tcp = stream.as_fd().try_clone_to_owned();
-            tcp.and_then(|tcp| Relay::start(stream, &tcp, &name, edit, tap))
+            tcp.and_then(|tcp| Relay::start(Guarded::new(stream, &guard), &tcp, &name, edit, tap))
         }
     }
     .map_err(|error| {
@@ -71,7 +73,7 @@ pub(crate) async fn connect(to: &Target) -> Result<Box<dyn Session>> {
         }
     };
     let cancel = opening.key.map(|key| PgCancel::new(peer, Arc::clone(&to.tls), key));
-    Ok(Box::new(PgSession::new(pool, connection, relay.into_wire(), cancel, to.log_values)))
+    Ok(Box::new(PgSession::new(pool, connection, relay.into_wire(), cancel, guard, to.log_values)))
 }
 
 /// A connection, as the server lets us have it.

@@ -236,7 +236,7 @@ impl Sessions {
                 // secret is worth another try: the same one would be rejected again, and lock the user out.
                 let detail = format!("{} {}", error.detail(), self.credentials.hint());
                 let error = error.with_detail(detail);
-                let other = self.credentials.rejected(&resolved, by).await;
+                let other = self.credentials.rejected(&resolved, &error, by).await;
                 match other.filter(|_| rejections < MAX_REJECTIONS) {
                     Some(other) => resolved = other,
                     None => return Err(error),

@@ -3,7 +3,6 @@
 use lambda_rds_core::config::TlsMode;
 use lambda_rds_core::error::{Fault, Phase};
 use lambda_rds_testbed::{Certificate, Mysql, MysqlKind, Proxy};
-use serde_json::json;
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 use sqlx::{ConnectOptions as _, Executor as _};
 
