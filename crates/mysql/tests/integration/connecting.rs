@@ -53,7 +53,8 @@ async fn connecting_takes_two_round_trips_less_than_with_the_drivers_defaults(ki
         .execute(sqlx::raw_sql("SET innodb_lock_wait_timeout = 9, lock_wait_timeout = 9"))
         .await
         .unwrap();
-    assert_eq!(proxy.flights(), ours + 2);
+    // Nagle's algorithm, which the driver leaves on, may cut one more in two.
+    assert!(proxy.flights() >= ours + 2, "ours {ours}, the driver's {}", proxy.flights());
 }
 
 async fn a_warm_read_is_one_round_trip_and_a_write_three(kind: MysqlKind) {
