@@ -223,8 +223,13 @@ impl World {
 
     /// Starts another environment of the same function: its own process, the same database.
     pub(crate) async fn another(&self) -> Function {
+        self.another_with(&[]).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn another_with(&self, env: &[(&str, &str)]) -> Function {
         let api = RuntimeApi::start().unwrap().with_timeout(self.timeout);
-        let function = self.builder.clone().start(&api).unwrap();
+        let function = self.builder.clone().envs(env.iter().copied()).start(&api).unwrap();
         function.ready().await.unwrap();
         function
     }
@@ -267,12 +272,25 @@ impl World {
         self.sql(&format!("SELECT {text} FROM {table}")).parse().unwrap()
     }
 
-    /// The function's last log line about an invocation.
-    pub(crate) async fn last_log(&self, request_id: &str) -> Value {
-        let wanted = |line: &str| line.contains(request_id) && line.contains("\"outcome\"");
-        let line = self.function.wait_for_log(wanted, Duration::from_secs(10)).await.unwrap();
-        serde_json::from_str(&line).unwrap()
+    /// Ends all of the database's sessions, as a restart of the server would.
+    pub(crate) fn hang_up(&self) {
+        self.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        );
     }
+
+    /// The function's log line about an invocation.
+    pub(crate) async fn last_log(&self, request_id: &str) -> Value {
+        last_log(&self.function, request_id).await
+    }
+}
+
+/// A function's log line about an invocation.
+pub(crate) async fn last_log(function: &Function, request_id: &str) -> Value {
+    let wanted = |line: &str| line.contains(request_id) && line.contains("\"outcome\"");
+    let line = function.wait_for_log(wanted, Duration::from_secs(10)).await.unwrap();
+    serde_json::from_str(&line).unwrap()
 }
 
 impl Engine {

@@ -237,11 +237,13 @@ fn server_detail(error: &PgDatabaseError, log_values: bool) -> String {
     detail
 }
 
-/// A message with all from its first to its last `"` replaced: the value may hold a `"` itself.
+/// A message with all from its first to its last quotation mark replaced: the value may hold one itself. A server
+/// that speaks another language (`lc_messages`) uses that language's marks.
 fn without_quotation(message: &str) -> String {
-    match (message.find('"'), message.rfind('"')) {
-        (Some(first), Some(last)) if first < last => {
-            format!("{}\"…\"{}", &message[..first], &message[last + 1..])
+    const MARKS: &[char] = &['"', '«', '»', '“', '”', '„', '「', '」'];
+    match (message.find(MARKS), message.rmatch_indices(MARKS).next()) {
+        (Some(first), Some((last, mark))) if first < last => {
+            format!("{}\"…\"{}", &message[..first], &message[last + mark.len()..])
         }
         _ => message.to_owned(),
     }
@@ -353,6 +355,11 @@ mod tests {
                 r#"value "99999999999" is out of range for type integer"#,
                 r#"value "…" is out of range for type integer"#,
             ),
+            (
+                "ungültige Eingabesyntax für Typ integer: »secret«",
+                "ungültige Eingabesyntax für Typ integer: \"…\"",
+            ),
+            ("syntaxe en entrée invalide : « secret »", "syntaxe en entrée invalide : \"…\""),
             ("integer out of range", "integer out of range"),
             ("odd \" one", "odd \" one"),
         ] {

@@ -21,6 +21,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::cancel::PgCancel;
 use crate::classify::{self, Doing};
+use crate::guard::{Guard, Guarded};
 use crate::session::PgSession;
 
 /// Opens one session.
@@ -39,14 +40,15 @@ pub(crate) async fn connect(to: &Target) -> Result<Box<dyn Session>> {
     }
     let settings = settings(to);
     let edit = Box::new(move |message: &[u8]| with_options(message, &settings));
+    let guard = Arc::new(Guard::default());
     let relay = match encrypt(tcp, &to.tls, to.by).await? {
         Encrypted::Tls(stream) => {
             let tcp = stream.get_ref().0.as_fd().try_clone_to_owned();
-            tcp.and_then(|tcp| Relay::start(*stream, &tcp, &name, edit, tap))
+            tcp.and_then(|tcp| Relay::start(Guarded::new(*stream, &guard), &tcp, &name, edit, tap))
         }
         Encrypted::Plain(stream) => {
             let tcp = stream.as_fd().try_clone_to_owned();
-            tcp.and_then(|tcp| Relay::start(stream, &tcp, &name, edit, tap))
+            tcp.and_then(|tcp| Relay::start(Guarded::new(stream, &guard), &tcp, &name, edit, tap))
         }
     }
     .map_err(|error| {
@@ -71,7 +73,7 @@ pub(crate) async fn connect(to: &Target) -> Result<Box<dyn Session>> {
         }
     };
     let cancel = opening.key.map(|key| PgCancel::new(peer, Arc::clone(&to.tls), key));
-    Ok(Box::new(PgSession::new(pool, connection, relay.into_wire(), cancel, to.log_values)))
+    Ok(Box::new(PgSession::new(pool, connection, relay.into_wire(), cancel, guard, to.log_values)))
 }
 
 /// A connection, as the server lets us have it.
@@ -303,6 +305,8 @@ const MAX_OPENING: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -348,5 +352,65 @@ mod tests {
     #[test]
     fn what_is_not_postgresql_is_not_read_for_long() {
         assert!(!Opening::default().read(b"HTTP/1.1 400 Bad Request\r\n"));
+    }
+
+    /// Messages of a login, good and bad ones, cut into pieces.
+    fn pieces() -> impl Strategy<Value = Vec<Vec<u8>>> {
+        let message = (
+            prop::sample::select(&b"RRKKSEEZN\0"[..]),
+            prop_oneof![
+                4 => Just(vec![0; 4]),
+                4 => prop::collection::vec(any::<u8>(), 0..40),
+            ],
+            // How much more the length claims than there is: mostly nothing.
+            prop_oneof![8 => Just(0), 1 => any::<i32>()],
+        )
+            .prop_map(|(kind, body, lie)| {
+                let length = i32::try_from(body.len() + 4).unwrap().wrapping_add(lie);
+                [&[kind][..], &length.to_be_bytes(), &body].concat()
+            });
+        let bytes = prop::collection::vec(message, 0..8).prop_map(|messages| messages.concat());
+        (bytes, prop::collection::vec(1..20_usize, 1..5)).prop_map(|(bytes, sizes)| {
+            let (mut rest, mut sizes) = (&bytes[..], sizes.into_iter().cycle());
+            let mut pieces = Vec::new();
+            while !rest.is_empty() {
+                let (piece, more) = rest.split_at(sizes.next().unwrap().min(rest.len()));
+                pieces.push(piece.to_vec());
+                rest = more;
+            }
+            pieces
+        })
+    }
+
+    proptest! {
+        /// Whatever a server says, and however it is cut: the same is learnt of it, and no more of it is kept than
+        /// one message.
+        #[test]
+        fn what_a_server_says_is_read_alike_however_it_is_cut(pieces in pieces()) {
+            let mut whole = Opening::default();
+            whole.read(&pieces.concat());
+            let mut cut = Opening::default();
+            for piece in &pieces {
+                let more = cut.read(piece);
+                prop_assert!(cut.buffer.len() <= MAX_OPENING);
+                if !more {
+                    break;
+                }
+            }
+            prop_assert_eq!(cut.authenticated, whole.authenticated);
+            prop_assert_eq!(cut.key.map(|key| key.0), whole.key.map(|key| key.0));
+            prop_assert_eq!(&cut.refusal, &whole.refusal);
+            if let Some(refusal) = cut.refusal {
+                let _ = Notice::parse(&refusal).field(b'C');
+            }
+        }
+
+        #[test]
+        fn a_startup_message_keeps_its_length(message in prop::collection::vec(any::<u8>(), 0..200), options in "[^\0]{0,40}") {
+            let edited = with_options(&message, &options);
+            prop_assert_eq!(&edited[..4], u32::try_from(edited.len()).unwrap().to_be_bytes());
+            let end = ["options", &options, "", ""].join("\0");
+            prop_assert!(edited.ends_with(end.as_bytes()));
+        }
     }
 }

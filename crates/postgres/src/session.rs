@@ -22,6 +22,7 @@ use crate::bind;
 use crate::cancel::PgCancel;
 use crate::classify::{self, Doing};
 use crate::decode::Columns;
+use crate::guard::{self, Guard};
 
 /// One live connection.
 ///
@@ -33,6 +34,7 @@ pub(crate) struct PgSession {
     connection: Option<PoolConnection<sqlx::Postgres>>,
     wire: Arc<Wire>,
     cancel: Option<PgCancel>,
+    guard: Arc<Guard>,
     statements: Statements,
     /// A statement is running, or was left half read.
     busy: bool,
@@ -49,6 +51,7 @@ impl PgSession {
         connection: PoolConnection<sqlx::Postgres>,
         wire: Arc<Wire>,
         cancel: Option<PgCancel>,
+        guard: Arc<Guard>,
         log_values: bool,
     ) -> Self {
         Self {
@@ -56,6 +59,7 @@ impl PgSession {
             connection: Some(connection),
             wire,
             cancel,
+            guard,
             statements: Statements::default(),
             log_values,
             busy: false,
@@ -217,13 +221,16 @@ impl Session for PgSession {
     ) -> BoxFuture<'a, Result<Done>> {
         Box::pin(async move {
             self.busy = true;
+            let watch = self.guard.watch();
             let outcome = self.execute(statement, rows).await;
+            drop(watch);
             self.busy = match &outcome {
                 Ok(_) | Err(Stopped::Ours(_)) => false,
                 Err(Stopped::Driver(error)) => !answered(error),
                 Err(Stopped::Unread(_)) => true,
             };
             outcome.map_err(|stopped| match stopped {
+                Stopped::Driver(_) if self.guard.tripped() => guard::too_large(),
                 Stopped::Driver(error) => self.error(&error, self.doing()),
                 Stopped::Ours(error) | Stopped::Unread(error) => error,
             })

@@ -2,6 +2,12 @@
 
 data "aws_availability_zones" "available" {
   state = "available"
+
+  # Of the region itself: no local or wavelength zones, which have no RDS.
+  filter {
+    name   = "opt-in-status"
+    values = ["opt-in-not-required"]
+  }
 }
 
 resource "aws_vpc" "this" {

@@ -38,10 +38,6 @@ mock_resource "aws_lambda_function" {
   }
 }
 
-mock_resource "aws_security_group" {
-  defaults = { id = "sg-0mocked0000000000" }
-}
-
 mock_resource "aws_vpc_endpoint" {
   defaults = {
     dns_entry = [{ dns_name = "vpce-0mocked.secretsmanager.eu-central-1.vpce.amazonaws.com", hosted_zone_id = "Z0MOCKED" }]

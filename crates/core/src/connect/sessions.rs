@@ -108,27 +108,35 @@ impl Sessions {
     /// # Cancel safety
     /// A dropped future closes what it was opening.
     pub async fn lease(&self, want: Access, by: Deadline, cost: &mut Cost) -> Result<Lease<'_>> {
+        let asked = Instant::now();
         let permit = match by.bound(self.permits.acquire()).await {
             Ok(Ok(permit)) => permit,
             Ok(Err(_)) => return Err(Error::new(Fault::Internal, "the sessions are closed")),
-            Err(_) => {
-                return Err(Error::new(
-                    Fault::TooManyConnections,
-                    format!(
-                        "all {} sessions of this environment are busy (DB_MAX_CONNECTIONS)",
-                        self.settings.max_connections
-                    ),
-                ));
-            }
+            Err(_) => return Err(self.all_busy()),
         };
+        let waited = asked.elapsed();
         while let Some(parked) = self.take() {
             if let Some((session, endpoint)) = revive(parked, by).await {
                 return Ok(self.lend(session, endpoint, permit));
             }
         }
         // Boxed, because opening is rare and its future is large: the SDK's is in it.
-        let (session, endpoint) = Box::pin(self.open(want, by, cost)).await?;
-        Ok(self.lend(session, endpoint, permit))
+        match Box::pin(self.open(want, by, cost)).await {
+            Ok((session, endpoint)) => Ok(self.lend(session, endpoint, permit)),
+            // The time went by with waiting for the others, and the server never had a chance.
+            Err(_) if by.passed() && waited > asked.elapsed() / 2 => Err(self.all_busy()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn all_busy(&self) -> Error {
+        Error::new(
+            Fault::TooManyConnections,
+            format!(
+                "all {} sessions of this environment are busy (DB_MAX_CONNECTIONS)",
+                self.settings.max_connections
+            ),
+        )
     }
 
     /// Opens one session ahead of the first call and parks it.
@@ -236,7 +244,7 @@ impl Sessions {
                 // secret is worth another try: the same one would be rejected again, and lock the user out.
                 let detail = format!("{} {}", error.detail(), self.credentials.hint());
                 let error = error.with_detail(detail);
-                let other = self.credentials.rejected(&resolved, by).await;
+                let other = self.credentials.rejected(&resolved, &error, by).await;
                 match other.filter(|_| rejections < MAX_REJECTIONS) {
                     Some(other) => resolved = other,
                     None => return Err(error),
