@@ -77,6 +77,25 @@ async fn the_settings_for_postgres_start_a_function() {
     assert_eq!(started, 4);
 }
 
+/// The tutorial, from the table to the row.
+#[tokio::test]
+async fn the_tutorial_ends_with_rows() {
+    let page = include_str!("../../docs/tutorial/deploy.md");
+    let block = |opening: &str| page.split_once(opening).unwrap().1.split_once("```").unwrap().0;
+    let world = Setup::new(world::Engine::Postgres).schema("").queries(block("```sql\n")).start().await;
+    let mut last = Value::Null;
+    for line in block("## 5. Rows\n\n```console\n").lines() {
+        match line.strip_prefix("$ invoke ") {
+            Some(event) => {
+                let event: Value = serde_json::from_str(event.trim_matches('\'')).unwrap();
+                last = world.invoke(event).await.json().unwrap();
+            }
+            None => assert_eq!(last, serde_json::from_str::<Value>(line).unwrap()),
+        }
+    }
+    assert_ne!(last, Value::Null);
+}
+
 /// The examples' settings, by example.
 fn examples() -> BTreeMap<String, Planned> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("terraform/tests/environments");
