@@ -24,6 +24,7 @@ mod secrets;
 mod shutdown;
 mod sources;
 mod startup;
+mod terraform;
 mod tls;
 mod transactions;
 mod world;
