@@ -16,6 +16,7 @@ mod leaks;
 mod memory;
 mod migrations;
 mod mysql;
+mod pooler;
 mod queues;
 mod reconnects;
 mod reference;
