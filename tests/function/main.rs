@@ -25,6 +25,7 @@ mod secrets;
 mod shutdown;
 mod sources;
 mod startup;
+mod terraform;
 mod tls;
 mod transactions;
 mod world;
