@@ -1,5 +1,5 @@
--- The sample queries, which the README, the tests and the Terraform example share. They run on SQLite and on
--- PostgreSQL alike and expect a table users with the columns id (made by the database), name, email (unique)
+-- The sample queries, which the README, the tests and the Terraform example share. They run on every engine alike
+-- and expect a table users with the columns id (made by the database), name, email (unique)
 -- and active.
 
 -- name: active_users :many

@@ -13,7 +13,12 @@ mod iam;
 mod identity;
 mod input;
 mod leaks;
+mod memory;
+mod migrations;
+mod mysql;
+mod pooler;
 mod queues;
+mod reconnects;
 mod reference;
 mod rotation;
 mod secrets;
@@ -30,6 +35,12 @@ macro_rules! on_every_engine {
     ($($name:ident),+ $(,)?) => {
         mod postgres {
             $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::Postgres).await; })+
+        }
+        mod mysql {
+            $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::Mysql).await; })+
+        }
+        mod mariadb {
+            $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::MariaDb).await; })+
         }
         mod sqlite {
             $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::Sqlite).await; })+

@@ -196,6 +196,38 @@ async fn five_deliveries_with_crashes_between_leave_one_row_a_message() {
     assert_eq!(rows, "m0=0 m1=1 m2=2 m3=3 m4=4 m5=5");
 }
 
+/// The other queries of docs/how-to/sqs.md, which do more than insert a row.
+#[tokio::test]
+async fn the_guides_queries_do_what_it_says() {
+    let guide = include_str!("../../docs/how-to/sqs.md");
+    let queries: Vec<&str> =
+        guide.split("```sql\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(queries.len(), 3);
+    let queries = format!(
+        "{}\n-- name: add_to_stock :exec\n-- param: item int\n-- param: n int\n\
+         UPDATE stock SET n = n + :n WHERE item = :item;",
+        queries.concat()
+    );
+    let schema = "CREATE TABLE orders (message_id TEXT PRIMARY KEY, amount NUMERIC NOT NULL);
+                  CREATE TABLE done (message_id TEXT PRIMARY KEY);
+                  CREATE TABLE stock (item INTEGER PRIMARY KEY, n INTEGER NOT NULL);
+                  INSERT INTO stock VALUES (7, 0);";
+    let world = Setup::new(Engine::Postgres).schema(schema).queries(queries).start().await;
+    let add = json!({"item": 7, "n": 3});
+    let steps = json!([{"query": "first_time"}, {"query": "add_to_stock", "params": add}]);
+    let batch = [
+        message("m1", json!({"query": "record_order", "params": {"amount": "9.99"}}).to_string()),
+        message("m2", json!({ "transaction": steps }).to_string()),
+        message("m3", json!({"query": "add_to_stock_once", "params": add}).to_string()),
+    ];
+    for expected in [&[][..], &["m2"], &["m2"]] {
+        let reply = world.invoke(json!({ "Records": batch })).await.json().unwrap();
+        assert_eq!(failed(&reply), expected);
+        assert_eq!(world.sql("SELECT n FROM stock"), "6");
+        assert_eq!(world.sql("SELECT count(*) FROM orders"), "1");
+    }
+}
+
 fn world(engine: Engine) -> Setup {
     Setup::new(engine).schema(SCHEMA).queries(QUERIES)
 }
@@ -248,11 +280,20 @@ CREATE TABLE orders (
 
 const QUERIES: &str = "
 -- name: order :exec
+-- engine: postgres, sqlite
 -- param: message_id text from sqs.messageId
 -- param: item text
 INSERT INTO orders (message_id, place, item)
 VALUES (:message_id, (SELECT coalesce(max(place), 0) + 1 FROM orders), :item)
 ON CONFLICT (message_id) DO NOTHING;
+
+-- name: order :exec
+-- engine: mysql
+-- param: message_id text from sqs.messageId
+-- param: item text
+INSERT INTO orders (message_id, place, item)
+SELECT :message_id, coalesce(max(place), 0) + 1, :item FROM orders
+HAVING coalesce(sum(message_id = :message_id), 0) = 0;
 
 -- name: slow_order :exec
 -- engine: postgres
@@ -265,7 +306,7 @@ ON CONFLICT (message_id) DO NOTHING;
 
 -- name: take :exec
 -- param: item text
-INSERT INTO orders (message_id, place, item) VALUES (:item, (SELECT coalesce(max(place), 0) + 1 FROM orders), :item);
+INSERT INTO orders (message_id, place, item) SELECT :item, coalesce(max(place), 0) + 1, :item FROM orders;
 
 -- name: free :exec
 -- param: item text

@@ -85,7 +85,7 @@ async fn an_environment_frozen_through_a_rotation_thaws_into_the_new_password() 
     world.secrets.put_pending(SECRET, login(&world, &user, "second"));
     set_password(&world, &user, "second");
     world.secrets.promote(SECRET).unwrap();
-    hang_up(&world);
+    world.hang_up();
     let asked = world.secrets.count();
     world.function.resume().unwrap();
     assert_eq!(read(&world.function).await.0, 200);
@@ -97,7 +97,7 @@ async fn a_wrong_password_is_tried_once_however_often_the_function_is_called() {
     let world = Setup::new(Engine::Postgres).start().await;
     let user = world.database().user.clone();
     set_password(&world, &user, "nobody-knows");
-    hang_up(&world);
+    world.hang_up();
     for _ in 0..5 {
         let (status, body) = read(&world.function).await;
         assert_eq!((status, body["error"]["code"].as_str()), (503, Some("credentials_rejected")), "{body}");
@@ -136,7 +136,7 @@ impl Load {
 
     /// Ends all sessions, and returns when each environment has been called with a new one.
     async fn everybody_reconnects(&self, world: &World) {
-        hang_up(world);
+        world.hang_up();
         let before: Vec<u64> = self.calls.iter().map(|calls| calls.load(Ordering::Relaxed)).collect();
         // One call may have been under way; the one after it has begun since.
         let done = || {
@@ -176,14 +176,6 @@ fn login(world: &World, user: &str, password: &str) -> Value {
 
 fn set_password(world: &World, user: &str, password: &str) {
     world.sql(&format!("ALTER ROLE {user} PASSWORD '{password}'"));
-}
-
-/// Ends all sessions in the function's database but the one that asks.
-fn hang_up(world: &World) {
-    world.sql(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-         WHERE datname = current_database() AND pid <> pg_backend_pid()",
-    );
 }
 
 /// How many logins of this user the server has rejected.

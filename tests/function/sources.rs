@@ -266,7 +266,7 @@ SELECT id, name FROM users WHERE active = :active AND (name = :name OR name = AN
 
 -- name: active_users :many
 -- http: GET
--- engine: sqlite
+-- engine: mysql, sqlite
 -- param: active bool
 -- param: name text = 'a+b'
 -- param: tag text[] = []

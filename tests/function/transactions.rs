@@ -72,6 +72,9 @@ async fn a_batch_of_a_thousand_is_all_or_nothing(engine: Engine) {
         let sets: Vec<Value> = ids.chain([last]).map(|id| json!({"id": id})).collect();
         json!({"batch": {"query": "add", "params": sets}})
     };
+    if engine == Engine::Postgres {
+        world.wire().reset();
+    }
     // The thousandth is there already.
     let (status, body) = world.call(batch(1_000..1_999, 1)).await;
     assert_eq!(
@@ -81,11 +84,15 @@ async fn a_batch_of_a_thousand_is_all_or_nothing(engine: Engine) {
     assert_eq!(world.rows("count", json!({})).await["n"], 3);
 
     if engine == Engine::Postgres {
+        // One each, BEGIN, ROLLBACK, one to prepare; and one for the count.
+        assert!((1_002..=1_006).contains(&world.wire().flights()), "{}", world.wire().flights());
+    }
+    if engine != Engine::Sqlite {
         world.wire().reset();
     }
     let (status, body) = world.call(batch(1_000..1_999, 1_999)).await;
     assert_eq!((status, body.as_array().map(Vec::len)), (200, Some(1_000)));
-    if engine == Engine::Postgres {
+    if engine != Engine::Sqlite {
         // One each, and BEGIN, COMMIT: it was prepared by the batch before.
         assert_eq!(world.wire().flights(), 1_002);
     }
@@ -99,7 +106,7 @@ async fn nothing_to_do_is_done(engine: Engine) {
     assert_eq!(world.call(json!({"batch": {"query": "add", "params": []}})).await, nothing);
     let (status, body) = world.call(json!({"batch": {"query": "unheard_of", "params": []}})).await;
     assert_eq!((status, &body["error"]["code"]), (404, &json!("unknown_query")));
-    if engine == Engine::Postgres {
+    if engine != Engine::Sqlite {
         assert_eq!(world.wire().connections(), 0);
     }
 }
@@ -258,7 +265,7 @@ async fn a_cut_anywhere_leaves_all_or_nothing() {
             // One more than there are: a cut that does not come.
             let at_flights = (0..=flights).map(After::Flights);
             // Coprime to the length of whatever record, so that all parts of one are hit.
-            let at_bytes = (0..=bytes).step_by(41).map(After::Bytes);
+            let at_bytes = (0..=bytes).step_by(17).map(After::Bytes);
             let near_the_end = (bytes.saturating_sub(8)..=bytes).map(After::Bytes);
             for after in at_flights.chain(at_bytes).chain(near_the_end) {
                 faults.push(Fault::cut(direction, after, cut));
@@ -411,6 +418,10 @@ SELECT nothing FROM nowhere;
 -- transaction: none
 -- engine: postgres
 VACUUM numbers;
+
+-- name: tidy :exec
+-- engine: mysql
+ANALYZE TABLE numbers;
 
 -- name: tidy :exec
 -- transaction: none

@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use lambda_rds_testbed::{
-    Database, Function, FunctionBuilder, Outcome, Postgres, Proxy, RuntimeApi, Secrets,
+    Database, Function, FunctionBuilder, Mysql, MysqlKind, Outcome, Pgbouncer, Postgres, Proxy, RuntimeApi,
+    Secrets,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -15,6 +16,8 @@ use tempfile::TempDir;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Engine {
     Postgres,
+    Mysql,
+    MariaDb,
     Sqlite,
 }
 
@@ -25,6 +28,7 @@ pub(crate) struct Setup {
     server: Option<Arc<Postgres>>,
     built_in_roots: bool,
     iam: bool,
+    pooler: Option<usize>,
     schema: String,
     queries: String,
     env: Vec<(String, String)>,
@@ -39,6 +43,7 @@ impl Setup {
             server: None,
             built_in_roots: false,
             iam: false,
+            pooler: None,
             schema: USERS.to_owned(),
             queries: include_str!("../../queries/users.sql").to_owned(),
             env: Vec::new(),
@@ -62,6 +67,12 @@ impl Setup {
     /// Logs in by IAM instead of by a secret.
     pub(crate) fn iam(mut self) -> Self {
         self.iam = true;
+        self
+    }
+
+    /// Puts a PgBouncer before the server that lends this many of its connections.
+    pub(crate) fn pooler(mut self, connections: usize) -> Self {
+        self.pooler = Some(connections);
         self
     }
 
@@ -113,6 +124,7 @@ impl Setup {
         for (path, text) in self.files {
             function = function.file(path, text);
         }
+        let mut pooler = None;
         let mut proxy = None;
         let mut database = None;
         let mut file = None;
@@ -121,7 +133,15 @@ impl Setup {
                 let server = self.server.as_deref().unwrap_or_else(|| postgres());
                 let own = server.database(&unique()).unwrap();
                 server.psql(&own.name, &as_owner(&own, &self.schema)).unwrap();
-                let wire = Proxy::start(server.address()).unwrap();
+                pooler = self.pooler.map(|connections| Pgbouncer::start(server, &own, connections).unwrap());
+                let (address, ca) = match &pooler {
+                    Some(pooler) => {
+                        function = function.env("DB_POOLER", "transaction");
+                        (pooler.address(), pooler.ca_pem_path())
+                    }
+                    None => (server.address(), server.ca_pem_path()),
+                };
+                let wire = Proxy::start(address).unwrap();
                 secrets.put(SECRET, own.secret(server.host(), wire.port()));
                 function = if self.iam {
                     function
@@ -134,8 +154,18 @@ impl Setup {
                     function.env("DB_SECRET_ID", SECRET)
                 };
                 if !self.built_in_roots {
-                    function = function.env("DB_TLS_CA", server.ca_pem_path());
+                    function = function.env("DB_TLS_CA", ca);
                 }
+                proxy = Some(wire);
+                database = Some(own);
+            }
+            Engine::Mysql | Engine::MariaDb => {
+                let server = mysql(self.engine);
+                let own = server.database(&unique()).unwrap();
+                server.script(&own.name, &self.schema).unwrap();
+                let wire = Proxy::start(server.address()).unwrap();
+                secrets.put(SECRET, own.secret(server.host(), wire.port()));
+                function = function.env("DB_SECRET_ID", SECRET).env("DB_TLS_CA", server.ca_pem_path());
                 proxy = Some(wire);
                 database = Some(own);
             }
@@ -157,6 +187,7 @@ impl Setup {
             builder,
             timeout: self.timeout,
             server: self.server,
+            _pooler: pooler,
             proxy,
             database,
             file,
@@ -175,6 +206,7 @@ pub(crate) struct World {
     builder: FunctionBuilder,
     timeout: Duration,
     server: Option<Arc<Postgres>>,
+    _pooler: Option<Pgbouncer>,
     proxy: Option<Proxy>,
     database: Option<Database>,
     file: Option<TempDir>,
@@ -211,8 +243,13 @@ impl World {
 
     /// Starts another environment of the same function: its own process, the same database.
     pub(crate) async fn another(&self) -> Function {
+        self.another_with(&[]).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn another_with(&self, env: &[(&str, &str)]) -> Function {
         let api = RuntimeApi::start().unwrap().with_timeout(self.timeout);
-        let function = self.builder.clone().start(&api).unwrap();
+        let function = self.builder.clone().envs(env.iter().copied()).start(&api).unwrap();
         function.ready().await.unwrap();
         function
     }
@@ -241,27 +278,48 @@ impl World {
     pub(crate) fn sql(&self, sql: &str) -> String {
         match self.engine {
             Engine::Postgres => self.server().psql(&self.database().name, sql).unwrap().trim().to_owned(),
+            Engine::Mysql | Engine::MariaDb => {
+                let rows = mysql(self.engine).script(&self.database().name, sql).unwrap();
+                rows.lines().last().and_then(|row| row.split('|').next()).unwrap_or_default().to_owned()
+            }
             Engine::Sqlite => sqlite(&self.file.as_ref().unwrap().path().join(SQLITE_FILE), sql),
         }
     }
 
     /// How many rows a table has.
     pub(crate) fn count(&self, table: &str) -> u64 {
-        self.sql(&format!("SELECT CAST(count(*) AS TEXT) FROM {table}")).parse().unwrap()
+        let text = if self.engine == Engine::Sqlite { "CAST(count(*) AS TEXT)" } else { "count(*)" };
+        self.sql(&format!("SELECT {text} FROM {table}")).parse().unwrap()
     }
 
-    /// The function's last log line about an invocation.
-    pub(crate) async fn last_log(&self, request_id: &str) -> Value {
-        let wanted = |line: &str| line.contains(request_id) && line.contains("\"outcome\"");
-        let line = self.function.wait_for_log(wanted, Duration::from_secs(10)).await.unwrap();
-        serde_json::from_str(&line).unwrap()
+    /// Ends all of the database's sessions, as a restart of the server would.
+    pub(crate) fn hang_up(&self) {
+        self.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        );
     }
+
+    /// The function's log line about an invocation.
+    pub(crate) async fn last_log(&self, request_id: &str) -> Value {
+        last_log(&self.function, request_id).await
+    }
+}
+
+/// A function's log line about an invocation.
+pub(crate) async fn last_log(function: &Function, request_id: &str) -> Value {
+    let wanted = |line: &str| line.contains(request_id) && line.contains("\"outcome\"");
+    let line = function.wait_for_log(wanted, Duration::from_secs(10)).await.unwrap();
+    serde_json::from_str(&line).unwrap()
 }
 
 impl Engine {
     fn name(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
+            // As it is spelt on RDS; both are the engine `mysql`.
+            Self::Mysql => "mysql",
+            Self::MariaDb => "mariadb",
             Self::Sqlite => "sqlite",
         }
     }
@@ -271,6 +329,16 @@ impl Engine {
 pub(crate) fn postgres() -> &'static Postgres {
     static SERVER: OnceLock<Postgres> = OnceLock::new();
     SERVER.get_or_init(|| Postgres::start().unwrap())
+}
+
+/// The server of this kind that all tests of this process share.
+pub(crate) fn mysql(engine: Engine) -> &'static Mysql {
+    static MYSQL: OnceLock<Mysql> = OnceLock::new();
+    static MARIADB: OnceLock<Mysql> = OnceLock::new();
+    match engine {
+        Engine::MariaDb => MARIADB.get_or_init(|| Mysql::start(MysqlKind::MariaDb).unwrap()),
+        _ => MYSQL.get_or_init(|| Mysql::start(MysqlKind::Mysql).unwrap()),
+    }
 }
 
 /// A name that no other test of this process has.

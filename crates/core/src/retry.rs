@@ -58,6 +58,9 @@ pub fn decide(fault: Fault, access: Access, progress: Progress) -> Next {
         Fault::ServerUnavailable => Next::Reconnect { times: 3 },
         // A read-only server refuses a write before anything happens.
         Fault::NotTheWriter => Next::Reconnect { times: 3 },
+        // Outside a transaction a statement may have committed half of its work by itself: a procedure's COMMIT,
+        // the parts of CREATE INDEX CONCURRENTLY.
+        Fault::Conflict | Fault::LockTimeout if progress == Progress::Autocommitted => Next::Fail(fault),
         // The server undid the whole transaction, and says so.
         Fault::Conflict => Next::Again { times: 3 },
         Fault::LockTimeout => Next::Again { times: 1 },
@@ -172,6 +175,7 @@ mod tests {
             assert!(matches!(decide(lost, Access::Read, Progress::Sent), Next::Reconnect { .. }));
         }
         check(Fault::Conflict, Progress::Committing, Next::Again { times: 3 });
+        check(Fault::Conflict, Progress::Autocommitted, Next::Fail(Fault::Conflict));
         check(Fault::Timeout, Progress::InTransaction, Next::Fail(Fault::Timeout));
     }
 

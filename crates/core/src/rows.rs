@@ -92,6 +92,11 @@ impl RowWriter {
     pub fn next_result(&mut self, verb: Verb, max_rows: Option<u64>) -> Result<()> {
         let results = self.list.unwrap_or(0);
         self.body.write(if results == 0 { b"[" } else { b"," }, 0)?;
+        if results == 0 {
+            // Room for the `]`: once the last result has ended, all may have been committed, and then nothing must
+            // fail any more.
+            self.body.take(1, 0)?;
+        }
         self.list = Some(results + 1);
         self.verb = verb;
         self.max_rows = max_rows;
@@ -235,7 +240,10 @@ impl RowWriter {
         match self.list {
             None => {}
             Some(0) => self.body.write(b"[]", 0)?,
-            Some(_) => self.body.write(b"]", 0)?,
+            Some(_) => {
+                self.body.grow(1);
+                self.body.bytes.push(b']');
+            }
         }
         Ok(self.body.bytes)
     }
@@ -914,6 +922,25 @@ mod tests {
         let mut list = RowWriter::list(WIDE, Int64::Number);
         list.next_result(Verb::One, None).unwrap();
         assert_eq!(list.end_result(done(0)).unwrap_err().fault(), Fault::NotFound);
+    }
+
+    /// Results end before COMMIT, the list after it: by then it is too late to be too large.
+    #[test]
+    fn a_list_whose_results_fit_can_be_finished() {
+        let mut fitted = 0;
+        for bytes in 0..60 {
+            let limits = Limits { bytes, ..WIDE };
+            let mut list = RowWriter::list(limits, Int64::Number);
+            let results = (0..2).try_for_each(|_| {
+                list.next_result(Verb::Exec, None)?;
+                list.end_result(done(1))
+            });
+            if results.is_ok() {
+                assert!(text(list).len() <= bytes);
+                fitted += 1;
+            }
+        }
+        assert_eq!(fitted, 60 - "[{\"rowsAffected\":1},{\"rowsAffected\":1}]".len());
     }
 
     #[test]

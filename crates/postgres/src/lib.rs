@@ -8,6 +8,7 @@ mod cancel;
 mod classify;
 mod connect;
 mod decode;
+mod guard;
 mod session;
 
 use futures_util::future::BoxFuture;

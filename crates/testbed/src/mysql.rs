@@ -148,9 +148,23 @@ impl Mysql {
     /// # Errors
     /// The server's message.
     pub fn sql(&self, statement: &str) -> Result<String> {
-        let rows = self.client()?.query(statement).with_context(|| format!("failed: {statement}"))?;
-        let lines: Vec<String> = rows.iter().map(|row| row.join("|")).collect();
-        Ok(lines.join("\n"))
+        Ok(lines(&self.client()?.query(statement).with_context(|| format!("failed: {statement}"))?))
+    }
+
+    /// Runs a script in a database as the superuser: statements that end with `;` at the end of a line. Returns
+    /// the rows of the last one, as [`Self::sql`] does.
+    ///
+    /// # Errors
+    /// The server's message about the first statement that fails.
+    pub fn script(&self, database: &str, script: &str) -> Result<String> {
+        let mut client = self.client()?;
+        client.query(&format!("USE {database}"))?;
+        let mut rows = Vec::new();
+        for statement in script.split(";\n").map(str::trim).filter(|statement| !statement.is_empty()) {
+            let statement = statement.trim_end_matches(';');
+            rows = client.query(statement).with_context(|| format!("failed: {statement}"))?;
+        }
+        Ok(lines(&rows))
     }
 
     /// Stops the server in order, as a reboot of RDS does, and waits until it has ended. Does nothing if it does
@@ -301,9 +315,7 @@ impl Builder {
 
         let path = |name: &str| folder.path().join(name).display().to_string();
         let mut settings: Vec<String> = COMMON.iter().map(|&setting| setting.to_owned()).collect();
-        if self.kind == MysqlKind::Mysql {
-            settings.extend(["--mysqlx=OFF", "--performance-schema=OFF"].map(str::to_owned));
-        }
+        settings.extend(own_settings(self.kind).map(str::to_owned));
         if self.certificate == Certificate::None {
             let off = if self.kind == MysqlKind::Mysql { "--tls-version=" } else { "--skip-ssl" };
             settings.push(off.to_owned());
@@ -357,7 +369,7 @@ impl Builder {
 }
 
 /// Fast and small, for data that nobody keeps.
-const COMMON: [&str; 7] = [
+const COMMON: [&str; 8] = [
     "--bind-address=127.0.0.1",
     "--skip-log-bin",
     "--skip-name-resolve",
@@ -365,7 +377,21 @@ const COMMON: [&str; 7] = [
     "--innodb-flush-log-at-trx-commit=0",
     "--innodb-flush-method=nosync",
     "--max-connections=50",
+    // MariaDB's is latin1 still.
+    "--character-set-server=utf8mb4",
 ];
+
+/// What the two have different names for: the last lets recursive queries make as many rows as PostgreSQL's.
+fn own_settings(kind: MysqlKind) -> [&'static str; 3] {
+    match kind {
+        MysqlKind::Mysql => {
+            ["--mysqlx=OFF", "--performance-schema=OFF", "--cte-max-recursion-depth=10000000"]
+        }
+        MysqlKind::MariaDb => {
+            ["--skip-feedback", "--skip-performance-schema", "--max-recursive-iterations=10000000"]
+        }
+    }
+}
 
 /// A data folder as the server's own initialisation leaves it, made once per process.
 #[derive(Debug)]
@@ -504,8 +530,16 @@ impl Installation {
     }
 }
 
+fn lines(rows: &[Vec<String>]) -> String {
+    let lines: Vec<String> = rows.iter().map(|row| row.join("|")).collect();
+    lines.join("\n")
+}
+
 fn is_plain(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     // A user's name has 32 characters at most, and `_owner` is put to it.
     !name.is_empty() && name.len() <= 32 && name.chars().all(plain)
 }
+
+#[cfg(test)]
+mod tests;

@@ -198,7 +198,10 @@ fn refused(id: &str, error: &SdkError<GetSecretValueError>) -> String {
         };
         return format!("secret {id}: no answer from Secrets Manager: {advice} ({reason})");
     };
-    let code = service.code().unwrap_or("no code");
+    let Some(code) = service.code() else {
+        // The parser's words may quote what it could not parse.
+        return format!("secret {id}: {NOT_THERE}");
+    };
     let message = service.message().unwrap_or("no message");
     let permission;
     let advice = match code {
@@ -232,7 +235,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Makes sense of a secret's text. No value of it gets into a message, not even by way of a parser's.
-fn resolve(id: &str, text: &str, version: Option<String>, db: &Db) -> Result<Resolved, String> {
+pub(super) fn resolve(id: &str, text: &str, version: Option<String>, db: &Db) -> Result<Resolved, String> {
     let fields: Map<String, Value> = serde_json::from_str(text).map_err(|error| {
         format!(
             "secret {id}: it is no JSON object (line {}, column {}); it must be one with the fields {FIELDS}",
@@ -332,5 +335,7 @@ const UNREACHABLE: &str = "it cannot be reached; a function in a VPC needs the i
                            whose security group lets port 443 in, or a route to the internet";
 const UNTRUSTED: &str = "the certificate of whoever answers there is not of Amazon's roots; AWS_CA_BUNDLE names a PEM \
                          file of others to trust";
+const NOT_THERE: &str = "the answer is none of Secrets Manager's; does a proxy answer in its place, or does \
+                         AWS_ENDPOINT_URL_SECRETS_MANAGER lead elsewhere?";
 pub(super) const NO_ACCESS: &str = "there are no AWS credentials; outside Lambda, set a profile or AWS_ACCESS_KEY_ID and \
                          AWS_SECRET_ACCESS_KEY";

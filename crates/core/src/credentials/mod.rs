@@ -79,12 +79,12 @@ impl Credentials {
     }
 
     /// What to log in with now: cached if it is younger than the TTL, else fetched; if that fails, what was
-    /// cached all the same. What the server has rejected within the last 30 s is given only where the secret
-    /// holds nothing else: the server may have been mended meanwhile.
+    /// cached all the same. Never what the server has rejected within the last 30 s.
     ///
     /// # Errors
     /// [`Fault::Unreachable`] in [`Phase::Credentials`] if nothing is known and nothing can be fetched, or if the
-    /// secret lacks a piece that the configuration does not give either.
+    /// secret lacks a piece that the configuration does not give either. [`Fault::CredentialsRejected`] if the
+    /// server has just rejected everything that the secret has.
     ///
     /// # Cancel safety
     /// A dropped future leaves the cache as it was; whoever waited for its answer asks anew.
@@ -93,13 +93,7 @@ impl Credentials {
         if let Some(fresh) = secret.fresh(SystemTime::now()) {
             return Ok(fresh);
         }
-        secret.ask(&self.db, by).await?;
-        // Perhaps it was the server that was mended, and not the secret: a new call may try AWSCURRENT once more.
-        let state = secret.state();
-        let known = state.usable().or_else(|| state.current.clone());
-        known.ok_or_else(|| {
-            Error::new(Fault::Unreachable, "the secret was not told").with_phase(Phase::Credentials)
-        })
+        secret.ask(&self.db, by).await
     }
 
     /// The login for one connection to this endpoint: the resolved one, or a token that is signed for it.
@@ -113,24 +107,22 @@ impl Credentials {
         }
     }
 
-    /// Tells that the server has rejected these credentials. Gives others if the secret has any: those of
+    /// Tells that the server has rejected these credentials, and with which words. Gives others if the secret has any: those of
     /// AWSCURRENT, asked for at once, however fresh the cached ones are, else those of AWSPENDING, which is what
-    /// the server knows between the steps of a rotation. A version that was rejected is not tried again so for
-    /// 30 s, since servers lock out who insists. `None` means that there is nothing better to try.
+    /// the server knows between the steps of a rotation. The rejected ones are not given again for 30 s, since
+    /// servers lock out who insists. `None` means that there is nothing better to try.
     ///
     /// # Cancel safety
     /// As [`Credentials::get`].
-    pub async fn rejected(&self, rejected: &Resolved, by: Deadline) -> Option<Resolved> {
+    pub async fn rejected(&self, rejected: &Resolved, why: &Error, by: Deadline) -> Option<Resolved> {
         let secret = self.secret.as_ref()?;
-        let again = secret.note(rejected);
-        let other = secret.state().usable();
-        if again || other.is_some() {
-            // The secret was asked when it was first rejected, or another session's rejection has brought this.
-            return other;
+        secret.note(rejected, why);
+        if let Some(other) = secret.state().usable() {
+            // Another session's rejection has brought this one.
+            return Some(other);
         }
-        // Why it cannot be read has been logged; what the server said says more.
-        secret.ask(&self.db, by).await.ok()?;
-        secret.state().usable()
+        // Why there is none has been logged; what the server said says more.
+        secret.ask(&self.db, by).await.ok()
     }
 
     /// What to look at when the server has rejected them, as a sentence.
@@ -164,12 +156,19 @@ struct State {
     answers: u64,
     /// Why the last answer was none.
     failure: Option<String>,
-    /// AWSCURRENT, as it was last told.
-    current: Option<Resolved>,
-    /// When it was.
+    /// When AWSCURRENT was last told.
     current_told: Option<SystemTime>,
-    /// What the server has rejected, and when; for as long as it counts.
-    rejected: Vec<(Resolved, SystemTime)>,
+    /// What is not to be tried again for a while.
+    rejected: Vec<Rejection>,
+}
+
+/// What the server has rejected, when, and with which words.
+#[derive(Debug)]
+struct Rejection {
+    of: Resolved,
+    when: SystemTime,
+    detail: String,
+    sqlstate: Option<String>,
 }
 
 #[derive(Debug)]
@@ -187,7 +186,27 @@ impl State {
 
     fn is_rejected(&self, one: &Resolved) -> bool {
         let now = SystemTime::now();
-        self.rejected.iter().any(|(other, when)| younger(*when, now, REJECTED_PAUSE) && same(one, other))
+        self.rejected.iter().any(|rejection| rejection.holds(now) && same(one, &rejection.of))
+    }
+}
+
+impl Rejection {
+    fn holds(&self, now: SystemTime) -> bool {
+        younger(self.when, now, REJECTED_PAUSE)
+    }
+
+    /// What to tell those who come while it holds.
+    fn to_error(&self) -> Error {
+        let pause = REJECTED_PAUSE.as_secs();
+        let detail = format!(
+            "{} This was told less than {pause} s ago; each version of the secret is tried once in that time.",
+            self.detail
+        );
+        let error = Error::new(Fault::CredentialsRejected, detail).with_phase(Phase::Auth);
+        match &self.sqlstate {
+            Some(code) => error.with_sqlstate(code),
+            None => error,
+        }
     }
 }
 
@@ -199,18 +218,21 @@ impl Secret {
         if younger(fetched, now, self.ttl) { state.usable() } else { None }
     }
 
-    /// Notes that the server has rejected this, and tells whether it had before, within the last 30 s.
-    fn note(&self, rejected: &Resolved) -> bool {
-        let now = SystemTime::now();
+    /// Notes that the server has rejected this.
+    fn note(&self, rejected: &Resolved, why: &Error) {
+        let when = SystemTime::now();
         let mut state = self.state();
-        let again = state.is_rejected(rejected);
-        state.rejected.retain(|(other, when)| younger(*when, now, REJECTED_PAUSE) && !same(other, rejected));
-        state.rejected.push((rejected.clone(), now));
-        again
+        state.rejected.retain(|rejection| rejection.holds(when) && !same(&rejection.of, rejected));
+        state.rejected.push(Rejection {
+            of: rejected.clone(),
+            when,
+            detail: why.detail().to_owned(),
+            sqlstate: why.sqlstate().map(str::to_owned),
+        });
     }
 
-    /// Asks, or waits for the one who does, so that the state knows what there is; falls back on the cached value.
-    async fn ask(&self, db: &Db, by: Deadline) -> Result<()> {
+    /// Asks, or waits for the one who does; falls back on the cached value.
+    async fn ask(&self, db: &Db, by: Deadline) -> Result<Resolved> {
         let (before, stale) = {
             let state = self.state();
             (state.answers, state.usable().is_some())
@@ -258,7 +280,6 @@ impl Secret {
             let now = SystemTime::now();
             if stage == Stage::Current {
                 state.current_told = Some(now);
-                state.current.clone_from(&fetched);
             }
             if let Some(resolved) = fetched.filter(|found| !state.is_rejected(found)) {
                 state.cached = Some(Cached { resolved, fetched: now });
@@ -268,14 +289,26 @@ impl Secret {
         Ok(())
     }
 
-    /// What came of asking: a failure is one only where there is nothing to fall back on.
-    fn settle(&self, failure: Option<&str>) -> Result<()> {
-        let Some(reason) = failure else { return Ok(()) };
-        if self.state().cached.is_none() {
-            return Err(Error::new(Fault::Unreachable, reason).with_phase(Phase::Credentials));
+    /// What there is after asking: the cached value, or the reason why there is none to use.
+    fn settle(&self, failure: Option<&str>) -> Result<Resolved> {
+        let state = self.state();
+        match (state.usable(), failure) {
+            (Some(resolved), None) => Ok(resolved),
+            (Some(resolved), Some(reason)) => {
+                tracing::warn!(reason, "the secret cannot be read; the cached one is used");
+                Ok(resolved)
+            }
+            (None, failure) => Err(match state.rejected.last() {
+                Some(rejection) if state.cached.is_some() => {
+                    if let Some(reason) = failure {
+                        tracing::warn!(reason, "the secret cannot be read, and the cached one was rejected");
+                    }
+                    rejection.to_error()
+                }
+                _ => Error::new(Fault::Unreachable, failure.unwrap_or("the secret was not told"))
+                    .with_phase(Phase::Credentials),
+            }),
         }
-        tracing::warn!(reason, "the secret cannot be read; the cached one is used");
-        Ok(())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

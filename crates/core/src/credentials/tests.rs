@@ -404,11 +404,15 @@ fn version(found: Option<&Resolved>) -> Option<&str> {
     found?.version.as_deref()
 }
 
+fn refusal() -> Error {
+    Error::new(Fault::CredentialsRejected, "db refused the login.").with_sqlstate("28P01")
+}
+
 /// As long ago as makes it history.
 fn age(credentials: &Credentials) {
     let mut state = credentials.secret.as_ref().unwrap().state();
     let then = SystemTime::now() - REJECTED_PAUSE;
-    state.rejected.iter_mut().for_each(|(_, when)| *when = then);
+    state.rejected.iter_mut().for_each(|rejection| rejection.when = then);
     state.current_told = Some(then);
 }
 
@@ -418,11 +422,11 @@ async fn between_the_steps_of_a_rotation_the_pending_version_is_found_with_two_q
     let credentials = fake.credentials(&[]);
     let old = credentials.get(soon()).await.unwrap();
     age(&credentials);
-    let new = credentials.rejected(&old, soon()).await;
+    let new = credentials.rejected(&old, &refusal(), soon()).await;
     assert_eq!((version(new.as_ref()), fake.questions()), (Some("v2"), 3));
     // From now on it is the one, and a session that comes late with the old one gets it, too.
     assert_eq!(version(Some(&credentials.get(soon()).await.unwrap())), Some("v2"));
-    assert_eq!(version(credentials.rejected(&old, soon()).await.as_ref()), Some("v2"));
+    assert_eq!(version(credentials.rejected(&old, &refusal(), soon()).await.as_ref()), Some("v2"));
     assert_eq!(fake.questions(), 3);
 }
 
@@ -431,7 +435,7 @@ async fn an_environment_that_starts_between_the_steps_asks_twice_as_well() {
     let fake = rotating(|_| ("v1", Some("v2"))).await;
     let credentials = fake.credentials(&[]);
     let old = credentials.get(soon()).await.unwrap();
-    assert_eq!(version(credentials.rejected(&old, soon()).await.as_ref()), Some("v2"));
+    assert_eq!(version(credentials.rejected(&old, &refusal(), soon()).await.as_ref()), Some("v2"));
     assert_eq!(fake.questions(), 2);
 }
 
@@ -441,47 +445,57 @@ async fn a_rotation_that_ended_is_found_with_one_question_and_one_that_just_ende
     let credentials = fake.credentials(&[]);
     let old = credentials.get(soon()).await.unwrap();
     age(&credentials);
-    assert_eq!(version(credentials.rejected(&old, soon()).await.as_ref()), Some("v2"));
+    assert_eq!(version(credentials.rejected(&old, &refusal(), soon()).await.as_ref()), Some("v2"));
     assert_eq!(fake.questions(), 2);
 
     let fake = rotating(|n| (if n == 0 { "v1" } else { "v2" }, None)).await;
     let credentials = fake.credentials(&[]);
     let old = credentials.get(soon()).await.unwrap();
-    assert_eq!(version(credentials.rejected(&old, soon()).await.as_ref()), Some("v2"));
+    assert_eq!(version(credentials.rejected(&old, &refusal(), soon()).await.as_ref()), Some("v2"));
     assert_eq!(fake.questions(), 3);
 }
 
 #[tokio::test]
-async fn each_version_is_tried_once_in_30_s_and_the_current_one_by_each_new_call() {
-    let fake = rotating(|n| (if n < 8 { "v1" } else { "v3" }, Some("v2"))).await;
+async fn each_version_is_tried_once_in_30_s() {
+    let fake = rotating(|n| (if n < 6 { "v1" } else { "v3" }, Some("v2"))).await;
     let credentials = fake.credentials(&[]);
     let current = credentials.get(soon()).await.unwrap();
-    let pending = credentials.rejected(&current, soon()).await.unwrap();
+    let pending = credentials.rejected(&current, &refusal(), soon()).await.unwrap();
     assert_eq!(version(Some(&pending)), Some("v2"));
-    assert!(credentials.rejected(&pending, soon()).await.is_none());
-    let asked = fake.questions();
-    // A new call hears what there is now, and may find that the server was mended; no second try follows.
-    let again = credentials.get(soon()).await.unwrap();
-    assert_eq!((version(Some(&again)), fake.questions()), (Some("v1"), asked + 2));
-    assert!(credentials.rejected(&again, soon()).await.is_none());
-    assert_eq!(fake.questions(), asked + 2);
-    // What is new is given at once.
-    while fake.questions() < 8 {
-        credentials.get(soon()).await.unwrap();
-    }
+    assert!(credentials.rejected(&pending, &refusal(), soon()).await.is_none());
+    let error = credentials.get(soon()).await.unwrap_err();
+    assert_eq!(error.fault(), Fault::CredentialsRejected);
+    assert_eq!(
+        error.detail(),
+        "db refused the login. This was told less than 30 s ago; each version of the secret is tried once in that \
+         time."
+    );
+    assert_eq!((error.sqlstate(), error.phase()), (Some("28P01"), Some(Phase::Auth)));
+    assert_eq!(fake.questions(), 6);
+    // What is new is tried at once.
     assert_eq!(version(Some(&credentials.get(soon()).await.unwrap())), Some("v3"));
+
+    let fake = rotating(|_| ("v1", None)).await;
+    let credentials = fake.credentials(&[]);
+    let only = credentials.get(soon()).await.unwrap();
+    assert!(credentials.rejected(&only, &refusal(), soon()).await.is_none());
+    assert!(credentials.get(soon()).await.is_err());
+    age(&credentials);
+    assert_eq!(version(Some(&credentials.get(soon()).await.unwrap())), Some("v1"));
 }
 
 #[tokio::test]
-async fn a_rejection_while_secrets_manager_is_down_leaves_what_is_cached() {
+async fn a_rejection_while_secrets_manager_is_down_ends_with_the_rejection() {
     let full = secret(FULL, "v1");
     let fake =
         Fake::new(move |n| Some(if n == 0 { (200, full.clone()) } else { (400, "{}".to_owned()) })).await;
     let credentials = fake.credentials(&[]);
     let only = credentials.get(soon()).await.unwrap();
     age(&credentials);
-    assert!(credentials.rejected(&only, soon()).await.is_none());
-    assert_eq!(credentials.get(soon()).await.unwrap().login.user, "app");
+    assert!(credentials.rejected(&only, &refusal(), soon()).await.is_none());
+    let error = credentials.get(soon()).await.unwrap_err();
+    assert_eq!(error.fault(), Fault::CredentialsRejected);
+    assert!(error.detail().contains("db refused the login"), "{error}");
 }
 
 #[tokio::test]
@@ -492,7 +506,7 @@ async fn a_rejection_brings_the_rotated_secret_at_once() {
     let credentials = fake.credentials(&[]);
     let old = credentials.get(soon()).await.unwrap();
     age(&credentials);
-    let new = credentials.rejected(&old, soon()).await.unwrap();
+    let new = credentials.rejected(&old, &refusal(), soon()).await.unwrap();
     assert_eq!((new.login.password.expose_secret(), fake.questions()), ("hunter3", 2));
 }
 
@@ -509,7 +523,7 @@ async fn without_a_secret_the_configuration_says_all() {
     let found = credentials.get(soon()).await.unwrap();
     assert_eq!(found.login.password.expose_secret(), "123456");
     assert_eq!((found.endpoint.to_string().as_str(), found.database.as_str()), ("localhost:5432", "shop"));
-    assert!(credentials.rejected(&found, soon()).await.is_none());
+    assert!(credentials.rejected(&found, &refusal(), soon()).await.is_none());
 
     let (db, platform) = settings(&[("DB_ENGINE", "sqlite"), ("DB_NAME", "app.db")]);
     let found = Credentials::new(&db, &platform).get(soon()).await.unwrap();
@@ -586,4 +600,33 @@ async fn only_the_trusted_roots_are_trusted() {
     std::fs::write(&bundle, own.cert.pem()).unwrap();
     platform.ca_bundle = Some(bundle);
     assert_eq!(Credentials::new(&db, &platform).get(soon()).await.unwrap().login.user, "app");
+}
+
+proptest::proptest! {
+    /// Whatever a secret holds, it is read or refused, and what is said of it shows none of its values.
+    #[test]
+    fn no_secret_makes_it_panic_or_talk(
+        fields in proptest::collection::vec(
+            ("username|password|host|port|dbname|other", "(hunter2)?\\PC{0,10}|[0-9]{0,6}|\\{|null", 0..4_u8),
+            0..8,
+        ),
+        torn in proptest::option::of(0..200_usize),
+    ) {
+        let fields = fields.into_iter().map(|(name, text, how)| {
+            let value = match how {
+                0 => serde_json::json!([text]),
+                1 => serde_json::from_str(&text).unwrap_or_default(),
+                _ => serde_json::json!(text),
+            };
+            (name, value)
+        });
+        let mut text = serde_json::Value::Object(fields.collect()).to_string();
+        if let Some(torn) = torn {
+            text = text.chars().take(torn).collect();
+        }
+        let (db, _) = settings(&[]);
+        if let Err(said) = fetch::resolve("app", &text, None, &db) {
+            proptest::prop_assert!(!said.contains("hunter2"), "{}", said);
+        }
+    }
 }

@@ -393,7 +393,89 @@ mod tests {
         })
     }
 
+    /// Each source's event as AWS documents it.
+    const SAMPLES: [&str; 12] = [
+        include_str!("../../tests/events/alb.json"),
+        include_str!("../../tests/events/alb-multi-value.json"),
+        include_str!("../../tests/events/apigw-v1.json"),
+        include_str!("../../tests/events/apigw-v1-cognito.json"),
+        include_str!("../../tests/events/apigw-v2.json"),
+        include_str!("../../tests/events/apigw-v2-iam.json"),
+        include_str!("../../tests/events/function-url.json"),
+        include_str!("../../tests/events/eventbridge-custom.json"),
+        include_str!("../../tests/events/sns.json"),
+        include_str!("../../tests/events/sqs.json"),
+        include_str!("../../tests/events/sqs-fifo.json"),
+        include_str!("../../tests/events/sqs-sns.json"),
+    ];
+
+    /// An event of a known source, in which up to three values are others, or missing.
+    fn damaged() -> impl Strategy<Value = serde_json::Value> {
+        let change =
+            (prop::collection::vec(any::<prop::sample::Index>(), 1..6), prop::option::weighted(0.8, value()));
+        (prop::sample::select(&SAMPLES[..]), prop::collection::vec(change, 0..4)).prop_map(
+            |(sample, changes)| {
+                let mut event = serde_json::from_str(sample).unwrap();
+                for (path, new) in changes {
+                    change_at(&mut event, &path, new);
+                }
+                event
+            },
+        )
+    }
+
+    /// Follows a path into the event, as deep as both go, and replaces or removes what is there.
+    fn change_at(at: &mut serde_json::Value, path: &[prop::sample::Index], new: Option<serde_json::Value>) {
+        let Some((step, rest)) = path.split_first() else {
+            *at = new.unwrap_or_default();
+            return;
+        };
+        match at {
+            serde_json::Value::Object(members) if !members.is_empty() => {
+                let key = members.keys().nth(step.index(members.len())).unwrap().clone();
+                if rest.is_empty() && new.is_none() {
+                    members.remove(&key);
+                } else {
+                    change_at(&mut members[&key], rest, new);
+                }
+            }
+            serde_json::Value::Array(items) if !items.is_empty() => {
+                let index = step.index(items.len());
+                change_at(&mut items[index], rest, new);
+            }
+            leaf => *leaf = new.unwrap_or_default(),
+        }
+    }
+
     proptest! {
+        /// Whatever is wrong in it, an event is read to its end, and the failure is told in its source's shape.
+        #[test]
+        fn a_damaged_event_is_answered(event in damaged(), query in "\\PC{0,20}|[a-c=&+%0-9]{0,20}", body: Vec<u8>, encoded: bool) {
+            let mut event = event;
+            if let Some(place) = event.get_mut("rawQueryString") {
+                *place = query.into();
+            }
+            if encoded && let Some(place) = event.get_mut("isBase64Encoded") {
+                use base64::Engine as _;
+                *place = true.into();
+                event["body"] = base64::engine::general_purpose::STANDARD.encode(&body).into();
+            }
+            let mut function = settings();
+            function.http_batch = true;
+            function.base_path = "/v1".to_owned();
+            function.cors_origin = Some("*".to_owned());
+            let event = parse(event.to_string().as_bytes(), &function, &Invocation::default());
+            let outcome = event.request.and(Err(Error::new(Fault::Internal, "a detail")));
+            match event.source.reply(outcome, "id", &function) {
+                Ok(reply) => {
+                    let reply = serde_json::to_string(&reply).unwrap();
+                    prop_assert!(serde_json::from_str::<serde_json::Value>(&reply).is_ok(), "{}", reply);
+                    prop_assert!(!reply.contains("a detail"), "{}", reply);
+                }
+                Err(raised) => prop_assert!(!raised.message.contains("a detail"), "{}", raised.message),
+            }
+        }
+
         #[test]
         fn bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = parse_default(&bytes);

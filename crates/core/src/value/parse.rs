@@ -562,9 +562,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_panics(text in "\\PC{0,40}|[-+0-9.eE]{0,30}", which in 0..12_usize, array: bool) {
+        fn nothing_panics(
+            text in "\\PC{0,40}|[-+0-9.eE]{0,30}|[-+0-9:TZ. a-f]{0,30}",
+            which in 0..12_usize,
+            array: bool,
+        ) {
             let kind = Kind { scalar: Scalar::ALL[which], array };
             let _ = kind.read(&Given::Text(text.clone()));
+            let _ = kind.read(&Given::Texts(vec![text.clone(), text.clone()]));
+            for json in [serde_json::json!(text), serde_json::json!([text, [text], null, {"a": text}])] {
+                let _ = kind.read(&raw(&json.to_string()));
+            }
             if let Ok(raw) = RawValue::from_string(text) {
                 let _ = kind.read(&Given::Json(raw));
             }

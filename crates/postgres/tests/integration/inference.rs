@@ -184,6 +184,7 @@ fn what_the_server_cannot_infer_is_declared_and_nothing_else() {
     check("SELECT num_nulls(:v, :v) AS v", &[("v text", "null")], "[{\"v\":2}]");
     check("SELECT concat(:a, :b) AS v", &[("a text", "\"x\""), ("b json", "{}")], "[{\"v\":\"x{}\"}]");
     check("SELECT to_json(:v) AS v", &[("v json", "[1]")], "[{\"v\":[1]}]");
+    check("SELECT :v AS v, :v::jsonb AS w", &[("v json", "[1]")], "[{\"v\":\"[1]\",\"w\":[1]}]");
     check("SELECT pg_typeof(:v)::text AS v", &[("v text", "\"\"")], "[{\"v\":\"text\"}]");
 }
 

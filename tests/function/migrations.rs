@@ -1,0 +1,114 @@
+//! A database that changes under a warm function.
+
+use serde_json::{Value, json};
+
+use crate::world::{Engine, Setup, World};
+
+const SCHEMA: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT); INSERT INTO t VALUES (1, 'a');";
+
+const QUERIES: &str = "
+-- name: everything :many
+SELECT * FROM t ORDER BY id;
+
+-- name: add :one
+-- write
+-- param: id int
+-- param: name text
+INSERT INTO t (id, name) VALUES (:id, :name) RETURNING *;
+
+-- name: add_alone :one
+-- write
+-- transaction: none
+-- param: id int
+INSERT INTO t (id, name) VALUES (:id, 'alone') RETURNING *;
+
+-- name: forget :exec
+-- transaction: none
+DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$;
+
+-- name: pid :one
+SELECT pg_backend_pid() AS pid;
+";
+
+async fn warm() -> World {
+    let world = Setup::new(Engine::Postgres).schema(SCHEMA).queries(QUERIES).start().await;
+    world.rows("everything", json!({})).await;
+    world.rows("add", json!({"id": 2, "name": "b"})).await;
+    world.rows("add_alone", json!({"id": 3})).await;
+    world
+}
+
+/// Calls a query and gives its reply and how many times it was tried again, by the log.
+async fn call(world: &World, query: &str, params: Value) -> (Value, u64) {
+    let outcome = world.invoke(json!({"query": query, "params": params})).await;
+    let (status, body) = outcome.reply().unwrap();
+    assert_eq!(status, 200, "{body}");
+    let retries = world.last_log(&outcome.request_id).await["retries"].as_u64().unwrap();
+    (body, retries)
+}
+
+/// "cached plan must not change result type", 0A000.
+#[tokio::test]
+async fn a_migration_between_two_calls_is_not_noticed() {
+    let world = warm().await;
+    for (change, key) in [
+        ("ALTER TABLE t ADD COLUMN extra INTEGER DEFAULT 7", Some("extra")),
+        ("ALTER TABLE t ALTER COLUMN extra TYPE TEXT", Some("extra")),
+        ("ALTER TABLE t DROP COLUMN extra", None),
+    ] {
+        world.sql(change);
+        let (rows, retries) = call(&world, "everything", json!({})).await;
+        assert_eq!(
+            (rows[0].as_object().unwrap().len(), retries),
+            (2 + usize::from(key.is_some()), 1),
+            "{change}"
+        );
+        // Warm again.
+        assert_eq!(call(&world, "everything", json!({})).await.1, 0, "{change}");
+    }
+    world.sql("ALTER TABLE t ADD COLUMN extra INTEGER DEFAULT 7");
+    let (row, retries) = call(&world, "everything", json!({})).await;
+    assert_eq!((&row[0]["extra"], retries), (&json!(7), 1));
+}
+
+#[tokio::test]
+async fn nor_by_a_write() {
+    let world = warm().await;
+    world.sql("ALTER TABLE t ADD COLUMN extra INTEGER DEFAULT 7");
+    let (row, retries) = call(&world, "add", json!({"id": 10, "name": "x"})).await;
+    assert_eq!((row, retries), (json!({"id": 10, "name": "x", "extra": 7}), 1));
+
+    // The statement that commits by itself was refused before it began, so it may run again too.
+    world.rows("add_alone", json!({"id": 11})).await;
+    world.sql("ALTER TABLE t DROP COLUMN extra");
+    let (row, retries) = call(&world, "add_alone", json!({"id": 12})).await;
+    assert_eq!((row, retries), (json!({"id": 12, "name": "alone"}), 1));
+    assert_eq!(world.sql("SELECT count(*) FROM t WHERE id >= 10"), "3");
+
+    // Several in one transaction, of which only the second is stale: all of it runs again.
+    world.rows("add", json!({"id": 20, "name": "x"})).await;
+    world.sql("ALTER TABLE t ADD COLUMN again TEXT");
+    let steps = json!([
+        {"query": "pid"},
+        {"query": "add", "params": {"id": 21, "name": "y"}},
+    ]);
+    let (status, body) = world.call(json!({"transaction": steps})).await;
+    assert_eq!((status, &body[1]), (200, &json!({"id": 21, "name": "y", "again": null})), "{body}");
+    assert_eq!(world.sql("SELECT count(*) FROM t WHERE id IN (20, 21)"), "2");
+}
+
+/// "prepared statement does not exist", 26000: somebody dropped them, as a pooler between may.
+#[tokio::test]
+async fn dropped_statements_are_prepared_again() {
+    let world = warm().await;
+    for (query, warming, params) in [
+        ("everything", json!({}), json!({})),
+        ("add", json!({"id": 10, "name": "x"}), json!({"id": 11, "name": "x"})),
+        ("add_alone", json!({"id": 12}), json!({"id": 13})),
+    ] {
+        world.rows(query, warming).await;
+        world.rows("forget", json!({})).await;
+        assert_eq!(call(&world, query, params).await.1, 1, "{query}");
+    }
+    assert_eq!(world.sql("SELECT count(*) FROM t WHERE id >= 10"), "4");
+}

@@ -1,0 +1,156 @@
+//! What the other modules show on PostgreSQL alone, shown on MySQL and MariaDB.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::world::{Engine, Setup, World, mysql};
+
+macro_rules! on_both_servers {
+    ($($name:ident),+ $(,)?) => {
+        mod of_mysql {
+            $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::Mysql).await; })+
+        }
+        mod of_mariadb {
+            $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::MariaDb).await; })+
+        }
+    };
+}
+
+on_both_servers!(
+    warm_reads_use_one_thread_one_secret_and_a_round_trip_each,
+    a_write_is_read_back_and_tells_its_id,
+    a_timeout_leaves_nothing_running_on_the_server,
+    ddl_commits_by_itself_and_is_refused_beside_others,
+    a_wrong_password_is_told_without_a_trace_of_the_inside,
+    a_session_that_was_ended_between_two_calls_costs_no_failure,
+);
+
+const SCHEMA: &str = "
+CREATE TABLE products (id BIGINT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(100) NOT NULL, in_stock BOOLEAN NOT NULL);
+INSERT INTO products (name, in_stock) VALUES ('Lamp', TRUE), ('Desk', FALSE), ('Chair', TRUE);
+";
+
+const QUERIES: &str = "
+-- name: products :many
+-- param: in_stock bool = true
+SELECT id, name FROM products WHERE in_stock = :in_stock;
+
+-- name: thread :one
+-- param: x int
+SELECT CONNECTION_ID() AS id, :x AS x;
+
+-- name: add :exec
+-- param: name text
+INSERT INTO products (name, in_stock) VALUES (:name, TRUE);
+
+-- name: clear :exec
+UPDATE products SET in_stock = FALSE;
+
+-- name: slow :one
+-- timeout: 400ms
+SELECT SLEEP(10) AS n;
+
+-- name: slow_write :exec
+-- timeout: 400ms
+INSERT INTO products (name, in_stock) SELECT a.collation_name, SLEEP(5) FROM information_schema.collations a;
+
+-- name: shelf :exec
+CREATE TABLE IF NOT EXISTS shelves (id INT PRIMARY KEY);
+";
+
+fn shop(engine: Engine) -> Setup {
+    Setup::new(engine).schema(SCHEMA).queries(QUERIES)
+}
+
+async fn warm_reads_use_one_thread_one_secret_and_a_round_trip_each(engine: Engine) {
+    const CALLS: u64 = 200;
+    let world = shop(engine).start().await;
+    let in_stock = json!([{"id": 1, "name": "Lamp"}, {"id": 3, "name": "Chair"}]);
+    assert_eq!(world.rows("products", json!({"in_stock": true})).await, in_stock);
+    let thread = world.rows("thread", json!({"x": 0})).await["id"].clone();
+
+    world.wire().reset();
+    for x in 0..CALLS {
+        assert_eq!(world.rows("thread", json!({"x": x})).await, json!({"id": thread, "x": x}));
+    }
+    assert_eq!(world.wire().flights(), CALLS);
+    assert_eq!((world.secrets.count(), world.wire().open_connections()), (1, 1));
+}
+
+async fn a_write_is_read_back_and_tells_its_id(engine: Engine) {
+    let world = shop(engine).start().await;
+    let added = world.rows("add", json!({"name": "Sofa"})).await;
+    assert_eq!(added, json!({"rowsAffected": 1, "lastInsertId": 4}));
+    assert_eq!(world.rows("products", json!({})).await[2], json!({"id": 4, "name": "Sofa"}));
+    // Rows that match count, also those that had the value already.
+    assert_eq!(world.rows("clear", json!({})).await, json!({"rowsAffected": 4}));
+    assert_eq!(world.rows("clear", json!({})).await, json!({"rowsAffected": 4}));
+}
+
+async fn a_timeout_leaves_nothing_running_on_the_server(engine: Engine) {
+    let world = shop(engine).start().await;
+    for query in ["slow", "slow_write"] {
+        // The machine has other things to do as well: one of five tries must do it in time.
+        let mut took = Duration::MAX;
+        for _ in 0..5 {
+            assert_eq!(world.failure(query, json!({})).await, (504, "timeout".into()), "{query}");
+            let answered = Instant::now();
+            while running(&world) != "0" {
+                assert!(answered.elapsed() < Duration::from_secs(20), "{query} still runs");
+            }
+            took = took.min(answered.elapsed());
+            if took < Duration::from_millis(200) {
+                break;
+            }
+        }
+        assert!(took < Duration::from_millis(200), "{query}: {took:?}");
+        assert_eq!(world.count("products"), 3);
+    }
+    assert_eq!(world.rows("products", json!({"in_stock": false})).await[0]["name"], "Desk");
+}
+
+/// How many statements of the function's user the server runs.
+fn running(world: &World) -> String {
+    world.sql(&format!(
+        "SELECT COUNT(*) FROM information_schema.processlist \
+         WHERE user = '{}' AND command IN ('Query', 'Execute')",
+        world.database().user
+    ))
+}
+
+async fn ddl_commits_by_itself_and_is_refused_beside_others(engine: Engine) {
+    let world = shop(engine).start().await;
+    assert_eq!(world.rows("shelf", json!({})).await["rowsAffected"], 0);
+    assert_eq!(world.count("shelves"), 0);
+    let steps = json!({"transaction": [{"query": "add", "params": {"name": "x"}}, {"query": "shelf"}]});
+    let (status, body) = world.call(steps).await;
+    assert_eq!(
+        (status, &body["error"]["code"], &body["error"]["step"]),
+        (400, &json!("bad_event"), &json!(1))
+    );
+    assert_eq!(world.count("products"), 3);
+}
+
+async fn a_wrong_password_is_told_without_a_trace_of_the_inside(engine: Engine) {
+    let world = Setup::new(engine).env("DB_SECRET_ID", "other").start_unchecked();
+    world.secrets.put("other", {
+        let mut bad = world.database().secret("127.0.0.1", world.wire().port());
+        bad["password"] = json!("hunter2-is-wrong");
+        bad
+    });
+    world.function.ready().await.unwrap();
+    assert_eq!(world.failure("active_users", json!({})).await, (503, "credentials_rejected".into()));
+    let logged = world.function.logs().join("\n");
+    assert!(!logged.contains("hunter2"), "the password is in the log");
+    assert!(logged.contains("1045"), "{logged}");
+}
+
+async fn a_session_that_was_ended_between_two_calls_costs_no_failure(engine: Engine) {
+    let world = shop(engine).start().await;
+    let first = world.rows("thread", json!({"x": 0})).await["id"].clone();
+    mysql(engine).sql(&format!("KILL {first}")).unwrap();
+    let second = world.rows("thread", json!({"x": 0})).await["id"].clone();
+    assert_ne!(first, second);
+    assert_eq!(world.rows("add", json!({"name": "x"})).await["rowsAffected"], 1);
+}

@@ -1,0 +1,82 @@
+//! What a function keeps of the connections that it has lost: nothing.
+
+use std::time::{Duration, Instant};
+
+use lambda_rds_testbed::{After, Cut, Direction, Fault};
+use serde_json::json;
+
+use crate::world::{Engine, Setup, World};
+
+const QUERIES: &str = "
+-- name: one :one
+SELECT 1 AS x;
+
+-- name: many :many
+-- max_rows: 10
+SELECT repeat('x', 1000) AS x FROM generate_series(1, 10000);
+
+-- name: nap :one
+-- timeout: 50ms
+SELECT 1 AS x FROM pg_sleep(60);
+";
+
+/// Descriptors, threads and files of the function, and its sessions on the server.
+#[derive(Debug, PartialEq, Eq)]
+struct Held {
+    descriptors: usize,
+    threads: usize,
+    files: usize,
+    sessions: String,
+}
+
+fn held(world: &World) -> Held {
+    let entries = |path: &str| std::fs::read_dir(path).unwrap().count();
+    let process = format!("/proc/{}", world.function.pid());
+    let user = &world.database().user;
+    Held {
+        descriptors: entries(&format!("{process}/fd")),
+        threads: entries(&format!("{process}/task")),
+        files: std::fs::read_dir(world.function.folder()).unwrap().count(),
+        sessions: world.sql(&format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{user}'")),
+    }
+}
+
+#[tokio::test]
+async fn two_hundred_reconnects_leave_nothing_behind() {
+    let world = Setup::new(Engine::Postgres).queries(QUERIES).start().await;
+    let one = json!({"x": 1});
+    assert_eq!(world.rows("one", json!({})).await, one);
+    let before = held(&world);
+    assert_eq!((before.files, before.sessions.as_str()), (0, "1"));
+
+    for round in 0..200 {
+        match round % 8 {
+            0 | 4 => world.wire().cut(Cut::Fin),
+            1 | 5 => world.wire().cut(Cut::Rst),
+            // Hung up on while connecting, at each of the server's five answers.
+            2 => {
+                world.wire().cut(Cut::Rst);
+                world.wire().inject(Fault::cut(Direction::ToClient, After::Flights(round / 8 % 5), Cut::Fin));
+            }
+            // In the middle of a statement.
+            3 => world.wire().inject(Fault::cut(Direction::ToClient, After::Flights(0), Cut::Rst)),
+            // Left by us, with rows unread, or with the statement running.
+            6 => assert_eq!(world.failure("many", json!({})).await, (413, "result_too_large".into())),
+            _ => assert_eq!(world.failure("nap", json!({})).await, (504, "timeout".into())),
+        }
+        assert_eq!(world.rows("one", json!({})).await, one, "round {round}");
+    }
+
+    // What was closed a moment ago may still be on its way out, here and on the server.
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let after = held(&world);
+        if after.descriptors <= before.descriptors && after.threads <= before.threads && after.sessions == "1"
+        {
+            assert_eq!(after.files, 0);
+            break;
+        }
+        assert!(Instant::now() < end, "before {before:?}, after {after:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
