@@ -29,7 +29,7 @@ output "environment" {
 }
 
 output "connection_budget" {
-  description = "The database's `max_connections` as assumed, how many of them this function is `allowed`, and how many it may come to `need`."
+  description = "The database's `max_connections` as assumed, how many of them this function is `allowed`, and how many may be `needed`."
   value = {
     max_connections = local.budget.max_connections
     allowed         = local.budget.allowed
