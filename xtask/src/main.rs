@@ -7,6 +7,7 @@
 mod apt;
 mod bootstrap;
 mod elf;
+mod fuzz;
 mod servers;
 mod zip;
 
@@ -34,6 +35,8 @@ enum Task {
         #[arg(long)]
         private: bool,
     },
+    /// Run the property tests of what reads foreign text for a long time: events, queries, configuration, the wire
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> Result<()> {
@@ -45,6 +48,7 @@ fn main() -> Result<()> {
             servers::ready(&workspace()?, private)?;
             Ok(())
         }
+        Task::Fuzz(options) => fuzz::fuzz(&workspace()?, &options),
     }
 }
 

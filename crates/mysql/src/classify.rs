@@ -218,7 +218,7 @@ pub(crate) fn committed_midway(error: &sqlx::Error) -> Error {
 /// What to look at when the server refuses a login with this number; begins with a blank unless it is empty.
 pub(crate) fn hint(number: u16) -> &'static str {
     match number {
-        ER_ACCESS_DENIED_ERROR => " Compare the secret with the database user's password and host.",
+        ER_ACCESS_DENIED_ERROR => " The user may also be one for other hosts than the function's.",
         ER_MUST_CHANGE_PASSWORD | ER_MUST_CHANGE_PASSWORD_LOGIN => {
             " The password has expired: rotate the secret."
         }

@@ -43,6 +43,8 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// The longest that any one statement may run.
     pub statement_timeout: Duration,
+    /// What stands between us and the server.
+    pub pooler: config::Pooler,
     /// What the server shows the sessions as.
     pub application_name: String,
     /// Whether the log may show values.
@@ -276,6 +278,7 @@ impl Sessions {
             tls: self.tls(&endpoint.host)?,
             application_name: self.settings.application_name.clone(),
             statement_timeout: self.settings.statement_timeout,
+            pooling: self.settings.pooler.at(&endpoint.host),
             log_values: self.settings.log_values,
             by,
             progress: Phases::default(),
@@ -407,3 +410,189 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_millis(300);
 // After SIGTERM, Lambda waits that long.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::BoxFuture;
+    use sea_orm::{DatabaseConnection, DbErr};
+
+    use super::*;
+    use crate::backend::{Done, Fixed, Statement};
+    use crate::config::{Config, Engine, Sources};
+    use crate::queries::Dialect;
+    use crate::rows::RowWriter;
+
+    /// What a server does with a connection, one after the other; after the last it lets everybody in.
+    #[derive(Debug)]
+    struct Scripted(Mutex<Vec<Answer>>);
+
+    #[derive(Debug, Clone, Copy)]
+    enum Answer {
+        Fails(Fault, Phase),
+        Hangs,
+        Opens,
+    }
+
+    impl Backend for Scripted {
+        fn engine(&self) -> Engine {
+            Engine::Sqlite
+        }
+
+        fn dialect(&self) -> Dialect {
+            Dialect::Sqlite
+        }
+
+        fn classify(&self, _error: &DbErr) -> Fault {
+            Fault::Internal
+        }
+
+        fn connect<'a>(&'a self, _to: &'a Target) -> BoxFuture<'a, Result<Box<dyn Session>>> {
+            let mut script = self.0.lock().unwrap();
+            let answer = if script.is_empty() { Answer::Opens } else { script.remove(0) };
+            Box::pin(async move {
+                match answer {
+                    Answer::Fails(fault, phase) => Err(Error::new(fault, "scripted").with_phase(phase)),
+                    Answer::Hangs => std::future::pending().await,
+                    Answer::Opens => Ok(Box::new(Idle { answers: true }) as Box<dyn Session>),
+                }
+            })
+        }
+    }
+
+    /// A session on which nothing is run.
+    #[derive(Debug)]
+    struct Idle {
+        answers: bool,
+    }
+
+    impl Session for Idle {
+        fn database(&mut self) -> BoxFuture<'_, Result<DatabaseConnection>> {
+            unreachable!("nothing is run")
+        }
+
+        fn run<'a>(&'a mut self, _: &'a Statement, _: &'a mut RowWriter) -> BoxFuture<'a, Result<Done>> {
+            unreachable!("nothing is run")
+        }
+
+        fn prepare<'a>(&'a mut self, _: &'a Statement) -> BoxFuture<'a, Result<()>> {
+            unreachable!("nothing is run")
+        }
+
+        fn begin(&mut self, _: Access) -> BoxFuture<'_, Result<()>> {
+            unreachable!("nothing is run")
+        }
+
+        fn commit(&mut self) -> BoxFuture<'_, Result<()>> {
+            unreachable!("nothing is run")
+        }
+
+        fn rollback(&mut self) -> BoxFuture<'_, Result<()>> {
+            unreachable!("nothing is run")
+        }
+
+        fn autocommit(&mut self, _: bool) -> BoxFuture<'_, Result<()>> {
+            unreachable!("nothing is run")
+        }
+
+        fn ping(&mut self) -> BoxFuture<'_, Result<()>> {
+            let answers = self.answers;
+            Box::pin(async move { if answers { Ok(()) } else { std::future::pending().await } })
+        }
+
+        fn usable(&self) -> bool {
+            true
+        }
+
+        fn in_transaction(&self) -> bool {
+            false
+        }
+
+        fn cancel_handle(&self) -> Option<Box<dyn CancelHandle>> {
+            None
+        }
+
+        fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
+            Box::pin(async {})
+        }
+    }
+
+    fn sessions(script: &[Answer], connect_timeout: Duration) -> Sessions {
+        let env = [("DB_ENGINE", "sqlite"), ("DB_NAME", "x")];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let config = Config::read(&Sources { env, ..Sources::default() }, &Engine::ALL).unwrap();
+        let settings = Settings {
+            tls: config.db.tls.clone(),
+            connect_timeout,
+            statement_timeout: Duration::from_secs(10),
+            pooler: config.db.pooler,
+            application_name: "test".to_owned(),
+            log_values: false,
+            max_connections: 1,
+        };
+        let credentials = Credentials::new(&config.db, &config.platform);
+        Sessions::new(Arc::new(Scripted(Mutex::new(script.to_vec()))), Arc::new(Fixed), credentials, settings)
+    }
+
+    #[tokio::test]
+    async fn what_can_pass_is_waited_for_and_what_the_server_said_is_reported() {
+        use Answer::{Fails, Hangs, Opens};
+        const BUSY: Answer = Fails(Fault::TooManyConnections, Phase::Auth);
+        const GOING: Answer = Fails(Fault::ServerUnavailable, Phase::Auth);
+        const REFUSED: Answer = Fails(Fault::Unreachable, Phase::Tcp);
+        const HUNG_UP: Answer = Fails(Fault::ConnectionLost, Phase::Auth);
+        const UNTRUSTED: Answer = Fails(Fault::Unreachable, Phase::Tls);
+
+        let check = async |script: &[Answer], expected: Result<(), (Fault, Phase)>, connects: u32| {
+            // Long enough for the pauses between the tries, unless the script itself waits for it to be over.
+            let hangs = script.iter().any(|answer| matches!(answer, Hangs));
+            let timeout = Duration::from_millis(if hangs { 500 } else { 20_000 });
+            let sessions = sessions(script, timeout);
+            let mut cost = Cost::default();
+            let by = Deadline::after(Duration::from_secs(60));
+            let leased = sessions.lease(Access::Read, by, &mut cost).await;
+            let outcome = leased.map(drop).map_err(|error| (error.fault(), error.phase().unwrap()));
+            assert_eq!((outcome, cost.connects), (expected, connects), "{script:?}");
+        };
+        check(&[BUSY, BUSY, GOING, Opens], Ok(()), 4).await;
+        // On its way down and up again, it may hang up and refuse in between.
+        check(&[GOING, HUNG_UP, REFUSED, REFUSED, GOING, Opens], Ok(()), 6).await;
+        check(&[BUSY, Hangs], Err((Fault::TooManyConnections, Phase::Auth)), 2).await;
+        check(&[GOING, REFUSED, Hangs], Err((Fault::ServerUnavailable, Phase::Auth)), 3).await;
+        check(&[Hangs], Err((Fault::Unreachable, Phase::Auth)), 1).await;
+        // Silence without a word before is tried once more, and no certificate is looked at twice.
+        check(&[REFUSED, Opens], Ok(()), 2).await;
+        check(&[REFUSED, REFUSED, Opens], Err((Fault::Unreachable, Phase::Tcp)), 2).await;
+        check(&[HUNG_UP, Opens], Ok(()), 2).await;
+        check(&[HUNG_UP, HUNG_UP, Opens], Err((Fault::Unreachable, Phase::Auth)), 2).await;
+        check(&[UNTRUSTED, Opens], Err((Fault::Unreachable, Phase::Tls)), 1).await;
+        check(&[GOING, UNTRUSTED, Opens], Err((Fault::Unreachable, Phase::Tls)), 2).await;
+    }
+
+    #[tokio::test]
+    async fn a_session_that_was_idle_for_long_is_asked_and_one_that_is_silent_replaced() {
+        let now = SystemTime::now();
+        let long = TRUSTED_IDLE + Duration::from_secs(1);
+        for (since, answers, connects) in [
+            (now, true, 0),
+            // A wire that was silent for a moment only is trusted without asking.
+            (now, false, 0),
+            (now - long, true, 0),
+            (now - long, false, 1),
+            // The clock went backwards.
+            (now + long, true, 0),
+            (now + long, false, 1),
+        ] {
+            let sessions = sessions(&[], Duration::from_secs(20));
+            let endpoint = Endpoint { host: String::new(), port: 0 };
+            sessions.parked.lock().unwrap().push(Parked {
+                session: Box::new(Idle { answers }),
+                endpoint,
+                since,
+            });
+            let mut cost = Cost::default();
+            let by = Deadline::after(Duration::from_secs(60));
+            sessions.lease(Access::Read, by, &mut cost).await.unwrap();
+            assert_eq!(cost.connects, connects, "{since:?} {answers}");
+        }
+    }
+}

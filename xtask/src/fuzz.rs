@@ -1,0 +1,154 @@
+//! `cargo xtask fuzz`: the property tests of whatever reads foreign text, with millions of cases instead of hundreds.
+//!
+//! A failing case is shown as small as it can be made, and kept in `proptest-regressions`, where every later run of
+//! the tests finds it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// How long each target runs
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Run only the targets with this in their name
+    filter: Option<String>,
+}
+
+/// Package and test.
+const TARGETS: [(&str, &str); 19] = [
+    ("lambda-rds-core", "config::read::tests::nothing_that_is_written_panics"),
+    ("lambda-rds-core", "credentials::tests::no_secret_makes_it_panic_or_talk"),
+    ("lambda-rds-core", "event::tests::a_damaged_event_is_answered"),
+    ("lambda-rds-core", "event::tests::a_direct_event_never_has_claims"),
+    ("lambda-rds-core", "event::tests::bytes_never_panic"),
+    ("lambda-rds-core", "event::tests::json_never_panics"),
+    ("lambda-rds-core", "queries::annotations::tests::nothing_panics"),
+    ("lambda-rds-core", "queries::bind::tests::values_never_change_the_sql"),
+    ("lambda-rds-core", "queries::lexer::tests::tokens_tile_the_text"),
+    ("lambda-rds-core", "queries::load::tests::nothing_panics"),
+    ("lambda-rds-core", "queries::template::tests::text_comes_out_unchanged"),
+    ("lambda-rds-core", "rows::tests::json_keeps_its_meaning"),
+    ("lambda-rds-core", "rows::tests::text_reads_back"),
+    ("lambda-rds-core", "value::parse::tests::decimals_keep_their_digits"),
+    ("lambda-rds-core", "value::parse::tests::nothing_panics"),
+    ("lambda-rds-core", "value::time::tests::nothing_panics"),
+    ("lambda-rds-postgres", "connect::tests::what_a_server_says_is_read_alike_however_it_is_cut"),
+    ("lambda-rds-postgres", "decode::tests::decimals_come_back_digit_for_digit"),
+    ("lambda-rds-postgres", "decode::tests::no_bytes_make_it_panic"),
+];
+
+/// Builds the tests and runs the targets, as many at once as there are processors.
+pub(crate) fn fuzz(workspace: &Path, options: &Options) -> Result<()> {
+    let wanted = |name: &str| options.filter.as_deref().is_none_or(|part| name.contains(part));
+    let targets: Vec<_> = TARGETS.into_iter().filter(|(_, name)| wanted(name)).collect();
+    ensure!(!targets.is_empty(), "no target has {:?} in its name", options.filter);
+    let mut programs = Vec::new();
+    for (package, name) in targets {
+        programs.push((program(workspace, package)?, package, name));
+    }
+    let time = Duration::from_secs(options.seconds);
+    let queue = Mutex::new(programs.into_iter());
+    let failures = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    let Some((program, package, name)) = next else { return };
+                    match run(&program, workspace, package, name, time) {
+                        Ok(cases) => println!("{package} {name}: {cases} cases"),
+                        Err(error) => {
+                            println!("{package} {name}: FAILED");
+                            failures
+                                .lock()
+                                .unwrap_or_else(PoisonError::into_inner)
+                                .push(format!("{error:#}"));
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+    ensure!(failures.is_empty(), "{} targets failed\n\n{}", failures.len(), failures.join("\n\n"));
+    Ok(())
+}
+
+/// Builds the unit tests of a package and gives their executable.
+fn program(workspace: &Path, package: &str) -> Result<PathBuf> {
+    let mut cargo = Command::new(super::cargo());
+    cargo.current_dir(workspace).args(["test", "--no-run", "--message-format=json", "--lib", "-p", package]);
+    let built = cargo.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
+    ensure!(built.status.success(), "{} failed ({})", super::shown(&cargo), built.status);
+    let messages = String::from_utf8(built.stdout).context("cargo's messages are not UTF-8")?;
+    let executable = messages.lines().rev().find_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        message["executable"].as_str().map(PathBuf::from)
+    });
+    executable.with_context(|| format!("cargo names no executable for the tests of {package}"))
+}
+
+/// Runs one target for about this long, in rounds, since a property test is told a number of cases and no time.
+/// Gives the number of cases.
+fn run(program: &Path, workspace: &Path, package: &str, name: &str, time: Duration) -> Result<u64> {
+    let folder = workspace.join("crates").join(package.trim_start_matches("lambda-rds-"));
+    let started = Instant::now();
+    let (mut round, mut cases) = (FIRST_ROUND, 0);
+    loop {
+        let mut test = Command::new(program);
+        // Where cargo runs it, or it would not find the cases that have failed before.
+        test.current_dir(&folder).env("CARGO_MANIFEST_DIR", &folder).args([name, "--exact"]);
+        test.env("PROPTEST_CASES", round.to_string());
+        for limit in ["PROPTEST_MAX_LOCAL_REJECTS", "PROPTEST_MAX_GLOBAL_REJECTS"] {
+            test.env(limit, u32::MAX.to_string());
+        }
+        let output = test.output().with_context(|| format!("cannot start {}", program.display()))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        ensure!(
+            output.status.success(),
+            "{package} {name}:\n{text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        if !text.contains("test result: ok. 1 passed") {
+            bail!("{package} has no test {name}");
+        }
+        cases += round;
+        let spent = started.elapsed();
+        let left = time.saturating_sub(spent);
+        if left.is_zero() {
+            return Ok(cases);
+        }
+        round = next_round(cases, spent, left);
+    }
+}
+
+/// As many cases as fill the time that is left, at the pace so far, and no more than are counted in 32 bits.
+fn next_round(cases: u64, spent: Duration, left: Duration) -> u64 {
+    let filling = u128::from(cases) * left.as_millis() / spent.as_millis().max(1);
+    u64::try_from(filling).unwrap_or(u64::MAX).clamp(FIRST_ROUND, u32::MAX.into())
+}
+
+const FIRST_ROUND: u64 = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_fill_the_time() {
+        let check = |cases, spent_ms, left_ms, expected| {
+            let (spent, left) = (Duration::from_millis(spent_ms), Duration::from_millis(left_ms));
+            assert_eq!(next_round(cases, spent, left), expected, "{cases} {spent_ms} {left_ms}");
+        };
+        check(1_000, 500, 59_500, 119_000);
+        check(1_000_000, 59_999, 1, FIRST_ROUND);
+        check(u64::MAX, 0, 60_000, u32::MAX.into());
+    }
+}
