@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use lambda_rds_testbed::{
-    Database, Function, FunctionBuilder, Mysql, MysqlKind, Outcome, Postgres, Proxy, RuntimeApi, Secrets,
+    Database, Function, FunctionBuilder, Mysql, MysqlKind, Outcome, Pgbouncer, Postgres, Proxy, RuntimeApi,
+    Secrets,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -27,6 +28,7 @@ pub(crate) struct Setup {
     server: Option<Arc<Postgres>>,
     built_in_roots: bool,
     iam: bool,
+    pooler: Option<usize>,
     schema: String,
     queries: String,
     env: Vec<(String, String)>,
@@ -41,6 +43,7 @@ impl Setup {
             server: None,
             built_in_roots: false,
             iam: false,
+            pooler: None,
             schema: USERS.to_owned(),
             queries: include_str!("../../queries/users.sql").to_owned(),
             env: Vec::new(),
@@ -64,6 +67,12 @@ impl Setup {
     /// Logs in by IAM instead of by a secret.
     pub(crate) fn iam(mut self) -> Self {
         self.iam = true;
+        self
+    }
+
+    /// Puts a PgBouncer before the server that lends this many of its connections.
+    pub(crate) fn pooler(mut self, connections: usize) -> Self {
+        self.pooler = Some(connections);
         self
     }
 
@@ -115,6 +124,7 @@ impl Setup {
         for (path, text) in self.files {
             function = function.file(path, text);
         }
+        let mut pooler = None;
         let mut proxy = None;
         let mut database = None;
         let mut file = None;
@@ -123,7 +133,15 @@ impl Setup {
                 let server = self.server.as_deref().unwrap_or_else(|| postgres());
                 let own = server.database(&unique()).unwrap();
                 server.psql(&own.name, &as_owner(&own, &self.schema)).unwrap();
-                let wire = Proxy::start(server.address()).unwrap();
+                pooler = self.pooler.map(|connections| Pgbouncer::start(server, &own, connections).unwrap());
+                let (address, ca) = match &pooler {
+                    Some(pooler) => {
+                        function = function.env("DB_POOLER", "transaction");
+                        (pooler.address(), pooler.ca_pem_path())
+                    }
+                    None => (server.address(), server.ca_pem_path()),
+                };
+                let wire = Proxy::start(address).unwrap();
                 secrets.put(SECRET, own.secret(server.host(), wire.port()));
                 function = if self.iam {
                     function
@@ -136,7 +154,7 @@ impl Setup {
                     function.env("DB_SECRET_ID", SECRET)
                 };
                 if !self.built_in_roots {
-                    function = function.env("DB_TLS_CA", server.ca_pem_path());
+                    function = function.env("DB_TLS_CA", ca);
                 }
                 proxy = Some(wire);
                 database = Some(own);
@@ -169,6 +187,7 @@ impl Setup {
             builder,
             timeout: self.timeout,
             server: self.server,
+            _pooler: pooler,
             proxy,
             database,
             file,
@@ -187,6 +206,7 @@ pub(crate) struct World {
     builder: FunctionBuilder,
     timeout: Duration,
     server: Option<Arc<Postgres>>,
+    _pooler: Option<Pgbouncer>,
     proxy: Option<Proxy>,
     database: Option<Database>,
     file: Option<TempDir>,

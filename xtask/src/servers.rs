@@ -55,7 +55,7 @@ const SERVERS: &[Server] = &[
         // Debian has it nowhere else.
         suite: Some("unstable"),
         programs: &["mysqld"],
-        folders: mysql_folders,
+        folders: system_folders,
         try_out: try_mysql,
     },
     Server {
@@ -64,8 +64,17 @@ const SERVERS: &[Server] = &[
         package: "mariadb-server-core",
         suite: None,
         programs: &["mariadbd"],
-        folders: mysql_folders,
+        folders: system_folders,
         try_out: try_mariadb,
+    },
+    Server {
+        name: "pgbouncer",
+        variable: "PGBOUNCER_BIN",
+        package: "pgbouncer",
+        suite: None,
+        programs: &["pgbouncer"],
+        folders: system_folders,
+        try_out: try_pgbouncer,
     },
 ];
 
@@ -266,8 +275,8 @@ fn try_postgresql(programs: &Path, scratch: &Path) -> Result<()> {
     run(postgres.stdout(std::process::Stdio::null()))
 }
 
-/// Where Debian has the servers of both kinds.
-fn mysql_folders(root: &Path) -> Vec<PathBuf> {
+/// Where Debian has the servers that come in one version.
+fn system_folders(root: &Path) -> Vec<PathBuf> {
     vec![root.join("usr/sbin")]
 }
 
@@ -285,7 +294,13 @@ fn try_mariadb(programs: &Path, scratch: &Path) -> Result<()> {
     run(mariadbd.stdin(std::process::Stdio::null()))
 }
 
-/// A server of either kind in an empty data folder. It knows only the machine's places of its files.
+/// Has nothing to make: that it runs shows that its libraries are there.
+fn try_pgbouncer(programs: &Path, scratch: &Path) -> Result<()> {
+    let mut pgbouncer = unprivileged(&programs.join("pgbouncer"), scratch)?;
+    run(pgbouncer.arg("--version").stdout(std::process::Stdio::null()))
+}
+
+/// A MySQL or MariaDB in an empty data folder. It knows only the machine's places of its files.
 fn mysql_server(program: &Path, scratch: &Path) -> Result<Command> {
     let base = program.parent().and_then(Path::parent).context("the server has no folder above it")?;
     let base = base.canonicalize()?;

@@ -96,6 +96,7 @@ impl App {
             tls: db.tls.clone(),
             connect_timeout: db.connect_timeout,
             statement_timeout: longest(&queries, db.query_timeout),
+            pooler: db.pooler,
             application_name: application_name(&platform),
             log_values: function.log_values,
             max_connections: db.max_connections,
@@ -570,7 +571,7 @@ mod tests {
         let env = [("DB_ENGINE", "sqlite"), ("DB_NAME", "x")];
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         let Config { db, function, platform, .. } =
-            Config::read(&Sources { env, file: None, beside: Vec::new() }, &Engine::ALL).unwrap();
+            Config::read(&Sources { env, ..Sources::default() }, &Engine::ALL).unwrap();
         let text = "-- name: fine :many\nSELECT 1;\n-- name: buggy :many\nSELECT 'bug';\n";
         let files = [("q.sql".to_owned(), text.to_owned())];
         let queries = Queries::parse(&files, Engine::Sqlite, Dialect::Sqlite).unwrap();

@@ -189,12 +189,27 @@ pub struct Target {
     pub application_name: String,
     /// The longest that any one statement may run; the server enforces it too.
     pub statement_timeout: Duration,
+    /// What stands between us and the server.
+    pub pooling: Pooling,
     /// Whether the log may show values, which servers put into some of their messages.
     pub log_values: bool,
     /// When the session must be open.
     pub by: Deadline,
     /// Told by the engine how far it has come.
     pub progress: Phases,
+}
+
+/// What stands between us and the server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Pooling {
+    /// Nothing: a session has a process of the server for itself, and its state stays.
+    #[default]
+    None,
+    /// A pooler that lends a connection of the server's per transaction, as PgBouncer does: no state outlives
+    /// one.
+    Transaction,
+    /// RDS Proxy, which does the same, takes no cancel, and stops sharing the connection of whoever sets anything.
+    RdsProxy,
 }
 
 /// The phases of opening one session, as they were entered: for the log, and to name the one that took too long.

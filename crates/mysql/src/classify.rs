@@ -199,10 +199,26 @@ pub(crate) fn to_error(error: &sqlx::Error, doing: Doing, log_values: bool) -> E
     told.with_detail(detail).with_sqlstate(server.number().to_string())
 }
 
+/// Whether the server refused to write in a transaction that may only read.
+pub(crate) fn is_read_only_transaction(error: &sqlx::Error) -> bool {
+    let server = error.as_database_error().and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>());
+    server.is_some_and(|error| error.number() == ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION)
+}
+
+/// The error for that inside a transaction that may write: it is over, because something in it, a procedure for
+/// one, has committed. Not the server is the wrong one, and nothing may run again.
+pub(crate) fn committed_midway(error: &sqlx::Error) -> Error {
+    let detail = format!(
+        "{error}: something in the query has committed, and what came before that stays. Declare the query \
+         `-- transaction: none`"
+    );
+    Error::new(Fault::QueryFailed, detail).with_sqlstate(ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION.to_string())
+}
+
 /// What to look at when the server refuses a login with this number; begins with a blank unless it is empty.
 pub(crate) fn hint(number: u16) -> &'static str {
     match number {
-        ER_ACCESS_DENIED_ERROR => " Compare the secret with the database user's password and host.",
+        ER_ACCESS_DENIED_ERROR => " The user may also be one for other hosts than the function's.",
         ER_MUST_CHANGE_PASSWORD | ER_MUST_CHANGE_PASSWORD_LOGIN => {
             " The password has expired: rotate the secret."
         }

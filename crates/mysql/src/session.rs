@@ -119,6 +119,9 @@ impl MySqlSession {
     }
 
     fn error(&self, error: &sqlx::Error, doing: Doing) -> Error {
+        if self.in_transaction && doing == Doing::Write && classify::is_read_only_transaction(error) {
+            return classify::committed_midway(error);
+        }
         classify::to_error(error, doing, self.log_values)
     }
 

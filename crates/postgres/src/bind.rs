@@ -15,7 +15,7 @@ use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgConnection, PgStatement, PgTypeInfo, PgTypeKind};
-use sqlx::{Arguments as _, Encode, Executor as _, Postgres, SqlStr, Type};
+use sqlx::{Arguments as _, Connection as _, Encode, Executor as _, Postgres, SqlStr, Type};
 
 use crate::classify::uninferred;
 use crate::decode::{
@@ -32,12 +32,13 @@ pub(crate) async fn prepare(
     connection: &mut PgConnection,
     sql: SqlStr,
     arguments: &[Argument],
+    preparing: Preparing,
 ) -> Result<PgStatement, sqlx::Error> {
     let mut types: Vec<u32> = arguments.iter().map(|argument| inferred_oid(argument.kind)).collect();
     let mut first = None;
     loop {
         let given: Vec<PgTypeInfo> = types.iter().map(|oid| PgTypeInfo::with_oid(Oid(*oid))).collect();
-        let error = match connection.prepare_with(sql.clone(), &given).await {
+        let error = match prepare_once(connection, sql.clone(), &given, preparing).await {
             Ok(prepared) => return Ok(prepared),
             Err(error) => error,
         };
@@ -55,6 +56,38 @@ pub(crate) async fn prepare(
         }
         first.get_or_insert(error);
     }
+}
+
+/// What becomes of a prepared statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Preparing {
+    /// The connection keeps it.
+    Kept,
+    /// It is gone before the running transaction ends.
+    InTransaction,
+    /// There is no transaction: it gets one and is gone before that ends.
+    Alone,
+}
+
+/// Prepares a statement. The driver prepares by name alone, and behind a pooler the next one to have the server's
+/// connection would meet the name: so it is closed in the transaction in which it was prepared.
+async fn prepare_once(
+    connection: &mut PgConnection,
+    sql: SqlStr,
+    types: &[PgTypeInfo],
+    preparing: Preparing,
+) -> Result<PgStatement, sqlx::Error> {
+    if preparing == Preparing::Alone {
+        connection.execute(sqlx::raw_sql("BEGIN READ ONLY")).await?;
+    }
+    let prepared = connection.prepare_with(sql, types).await;
+    if preparing != Preparing::Kept {
+        connection.clear_cached_statements().await?;
+    }
+    if preparing == Preparing::Alone {
+        connection.execute(sqlx::raw_sql("ROLLBACK")).await?;
+    }
+    prepared
 }
 
 /// Whether the server infers the type of any of them. If not, preparing can be left to sqlx, which does it with a

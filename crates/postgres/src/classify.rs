@@ -23,7 +23,7 @@ pub(crate) fn classify(error: &sqlx::Error, doing: Doing) -> Fault {
     match error {
         sqlx::Error::Database(error) => match error.code() {
             Some(_) if server(error.as_ref()).is_some_and(is_stale) => Fault::ConnectionLost,
-            Some(code) => sqlstate(&code, doing),
+            Some(code) => told(&code, error.message(), doing),
             None => Fault::QueryFailed,
         },
         // What comes after bytes that make no sense makes none either.
@@ -97,8 +97,37 @@ impl Uninferred {
     }
 }
 
+/// What was told with this code and these words.
+pub(crate) fn told(code: &str, message: &str, doing: Doing) -> Fault {
+    let pooler = (code == PROTOCOL_VIOLATION).then(|| pooler(message)).flatten();
+    match pooler.unwrap_or_else(|| sqlstate(code, doing)) {
+        // The first word of a connection that could be lost has not been said yet.
+        Fault::ConnectionLost if doing == Doing::Connect => Fault::Unreachable,
+        fault => fault,
+    }
+}
+
+/// PgBouncer speaks for itself with one code for everything (newer versions have some of PostgreSQL's), and in words
+/// that it does not translate.
+fn pooler(message: &str) -> Option<Fault> {
+    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    if says(&["authentication failed", "no such user"]) {
+        Some(Fault::CredentialsRejected)
+    } else if says(&["query_wait_timeout", "no more connections allowed"]) {
+        Some(Fault::TooManyConnections)
+    } else if says(&["query_timeout"]) {
+        Some(Fault::Timeout)
+    } else if says(&["cannot connect to server", "server login", "server down", "shutting down"]) {
+        Some(Fault::ServerUnavailable)
+    } else if says(&["server conn crashed", "idle_timeout", "idle_transaction_timeout"]) {
+        Some(Fault::ConnectionLost)
+    } else {
+        None
+    }
+}
+
 /// The table by SQLSTATE, <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
-pub(crate) fn sqlstate(code: &str, doing: Doing) -> Fault {
+fn sqlstate(code: &str, doing: Doing) -> Fault {
     match code {
         READ_ONLY_SQL_TRANSACTION => match doing {
             Doing::Begin | Doing::Write => Fault::NotTheWriter,
@@ -310,6 +339,28 @@ mod tests {
         ] {
             assert_eq!(sqlstate(code, doing), expected, "{code} {doing:?}");
         }
+    }
+
+    #[test]
+    fn what_pgbouncer_says_for_itself() {
+        for (message, connecting, running) in [
+            ("SASL authentication failed", Fault::CredentialsRejected, Fault::CredentialsRejected),
+            ("no such user: app", Fault::CredentialsRejected, Fault::CredentialsRejected),
+            ("query_wait_timeout", Fault::TooManyConnections, Fault::TooManyConnections),
+            (
+                "no more connections allowed (max_client_conn)",
+                Fault::TooManyConnections,
+                Fault::TooManyConnections,
+            ),
+            ("query_timeout", Fault::Timeout, Fault::Timeout),
+            ("pgbouncer cannot connect to server", Fault::ServerUnavailable, Fault::ServerUnavailable),
+            ("server conn crashed?", Fault::Unreachable, Fault::ConnectionLost),
+            ("invalid frontend message type 0", Fault::Unreachable, Fault::Unreachable),
+        ] {
+            assert_eq!(told("08P01", message, Doing::Connect), connecting, "{message}");
+            assert_eq!(told("08P01", message, Doing::Write), running, "{message}");
+        }
+        assert_eq!(told("42601", "query_timeout", Doing::Read), Fault::QueryFailed, "a server's own");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lambda_rds_core::backend::{Session, Target};
+use lambda_rds_core::backend::{Pooling, Session, Target};
 use lambda_rds_core::config::TlsMode;
 use lambda_rds_core::connect::dial;
 use lambda_rds_core::connect::relay::Relay;
@@ -39,7 +39,7 @@ pub(crate) async fn connect(to: &Target) -> Result<Box<dyn Session>> {
         to.progress.enter(Phase::Tls);
     }
     let settings = settings(to);
-    let edit = Box::new(move |message: &[u8]| with_options(message, &settings));
+    let edit = Box::new(move |message: &[u8]| with_options(message, settings.as_deref()));
     let guard = Arc::new(Guard::default());
     let relay = match encrypt(tcp, &to.tls, to.by).await? {
         Encrypted::Tls(stream) => {
@@ -72,8 +72,9 @@ pub(crate) async fn connect(to: &Target) -> Result<Box<dyn Session>> {
             return Err(opening.explain(to, driver));
         }
     };
-    let cancel = opening.key.map(|key| PgCancel::new(peer, Arc::clone(&to.tls), key));
-    Ok(Box::new(PgSession::new(pool, connection, relay.into_wire(), cancel, guard, to.log_values)))
+    let key = opening.key.filter(|_| to.pooling != Pooling::RdsProxy);
+    let cancel = key.map(|key| PgCancel::new(peer, Arc::clone(&to.tls), key));
+    Ok(Box::new(PgSession::new(pool, connection, relay.into_wire(), cancel, guard, to)))
 }
 
 /// A connection, as the server lets us have it.
@@ -125,19 +126,22 @@ pub(crate) async fn encrypt(mut tcp: TcpStream, tls: &TlsClient, by: Deadline) -
     }
 }
 
-/// The settings of a session, as the startup message's `options` carries them: they cost no round trip.
-fn settings(to: &Target) -> String {
+/// The settings of a session, as the startup message's `options` carries them: they cost no round trip. A pooler
+/// has sessions of its own with the server, and refuses options.
+fn settings(to: &Target) -> Option<String> {
     let limit = to.statement_timeout.as_millis();
-    format!(
-        "-c default_transaction_read_only=on -c statement_timeout={limit} \
-         -c idle_in_transaction_session_timeout={limit}"
-    )
+    (to.pooling == Pooling::None).then(|| {
+        format!(
+            "-c default_transaction_read_only=on -c statement_timeout={limit} \
+             -c idle_in_transaction_session_timeout={limit}"
+        )
+    })
 }
 
 /// The startup message with exactly these `options`: the driver would put those of `PGOPTIONS` before.
 /// <https://www.postgresql.org/docs/current/protocol-message-formats.html> (StartupMessage)
-fn with_options(message: &[u8], options: &str) -> Vec<u8> {
-    let mut body = Vec::with_capacity(message.len() + options.len() + 16);
+fn with_options(message: &[u8], options: Option<&str>) -> Vec<u8> {
+    let mut body = Vec::with_capacity(message.len() + options.map_or(0, str::len) + 16);
     let mut fields = message.get(8..).unwrap_or_default().split(|&byte| byte == 0);
     while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
         if !name.is_empty() && name != b"options" {
@@ -146,9 +150,12 @@ fn with_options(message: &[u8], options: &str) -> Vec<u8> {
             }
         }
     }
-    for part in [&b"options\0"[..], options.as_bytes(), b"\0\0"] {
-        body.extend_from_slice(part);
+    if let Some(options) = options {
+        for part in [&b"options\0"[..], options.as_bytes(), b"\0"] {
+            body.extend_from_slice(part);
+        }
     }
+    body.push(0);
     // A startup message is a few hundred bytes long.
     let length = u32::try_from(8 + body.len()).unwrap_or(u32::MAX);
     let mut edited = length.to_be_bytes().to_vec();
@@ -160,7 +167,7 @@ fn with_options(message: &[u8], options: &str) -> Vec<u8> {
 /// The driver's options: everything is said here, so that nothing is taken from `PGHOST` and its like.
 fn options(to: &Target, relay: &Relay) -> PgConnectOptions {
     use lambda_rds_core::credentials::ExposeSecret as _;
-    PgConnectOptions::new_without_pgpass()
+    let options = PgConnectOptions::new_without_pgpass()
         .socket(relay.folder())
         .host(&to.endpoint.host)
         .port(to.endpoint.port)
@@ -171,7 +178,12 @@ fn options(to: &Target, relay: &Relay) -> PgConnectOptions {
         .ssl_mode(PgSslMode::Disable)
         .application_name(&to.application_name)
         // The driver would log statements by itself, with other rules than ours.
-        .disable_statement_logging()
+        .disable_statement_logging();
+    match to.pooling {
+        Pooling::None => options,
+        // PgBouncer refuses what it does not follow. Floats come in binary, which this setting is not about.
+        Pooling::Transaction | Pooling::RdsProxy => options.extra_float_digits(None),
+    }
 }
 
 /// What the server said while the session was opened, read along from the wire.
@@ -248,7 +260,7 @@ impl Opening {
 fn explain_refusal(notice: &Notice, to: &Target) -> Error {
     let code = notice.field(b'C');
     let message = notice.field(b'M');
-    let fault = match classify::sqlstate(code, Doing::Connect) {
+    let fault = match classify::told(code, message, Doing::Connect) {
         // There is no query yet that could be at fault.
         Fault::QueryFailed | Fault::ConnectionLost => Fault::Unreachable,
         other => other,
@@ -342,11 +354,12 @@ mod tests {
     fn the_startup_message_carries_our_options_and_nobody_elses() {
         let mut message = vec![0, 0, 0, 99, 0, 3, 0, 0];
         message.extend_from_slice(b"user\0app\0options\0-c work_mem=1\0TimeZone\0UTC\0\0");
-        let edited = with_options(&message, "-c a=b");
+        let edited = with_options(&message, Some("-c a=b"));
         let body = b"user\0app\0TimeZone\0UTC\0options\0-c a=b\0\0";
         assert_eq!(edited[..4], u32::try_from(8 + body.len()).unwrap().to_be_bytes());
         assert_eq!(edited[4..8], PROTOCOL_3_0);
         assert_eq!(&edited[8..], body);
+        assert_eq!(&with_options(&message, None)[8..], b"user\0app\0TimeZone\0UTC\0\0");
     }
 
     #[test]
@@ -407,7 +420,7 @@ mod tests {
 
         #[test]
         fn a_startup_message_keeps_its_length(message in prop::collection::vec(any::<u8>(), 0..200), options in "[^\0]{0,40}") {
-            let edited = with_options(&message, &options);
+            let edited = with_options(&message, Some(&options));
             prop_assert_eq!(&edited[..4], u32::try_from(edited.len()).unwrap().to_be_bytes());
             let end = ["options", &options, "", ""].join("\0");
             prop_assert!(edited.ends_with(end.as_bytes()));

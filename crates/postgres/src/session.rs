@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
-use lambda_rds_core::backend::{Access, CancelHandle, Done, Session, Statement};
+use lambda_rds_core::backend::{Access, CancelHandle, Done, Pooling, Session, Statement, Target};
 use lambda_rds_core::connect::relay::Wire;
-use lambda_rds_core::error::{Error, Result};
+use lambda_rds_core::error::{Error, Fault, Result};
 use lambda_rds_core::rows::RowWriter;
 use lambda_rds_core::value::Kind;
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector};
@@ -18,7 +18,7 @@ use sqlx::{
     AssertSqlSafe, Connection as _, Either, Executor as _, Row as _, SqlSafeStr as _, Statement as _,
 };
 
-use crate::bind;
+use crate::bind::{self, Preparing};
 use crate::cancel::PgCancel;
 use crate::classify::{self, Doing};
 use crate::decode::Columns;
@@ -43,6 +43,10 @@ pub(crate) struct PgSession {
     in_transaction: bool,
     /// Whether the log may show values, which some of the server's messages hold.
     log_values: bool,
+    /// Whether a pooler lends us a connection of the server's per transaction: then nothing may outlive one.
+    pooled: bool,
+    /// What goes with BEGIN, where no session has the limits.
+    limits: String,
 }
 
 impl PgSession {
@@ -52,8 +56,17 @@ impl PgSession {
         wire: Arc<Wire>,
         cancel: Option<PgCancel>,
         guard: Arc<Guard>,
-        log_values: bool,
+        to: &Target,
     ) -> Self {
+        let limit = to.statement_timeout.as_millis();
+        let limits = match to.pooling {
+            Pooling::Transaction => format!(
+                "; SET LOCAL statement_timeout = {limit}; \
+                 SET LOCAL idle_in_transaction_session_timeout = {limit}"
+            ),
+            // Told at the start; or not to be told at all, since RDS Proxy would give up sharing the connection.
+            Pooling::None | Pooling::RdsProxy => String::new(),
+        };
         Self {
             pool,
             connection: Some(connection),
@@ -61,7 +74,9 @@ impl PgSession {
             cancel,
             guard,
             statements: Statements::default(),
-            log_values,
+            log_values: to.log_values,
+            pooled: to.pooling != Pooling::None,
+            limits,
             busy: false,
             access: Access::Read,
             in_transaction: false,
@@ -83,6 +98,8 @@ impl PgSession {
         let arguments =
             bind::bind(&statement.arguments, known.parameters.as_deref()).map_err(Stopped::Ours)?;
         let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&known.sql)), arguments);
+        // A statement with a name would stay on a connection that somebody else gets next.
+        let query = query.persistent(!self.pooled);
         let mut kept = known.columns.take();
         let mut stream = self.connection().await?.fetch_many(query);
         let mut columns = None;
@@ -115,7 +132,12 @@ impl PgSession {
             return Ok(());
         }
         let sql = AssertSqlSafe(Arc::clone(&known.sql)).into_sql_str();
-        let prepared = bind::prepare(self.connection().await?, sql, &statement.arguments).await?;
+        let whole = match (self.pooled, self.in_transaction) {
+            (false, _) => Preparing::Kept,
+            (true, true) => Preparing::InTransaction,
+            (true, false) => Preparing::Alone,
+        };
+        let prepared = bind::prepare(self.connection().await?, sql, &statement.arguments, whole).await?;
         let parameters: Box<[PgTypeInfo]> = match prepared.parameters() {
             Some(Either::Left(parameters)) => parameters.into(),
             _ => Box::default(),
@@ -125,14 +147,62 @@ impl PgSession {
     }
 
     /// Runs a statement that has no parameters and gives no rows, in one round trip.
-    async fn simple(&mut self, sql: &'static str, doing: Doing) -> Result<()> {
+    async fn simple(&mut self, sql: impl Into<String>, doing: Doing) -> Result<()> {
         self.busy = true;
+        let sql = AssertSqlSafe(sql.into());
         let outcome = match self.connection().await {
             Ok(connection) => connection.execute(sqlx::raw_sql(sql)).await,
             Err(error) => Err(error),
         };
         self.busy = matches!(&outcome, Err(error) if !answered(error));
         outcome.map(|_| ()).map_err(|error| self.error(&error, doing))
+    }
+
+    /// Runs a statement in the transaction that there is, or by itself.
+    async fn statement(&mut self, statement: &Statement, rows: &mut RowWriter) -> Result<Done> {
+        self.busy = true;
+        let watch = self.guard.watch();
+        let outcome = if self.pooled && !self.in_transaction {
+            self.execute_unprepared(statement, rows).await
+        } else {
+            self.execute(statement, rows).await
+        };
+        drop(watch);
+        self.busy = match &outcome {
+            Ok(_) | Err(Stopped::Ours(_)) => false,
+            Err(Stopped::Driver(error)) => !answered(error),
+            Err(Stopped::Unread(_)) => true,
+        };
+        outcome.map_err(|stopped| match stopped {
+            Stopped::Driver(_) if self.guard.tripped() => guard::too_large(),
+            Stopped::Driver(error) => self.error(&error, self.doing()),
+            Stopped::Ours(error) | Stopped::Unread(error) => error,
+        })
+    }
+
+    /// Runs a statement that cannot run inside a transaction behind a pooler: in one message, since each message
+    /// more might reach another connection of the server's.
+    async fn execute_unprepared(&mut self, statement: &Statement, rows: &RowWriter) -> Result<Done, Stopped> {
+        if !statement.arguments.is_empty() || rows.wants_rows() {
+            return Err(Stopped::Ours(Error::new(
+                Fault::QueryFailed,
+                "behind a pooler (DB_POOLER), a query with `-- transaction: none` has no parameters and is `:exec`: \
+                 anything else takes two messages, and the pooler may send them to two connections of the server's",
+            )));
+        }
+        let sql = AssertSqlSafe(Arc::clone(&statement.sql));
+        let done = self.connection().await?.execute(sqlx::raw_sql(sql)).await?;
+        Ok(Done { rows_affected: done.rows_affected(), ..Done::default() })
+    }
+
+    /// Runs a read behind a pooler: a transaction of its own, which is what keeps it read-only and to one
+    /// connection of the server's. If it fails, the transaction is left to whoever settles that.
+    async fn pooled_read(&mut self, statement: &Statement, rows: &mut RowWriter) -> Result<Done> {
+        self.prepare(statement).await?;
+        self.begin(Access::Read).await?;
+        let done = self.statement(statement, rows).await?;
+        self.commit().await?;
+        Ok(done)
     }
 
     fn doing(&self) -> Doing {
@@ -219,22 +289,10 @@ impl Session for PgSession {
         statement: &'a Statement,
         rows: &'a mut RowWriter,
     ) -> BoxFuture<'a, Result<Done>> {
-        Box::pin(async move {
-            self.busy = true;
-            let watch = self.guard.watch();
-            let outcome = self.execute(statement, rows).await;
-            drop(watch);
-            self.busy = match &outcome {
-                Ok(_) | Err(Stopped::Ours(_)) => false,
-                Err(Stopped::Driver(error)) => !answered(error),
-                Err(Stopped::Unread(_)) => true,
-            };
-            outcome.map_err(|stopped| match stopped {
-                Stopped::Driver(_) if self.guard.tripped() => guard::too_large(),
-                Stopped::Driver(error) => self.error(&error, self.doing()),
-                Stopped::Ours(error) | Stopped::Unread(error) => error,
-            })
-        })
+        if self.pooled && !self.in_transaction && self.access == Access::Read {
+            return Box::pin(self.pooled_read(statement, rows));
+        }
+        Box::pin(self.statement(statement, rows))
     }
 
     fn prepare<'a>(&'a mut self, statement: &'a Statement) -> BoxFuture<'a, Result<()>> {
@@ -250,8 +308,8 @@ impl Session for PgSession {
         self.access = access;
         self.in_transaction = true;
         Box::pin(match access {
-            Access::Read => self.simple("BEGIN READ ONLY", Doing::Read),
-            Access::Write => self.simple("BEGIN READ WRITE", Doing::Begin),
+            Access::Read => self.simple(format!("BEGIN READ ONLY{}", self.limits), Doing::Read),
+            Access::Write => self.simple(format!("BEGIN READ WRITE{}", self.limits), Doing::Begin),
         })
     }
 
@@ -273,7 +331,10 @@ impl Session for PgSession {
 
     fn autocommit(&mut self, write: bool) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            if write {
+            if self.pooled {
+                // There is no session that could be read-only.
+                self.access = if write { Access::Write } else { Access::Read };
+            } else if write {
                 self.simple("SET default_transaction_read_only = off", Doing::Begin).await?;
                 self.access = Access::Write;
             } else {

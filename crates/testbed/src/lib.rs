@@ -6,6 +6,7 @@
 //!
 //! - [`Postgres`]: a PostgreSQL server with TLS and SCRAM-SHA-256
 //! - [`Mysql`]: the same for MySQL and MariaDB
+//! - [`Pgbouncer`]: PgBouncer in transaction mode in front of a PostgreSQL server
 //! - [`Proxy`]: stands in front of a server, counts round trips, breaks connections on demand
 //! - [`RuntimeApi`] and [`Secrets`]: the Lambda Runtime API and Secrets Manager
 //! - [`Function`]: the built `bootstrap`, run as Lambda would run it
@@ -19,6 +20,7 @@ pub mod certs;
 mod folder;
 mod function;
 mod mysql;
+mod pgbouncer;
 mod postgres;
 mod process;
 mod proxy;
@@ -28,6 +30,7 @@ mod standin;
 
 pub use function::{Builder as FunctionBuilder, Function};
 pub use mysql::{Builder as MysqlBuilder, Mysql, MysqlKind};
+pub use pgbouncer::Pgbouncer;
 pub use postgres::{Builder as PostgresBuilder, Certificate, Database, Login, Postgres, Stop};
 pub use proxy::{After, Cut, Direction, Fault, Proxy, Unanswered};
 pub use runtime_api::{Answer, FUNCTION_ARN, InitError, Outcome, RESPONSE_LIMIT, RuntimeApi};

@@ -540,3 +540,6 @@ fn is_plain(name: &str) -> bool {
     // A user's name has 32 characters at most, and `_owner` is put to it.
     !name.is_empty() && name.len() <= 32 && name.chars().all(plain)
 }
+
+#[cfg(test)]
+mod tests;

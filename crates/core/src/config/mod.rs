@@ -13,6 +13,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
+use crate::backend::Pooling;
 use crate::credentials::Login;
 
 mod keys;
@@ -238,6 +239,26 @@ pub enum Pooler {
     None,
     /// A pooler that gives a server connection per transaction.
     Transaction,
+}
+
+impl Pooler {
+    /// What stands before the server of this name.
+    #[must_use]
+    pub fn at(self, host: &str) -> Pooling {
+        match (self, is_rds_proxy(host)) {
+            (Self::None, _) | (Self::Auto, false) => Pooling::None,
+            (Self::Auto | Self::Transaction, true) => Pooling::RdsProxy,
+            (Self::Transaction, false) => Pooling::Transaction,
+        }
+    }
+}
+
+/// Whether a name is one of RDS Proxy's: `app.proxy-c9akciq32.eu-west-1.rds.amazonaws.com`, and with more before
+/// it for its further endpoints.
+fn is_rds_proxy(host: &str) -> bool {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    let name = host.strip_suffix(".cn").unwrap_or(&host).strip_suffix(".rds.amazonaws.com");
+    name.is_some_and(|name| name.split('.').any(|label| label.starts_with("proxy-")))
 }
 
 /// When the first session opens.

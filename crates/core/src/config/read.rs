@@ -218,7 +218,8 @@ fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db
         r.word(&keys::DB_CONNECT_AT, &[("init", ConnectAt::Init), ("first-use", ConnectAt::FirstUse)]);
 
     // What a later version does is refused, not ignored: a user who wrote it relies on it.
-    if pooler == Some(Pooler::Transaction) {
+    if pooler == Some(Pooler::Transaction) && engine.is_some_and(|engine| !engine.speaks_as(Engine::Postgres))
+    {
         r.later(&keys::DB_POOLER, "transaction");
     }
     if r.word(&keys::DB_READ_FROM, &[("writer", false), ("reader", true)]) == Some(true) {
@@ -770,6 +771,7 @@ mod tests {
     use secrecy::ExposeSecret as _;
 
     use super::*;
+    use crate::backend::Pooling;
 
     const PG: &[Engine] = &[Engine::Postgres];
 
@@ -1186,13 +1188,37 @@ mod tests {
     }
 
     #[test]
-    fn what_a_later_version_does_is_refused() {
-        for (name, value) in [
-            ("DB_POOLER", "transaction"),
-            ("DB_READ_FROM", "reader"),
-            ("DB_READER_HOST", "h"),
-            ("DB_INSTANCE_PATTERN", "?.example.com"),
+    fn poolers_are_told_by_name_or_by_the_user() {
+        let check = |pooler: &str, host: &str, want: Pooling| {
+            assert_eq!(good(&[("DB_POOLER", pooler)]).db.pooler.at(host), want, "{pooler} {host}");
+        };
+        for proxy in [
+            "app.proxy-c9akciq32.eu-west-1.rds.amazonaws.com",
+            "readers.endpoint.proxy-c9akciq32.eu-west-1.rds.amazonaws.com.",
+            "App.Proxy-C9akciq32.cn-north-1.RDS.amazonaws.com.cn",
         ] {
+            check("auto", proxy, Pooling::RdsProxy);
+            check("transaction", proxy, Pooling::RdsProxy);
+            check("none", proxy, Pooling::None);
+        }
+        for server in ["app.c9akciq32.eu-west-1.rds.amazonaws.com", "proxy-1.example.com", "127.0.0.1"] {
+            check("auto", server, Pooling::None);
+            check("transaction", server, Pooling::Transaction);
+            check("none", server, Pooling::None);
+        }
+        let mysql = sources(&[("DB_ENGINE", "mysql"), ("DB_SECRET_ID", "app"), ("DB_POOLER", "transaction")]);
+        check_sources(
+            &mysql,
+            &[Engine::Mysql],
+            &["DB_POOLER (environment) is \"transaction\", which is not in this version."],
+        );
+    }
+
+    #[test]
+    fn what_a_later_version_does_is_refused() {
+        for (name, value) in
+            [("DB_READ_FROM", "reader"), ("DB_READER_HOST", "h"), ("DB_INSTANCE_PATTERN", "?.example.com")]
+        {
             check(
                 &[(name, value)],
                 &[&format!("{name} (environment) is \"{value}\", which is not in this version.")],

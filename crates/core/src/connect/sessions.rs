@@ -43,6 +43,8 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// The longest that any one statement may run.
     pub statement_timeout: Duration,
+    /// What stands between us and the server.
+    pub pooler: config::Pooler,
     /// What the server shows the sessions as.
     pub application_name: String,
     /// Whether the log may show values.
@@ -276,6 +278,7 @@ impl Sessions {
             tls: self.tls(&endpoint.host)?,
             application_name: self.settings.application_name.clone(),
             statement_timeout: self.settings.statement_timeout,
+            pooling: self.settings.pooler.at(&endpoint.host),
             log_values: self.settings.log_values,
             by,
             progress: Phases::default(),
@@ -521,6 +524,7 @@ mod tests {
             tls: config.db.tls.clone(),
             connect_timeout,
             statement_timeout: Duration::from_secs(10),
+            pooler: config.db.pooler,
             application_name: "test".to_owned(),
             log_values: false,
             max_connections: 1,

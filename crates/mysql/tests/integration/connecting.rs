@@ -24,11 +24,12 @@ on_both_servers!(
 /// Up to a session that is read-only, limited and in UTC. Flights after the TCP handshake; the server speaks
 /// first. The driver's defaults are its own `SET`, and ours would be two more statements there.
 async fn connecting_takes_two_round_trips_less_than_with_the_drivers_defaults(kind: MysqlKind) {
-    let server = server(kind);
+    // Its own: whoever makes or drops a user empties the cache of logins, and a full one is a round trip more.
+    let server = &Mysql::start(kind).unwrap();
     let proxy = Proxy::start(server.address()).unwrap();
     let mut opening = Opening::new(server, &database(server));
     opening.port = proxy.port();
-    // The first login of a user is a full one, and a round trip more.
+    // The first login of a user is a full one.
     opening.connect().await.unwrap().close().await;
 
     proxy.reset();
@@ -52,7 +53,8 @@ async fn connecting_takes_two_round_trips_less_than_with_the_drivers_defaults(ki
         .execute(sqlx::raw_sql("SET innodb_lock_wait_timeout = 9, lock_wait_timeout = 9"))
         .await
         .unwrap();
-    assert_eq!(proxy.flights(), ours + 2);
+    // Nagle's algorithm, which the driver leaves on, may cut one more in two.
+    assert!(proxy.flights() >= ours + 2, "ours {ours}, the driver's {}", proxy.flights());
 }
 
 async fn a_warm_read_is_one_round_trip_and_a_write_three(kind: MysqlKind) {
@@ -191,7 +193,8 @@ async fn a_closed_connection_is_not_used_again(kind: MysqlKind) {
 
 #[tokio::test]
 async fn both_ways_of_caching_sha2_and_sha256_log_in_over_tls() {
-    let server = server(MysqlKind::Mysql);
+    // Its own: what it flushes, others would miss.
+    let server = &Mysql::start(MysqlKind::Mysql).unwrap();
     let own = database(server);
     for plugin in ["caching_sha2_password", "sha256_password"] {
         let login = match server.user(&format!("by_{plugin}"), Some(plugin)) {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use lambda_rds_core::backend::{Backend as _, Done, Endpoint, Phases, Session, Statement, Target};
+use lambda_rds_core::backend::{Backend as _, Done, Endpoint, Phases, Pooling, Session, Statement, Target};
 use lambda_rds_core::config::{Int64, Tls, TlsMode};
 use lambda_rds_core::connect::tls::TlsClient;
 use lambda_rds_core::credentials::Login;
@@ -72,6 +72,7 @@ impl Opening {
             tls: Arc::new(TlsClient::new(&tls, "127.0.0.1")?),
             application_name: "test".into(),
             statement_timeout: self.statement_timeout,
+            pooling: Pooling::None,
             log_values: self.log_values,
             by: Deadline::after(Duration::from_secs(10)),
             progress: Phases::default(),

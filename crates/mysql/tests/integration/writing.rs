@@ -6,7 +6,7 @@ use lambda_rds_core::queries::Verb;
 use lambda_rds_testbed::MysqlKind;
 use serde_json::json;
 
-use crate::fixture::{failure, int, rows, session, statement, text, write, writer};
+use crate::fixture::{failure, int, rows, server, session, statement, text, write, writer};
 use crate::on_both_servers;
 
 on_both_servers!(
@@ -14,6 +14,7 @@ on_both_servers!(
     a_write_tells_its_rows_and_its_id,
     what_is_rolled_back_is_gone,
     a_write_without_a_transaction_is_allowed_and_forbidden_again,
+    a_commit_in_the_middle_is_the_querys_fault_and_runs_once,
     sea_orm_speaks_over_the_same_connection,
 );
 
@@ -73,6 +74,19 @@ async fn a_write_without_a_transaction_is_allowed_and_forbidden_again(kind: Mysq
     let outcome = session.run(&insert, &mut writer(Verb::Exec)).await;
     assert_eq!(failure(outcome), (Fault::QueryFailed, 1792));
     assert_eq!(rows(&mut session, "SELECT COUNT(*) AS n FROM t", &[]).await.unwrap(), json!([{"n": 1}]));
+}
+
+async fn a_commit_in_the_middle_is_the_querys_fault_and_runs_once(kind: MysqlKind) {
+    let (opening, mut session) = session(kind, &[TABLE]).await;
+    let name = &opening.database;
+    let body = "BEGIN INSERT INTO t (name) VALUES ('a'); COMMIT; INSERT INTO t (name) VALUES ('b'); END";
+    server(kind).sql(&format!("CREATE PROCEDURE {name}.both_ways() {body}")).unwrap();
+    // Not `failing_over`, which would run it again.
+    let outcome = write(&mut session, "CALL both_ways()", &[]).await;
+    assert_eq!(failure(outcome), (Fault::QueryFailed, 1792));
+    assert_eq!(rows(&mut session, "SELECT name FROM t", &[]).await.unwrap(), json!([{"name": "a"}]));
+    session.autocommit(true).await.unwrap();
+    session.run(&statement("CALL both_ways()", &[]), &mut writer(Verb::Exec)).await.unwrap();
 }
 
 async fn sea_orm_speaks_over_the_same_connection(kind: MysqlKind) {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use lambda_rds_core::backend::{Backend, Endpoint, Phases, Session, Statement, Target};
+use lambda_rds_core::backend::{Backend, Endpoint, Phases, Pooling, Session, Statement, Target};
 use lambda_rds_core::config::{Engine, Int64, Tls, TlsMode};
 use lambda_rds_core::connect::tls::TlsClient;
 use lambda_rds_core::credentials::Login;
@@ -101,6 +101,7 @@ fn target(database: &Database) -> Target {
         tls: Arc::new(TlsClient::new(&tls, server().host()).unwrap()),
         application_name: "test".to_owned(),
         statement_timeout: Duration::from_secs(60),
+        pooling: Pooling::None,
         log_values: false,
         by: Deadline::after(Duration::from_secs(30)),
         progress: Phases::default(),

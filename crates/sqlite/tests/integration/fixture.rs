@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lambda_rds_core::backend::{Access, Backend, Done, Endpoint, Phases, Session, Statement, Target};
+use lambda_rds_core::backend::{
+    Access, Backend, Done, Endpoint, Phases, Pooling, Session, Statement, Target,
+};
 use lambda_rds_core::config::{Int64, Tls, TlsMode};
 use lambda_rds_core::connect::tls::TlsClient;
 use lambda_rds_core::credentials::Login;
@@ -61,6 +63,7 @@ pub(crate) fn target(file: &Path, statement_timeout: Duration) -> Target {
         tls: Arc::new(TlsClient::new(&off, "").unwrap()),
         application_name: "test".to_owned(),
         statement_timeout,
+        pooling: Pooling::None,
         log_values: false,
         by: Deadline::after(Duration::from_secs(5)),
         progress: Phases::default(),

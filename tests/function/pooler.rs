@@ -1,0 +1,255 @@
+//! Behind PgBouncer in transaction mode: nothing of one call is met by another, whoever makes it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lambda_rds_testbed::Function;
+use serde_json::{Value, json};
+
+use crate::world::{Engine, SECRET, Setup};
+
+const SCHEMA: &str = "
+CREATE TYPE mood AS ENUM ('happy', 'sad');
+CREATE TABLE notes (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    writer integer NOT NULL,
+    mood mood NOT NULL,
+    text varchar(100) UNIQUE
+);
+";
+
+/// `state` is what a call could find of another: its limit, its name, its prepared statements, its right to write.
+const QUERIES: &str = "
+-- name: state :one
+SELECT current_setting('statement_timeout') AS timeout, current_setting('application_name') AS name,
+       current_setting('TimeZone') AS zone, current_setting('transaction_read_only') AS read_only,
+       (SELECT count(*) FROM pg_prepared_statements) AS prepared, pg_backend_pid() AS pid;
+
+-- name: mine :one
+-- param: writer int
+-- param: mood text
+SELECT count(*) AS notes FROM notes WHERE writer = :writer AND mood = :mood;
+
+-- name: echo :one
+-- param: text text?
+-- param: n int
+-- param: when timestamptz
+-- param: tags text[]
+SELECT concat(:text) AS text, :n AS n, :when AS at, :tags AS tags, 0.1::float8 AS tenth;
+
+-- name: write :exec
+-- param: writer int
+-- param: mood text
+-- param: text text
+INSERT INTO notes (writer, mood, text) VALUES (:writer, :mood, :text);
+
+-- name: broken :one
+-- param: by int
+SELECT 1 / :by AS never;
+
+-- name: sly :one
+-- read
+WITH written AS (INSERT INTO notes (writer, mood) VALUES (0, 'sad') RETURNING id) SELECT id FROM written;
+
+-- name: analyze :exec
+-- write
+-- transaction: none
+ANALYZE notes;
+
+-- name: analyze_mine :exec
+-- write
+-- transaction: none
+-- param: writer int
+DELETE FROM notes WHERE writer = :writer;
+
+-- name: slow :one
+-- timeout: 300ms
+SELECT pg_sleep(60)::text AS never;
+";
+
+const ENVIRONMENTS: u64 = 3;
+const CALLS: u64 = 1_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn three_environments_share_two_connections_and_nothing_else() {
+    // The first environment, which the world starts, stays idle.
+    let world = Setup::new(Engine::Postgres).schema(SCHEMA).queries(QUERIES).pooler(2).start().await;
+    let mut callers = Vec::new();
+    for writer in 1..=ENVIRONMENTS {
+        let timeout = format!("{}s", 10 + writer);
+        let version = writer.to_string();
+        let vars =
+            [("DB_QUERY_TIMEOUT", timeout.as_str()), ("AWS_LAMBDA_FUNCTION_VERSION", version.as_str())];
+        let function = Arc::new(world.another_with(&vars).await);
+        callers.push(tokio::spawn(async move {
+            let mut written = 0;
+            for n in 0..CALLS {
+                written += one_call(&function, writer, n, written).await;
+            }
+            written
+        }));
+    }
+    for (writer, caller) in (1..).zip(callers) {
+        let written = caller.await.unwrap();
+        let stored = world.sql(&format!("SELECT count(*) FROM notes WHERE writer = {writer}"));
+        assert_eq!(stored, written.to_string());
+    }
+    assert_eq!(world.sql("SELECT count(*) FROM notes WHERE writer = 0"), "0");
+    let pids = "SELECT count(*) FROM pg_stat_activity
+                WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    assert!(["1", "2"].contains(&world.sql(pids).as_str()));
+}
+
+/// The nth call of an environment; gives the number of rows that it has written.
+async fn one_call(function: &Function, writer: u64, n: u64, written: u64) -> u64 {
+    let text = format!("{writer}-{n}");
+    let note =
+        json!({"writer": writer, "mood": if n.is_multiple_of(2) { "happy" } else { "sad" }, "text": text});
+    match n % 8 {
+        0 => {
+            let state = rows(function, "state", json!({})).await;
+            let pid = state["pid"].clone();
+            let want = json!({
+                "timeout": format!("{}s", 10 + writer),
+                "name": format!("lambda-rds-test:{writer}"),
+                "zone": "UTC",
+                "read_only": "on",
+                "prepared": 0,
+                "pid": pid,
+            });
+            assert_eq!(state, want);
+            0
+        }
+        1 => {
+            assert_eq!(rows(function, "write", note).await["rowsAffected"], 1);
+            1
+        }
+        2 => {
+            let params = json!({"text": text, "n": n, "when": "2026-01-31T13:37:00Z", "tags": ["a", text]});
+            let want = json!({"text": text, "n": n, "at": "2026-01-31T13:37:00Z", "tags": ["a", text], "tenth": 0.1});
+            assert_eq!(rows(function, "echo", params).await, want);
+            0
+        }
+        3 => {
+            let mut count = 0;
+            for mood in ["happy", "sad"] {
+                let mine = rows(function, "mine", json!({"writer": writer, "mood": mood})).await;
+                count += mine["notes"].as_u64().unwrap();
+            }
+            assert_eq!(count, written);
+            0
+        }
+        4 => {
+            let (params, step) =
+                (json!({"writer": writer, "mood": "happy"}), json!({"query": "write", "params": note}));
+            let event = json!({"transaction": [step, {"query": "mine", "params": params}]});
+            let (status, body) = call(function, event).await;
+            assert_eq!((status, &body[0]["rowsAffected"]), (200, &json!(1)), "{body}");
+            1
+        }
+        // Both undo a transaction.
+        5 if n % 16 < 8 => {
+            assert_eq!(failure(function, "broken", json!({"by": 0})).await, (500, "query_failed".into()));
+            0
+        }
+        5 => {
+            assert_eq!(failure(function, "sly", json!({})).await, (500, "query_failed".into()));
+            0
+        }
+        6 => {
+            let again = json!({"query": "write", "params": note});
+            let (status, body) = call(function, json!({"transaction": [again, again]})).await;
+            assert_eq!((status, &body["error"]["code"]), (409, &json!("constraint")), "{body}");
+            0
+        }
+        _ => {
+            assert_eq!(rows(function, "analyze", json!({})).await["rowsAffected"], 0);
+            0
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_read_takes_four_round_trips_and_a_write_as_well() {
+    let world = Setup::new(Engine::Postgres).schema(SCHEMA).queries(QUERIES).pooler(1).start().await;
+    let write = |text: &str| json!({"writer": 1, "mood": "happy", "text": text});
+    for (query, first, again) in [
+        ("mine", json!({"writer": 1, "mood": "sad"}), json!({"writer": 1, "mood": "sad"})),
+        ("write", write("a"), write("b")),
+    ] {
+        world.rows(query, first).await;
+        world.wire().reset();
+        world.rows(query, again).await;
+        // BEGIN with the limits, prepare, execute, COMMIT.
+        assert_eq!(world.wire().flights(), 4, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_statement_is_cancelled_through_the_pooler() {
+    let world = Setup::new(Engine::Postgres)
+        .schema(SCHEMA)
+        .queries(QUERIES)
+        .env("DB_QUERY_TIMEOUT", "100s")
+        .pooler(1)
+        .timeout(Duration::from_secs(200))
+        .start()
+        .await;
+    assert_eq!(world.failure("slow", json!({})).await, (504, "timeout".into()));
+    // The only connection is free again, long before the server's own limit.
+    let started = std::time::Instant::now();
+    assert_eq!(
+        world.rows("echo", json!({"text": null, "n": 1, "when": "2026-01-31T00:00:00Z", "tags": []})).await["n"],
+        1
+    );
+    assert!(started.elapsed() < Duration::from_secs(30));
+}
+
+#[tokio::test]
+async fn what_takes_two_messages_outside_a_transaction_is_refused_unsent() {
+    let world = Setup::new(Engine::Postgres).schema(SCHEMA).queries(QUERIES).pooler(1).start().await;
+    let outcome = world.invoke(json!({"query": "analyze_mine", "params": {"writer": 1}})).await;
+    assert_eq!(outcome.reply().unwrap().1["error"]["code"], "query_failed");
+    let line = world.last_log(&outcome.request_id).await;
+    assert!(line["detail"].as_str().unwrap().contains("DB_POOLER"), "{line}");
+}
+
+async fn rows(function: &Function, query: &str, params: Value) -> Value {
+    let (status, body) = call(function, json!({"query": query, "params": params})).await;
+    assert_eq!(status, 200, "{query}: {body}\n{}", function.logs().last().unwrap());
+    body
+}
+
+async fn failure(function: &Function, query: &str, params: Value) -> (u64, String) {
+    let (status, body) = call(function, json!({"query": query, "params": params})).await;
+    (status, body["error"]["code"].as_str().unwrap().to_owned())
+}
+
+async fn call(function: &Function, event: Value) -> (u64, Value) {
+    function.invoke(event).await.unwrap().reply().unwrap()
+}
+
+#[tokio::test]
+async fn a_password_that_the_pooler_rejects_is_rejected() {
+    let world = Setup::new(Engine::Postgres).schema(SCHEMA).queries(QUERIES).pooler(1).start().await;
+    let mut secret = world.database().secret("127.0.0.1", world.wire().port());
+    secret["password"] = json!("wrong");
+    world.secrets.put(SECRET, secret);
+    let function = world.another().await;
+    let outcome = function.invoke(json!({"query": "state"})).await.unwrap();
+    let code = outcome.reply().unwrap().1["error"]["code"].clone();
+    assert_eq!(code, "credentials_rejected", "{}", function.logs().join("\n"));
+}
+
+#[tokio::test]
+async fn a_connection_that_the_pooler_loses_costs_no_read() {
+    let world = Setup::new(Engine::Postgres).schema(SCHEMA).queries(QUERIES).pooler(1).start().await;
+    for n in 0..20 {
+        world.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        );
+        let mine = rows(&world.function, "mine", json!({"writer": n, "mood": "sad"})).await;
+        assert_eq!(mine, json!({"notes": 0}));
+    }
+}

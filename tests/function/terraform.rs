@@ -1,0 +1,128 @@
+//! The settings that Terraform gives the function, as `terraform/check` takes them from the plan of each example: the
+//! configuration accepts them, and the function starts with them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use lambda_rds::config::{Auth, Config, Engine, Sources};
+use serde_json::{Value, json};
+
+use crate::world;
+use crate::world::Setup;
+
+/// Settings of examples that this version refuses.
+const LATER: &[(&str, &str)] = &[("aurora-serverless", "DB_READ_FROM")];
+
+/// What belongs to the place and not to the function: the test has its own server, secret and database.
+const OF_THE_PLACE: &[&str] =
+    &["DB_ENGINE", "DB_HOST", "DB_PORT", "DB_NAME", "DB_SECRET_ID", "AWS_ENDPOINT_URL_SECRETS_MANAGER"];
+
+#[derive(Debug)]
+struct Planned {
+    /// The function's timeout in seconds.
+    timeout: u64,
+    environment: BTreeMap<String, String>,
+}
+
+#[test]
+fn each_examples_settings_are_a_configuration() {
+    let examples = examples();
+    assert_eq!(examples.len(), 8, "{:?}", examples.keys());
+    for (example, planned) in examples {
+        let read = Config::read(
+            &Sources { env: inside_lambda(&planned.environment), ..Sources::default() },
+            &Engine::ALL,
+        );
+        if let Some((_, key)) = LATER.iter().find(|(name, _)| *name == example) {
+            let error = read.expect_err("It is accepted now: take it out of LATER.");
+            let [mistake] = error.mistakes() else { panic!("{example}: {error}") };
+            assert!(mistake.contains(key) && mistake.contains("not in this version"), "{example}: {mistake}");
+            continue;
+        }
+        let config = read.unwrap_or_else(|error| panic!("{example}: {error}"));
+        assert_eq!(config.warnings, [""; 0], "{example}");
+        assert_eq!(config.db.host.as_ref(), planned.environment.get("DB_HOST"), "{example}");
+        assert!(config.db.port.is_some() && config.db.name.is_some(), "{example}");
+        assert!(matches!(config.db.auth, Auth::Secret { .. } | Auth::Iam { .. }), "{example}");
+        assert_eq!(
+            config.platform.secrets_endpoint.is_some(),
+            matches!(config.db.auth, Auth::Secret { .. }),
+            "{example}: whoever has a secret is told where to ask for it"
+        );
+        let needed = config.db.connect_timeout + config.db.query_timeout + config.db.deadline_reserve;
+        assert!(needed <= Duration::from_secs(planned.timeout), "{example}: {needed:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_settings_for_postgres_start_a_function() {
+    let mut started = 0;
+    for (example, planned) in examples() {
+        let postgres = planned.environment["DB_ENGINE"] == "postgres";
+        if !postgres || !planned.environment.contains_key("DB_SECRET_ID") {
+            continue;
+        }
+        let mut setup = Setup::new(world::Engine::Postgres).timeout(Duration::from_secs(planned.timeout));
+        for (key, value) in planned.environment {
+            if !OF_THE_PLACE.contains(&key.as_str()) {
+                setup = setup.env(&key, value);
+            }
+        }
+        let world = setup.start().await;
+        let rows = world.rows("active_users", json!({"limit": 1})).await;
+        assert_eq!(rows.as_array().map(Vec::len), Some(1), "{example}: {rows}");
+        started += 1;
+    }
+    assert_eq!(started, 4);
+}
+
+/// The tutorial, from the table to the row.
+#[tokio::test]
+async fn the_tutorial_ends_with_rows() {
+    let page = include_str!("../../docs/tutorial/deploy.md");
+    let block = |opening: &str| page.split_once(opening).unwrap().1.split_once("```").unwrap().0;
+    let world = Setup::new(world::Engine::Postgres).schema("").queries(block("```sql\n")).start().await;
+    let mut last = Value::Null;
+    for line in block("## 5. Rows\n\n```console\n").lines() {
+        match line.strip_prefix("$ invoke ") {
+            Some(event) => {
+                let event: Value = serde_json::from_str(event.trim_matches('\'')).unwrap();
+                last = world.invoke(event).await.json().unwrap();
+            }
+            None => assert_eq!(last, serde_json::from_str::<Value>(line).unwrap()),
+        }
+    }
+    assert_ne!(last, Value::Null);
+}
+
+/// The examples' settings, by example.
+fn examples() -> BTreeMap<String, Planned> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("terraform/tests/environments");
+    let read = |path: &Path| {
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let planned: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let setting = |(key, value): (&String, &Value)| (key.clone(), value.as_str().unwrap().to_owned());
+        let environment = planned["environment"].as_object().unwrap().iter().map(setting).collect();
+        (name, Planned { timeout: planned["timeout"].as_u64().unwrap(), environment })
+    };
+    std::fs::read_dir(folder).unwrap().map(|entry| read(&entry.unwrap().path())).collect()
+}
+
+/// With what Lambda adds.
+fn inside_lambda(environment: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let lambda = [
+        ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001"),
+        ("AWS_LAMBDA_FUNCTION_NAME", "shop"),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
+        ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
+        ("AWS_LAMBDA_LOG_LEVEL", "INFO"),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_ACCESS_KEY_ID", "key"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_SESSION_TOKEN", "token"),
+    ];
+    let lambda = lambda.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    environment.clone().into_iter().chain(lambda).collect()
+}
