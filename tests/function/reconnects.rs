@@ -13,11 +13,17 @@ SELECT 1 AS x;
 
 -- name: many :many
 -- max_rows: 10
-SELECT repeat('x', 1000) AS x FROM generate_series(1, 10000);
+WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) SELECT REPEAT('x', 1000) AS x FROM n;
 
 -- name: nap :one
+-- engine: postgres
 -- timeout: 50ms
 SELECT 1 AS x FROM pg_sleep(60);
+
+-- name: nap :one
+-- engine: mysql
+-- timeout: 50ms
+SELECT SLEEP(60) AS x;
 ";
 
 /// Descriptors, threads and files of the function, and its sessions on the server.
@@ -33,23 +39,36 @@ fn held(world: &World) -> Held {
     let entries = |path: &str| std::fs::read_dir(path).unwrap().count();
     let process = format!("/proc/{}", world.function.pid());
     let user = &world.database().user;
+    let sessions = match world.engine {
+        Engine::Postgres => "pg_stat_activity WHERE usename",
+        Engine::Mysql | Engine::MariaDb | Engine::Sqlite => "information_schema.processlist WHERE user",
+    };
     Held {
         descriptors: entries(&format!("{process}/fd")),
         threads: entries(&format!("{process}/task")),
         files: std::fs::read_dir(world.function.folder()).unwrap().count(),
-        sessions: world.sql(&format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{user}'")),
+        sessions: world.sql(&format!("SELECT count(*) FROM {sessions} = '{user}'")),
     }
 }
 
 #[tokio::test]
 async fn two_hundred_reconnects_leave_nothing_behind() {
-    let world = Setup::new(Engine::Postgres).queries(QUERIES).start().await;
+    reconnect(Engine::Postgres, 200).await;
+}
+
+#[tokio::test]
+async fn nor_do_they_on_mysql() {
+    reconnect(Engine::Mysql, 80).await;
+}
+
+async fn reconnect(engine: Engine, rounds: u64) {
+    let world = Setup::new(engine).queries(QUERIES).start().await;
     let one = json!({"x": 1});
     assert_eq!(world.rows("one", json!({})).await, one);
     let before = held(&world);
     assert_eq!((before.files, before.sessions.as_str()), (0, "1"));
 
-    for round in 0..200 {
+    for round in 0..rounds {
         match round % 8 {
             0 | 4 => world.wire().cut(Cut::Fin),
             1 | 5 => world.wire().cut(Cut::Rst),

@@ -3,6 +3,7 @@
 //! A failing case is shown as small as it can be made, and kept in `proptest-regressions`, where every later run of
 //! the tests finds it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -49,20 +50,22 @@ pub(crate) fn fuzz(workspace: &Path, options: &Options) -> Result<()> {
     let wanted = |name: &str| options.filter.as_deref().is_none_or(|part| name.contains(part));
     let targets: Vec<_> = TARGETS.into_iter().filter(|(_, name)| wanted(name)).collect();
     ensure!(!targets.is_empty(), "no target has {:?} in its name", options.filter);
-    let mut programs = Vec::new();
-    for (package, name) in targets {
-        programs.push((program(workspace, package)?, package, name));
+    let mut programs = BTreeMap::new();
+    for (package, _) in &targets {
+        if !programs.contains_key(package) {
+            programs.insert(*package, program(workspace, package)?);
+        }
     }
     let time = Duration::from_secs(options.seconds);
-    let queue = Mutex::new(programs.into_iter());
+    let queue = Mutex::new(targets.into_iter());
     let failures = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
                 loop {
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-                    let Some((program, package, name)) = next else { return };
-                    match run(&program, workspace, package, name, time) {
+                    let Some((package, name)) = next else { return };
+                    match run(&programs[package], workspace, package, name, time) {
                         Ok(cases) => println!("{package} {name}: {cases} cases"),
                         Err(error) => {
                             println!("{package} {name}: FAILED");

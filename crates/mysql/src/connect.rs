@@ -53,6 +53,10 @@ pub(crate) async fn connect(to: &Target) -> Result<Box<dyn Session>> {
         // Given back to the pool, it would be pinged.
         Ok(Err(error)) => {
             drop(connection.detach());
+            if let sqlx::Error::Io(error) = error {
+                let text = format!("{} hung up on the session's settings: {error}", to.endpoint);
+                return Err(hung_up(Phase::Ready, text));
+            }
             let error = classify::to_error(&error, Doing::Connect, to.log_values);
             return Err(error.with_phase(Phase::Ready));
         }
@@ -91,7 +95,7 @@ impl Door {
                 ));
             }
             Ok(Err(error)) => {
-                return Err(failure(phase, format!("the server hung up instead of greeting: {error}")));
+                return Err(hung_up(phase, format!("the server hung up instead of greeting: {error}")));
             }
             Err(_) => return Err(failure(phase, "the server accepted the connection but did not greet")),
         };
@@ -211,7 +215,7 @@ impl Door {
                 failure(Phase::Tls, format!("the TLS handshake with {endpoint} failed: {error}"))
             }
             sqlx::Error::Io(error) => {
-                failure(self.phase(&to.tls), format!("{endpoint} hung up during the login: {error}"))
+                hung_up(self.phase(&to.tls), format!("{endpoint} hung up during the login: {error}"))
             }
             _ => failure(Phase::Auth, format!("login at {endpoint}: {error}")),
         }
@@ -262,6 +266,11 @@ fn settings(statement_timeout: Duration) -> String {
 
 fn failure(phase: Phase, detail: impl Into<String>) -> Error {
     Error::new(Fault::Unreachable, detail).with_phase(phase)
+}
+
+/// Not a word of why: another try may fare better.
+fn hung_up(phase: Phase, detail: String) -> Error {
+    Error::new(Fault::ConnectionLost, detail).with_phase(phase)
 }
 
 /// Where a cancel request goes.

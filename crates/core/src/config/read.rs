@@ -222,6 +222,9 @@ fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db
     {
         r.later(&keys::DB_POOLER, "transaction");
     }
+    if way == Some(Way::Iam) && engine.is_some_and(|engine| !engine.speaks_as(Engine::Postgres)) {
+        r.later(&keys::DB_AUTH, "iam");
+    }
     if r.word(&keys::DB_READ_FROM, &[("writer", false), ("reader", true)]) == Some(true) {
         r.later(&keys::DB_READ_FROM, "reader");
     }
@@ -1211,6 +1214,12 @@ mod tests {
             &mysql,
             &[Engine::Mysql],
             &["DB_POOLER (environment) is \"transaction\", which is not in this version."],
+        );
+        let all = [("DB_HOST", "h"), ("DB_NAME", "n"), ("DB_USER", "u")];
+        check_sources(
+            &sources(&[&[("DB_ENGINE", "mysql"), ("DB_AUTH", "iam")], &all[..]].concat()),
+            &[Engine::Mysql],
+            &["DB_AUTH (environment) is \"iam\", which is not in this version."],
         );
     }
 
