@@ -123,6 +123,29 @@ async fn a_query_over_its_time_is_stopped_on_the_server_within_200_ms() {
     assert_eq!(marks(&world), "0", "a write that timed out is undone");
 }
 
+/// Before a write's transaction there is a round trip that learns what a text is taken for, and it may wait too.
+#[tokio::test]
+async fn a_write_that_waits_before_its_transaction_is_stopped_in_its_time() {
+    let queries = "-- name: label :exec\n-- timeout: 300ms\n-- param: label text\n\
+                   UPDATE labels SET label = :label;\n";
+    let schema = "CREATE TABLE labels (label TEXT NOT NULL);";
+    let world = setup().schema(schema).queries(queries).start().await;
+    let name = world.database().name.clone();
+    let holder = std::thread::spawn(move || {
+        let script = "BEGIN; LOCK TABLE labels IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60)";
+        crate::world::postgres().psql(&name, script).unwrap_err()
+    });
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE ";
+    until("the lock", || world.sql(&format!("{waiting}'%pg_sleep(60)%' AND state = 'active'")) != "0").await;
+    let outcome = world.invoke(json!({"query": "label", "params": {"label": "x"}})).await;
+    assert_eq!(code(&outcome), failure(504, "timeout"));
+    // Far from DB_QUERY_TIMEOUT, however busy the machine.
+    assert!(outcome.elapsed < Duration::from_secs(5), "{:?}", outcome.elapsed);
+    until("the end of its session", || sessions(&world) == "0").await;
+    world.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'BEGIN; LOCK%'");
+    holder.join().unwrap();
+}
+
 #[tokio::test]
 async fn the_configured_query_timeout_holds_for_queries_without_one() {
     let world = setup().env("DB_QUERY_TIMEOUT", "300ms").start().await;

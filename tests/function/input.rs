@@ -16,6 +16,7 @@ on_every_engine!(
     a_result_too_large_for_its_source,
     more_rows_than_the_query_allows,
     two_columns_of_one_name,
+    two_columns_of_one_name_without_a_row,
     a_read_that_writes,
 );
 
@@ -296,6 +297,17 @@ async fn two_columns_of_one_name(engine: Engine) {
     let detail = world.last_log(&outcome.request_id).await["detail"].to_string();
     assert!(detail.contains("`id`"), "{detail}");
     assert_eq!(world.rows("few", json!({"n": 1})).await.as_array().unwrap().len(), 1);
+}
+
+/// Whether a query can be answered does not depend on whether there are rows today.
+async fn two_columns_of_one_name_without_a_row(engine: Engine) {
+    let queries = "-- name: none :many\nSELECT id, id FROM users WHERE 1 = 0;\n\
+                   -- name: fine :many\nSELECT id, name FROM users WHERE 1 = 0;\n";
+    let world = Setup::new(engine).queries(queries).start().await;
+    for _ in 0..2 {
+        assert_eq!(world.failure("none", json!({})).await, (500, "query_failed".to_owned()));
+        assert_eq!(world.rows("fine", json!({})).await, json!([]));
+    }
 }
 
 async fn a_read_that_writes(engine: Engine) {

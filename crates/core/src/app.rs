@@ -180,7 +180,7 @@ impl App {
         match request {
             Request::Health => Ok(Body::health()),
             Request::Preflight => Ok(Body::preflight()),
-            Request::Diagnose => Err(no_diagnose()),
+            Request::Diagnose => Err(no_diagnose(self.function.diagnose)),
             Request::Records(records) => Ok(self.records(records, limits, call).await),
             other => self.execute(&other, limits, call).await,
         }
@@ -219,6 +219,7 @@ impl App {
             int64: self.function.int64,
             query_timeout: self.db.query_timeout,
             by: call.by,
+            reserve: self.db.deadline_reserve,
         };
         let json = execute::run(&work, &self.sessions, &mut call.trace).await;
         if let Err(error) = &json {
@@ -306,7 +307,9 @@ impl App {
 
     /// Warns once if the timeouts do not fit into the function's: only an invocation shows that one.
     fn check_timeouts(&self, invocation: &Invocation) {
-        let Some(timeout) = time_left(invocation) else { return };
+        // Timeouts are whole seconds, of which a little has gone by.
+        let Some(left) = time_left(invocation) else { return };
+        let timeout = Duration::from_secs(left.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX));
         let Db { connect_timeout, query_timeout, deadline_reserve, .. } = self.db;
         let sum = connect_timeout + query_timeout + deadline_reserve;
         if sum > timeout {
@@ -391,6 +394,7 @@ impl<'a> Observed<'a> {
             sqlstate = error.sqlstate(),
             step = error.step(),
             sql = self.record.sql.take(),
+            values = self.record.values.take(),
             "message failed, it will come again: {error}"
         );
     }
@@ -455,8 +459,12 @@ fn panicked() -> Error {
     Error::new(Fault::Internal, "a bug: the call panicked, see the line above")
 }
 
-fn no_diagnose() -> Error {
-    Error::told(Fault::BadEvent, "`diagnose` is off.").with_detail("set LAMBDA_RDS_DIAGNOSE=true")
+fn no_diagnose(on: bool) -> Error {
+    if on {
+        Error::told(Fault::BadEvent, "`diagnose` is not in this version.")
+    } else {
+        Error::told(Fault::BadEvent, "`diagnose` is off.").with_detail("set LAMBDA_RDS_DIAGNOSE=true")
+    }
 }
 
 /// How many queries an error names.

@@ -46,6 +46,12 @@ impl Deadline {
         Self(self.0.checked_sub(span).unwrap_or_else(Instant::now))
     }
 
+    /// The same deadline, this much later.
+    #[must_use]
+    pub fn plus(self, span: Duration) -> Self {
+        Self(self.0.checked_add(span).unwrap_or(self.0))
+    }
+
     /// Drives `work` until it is done or the deadline has passed.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::backend::{Access, Session, Statement};
+use crate::backend::{Access, CancelHandle, Session, Statement};
 use crate::config::Int64;
 use crate::connect::sessions::{Cost, Lease, Sessions};
 use crate::deadline::Deadline;
@@ -30,6 +30,8 @@ pub(crate) struct Work<'q> {
     pub(crate) query_timeout: Duration,
     /// When all must be done.
     pub(crate) by: Deadline,
+    /// How much later the reply must be on its way.
+    pub(crate) reserve: Duration,
 }
 
 /// What a call cost, for its log line.
@@ -82,11 +84,11 @@ pub(crate) async fn run(work: &Work<'_>, sessions: &Sessions, trace: &mut Trace)
         }
         let (times, again) = match retry::decide(error.fault(), access, progress) {
             Next::Fail(fault) => {
-                settle(lease, work.each()).await;
+                settle(lease, work.each().0).await;
                 return Err(if fault == error.fault() { error } else { error.into_fault(fault) });
             }
             Next::Again { times } => {
-                settle(lease, work.each()).await;
+                settle(lease, work.each().0).await;
                 (times, true)
             }
             Next::Reconnect { times } => {
@@ -116,9 +118,21 @@ impl Work<'_> {
         }
     }
 
-    /// When what begins now must be done, if no query says otherwise.
-    fn each(&self) -> Deadline {
-        self.by.within(self.query_timeout)
+    /// When what begins now must be done: what is done around the steps takes no longer than the longest of them
+    /// may.
+    fn each(&self) -> (Deadline, Deadline) {
+        let limits = self.steps.iter().map(|step| step.query.timeout().unwrap_or(self.query_timeout));
+        (self.by.within(limits.max().unwrap_or(self.query_timeout)), self.end())
+    }
+
+    /// When a step that begins now must be done.
+    fn step(&self, query: &Query) -> (Deadline, Deadline) {
+        (self.by.within(query.timeout().unwrap_or(self.query_timeout)), self.end())
+    }
+
+    /// When the server must have been told to stop: something of the reserve is left for the reply.
+    fn end(&self) -> Deadline {
+        self.by.plus(self.reserve / 5 * 4)
     }
 
     fn writer(&self) -> RowWriter {
@@ -147,24 +161,28 @@ async fn attempt(
         return step(work, 0, Progress::Sent, session, rows, progress).await;
     }
     if alone && !work.steps[0].query.transaction() {
-        limited(work.each(), *progress, session.autocommit(true)).await?;
+        limited(session.cancel_handle(), work.each(), *progress, session.autocommit(true)).await?;
         let outcome = step(work, 0, Progress::Autocommitted, session, rows, progress).await;
         // The statement's outcome stands whatever becomes of this: a session that did not turn read-only
         // again is not used again.
-        if session.usable() && limited(work.each(), Progress::Sent, session.autocommit(false)).await.is_err()
-        {
-            lease.spoil();
+        if session.usable() {
+            let locked = limited(None, work.each(), Progress::Sent, session.autocommit(false)).await;
+            if locked.is_err() {
+                lease.spoil();
+            }
         }
         return outcome;
     }
     for (index, step) in work.steps.iter().enumerate() {
-        let prepared = limited(work.each(), *progress, session.prepare(&step.statement)).await;
+        let cancel = session.cancel_handle();
+        let by = work.step(step.query);
+        let prepared = limited(cancel, by, *progress, session.prepare(&step.statement)).await;
         // A later step may need what an earlier one makes; then running it tells.
         if index == 0 || !session.usable() {
             prepared.map_err(|error| if work.list { error.at_step(index) } else { error })?;
         }
     }
-    limited(work.each(), *progress, session.begin(access)).await?;
+    limited(session.cancel_handle(), work.each(), *progress, session.begin(access)).await?;
     for index in 0..work.steps.len() {
         let outcome = step(work, index, Progress::InTransaction, session, rows, progress).await;
         outcome.map_err(|error| if work.list { error.at_step(index) } else { error })?;
@@ -173,8 +191,10 @@ async fn attempt(
         // Known before COMMIT was sent, so the server undoes it, and it may run again.
         return Err(Error::new(Fault::ConnectionLost, "the server closed the connection before COMMIT"));
     }
-    *progress = Progress::Committing;
-    limited(work.each(), *progress, session.commit()).await
+    if access == Access::Write {
+        *progress = Progress::Committing;
+    }
+    limited(session.cancel_handle(), work.each(), *progress, session.commit()).await
 }
 
 /// Runs one step to the end of its result.
@@ -190,32 +210,31 @@ async fn step(
     if work.list {
         rows.next_result(query.verb(), query.max_rows())?;
     }
-    let by = work.by.within(query.timeout().unwrap_or(work.query_timeout));
     let cancel = session.cancel_handle();
     *progress = sent;
-    let done = match by.bound(session.run(statement, rows)).await {
-        Ok(outcome) => outcome?,
-        Err(_) => {
-            let stopped = match cancel {
-                Some(cancel) => cancel.cancel(Deadline::after(CANCEL_TIMEOUT)).await,
-                None => Ok(()),
-            };
-            let error = late(*progress);
-            return Err(match stopped {
-                Ok(()) => error,
-                Err(why) => error.with_detail(format!("it may still run on the server: {}", why.detail())),
-            });
-        }
-    };
+    let done = limited(cancel, work.step(query), sent, session.run(statement, rows)).await?;
     rows.end_result(done)
 }
 
-/// Bounds what a session does beside running the steps, which takes no longer than a statement may.
-async fn limited<F>(by: Deadline, progress: Progress, work: F) -> Result<()>
-where
-    F: Future<Output = Result<()>>,
-{
-    by.bound(work).await.unwrap_or_else(|_| Err(late(progress)))
+/// Bounds what a session does; what comes too late is stopped on the server.
+async fn limited<T>(
+    cancel: Option<Box<dyn CancelHandle>>,
+    (by, end): (Deadline, Deadline),
+    progress: Progress,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    if let Ok(outcome) = by.bound(work).await {
+        return outcome;
+    }
+    let stopped = match cancel {
+        Some(cancel) => cancel.cancel(end.within(CANCEL_TIMEOUT)).await,
+        None => Ok(()),
+    };
+    let error = late(progress);
+    Err(match stopped {
+        Ok(()) => error,
+        Err(why) => error.with_detail(format!("it may still run on the server: {}", why.detail())),
+    })
 }
 
 /// The deadline came first. What had been sent to commit may have been committed.

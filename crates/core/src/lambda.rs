@@ -18,6 +18,7 @@ use serde::de::IgnoredAny;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{App, StartError};
+use crate::config::Platform;
 use crate::deadline::Deadline;
 use crate::error::Fault;
 use crate::event::Invocation;
@@ -38,8 +39,10 @@ pub fn main(start: impl FnOnce() -> Result<App, StartError>) -> ExitCode {
             Ok(app) => serve(app).await,
             Err(error) => {
                 let printed = fail(&error.to_string());
-                // Outside Lambda there is nobody to post it to, and it has been printed.
-                let _ = post_init_error(&error).await;
+                // Outside Lambda there is nobody to post it to; and it has been printed in any case.
+                if Platform::from_env().runtime_api {
+                    let _ = Deadline::after(ANSWER_TIMEOUT).bound(post_init_error(&error)).await;
+                }
                 printed
             }
         }
@@ -50,10 +53,18 @@ pub fn main(start: impl FnOnce() -> Result<App, StartError>) -> ExitCode {
 }
 
 async fn serve(app: App) -> ExitCode {
-    if !app.platform().lambda {
+    let platform = app.platform();
+    if !platform.runtime_api {
         return fail(
             "this program is a Lambda function's `bootstrap`, and there is no Lambda here \
              (AWS_LAMBDA_RUNTIME_API). On your own machine run the command `lambda-rds invoke`",
+        );
+    }
+    if platform.function_name.is_none() || platform.function_version.is_none() || platform.memory_mb.is_none()
+    {
+        return fail(
+            "Lambda sets AWS_LAMBDA_FUNCTION_NAME, AWS_LAMBDA_FUNCTION_VERSION and \
+             AWS_LAMBDA_FUNCTION_MEMORY_SIZE, and whatever runs this program in its place must do so, too",
         );
     }
     let api = match Client::builder().with_pool_size(app.platform().max_concurrency).build() {
@@ -82,7 +93,7 @@ async fn serve(app: App) -> ExitCode {
 /// INIT, and then one invocation after the other, for ever.
 async fn invocations(app: Arc<App>, api: Arc<Client>) -> Result<(), BoxError> {
     // Lambda ends INIT when the runtime and every extension have asked for their first event.
-    let register = Deadline::after(REGISTER_TIMEOUT).bound(register(&api));
+    let register = Deadline::after(ANSWER_TIMEOUT).bound(register(&api));
     let (registered, ()) = tokio::join!(register, app.warm());
     match registered.unwrap_or_else(|_| Err("registering as an extension was not answered".into())) {
         Ok(extension) => drop(tokio::spawn(extension)),
@@ -107,6 +118,8 @@ async fn register(api: &Client) -> Result<impl Future<Output = ()> + use<>, BoxE
         .method("POST")
         .uri("/2020-01-01/extension/register")
         .header("lambda-extension-name", "lambda-rds")
+        // Nothing else is asked on this connection for a long time.
+        .header("connection", "close")
         .body(Body::from(r#"{"events":[]}"#))?;
     let answer = api.call(request).await?;
     if !answer.status().is_success() {
@@ -166,10 +179,11 @@ fn post(invoked: &http::response::Parts, request_id: &str, how: &str) -> http::r
 }
 
 async fn send(api: &Client, request: http::Request<Body>) -> Result<(), BoxError> {
-    let answer = api.call(request).await?;
-    if !answer.status().is_success() {
-        // The next invocation may go better.
-        tracing::error!(status = answer.status().as_u16(), "Lambda did not take the answer");
+    // The next invocation may go better; an error here would end the environment.
+    match api.call(request).await {
+        Ok(answer) if answer.status().is_success() => {}
+        Ok(answer) => tracing::error!(status = answer.status().as_u16(), "Lambda did not take the answer"),
+        Err(error) => tracing::error!("the answer did not reach Lambda: {error}"),
     }
     Ok(())
 }
@@ -210,7 +224,7 @@ fn fail(reason: &str) -> ExitCode {
 }
 
 /// Whoever answers is on the same machine.
-const REGISTER_TIMEOUT: Duration = Duration::from_secs(1);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 const EXTENSION_ID: &str = "lambda-extension-identifier";
 /// What Lambda shows in its telemetry as the type of an error.
 const ERROR_TYPE: &str = "lambda-runtime-function-error-type";

@@ -53,14 +53,22 @@ pub fn decide(fault: Fault, access: Access, progress: Progress) -> Next {
     let undecided =
         access == Access::Write && matches!(progress, Progress::Committing | Progress::Autocommitted);
     match fault {
-        Fault::ConnectionLost | Fault::ServerUnavailable if undecided => Next::Fail(Fault::OutcomeUnknown),
+        // The last two are a pooler's words: a server answers COMMIT with neither.
+        Fault::ConnectionLost | Fault::ServerUnavailable | Fault::Unreachable | Fault::TooManyConnections
+            if undecided =>
+        {
+            Next::Fail(Fault::OutcomeUnknown)
+        }
+        // Outside a transaction a statement may have committed half of its work by itself: a procedure's COMMIT,
+        // the parts of CREATE INDEX CONCURRENTLY. So it is not run again, and being stopped does not undo it.
+        Fault::Timeout if progress == Progress::Autocommitted => Next::Fail(Fault::OutcomeUnknown),
+        Fault::NotTheWriter | Fault::Conflict | Fault::LockTimeout if progress == Progress::Autocommitted => {
+            Next::Fail(fault)
+        }
         Fault::ConnectionLost => Next::Reconnect { times: 1 },
         Fault::ServerUnavailable => Next::Reconnect { times: 3 },
         // A read-only server refuses a write before anything happens.
         Fault::NotTheWriter => Next::Reconnect { times: 3 },
-        // Outside a transaction a statement may have committed half of its work by itself: a procedure's COMMIT,
-        // the parts of CREATE INDEX CONCURRENTLY.
-        Fault::Conflict | Fault::LockTimeout if progress == Progress::Autocommitted => Next::Fail(fault),
         // The server undid the whole transaction, and says so.
         Fault::Conflict => Next::Again { times: 3 },
         Fault::LockTimeout => Next::Again { times: 1 },

@@ -12,7 +12,9 @@ use lambda_rds_core::rows::RowWriter;
 use sea_orm::{DatabaseConnection, SqlxMySqlConnector};
 use sqlx::mysql::{MySqlConnection, MySqlPool};
 use sqlx::pool::PoolConnection;
-use sqlx::{AssertSqlSafe, Connection as _, Either, Executor as _, Row as _};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Either, Executor as _, Row as _, SqlSafeStr as _, Statement as _,
+};
 
 use crate::bind;
 use crate::cancel::MySqlCancel;
@@ -96,6 +98,14 @@ impl MySqlSession {
                     done.last_insert_id = last_insert_id(result.last_insert_id()).or(done.last_insert_id);
                 }
             }
+        }
+        drop(stream);
+        if rows.wants_rows() && columns.is_none() {
+            // No row has shown the columns. The driver has them since it prepared the statement, so that asking
+            // costs nothing.
+            let sql = AssertSqlSafe(Arc::clone(&statement.sql)).into_sql_str();
+            let prepared = self.connection().await?.prepare(sql).await?;
+            Columns::new(prepared.columns(), rows).map_err(Stopped::Ours)?;
         }
         Ok(done)
     }

@@ -120,6 +120,13 @@ impl PgSession {
             }
         }
         drop(stream);
+        if rows.wants_rows() && columns.is_none() && kept.is_none() && !self.pooled {
+            // No row has shown the columns. The driver has them since it prepared the statement, so that asking
+            // costs nothing.
+            let sql = AssertSqlSafe(Arc::clone(&self.statements.of(statement).sql)).into_sql_str();
+            let prepared = self.connection().await?.prepare(sql).await?;
+            columns = Some(Columns::begin(None, prepared.columns(), rows).map_err(Stopped::Ours)?);
+        }
         self.statements.of(statement).columns = columns.or(kept);
         Ok(done)
     }

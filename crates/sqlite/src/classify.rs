@@ -25,7 +25,11 @@ pub(crate) fn to_error(error: &sqlx::Error, access: Access) -> Error {
     let (code, text) = (code(database), database.message());
     let error = match (fault, primary(code), access) {
         (Fault::Rejected, ..) => Error::told(fault, text.to_owned()),
-        (_, READONLY, Access::Read) => Error::new(fault, format!("{text}: declare this query `-- write`")),
+        (_, READONLY, Access::Read) => Error::told(
+            fault,
+            "The query is declared as a read and tries to write: declare this query `-- write`.",
+        )
+        .with_detail(text.to_owned()),
         (_, READONLY, Access::Write) => Error::new(
             fault,
             format!("{text}: the file or the folder that holds it does not allow this process to write"),

@@ -137,7 +137,8 @@ keys! {
         "The user. It wins over the secret's.";
     DB_AUTH: Is("secret"), "secret · iam · password",
         "Where user and password come from: a secret, an IAM token signed per connection, or `DB_PASSWORD`. `iam` \
-         needs `DB_HOST`, `DB_NAME` and `DB_USER`, and a `DB_TLS` that verifies the server.";
+         needs `DB_HOST`, `DB_NAME` and `DB_USER`, and a `DB_TLS` that verifies the server; on MySQL it is not in this \
+         version.";
     DB_PASSWORD: Told("–"), TEXT,
         "The password, with `DB_AUTH=password`. For a developer's machine; never shown.";
     DB_ALLOW_PASSWORD: Is("false"), BOOL,
@@ -151,7 +152,7 @@ keys! {
          encryption, or nothing. The last two are warned of.";
     DB_TLS_CA: Told("built-in"), "a PEM file with at least one certificate",
         "Roots to trust instead of the built-in ones, which are those of Amazon RDS and of Amazon Trust Services. \
-         Relative to the working folder or to the program's.";
+         On MySQL the driver trusts the public web's roots as well. Relative to the working folder or to the program's.";
     DB_TLS_SERVER_NAME: Told("the host"), HOST,
         "The name to verify where the host is another one, such as a CNAME.";
     DB_POOLER: Is("auto"), "auto · none · transaction",

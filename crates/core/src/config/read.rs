@@ -165,6 +165,7 @@ pub(super) fn platform(env: &[(String, String)], warnings: &mut Vec<String>) -> 
     });
     Platform {
         lambda,
+        runtime_api: get(env, "AWS_LAMBDA_RUNTIME_API").is_some(),
         function_name: text("AWS_LAMBDA_FUNCTION_NAME"),
         function_version: text("AWS_LAMBDA_FUNCTION_VERSION"),
         memory_mb,
@@ -1271,7 +1272,7 @@ mod tests {
             &[("DB_TLS_CA", &ca)],
             &[&format!("DB_TLS_CA (environment) is {ca:?}: it holds no PEM certificate.")],
         );
-        std::fs::write(&ca, include_str!("../credentials/amazon-trust-services.pem")).unwrap();
+        std::fs::write(&ca, include_str!("../connect/roots/amazon-trust-services.pem")).unwrap();
         check(&[("DB_TLS_CA", &ca)], &[]);
     }
 

@@ -117,9 +117,14 @@ impl Sessions {
             Err(_) => return Err(self.all_busy()),
         };
         let waited = asked.elapsed();
+        let mut asks = true;
         while let Some(parked) = self.take() {
-            if let Some((session, endpoint)) = revive(parked, by).await {
-                return Ok(self.lend(session, endpoint, permit));
+            match revive(parked, asks, by).await {
+                Revived::Alive(session, endpoint) => return Ok(self.lend(session, endpoint, permit)),
+                Revived::Closed => {}
+                // What has been forgotten on the way was forgotten for all that were idle as long: one question
+                // is enough.
+                Revived::Silent => asks = false,
             }
         }
         // Boxed, because opening is rare and its future is large: the SDK's is in it.
@@ -366,17 +371,28 @@ impl fmt::Debug for Lease<'_> {
 }
 
 /// Makes sure that a parked session is alive: by a look at its socket, and after a long time by a ping.
-async fn revive(parked: Parked, by: Deadline) -> Option<(Box<dyn Session>, Endpoint)> {
+async fn revive(parked: Parked, asks: bool, by: Deadline) -> Revived {
     let Parked { mut session, endpoint, since } = parked;
     if !session.usable() {
-        return None;
+        return Revived::Closed;
     }
     // A clock that went backwards tells nothing about the age, so ask.
     let idle = since.elapsed().unwrap_or(Duration::MAX);
-    if idle > TRUSTED_IDLE && !matches!(by.within(PING_TIMEOUT).bound(session.ping()).await, Ok(Ok(()))) {
-        return None;
+    if idle > TRUSTED_IDLE
+        && (!asks || !matches!(by.within(PING_TIMEOUT).bound(session.ping()).await, Ok(Ok(()))))
+    {
+        return Revived::Silent;
     }
-    Some((session, endpoint))
+    Revived::Alive(session, endpoint)
+}
+
+/// What became of a parked session.
+enum Revived {
+    Alive(Box<dyn Session>, Endpoint),
+    /// The server has hung up.
+    Closed,
+    /// It did not answer, or there was no use in asking.
+    Silent,
 }
 
 fn late(endpoint: &Endpoint, phase: Option<Phase>) -> Error {

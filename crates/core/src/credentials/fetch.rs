@@ -116,10 +116,14 @@ async fn client(id: &str, platform: &Platform) -> Result<Client, String> {
         .region(region)
         .http_client(http)
         .timeout_config(
-            TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build(),
+            TimeoutConfig::builder()
+                .connect_timeout(ATTEMPT)
+                .operation_attempt_timeout(ATTEMPT)
+                .operation_timeout(IN_ALL)
+                .build(),
         )
         .retry_config(RetryConfig::standard().with_max_attempts(2).with_initial_backoff(BACKOFF))
-        // A body of a kilobyte inside an attempt of two seconds needs no watch over its throughput.
+        // A body of a kilobyte inside an attempt of a second needs no watch over its throughput.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .build();
     Ok(Client::from_conf(config))
@@ -156,7 +160,7 @@ pub(super) fn http_client(platform: &Platform) -> Result<SharedHttpClient, Strin
         .build()
         .map_err(|error| format!("TLS for AWS's services: {}", chain(&error)))?;
     let connector = Connector::builder()
-        .connector_settings(HttpConnectorSettings::builder().connect_timeout(CONNECT).build())
+        .connector_settings(HttpConnectorSettings::builder().connect_timeout(ATTEMPT).build())
         .enable_tcp_nodelay(true)
         // Questions are minutes apart, with freezes between: a kept connection would be dead by then, and its
         // task would be work left running between invocations. So a retry is on a new connection, too.
@@ -318,10 +322,11 @@ fn speaks_as(theirs: &str, ours: Engine) -> bool {
 }
 
 /// The roots that AWS's own services chain to.
-static AMAZON_ROOTS: &[u8] = include_bytes!("amazon-trust-services.pem");
+static AMAZON_ROOTS: &[u8] = include_bytes!("../connect/roots/amazon-trust-services.pem");
 
-const CONNECT: Duration = Duration::from_secs(1);
-const ATTEMPT: Duration = Duration::from_secs(2);
+/// An answer takes milliseconds: a question that hangs is better asked again, on another connection.
+const ATTEMPT: Duration = Duration::from_secs(1);
+const IN_ALL: Duration = Duration::from_secs(2);
 const BACKOFF: Duration = Duration::from_millis(50);
 
 const FIELDS: &str = "username, password, host, port, dbname and engine";

@@ -367,7 +367,8 @@ async fn a_question_that_hangs_is_asked_again_on_a_new_connection() {
     let begun = std::time::Instant::now();
     assert_eq!(fake.credentials(&[]).get(soon()).await.unwrap().login.user, "app");
     let waited = begun.elapsed();
-    assert!(waited >= Duration::from_secs(2) && waited < Duration::from_secs(4), "{waited:?}");
+    // One second for the first, and two in all.
+    assert!(waited >= Duration::from_secs(1) && waited < Duration::from_secs(2), "{waited:?}");
     assert_eq!(fake.questions(), 2);
 }
 
@@ -557,7 +558,7 @@ async fn another_bundle_of_roots() {
     assert!(
         detail(file.clone()).await.contains("bundle.pem: it holds a certificate that cannot be a root: ")
     );
-    std::fs::write(&file, include_bytes!("amazon-trust-services.pem")).unwrap();
+    std::fs::write(&file, include_bytes!("../connect/roots/amazon-trust-services.pem")).unwrap();
     assert!(detail(file).await.contains("cannot be reached"));
 }
 
