@@ -23,7 +23,7 @@ async fn a_read_that_writes_is_refused_and_the_session_lives_on() {
     ] {
         let error = run(&mut session, sql, &[]).await.unwrap_err();
         assert_eq!((error.fault(), error.sqlstate()), (Fault::QueryFailed, Some("8")), "{sql}");
-        assert!(error.detail().contains("declare this query `-- write`"), "{error}");
+        assert!(error.message().contains("declare this query `-- write`"), "{error}");
         assert!(session.usable());
     }
     let rows = read(&mut session, "SELECT * FROM users", &[]).await.unwrap();
