@@ -50,7 +50,6 @@ async fn main() {
         size(candidate) as f64 / size(baseline) as f64
     );
     row("cold: spawn to first reply, ms", &a.cold, &b.cold);
-    row("CPU of a cold start, ms", &a.cold_cpu, &b.cold_cpu);
     row("warm call, p50, ms", &a.warm, &b.warm);
     row("warm call, p99, ms", &a.warm_p99, &b.warm_p99);
     row("CPU of a warm call, ms", &a.warm_cpu, &b.warm_cpu);
@@ -60,7 +59,6 @@ async fn main() {
 #[derive(Default)]
 struct Figures {
     cold: Vec<f64>,
-    cold_cpu: Vec<f64>,
     warm: Vec<f64>,
     warm_p99: Vec<f64>,
     warm_cpu: Vec<f64>,
@@ -105,7 +103,6 @@ impl Place {
         let function = self.start(build);
         call(&function).await;
         figures.cold.push(millis(function.started().elapsed()));
-        figures.cold_cpu.push(cpu_ms(&function));
     }
 
     async fn warm(&self, build: &Path, figures: &mut Figures) {
