@@ -35,7 +35,7 @@ pub struct App {
     function: Function,
     platform: Platform,
     queries: Queries,
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
     /// Whether an invocation has been served: the first one is cold.
     warm: AtomicBool,
 }
@@ -102,7 +102,7 @@ impl App {
             max_connections: db.max_connections,
         };
         let credentials = Credentials::new(&db, &platform);
-        let sessions = Sessions::new(backend, Arc::new(Fixed), credentials, settings);
+        let sessions = Arc::new(Sessions::new(backend, Arc::new(Fixed), credentials, settings));
         Ok(Self { db, function, platform, queries, sessions, warm: AtomicBool::new(false) })
     }
 
