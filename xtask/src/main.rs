@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stdout, reason = "a command line tool talks on its standard output")]
 
+mod api;
 mod apt;
 mod bootstrap;
 mod elf;
@@ -35,6 +36,8 @@ enum Task {
         #[arg(long)]
         private: bool,
     },
+    /// Compare the public items of the crates with those of public-api.txt
+    Api(api::Options),
     /// Run the property tests of what reads foreign text for a long time: events, queries, configuration, the wire
     Fuzz(fuzz::Options),
 }
@@ -48,6 +51,7 @@ fn main() -> Result<()> {
             servers::ready(&workspace()?, private)?;
             Ok(())
         }
+        Task::Api(options) => api::api(&workspace()?, &options),
         Task::Fuzz(options) => fuzz::fuzz(&workspace()?, &options),
     }
 }
