@@ -8,7 +8,7 @@ use std::time::Duration;
 use lambda_rds_core::backend::{Backend as _, Done, Endpoint, Phases, Pooling, Session, Statement, Target};
 use lambda_rds_core::config::{Int64, Tls, TlsMode};
 use lambda_rds_core::connect::tls::TlsClient;
-use lambda_rds_core::credentials::Login;
+use lambda_rds_core::credentials::{Login, Relogin};
 use lambda_rds_core::deadline::Deadline;
 use lambda_rds_core::error::{Fault, Result};
 use lambda_rds_core::queries::Verb;
@@ -65,10 +65,12 @@ impl Opening {
 
     pub(crate) async fn connect(&self) -> Result<Box<dyn Session>> {
         let tls = Tls { mode: self.mode, ca: self.ca.clone(), server_name: self.server_name.clone() };
+        let login = Login { user: self.user.clone(), password: self.password.clone().into() };
         let target = Target {
             endpoint: Endpoint { host: "127.0.0.1".into(), port: self.port },
             database: self.database.clone(),
-            login: Login { user: self.user.clone(), password: self.password.clone().into() },
+            relogin: Relogin::fixed(login.clone()),
+            login,
             tls: Arc::new(TlsClient::new(&tls, "127.0.0.1")?),
             application_name: "test".into(),
             statement_timeout: self.statement_timeout,
