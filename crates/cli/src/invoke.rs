@@ -1,7 +1,7 @@
 //! `lambda-rds invoke`: one call, through the very pipeline that runs in Lambda.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{ErrorKind, IsTerminal, Read, Write};
+use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -11,8 +11,8 @@ use lambda_rds::reply::Reply;
 use lambda_rds::value::{Given, Params};
 
 use crate::failure::Failure;
-use crate::json;
 use crate::settings::Settings;
+use crate::{json, output};
 
 /// Run one query, or one event, and print what it replies
 #[derive(Debug, Args)]
@@ -101,18 +101,11 @@ impl Invoke {
     }
 
     fn print(&self, json: &[u8]) -> Result<(), Failure> {
-        let mut stdout = std::io::stdout().lock();
-        let laid_out = match std::str::from_utf8(json) {
-            Ok(text) if self.pretty || (!self.json && stdout.is_terminal()) => Some(json::lay_out(text)),
-            _ => None,
-        };
-        let text = laid_out.as_ref().map_or(json, |text| text.as_bytes());
-        match stdout.write_all(text).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush()) {
-            // `| head` has seen enough.
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-                Err(Failure::Setup(format!("stdout cannot be written: {error}")))
+        match std::str::from_utf8(json) {
+            Ok(text) if self.pretty || (!self.json && std::io::stdout().is_terminal()) => {
+                output::print(json::lay_out(text).as_bytes())
             }
-            _ => Ok(()),
+            _ => output::print(json),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The command `lambda-rds`: run the function's queries on a developer's machine.
+//! The command `lambda-rds`: the function and its queries on a developer's machine.
 //!
 //! ```text
 //! command line ─▶ settings ─▶ the function's own pipeline ─▶ stdout, stderr, exit code
@@ -7,9 +7,12 @@
 //! Results go to stdout and nothing else does; notes and failures go to stderr. What a run ended with is told by
 //! its exit code: see [`failure`].
 
+mod completions;
 mod failure;
+mod init;
 mod invoke;
 mod json;
+mod output;
 mod sample;
 mod settings;
 mod url;
@@ -20,7 +23,7 @@ use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
 
-/// Run the SQL queries of a lambda-rds function on this machine.
+/// Run, check and describe the SQL queries of a lambda-rds function on this machine.
 #[derive(Debug, Parser)]
 #[command(name = "lambda-rds", version, after_help = failure::EXIT_CODES)]
 struct Cli {
@@ -30,18 +33,26 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(init::Init),
     Invoke(invoke::Invoke),
+    Completions(completions::Completions),
+}
+
+impl Command {
+    async fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Init(init) => init.run(),
+            Self::Invoke(invoke) => invoke.run().await,
+            Self::Completions(completions) => completions.run(),
+        }
+    }
 }
 
 fn main() -> ExitCode {
     let Cli { command } = Cli::parse();
     // One call at a time, as in Lambda.
     let outcome = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(async {
-            match command {
-                Command::Invoke(invoke) => invoke.run().await,
-            }
-        }),
+        Ok(runtime) => runtime.block_on(command.run()),
         Err(error) => Err(Failure::Setup(format!("no async runtime: {error}"))),
     };
     match outcome {
