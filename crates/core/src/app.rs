@@ -23,7 +23,7 @@ use crate::error::{Error, Fault, Result};
 use crate::event::{self, Batch, Call, Invocation, Request};
 use crate::execute::{self, Step, Trace, Work};
 use crate::observe;
-use crate::queries::{LoadError, Queries, Query};
+use crate::queries::{Dialect, LoadError, Queries, Query};
 use crate::reply::{Body, Raised, Reply};
 use crate::rows::Limits;
 use crate::value::{Origin, Params};
@@ -169,6 +169,17 @@ impl App {
     #[must_use]
     pub fn queries(&self) -> &Queries {
         &self.queries
+    }
+
+    /// The dialect of the engine's SQL.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.sessions.backend().dialect()
+    }
+
+    /// The sessions, for what is no call: looking at the queries and at the way to the database.
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.sessions
     }
 
     /// Cancels what runs and says goodbye to the server; takes 300 ms at most. Serves nothing afterwards.
@@ -486,6 +497,7 @@ mod tests {
     use super::*;
     use crate::backend::{Access, CancelHandle, Done, Session, Statement, Target};
     use crate::config::Sources;
+    use crate::describe::{Described, Description};
     use crate::queries::Dialect;
     use crate::rows::RowWriter;
 
@@ -535,6 +547,10 @@ mod tests {
 
         fn prepare<'a>(&'a mut self, _statement: &'a Statement) -> BoxFuture<'a, Result<()>> {
             Box::pin(async { Ok(()) })
+        }
+
+        fn describe<'a>(&'a mut self, _statement: &'a Statement) -> BoxFuture<'a, Result<Described>> {
+            Box::pin(async { Ok(Described::Statement(Description::default())) })
         }
 
         fn begin(&mut self, _access: Access) -> BoxFuture<'_, Result<()>> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 use lambda_rds_core::backend::{Access, CancelHandle, Done, Session, Statement};
+use lambda_rds_core::describe::Described;
 use lambda_rds_core::error::{Error, Fault, Result};
 use lambda_rds_core::rows::RowWriter;
 use sea_orm::{DatabaseConnection, SqlxSqliteConnector};
@@ -22,6 +23,7 @@ use crate::bind;
 use crate::cancel::{Canceller, INSTRUCTIONS, Watch};
 use crate::classify::to_error;
 use crate::decode::{Column, Declared, write_row};
+use crate::describe;
 
 /// A session: one connection of a pool of one, checked out for as long as nobody asks for sea-orm's handle.
 #[derive(Debug)]
@@ -237,6 +239,16 @@ impl Session for SqliteSession {
 
     fn prepare<'a>(&'a mut self, _statement: &'a Statement) -> BoxFuture<'a, Result<()>> {
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn describe<'a>(&'a mut self, statement: &'a Statement) -> BoxFuture<'a, Result<Described>> {
+        Box::pin(async move {
+            let described = match self.refresh().await {
+                Ok(()) => describe::describe(self.connection().await, statement).await,
+                Err(error) => Err(error),
+            };
+            described.map_err(|error| self.noted(to_error(&error, Access::Read)))
+        })
     }
 
     fn begin(&mut self, access: Access) -> BoxFuture<'_, Result<()>> {
