@@ -23,6 +23,7 @@ mod execute;
 pub mod lambda;
 pub mod observe;
 
+pub mod openapi;
 pub mod queries;
 pub mod reply;
 pub mod retry;
