@@ -1,6 +1,5 @@
 //! `lambda-rds invoke`: one call, through the very pipeline that runs in Lambda.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 
@@ -12,6 +11,7 @@ use lambda_rds::value::{Given, Params};
 
 use crate::failure::Failure;
 use crate::settings::Settings;
+use crate::uuid::request_id;
 use crate::{json, output};
 
 /// Run one query, or one event, and print what it replies
@@ -146,23 +146,6 @@ fn params<'a>(words: impl Iterator<Item = &'a String>) -> Result<Params, Failure
     Ok(Params(params))
 }
 
-/// A request id as Lambda's are: a random UUID.
-fn request_id() -> String {
-    let random = || RandomState::new().build_hasher().finish();
-    let (high, low) = (random(), random());
-    // Version 4, variant 1: RFC 9562.
-    let high = high & !0xf000 | 0x4000;
-    let low = low & !(0b11 << 62) | (0b10 << 62);
-    format!(
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        high >> 32,
-        high >> 16 & 0xffff,
-        high & 0xffff,
-        low >> 48,
-        low & 0xffff_ffff_ffff
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,13 +169,5 @@ mod tests {
         check(&["a=1", "b=2", "a=3", "a=4"], r#"[("a", Texts(["1", "3", "4"])), ("b", Text("2"))]"#);
         check(&["a=1", "active"], "`active` is no parameter: write name=value");
         check(&["=1"], "`=1` is no parameter: write name=value");
-    }
-
-    #[test]
-    fn a_request_id_is_a_random_uuid() {
-        let id = request_id();
-        assert_eq!((id.len(), &id[8..9], &id[14..15]), (36, "-", "4"));
-        assert!(matches!(&id[19..20], "8" | "9" | "a" | "b"), "{id}");
-        assert_ne!(id, request_id());
     }
 }

@@ -7,15 +7,19 @@
 //! Results go to stdout and nothing else does; notes and failures go to stderr. What a run ended with is told by
 //! its exit code: see [`failure`].
 
+mod check;
 mod completions;
 mod failure;
 mod init;
 mod invoke;
 mod json;
+mod openapi;
 mod output;
 mod sample;
+mod serve;
 mod settings;
 mod url;
+mod uuid;
 
 use std::process::ExitCode;
 
@@ -35,6 +39,9 @@ struct Cli {
 enum Command {
     Init(init::Init),
     Invoke(invoke::Invoke),
+    Serve(serve::Serve),
+    Check(check::Check),
+    Openapi(openapi::Openapi),
     Completions(completions::Completions),
 }
 
@@ -43,6 +50,9 @@ impl Command {
         match self {
             Self::Init(init) => init.run(),
             Self::Invoke(invoke) => invoke.run().await,
+            Self::Serve(serve) => serve.run().await,
+            Self::Check(check) => check.run().await,
+            Self::Openapi(openapi) => openapi.run().await,
             Self::Completions(completions) => completions.run(),
         }
     }

@@ -46,6 +46,20 @@ pub struct App {
     warm: AtomicBool,
 }
 
+/// A way to call a query over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The query's name.
+    pub query: String,
+    /// The method.
+    pub method: &'static str,
+    /// The path, with the base path.
+    pub path: String,
+    /// What belongs behind it: a query string with the parameters that must be given, or a body with the types of
+    /// all.
+    pub example: String,
+}
+
 /// Why the application cannot start.
 #[derive(Debug)]
 pub enum StartError {
@@ -185,6 +199,37 @@ impl App {
     #[must_use]
     pub fn queries(&self) -> &Queries {
         &self.queries
+    }
+
+    /// What can be called over HTTP, by path, for people who look for it.
+    #[must_use]
+    pub fn routes(&self) -> Vec<Route> {
+        let base = &self.function.base_path;
+        let mut routes = Vec::new();
+        for query in &self.queries {
+            let Some(methods) = query.http() else { continue };
+            let given = || query.params().iter().filter(|param| param.bound_from().is_none());
+            let route = |method, example| Route {
+                query: query.name().to_owned(),
+                method,
+                path: format!("{base}/{}", query.name()),
+                example,
+            };
+            if methods.get {
+                let pairs: Vec<String> = given()
+                    .filter(|param| param.default().is_none())
+                    .map(|param| format!("{}=…", param.name()))
+                    .collect();
+                let example = if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) };
+                routes.push(route("GET", example));
+            }
+            if methods.post {
+                let members: Vec<String> =
+                    given().map(|param| format!("\"{}\": {}", param.name(), param.kind())).collect();
+                routes.push(route("POST", format!(" {{{}}}", members.join(", "))));
+            }
+        }
+        routes
     }
 
     /// The dialect of the engine's SQL.
