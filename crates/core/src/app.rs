@@ -17,8 +17,7 @@ use tracing::Instrument as _;
 
 use crate::backend::{Backend, Fixed};
 use crate::config::{Config, ConfigError, ConnectAt, Db, Engine, Function, OpenApi, Platform};
-use crate::connect::sessions::{Sessions, Settings};
-use crate::credentials::Credentials;
+use crate::connect::sessions::Sessions;
 use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Result};
 use crate::event::{self, Batch, Call, Invocation, Request};
@@ -37,7 +36,7 @@ pub struct App {
     function: Function,
     platform: Platform,
     queries: Queries,
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
     /// The headers that a browser may send.
     cors_headers: Arc<str>,
     /// The OpenAPI document, where it is served.
@@ -119,17 +118,10 @@ impl App {
             let known = queries.iter().map(|query| query.name().to_owned()).collect();
             return Err(StartError::NoDefaultQuery { name: default.clone(), known });
         }
-        let settings = Settings {
-            tls: db.tls.clone(),
-            connect_timeout: db.connect_timeout,
-            statement_timeout: longest(&queries, db.query_timeout),
-            pooler: db.pooler,
-            application_name: application_name(&platform),
-            log_values: function.log_values,
-            max_connections: db.max_connections,
-        };
-        let credentials = Credentials::new(&db, &platform);
-        let sessions = Sessions::new(backend, Arc::new(Fixed), credentials, settings);
+        let timeout = longest(&queries, db.query_timeout);
+        let sessions =
+            Sessions::configured(&db, &platform, timeout, function.log_values, backend, Arc::new(Fixed));
+        let sessions = Arc::new(sessions);
         let openapi = openapi(&function, &platform, &queries)?;
         let cors_headers = cors_headers(&queries);
         let warm = AtomicBool::new(false);
@@ -195,6 +187,12 @@ impl App {
         &self.platform
     }
 
+    /// The function's own database, for code beside the queries: it shares their sessions.
+    #[must_use]
+    pub fn database(&self) -> crate::Db {
+        crate::Db::on(Arc::clone(&self.sessions), &self.db)
+    }
+
     /// The queries.
     #[must_use]
     pub fn queries(&self) -> &Queries {
@@ -239,7 +237,7 @@ impl App {
     }
 
     /// The sessions, for what is no call: looking at the queries and at the way to the database.
-    pub(crate) fn sessions(&self) -> &Sessions {
+    pub(crate) fn sessions(&self) -> &Arc<Sessions> {
         &self.sessions
     }
 
@@ -572,14 +570,6 @@ fn longest(queries: &Queries, default: Duration) -> Duration {
     queries.iter().filter_map(Query::timeout).fold(default, Duration::max)
 }
 
-fn application_name(platform: &Platform) -> String {
-    match (&platform.function_name, &platform.function_version) {
-        (Some(name), Some(version)) => format!("{name}:{version}"),
-        (Some(name), None) => name.clone(),
-        _ => "lambda-rds".to_owned(),
-    }
-}
-
 fn panicked() -> Error {
     Error::new(Fault::Internal, "a bug: the call panicked, see the line above")
 }
@@ -606,10 +596,11 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use futures_util::future::BoxFuture;
+    use futures_util::stream::BoxStream;
     use sea_orm::{DatabaseConnection, DbErr};
 
     use super::*;
-    use crate::backend::{Access, CancelHandle, Done, Session, Statement, Target};
+    use crate::backend::{Access, CancelHandle, Done, Failure, Item, Session, Statement, Target};
     use crate::config::Sources;
     use crate::describe::{Described, Description};
     use crate::queries::Dialect;
@@ -657,6 +648,10 @@ mod tests {
                 assert!(!statement.sql.contains("bug"), "a bug");
                 Ok(Done::default())
             })
+        }
+
+        fn stream(&mut self, _: crate::backend::Sql) -> BoxStream<'_, Result<Item, Failure>> {
+            unreachable!("nothing is run")
         }
 
         fn prepare<'a>(&'a mut self, _statement: &'a Statement) -> BoxFuture<'a, Result<()>> {

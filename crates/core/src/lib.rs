@@ -14,6 +14,7 @@ pub mod check;
 pub mod config;
 pub mod connect;
 pub mod credentials;
+pub mod db;
 pub mod deadline;
 pub mod describe;
 pub mod error;
@@ -30,4 +31,5 @@ pub mod retry;
 pub mod rows;
 pub mod value;
 
+pub use db::Db;
 pub use sea_orm;
