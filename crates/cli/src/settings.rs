@@ -106,8 +106,8 @@ async fn use_sample(sources: &mut Sources, quiet: bool) -> Result<(), Failure> {
 
 /// Whether anything says which database is meant.
 fn names_database(sources: &Sources) -> bool {
-    ["DB_ENGINE", "DB_SECRET_ID", "DB_HOST", "DB_NAME"].iter().any(|key| get(sources, key).is_some())
-        || in_file(sources, "db")
+    let names = |key: &&str| get(sources, key).is_some() || in_file(sources, &file_key(key));
+    ["DB_ENGINE", "DB_SECRET_ID", "DB_HOST", "DB_NAME"].iter().any(names)
 }
 
 fn in_file(sources: &Sources, key: &str) -> bool {
@@ -198,6 +198,8 @@ mod tests {
         std::fs::write(&file, "[function]\nqueries = \"sql\"\n").unwrap();
         sources.file = Some(file.clone());
         assert!(!names_database(&sources) && in_file(&sources, "function.queries"));
+        std::fs::write(&file, "[db]\nquery_timeout = \"2s\"\n").unwrap();
+        assert!(!names_database(&sources), "a timeout names none");
         std::fs::write(&file, "[db]\nengine = \"sqlite\"\n").unwrap();
         assert!(names_database(&sources));
         let by_variable = Sources { env: vec![("DB_HOST".into(), "db".into())], ..Sources::default() };
