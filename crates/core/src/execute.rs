@@ -61,6 +61,7 @@ pub(crate) async fn run(work: &Work<'_>, sessions: &Sessions, trace: &mut Trace)
         return rows.finish();
     }
     let mut runs = 0;
+    let mut met = Vec::new();
     loop {
         let connects = trace.cost.connects;
         let leased = sessions.lease(access, work.by, &mut trace.cost).await;
@@ -99,10 +100,13 @@ pub(crate) async fn run(work: &Work<'_>, sessions: &Sessions, trace: &mut Trace)
         };
         // The first reconnect need not wait: it is the connection that was at fault, not the load.
         let pause = if again || runs > 0 { retry::backoff(runs) } else { Duration::ZERO };
-        if runs >= times || work.by.remaining() <= pause {
+        // Each fault has its own number of times: a lost connection is not made worse by a conflict before it.
+        let same = met.iter().filter(|fault| **fault == error.fault()).count();
+        if usize::try_from(times).is_ok_and(|times| same >= times) || work.by.remaining() <= pause {
             return Err(error);
         }
         tokio::time::sleep(pause).await;
+        met.push(error.fault());
         runs += 1;
         trace.retries += 1;
         rows.reset();
