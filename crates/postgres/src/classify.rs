@@ -117,12 +117,15 @@ fn pooler(message: &str, doing: Doing) -> Option<Fault> {
         Some(Fault::CredentialsRejected)
     } else if says(&["query_wait_timeout", "no more connections allowed"]) {
         Some(Fault::TooManyConnections)
-    } else if says(&["query_timeout"]) {
+    } else if says(&["idle_transaction_timeout", "idle transaction timeout", "idle_timeout", "idle timeout"])
+    {
+        Some(Fault::ConnectionLost)
+    } else if says(&["query_timeout", "query timeout", "transaction_timeout", "transaction timeout"]) {
         // The server was not asked to stop but hung up on, and may have committed by then.
         Some(if doing == Doing::Commit { Fault::ConnectionLost } else { Fault::Timeout })
     } else if says(&["cannot connect to server", "server login", "server down", "shutting down"]) {
         Some(Fault::ServerUnavailable)
-    } else if says(&["server conn crashed", "idle_timeout", "idle_transaction_timeout"]) {
+    } else if says(&["server conn crashed"]) {
         Some(Fault::ConnectionLost)
     } else {
         None
@@ -361,7 +364,11 @@ mod tests {
                 Fault::TooManyConnections,
                 Fault::TooManyConnections,
             ),
+            ("query timeout", Fault::Timeout, Fault::Timeout),
             ("query_timeout", Fault::Timeout, Fault::Timeout),
+            ("transaction timeout", Fault::Timeout, Fault::Timeout),
+            ("idle transaction timeout", Fault::Unreachable, Fault::ConnectionLost),
+            ("client_idle_timeout", Fault::Unreachable, Fault::ConnectionLost),
             ("pgbouncer cannot connect to server", Fault::ServerUnavailable, Fault::ServerUnavailable),
             ("server conn crashed?", Fault::Unreachable, Fault::ConnectionLost),
             ("invalid frontend message type 0", Fault::Unreachable, Fault::Unreachable),
@@ -371,7 +378,7 @@ mod tests {
         }
         assert_eq!(told("42601", "query_timeout", Doing::Read), Fault::QueryFailed, "a server's own");
         // What becomes of a COMMIT that the pooler hung up on, nobody knows.
-        assert_eq!(told("08P01", "query_timeout", Doing::Commit), Fault::ConnectionLost);
+        assert_eq!(told("08P01", "query timeout", Doing::Commit), Fault::ConnectionLost);
     }
 
     #[test]
