@@ -9,6 +9,7 @@ mod bootstrap;
 mod elf;
 mod fuzz;
 mod servers;
+mod soak;
 mod zip;
 
 use std::ffi::{OsStr, OsString};
@@ -37,6 +38,8 @@ enum Task {
     },
     /// Run the property tests of what reads foreign text for a long time: events, queries, configuration, the wire
     Fuzz(fuzz::Options),
+    /// Cut the wire at random places, thousands of times on each engine: no write is lost or doubled, no read fails
+    Soak(soak::Options),
 }
 
 fn main() -> Result<()> {
@@ -49,6 +52,7 @@ fn main() -> Result<()> {
             Ok(())
         }
         Task::Fuzz(options) => fuzz::fuzz(&workspace()?, &options),
+        Task::Soak(options) => soak::soak(&workspace()?, &options),
     }
 }
 
