@@ -9,7 +9,6 @@
 //! times; `TESTBED_SEED` repeats the dice of a run, which prints it, and `TESTBED_CUTS` says how often.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -248,12 +247,6 @@ struct Environment {
     ledger: Ledger,
     next_token: u64,
     struck: u64,
-}
-
-impl fmt::Debug for Environment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Environment").field("next_token", &self.next_token).finish_non_exhaustive()
-    }
 }
 
 impl Environment {
