@@ -10,6 +10,7 @@ mod bootstrap;
 mod elf;
 mod fuzz;
 mod servers;
+mod soak;
 mod zip;
 
 use std::ffi::{OsStr, OsString};
@@ -40,6 +41,8 @@ enum Task {
     Api(api::Options),
     /// Run the property tests of what reads foreign text for a long time: events, queries, configuration, the wire
     Fuzz(fuzz::Options),
+    /// Cut the wire at random places, thousands of times on each engine: no write is lost or doubled, no read fails
+    Soak(soak::Options),
 }
 
 fn main() -> Result<()> {
@@ -53,6 +56,7 @@ fn main() -> Result<()> {
         }
         Task::Api(options) => api::api(&workspace()?, &options),
         Task::Fuzz(options) => fuzz::fuzz(&workspace()?, &options),
+        Task::Soak(options) => soak::soak(&workspace()?, &options),
     }
 }
 
