@@ -7,6 +7,7 @@
 //! Results go to stdout and nothing else does; notes and failures go to stderr. What a run ended with is told by
 //! its exit code: see [`failure`].
 
+mod doctor;
 mod failure;
 mod invoke;
 mod json;
@@ -31,6 +32,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Invoke(invoke::Invoke),
+    Doctor(doctor::Doctor),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime.block_on(async {
             match command {
                 Command::Invoke(invoke) => invoke.run().await,
+                Command::Doctor(doctor) => doctor.run().await,
             }
         }),
         Err(error) => Err(Failure::Setup(format!("no async runtime: {error}"))),

@@ -14,6 +14,7 @@ pub mod config;
 pub mod connect;
 pub mod credentials;
 pub mod deadline;
+pub mod diagnose;
 pub mod error;
 pub mod event;
 mod execute;

@@ -12,7 +12,7 @@ use lambda_rds_core::backend::{Session, Target};
 use lambda_rds_core::config::TlsMode;
 use lambda_rds_core::connect::dial;
 use lambda_rds_core::connect::relay::Relay;
-use lambda_rds_core::connect::tls::TlsClient;
+use lambda_rds_core::connect::tls::{NOT_OFFERED, TlsClient};
 use lambda_rds_core::credentials::Login;
 use lambda_rds_core::deadline::Deadline;
 use lambda_rds_core::error::{Error, Fault, Phase, Result};
@@ -104,7 +104,10 @@ impl Door {
             Greeting::Refusal { number, message } => {
                 let fault = classify::of_number(number, &message, Doing::Connect);
                 let text = format!("the server refused the connection: {message}.{}", classify::hint(number));
-                return Err(Error::new(fault, text).with_sqlstate(number.to_string()).with_phase(phase));
+                // What it refuses is the login, before it was begun.
+                return Err(Error::new(fault, text)
+                    .with_sqlstate(number.to_string())
+                    .with_phase(Phase::Auth));
             }
         };
         if phase == Phase::Tls && !welcome.tls {
@@ -112,7 +115,8 @@ impl Door {
                 Phase::Tls,
                 "the server does not offer TLS. Turn it on there (`ssl_cert`, `ssl_key`), or set DB_TLS=disable \
                  where the network is trusted",
-            ));
+            )
+            .with_hint(NOT_OFFERED));
         }
         let answered = Arc::new(AtomicBool::new(false));
         let tap = {

@@ -24,21 +24,37 @@ use crate::error::{Error, Fault, Phase, Result};
 pub async fn dial(endpoint: &Endpoint, by: Deadline, progress: &Phases) -> Result<TcpStream> {
     progress.enter(Phase::Resolve);
     let addresses = resolve(endpoint, by).await?;
+    progress.note(listed(&addresses));
     progress.enter(Phase::Tcp);
     let mut failures = Vec::new();
+    let mut hint = REFUSED;
     for (tried, address) in addresses.iter().enumerate() {
         let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
         let share = by.within(by.remaining() / left);
         match share.bound(open(*address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => failures.push(refusal(*address, &error)),
-            Err(_) => failures.push(format!(
+            Ok(Ok(stream)) => {
+                progress.note(address.to_string());
+                return Ok(stream);
+            }
+            Ok(Err(error)) => {
+                hint = match error.kind() {
+                    io::ErrorKind::ConnectionRefused => hint,
+                    io::ErrorKind::TimedOut => SILENT,
+                    _ => NO_ROUTE,
+                };
+                failures.push(refusal(*address, &error));
+            }
+            Err(_) => {
+                hint = SILENT;
+                failures.push(format!(
                 "{address} did not answer: look at the security groups of the function and of the database, \
                  the subnet's route and network ACL"
-            )),
+                ));
+            }
         }
     }
-    Err(unreachable(Phase::Tcp, format!("no TCP connection to {endpoint}: {}", failures.join("; "))))
+    let detail = format!("no TCP connection to {endpoint}: {}", failures.join("; "));
+    Err(unreachable(Phase::Tcp, detail).with_hint(hint))
 }
 
 /// Opens a TCP connection to an address that was dialled before, for a cancel request.
@@ -83,6 +99,13 @@ async fn resolve(endpoint: &Endpoint, by: Deadline) -> Result<Vec<SocketAddr>> {
     Ok(found)
 }
 
+/// Addresses for people, of a name that may have many.
+fn listed(addresses: &[SocketAddr]) -> String {
+    let shown: Vec<String> = addresses.iter().take(SHOWN).map(|address| address.ip().to_string()).collect();
+    let more = addresses.len().saturating_sub(SHOWN);
+    if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
+}
+
 async fn open(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // Nagle's algorithm and delayed ACKs together cost a TLS login 40 ms twice.
@@ -110,6 +133,15 @@ fn refusal(address: SocketAddr, error: &io::Error) -> String {
 fn unreachable(phase: Phase, detail: String) -> Error {
     Error::new(Fault::Unreachable, detail).with_phase(phase)
 }
+
+const REFUSED: &str = "the port (DB_PORT, or `port` in the secret): the host is there and nothing listens on this one; if \
+                       the port is right, the database is stopped";
+const SILENT: &str = "the database's security group: let the function's security group in on this port; if it does, the \
+                      subnets' routes and network ACLs";
+const NO_ROUTE: &str =
+    "the subnet's route table: from the function's subnets there is no way to this address";
+/// How many addresses are shown.
+const SHOWN: usize = 8;
 
 // A query may run for minutes without a byte on the wire; NAT gateways and firewalls forget a silent
 // connection after 350 s (AWS's own is that long), so the first probe comes well before.
