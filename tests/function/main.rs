@@ -5,8 +5,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod broken;
 mod concurrency;
 mod deadlines;
+mod diagnose;
 mod events;
 mod http;
 mod iam;

@@ -108,6 +108,12 @@ impl Proxy {
         lock(&self.shared.state).target = target;
     }
 
+    /// Connects to the server from this address of the loopback interface from now on: servers take 127.0.0.1 for
+    /// their own host, and every other one for a client's.
+    pub fn come_from(&self, source: Ipv4Addr) {
+        lock(&self.shared.state).source = Some(source);
+    }
+
     /// Holds back what is read in `direction` by `delay`, on all connections from now on; zero ends it.
     ///
     /// Each read of up to 64 KiB waits by itself: large transfers are slowed down as well.
@@ -342,6 +348,7 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     target: SocketAddr,
+    source: Option<Ipv4Addr>,
     delay: [Duration; 2],
     fault: Option<Fault>,
     counts: Counts,
@@ -383,7 +390,15 @@ struct Verdict {
 impl State {
     fn new(target: SocketAddr) -> Self {
         let counts = Counts::default();
-        Self { target, delay: [Duration::ZERO; 2], fault: None, counts, next_link: 0, links: HashMap::new() }
+        Self {
+            target,
+            source: None,
+            delay: [Duration::ZERO; 2],
+            fault: None,
+            counts,
+            next_link: 0,
+            links: HashMap::new(),
+        }
     }
 
     /// Counts `read` bytes that arrived on a link, and decides about them.
@@ -491,7 +506,15 @@ async fn carry(mut client: TcpStream, mut cutting: watch::Receiver<Option<Cut>>,
     let connect = async {
         shared.flowing().await;
         let target = lock(&shared.state).target;
-        TcpStream::connect(target).await
+        let source = lock(&shared.state).source;
+        match source {
+            None => TcpStream::connect(target).await,
+            Some(source) => {
+                let socket = TcpSocket::new_v4()?;
+                socket.bind(SocketAddr::from((source, 0)))?;
+                socket.connect(target).await
+            }
+        }
     };
     let server = tokio::select! { server = connect => server.ok(), _ = &mut cut => None };
     let Some(mut server) = server else {
