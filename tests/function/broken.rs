@@ -117,14 +117,6 @@ pub(crate) const BROKEN: &[Broken] = &[
         set_up: |scene| scene.base().without("DB_TLS_CA"),
     },
     Broken {
-        name: "no CA file",
-        on: ALL,
-        outcome: Fails("tls"),
-        says: &["no-such.pem (DB_TLS_CA) cannot be read"],
-        hint: &["DB_TLS_CA"],
-        set_up: |scene| scene.base().env("DB_TLS_CA", "no-such.pem"),
-    },
-    Broken {
         name: "wrong password",
         on: &[Pg],
         outcome: Fails("auth"),
@@ -282,7 +274,7 @@ pub(crate) const BROKEN: &[Broken] = &[
         on: &[Pg],
         outcome: Warns,
         says: &[],
-        hint: &["no statement limit on the server: behind a pooler our sessions set none", "ALTER ROLE"],
+        hint: &["no statement limit on the server", "ALTER ROLE"],
         set_up: |scene| scene.pooled().env("DB_POOLER", "transaction"),
     },
     Broken {

@@ -89,7 +89,74 @@ async fn the_reply_when_all_is_well() {
     world.sql(&format!("ALTER ROLE \"{user}\" SET statement_timeout = '15s'"));
     world.sql(&format!("ALTER ROLE \"{user}\" SET idle_session_timeout = '900s'"));
     let outcome = world.invoke(json!({"diagnose": true, "reply": "raw"})).await;
-    assert_snapshot!(masked(outcome.json().unwrap(), &world), @"");
+    assert_snapshot!(masked(outcome.json().unwrap(), &world), @r#"
+    {
+      "endpoint": "127.0.0.1:PORT",
+      "engine": "postgres",
+      "facts": {
+        "address": "127.0.0.1:PORT",
+        "applicationName": "lambda-rds-test:$LATEST",
+        "database": "NAME",
+        "maxConnections": 50,
+        "pooler": "none",
+        "readOnlySession": true,
+        "server": "PostgreSQL …",
+        "serverIdleTimeout": "900000ms",
+        "serverStatementTimeout": "15000ms",
+        "statementTimeout": "10000ms",
+        "takesWrites": true,
+        "tls": "TLSv1_3, TLS13_AES_256_GCM_SHA384",
+        "usedConnections": "…",
+        "user": "NAME_owner"
+      },
+      "ok": true,
+      "steps": [
+        {
+          "detail": "engine postgres, login by secret prod/app, TLS verify-full with ca.pem, 4 queries, 2 of them writing",
+          "ms": "…",
+          "ok": true,
+          "step": "config"
+        },
+        {
+          "detail": "secret prod/app, version …, user `NAME_owner`",
+          "ms": "…",
+          "ok": true,
+          "step": "credentials"
+        },
+        {
+          "detail": "127.0.0.1",
+          "ms": "…",
+          "ok": true,
+          "step": "resolve"
+        },
+        {
+          "detail": "127.0.0.1:PORT",
+          "ms": "…",
+          "ok": true,
+          "step": "tcp"
+        },
+        {
+          "detail": "TLSv1_3, TLS13_AES_256_GCM_SHA384",
+          "ms": "…",
+          "ok": true,
+          "step": "tls"
+        },
+        {
+          "detail": "user `NAME_owner`, database `NAME`",
+          "ms": "…",
+          "ok": true,
+          "step": "auth"
+        },
+        {
+          "detail": "… answers",
+          "ms": "…",
+          "ok": true,
+          "step": "query"
+        }
+      ],
+      "warnings": []
+    }
+    "#);
 }
 
 #[tokio::test]
@@ -97,7 +164,56 @@ async fn the_reply_when_the_port_is_closed() {
     let world = switched_on(Engine::Postgres).env("DB_CONNECT_AT", "first-use").start().await;
     world.wire().refuse().await.unwrap();
     let outcome = world.invoke(json!({"diagnose": true, "reply": "raw"})).await;
-    assert_snapshot!(masked(outcome.json().unwrap(), &world), @"");
+    assert_snapshot!(masked(outcome.json().unwrap(), &world), @r#"
+    {
+      "endpoint": "127.0.0.1:PORT",
+      "engine": "postgres",
+      "ok": false,
+      "steps": [
+        {
+          "detail": "engine postgres, login by secret prod/app, TLS verify-full with ca.pem, 4 queries, 2 of them writing",
+          "ms": "…",
+          "ok": true,
+          "step": "config"
+        },
+        {
+          "detail": "secret prod/app, version …, user `NAME_owner`",
+          "ms": "…",
+          "ok": true,
+          "step": "credentials"
+        },
+        {
+          "detail": "127.0.0.1",
+          "ms": "…",
+          "ok": true,
+          "step": "resolve"
+        },
+        {
+          "detail": "no TCP connection to 127.0.0.1:PORT: 127.0.0.1:PORT refuses connections: is DB_PORT right, and does the database listen there?",
+          "hint": "the port (DB_PORT, or `port` in the secret): the host is there and nothing listens on this one; if the port is right, the database is stopped",
+          "ms": "…",
+          "ok": false,
+          "step": "tcp"
+        },
+        {
+          "ok": null,
+          "skipped": true,
+          "step": "tls"
+        },
+        {
+          "ok": null,
+          "skipped": true,
+          "step": "auth"
+        },
+        {
+          "ok": null,
+          "skipped": true,
+          "step": "query"
+        }
+      ],
+      "warnings": []
+    }
+    "#);
 }
 
 #[tokio::test]
@@ -208,6 +324,36 @@ fn there_are_the_twenty_broken_set_ups() {
     ] {
         assert!(BROKEN.iter().any(|broken| broken.name.starts_with(name)), "{name}");
     }
+}
+
+/// What the page quotes as a symptom is what a server or we have said in one of the broken set-ups.
+#[test]
+fn the_symptoms_are_quoted_as_they_are_said() {
+    // Lambda's own, and the warning that `it_answers_before_the_functions_time_is_up` waits for.
+    const OTHERS: [&str; 2] =
+        ["Task timed out", "DB_CONNECT_TIMEOUT + DB_QUERY_TIMEOUT + DB_DEADLINE_RESERVE"];
+    let said: Vec<&str> =
+        BROKEN.iter().flat_map(|broken| broken.says.iter().chain(broken.hint)).copied().collect();
+    let page = include_str!("../../docs/how-to/symptoms.md");
+    let mut quoted = 0;
+    for row in page.lines().filter(|line| line.starts_with("| `")) {
+        let symptom = row.split('|').nth(1).unwrap();
+        for quote in symptom.split('`').skip(1).step_by(2) {
+            quoted += 1;
+            assert!(OTHERS.contains(&quote) || said.iter().any(|said| said.contains(quote)), "{quote}");
+        }
+    }
+    assert!(quoted > 25, "{quoted}");
+}
+
+/// The page's reply is one that the function could give.
+#[test]
+fn the_page_shows_a_reply_as_it_is() {
+    let page = include_str!("../../docs/how-to/diagnose.md");
+    let shown = page.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+    let shown: Value = serde_json::from_str(shown).unwrap();
+    let black_holed = BROKEN.iter().find(|broken| broken.name == "black-holed").unwrap();
+    assert_eq!(black_holed.judge(&shown), Vec::<String>::new());
 }
 
 /// A function with the settings of this set-up.

@@ -265,10 +265,9 @@ impl Subject<'_> {
         if target.pooling != Pooling::None || !facts::hidden(dialect) {
             return known;
         }
-        // A session behind a pooler is one without settings of ours.
+        // Behind RDS Proxy a session sets nothing.
         let by = by.within(self.sessions.settings().connect_timeout);
-        let bare =
-            Target { pooling: Pooling::Transaction, by, progress: Phases::default(), ..target.clone() };
+        let bare = Target { pooling: Pooling::RdsProxy, by, progress: Phases::default(), ..target.clone() };
         let Ok(Ok(mut session)) = by.bound(self.sessions.backend().connect(&bare)).await else {
             return known;
         };
@@ -290,12 +289,7 @@ impl Subject<'_> {
             Auth::Password(_) => format!("{}PASSWORD", db.prefix),
             Auth::Embedded => return format!("engine {}, {}", db.engine, self.counted()),
         };
-        let tls = match db.tls.mode {
-            TlsMode::VerifyFull => "verify-full",
-            TlsMode::VerifyCa => "verify-ca",
-            TlsMode::Require => "require",
-            TlsMode::Disable => "disable",
-        };
+        let tls = tls_mode(db.tls.mode);
         let roots = match (&db.tls.ca, db.tls.mode) {
             (Some(path), TlsMode::VerifyFull | TlsMode::VerifyCa) => format!(" with {}", path.display()),
             _ => String::new(),
@@ -371,7 +365,7 @@ impl Walked {
     fn connected(&mut self, target: &Target) {
         for phase in CONNECTING {
             let took = took(target, phase);
-            let found = target.progress.found(phase).or_else(|| needless(target, phase));
+            let found = target.progress.found(phase).or_else(|| known(target, phase));
             self.ok(phase.name(), took, found);
         }
     }
@@ -419,16 +413,26 @@ fn took(target: &Target, phase: Phase) -> Option<f64> {
     Some(millis(entered.sum()))
 }
 
-/// Why a step was no work.
-fn needless(target: &Target, phase: Phase) -> Option<String> {
+/// What is known of a step that has found out nothing.
+fn known(target: &Target, phase: Phase) -> Option<String> {
     let file = target.endpoint.host.is_empty();
     match phase {
         Phase::Resolve | Phase::Tcp | Phase::Tls | Phase::Auth if file => {
             Some("none is needed for a file".to_owned())
         }
-        Phase::Tls if target.tls.mode() == TlsMode::Disable => Some("off".to_owned()),
+        Phase::Tls => Some(tls_mode(target.tls.mode()).to_owned()),
         Phase::Auth => Some(format!("user `{}`, database `{}`", target.login.user, target.database)),
         _ => None,
+    }
+}
+
+/// What is demanded of the server, as the configuration has it.
+fn tls_mode(mode: TlsMode) -> &'static str {
+    match mode {
+        TlsMode::VerifyFull => "verify-full",
+        TlsMode::VerifyCa => "verify-ca",
+        TlsMode::Require => "require",
+        TlsMode::Disable => "disable",
     }
 }
 

@@ -62,14 +62,16 @@ pub(super) struct Known {
     told: Map<String, Value>,
     dialect: Option<Dialect>,
     read_only_server: bool,
+    /// Whether the limits of a session without settings of ours are known.
+    bare: bool,
     /// When it told its clock.
     heard: Option<SystemTime>,
 }
 
-/// The settings of PostgreSQL that say what bounds a session.
-const POSTGRES_LIMITS: &str = "current_setting('statement_timeout') AS statement_limit, \
-     current_setting('idle_session_timeout', true) AS idle_limit, \
-     current_setting('idle_in_transaction_session_timeout') AS idle_in_transaction_limit";
+/// What bounds a session of PostgreSQL's that sets nothing itself, in milliseconds: what it has begun with, so that
+/// `SET LOCAL` does not matter; but settings in the startup message do.
+const POSTGRES_LIMITS: &str = "SELECT (SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'statement_timeout') AS \
+     statement_limit, (SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'idle_session_timeout') AS idle_limit";
 
 /// Whether a session's own settings hide those of the server.
 pub(super) fn hidden(dialect: Dialect) -> bool {
@@ -84,13 +86,12 @@ fn statements(dialect: Dialect) -> Vec<(Verb, String)> {
             (Verb::One, "SELECT version() AS version".to_owned()),
             (
                 Verb::One,
-                format!(
                     "SELECT extract(epoch FROM clock_timestamp())::text AS clock, current_database()::text AS \
                      database, session_user::text AS \"user\", current_setting('transaction_read_only') AS read_only, \
-                     current_setting('max_connections') AS max_connections, {POSTGRES_LIMITS}, \
-                     (SELECT sum(numbackends) FROM pg_catalog.pg_stat_database)::text AS used_connections"
-                ),
+                     current_setting('max_connections') AS max_connections, \
+                     (SELECT sum(numbackends) FROM pg_catalog.pg_stat_database)::text AS used_connections".to_owned(),
             ),
+            (Verb::One, POSTGRES_LIMITS.to_owned()),
         ],
         Dialect::Mysql => vec![
             (
@@ -150,10 +151,7 @@ impl Known {
     /// The same, with the limits that a session without settings has.
     pub(super) async fn with_defaults(&self, dialect: Dialect, session: &mut dyn Session) -> Self {
         let mut known = self.clone();
-        let limits = POSTGRES_LIMITS.replace("AS ", "AS server_");
-        if hidden(dialect) && known.learn(session, Verb::One, &format!("SELECT {limits}")).await.is_err() {
-            return self.clone();
-        }
+        known.bare = hidden(dialect) && known.learn(session, Verb::One, POSTGRES_LIMITS).await.is_ok();
         known
     }
 
@@ -235,10 +233,8 @@ impl Known {
     fn limits(&self, pooled: bool) -> Option<(Option<String>, Option<String>)> {
         match self.dialect? {
             Dialect::Postgres => {
-                let prefix = if pooled { "" } else { "server_" };
-                let set = |name: &str| self.text(&format!("{prefix}{name}")).filter(|limit| limit != "0");
-                self.told.get(&format!("{prefix}statement_limit"))?;
-                Some((set("statement_limit"), set("idle_limit")))
+                let set = |name: &str| Some(format!("{}ms", self.number(name).filter(|limit| *limit > 0)?));
+                (pooled || self.bare).then(|| (set("statement_limit"), set("idle_limit")))
             }
             Dialect::Mysql => {
                 let statement = if self.is_mariadb() {
@@ -290,10 +286,10 @@ impl Known {
         let limit = target.statement_timeout.as_millis();
         let user = &target.login.user;
         if statement.is_none() {
-            let why = if pooled {
-                "behind a pooler our sessions set none, so nothing stops a statement on the server"
+            let why = if target.pooling == Pooling::RdsProxy {
+                "behind RDS Proxy our sessions set none either, so nothing stops a statement there"
             } else {
-                "our sessions set their own, but nothing else stops a statement there"
+                "our sessions set their own, but nothing stops the statements of others"
             };
             let set = match self.dialect {
                 Some(Dialect::Postgres) => {
@@ -338,7 +334,9 @@ impl Known {
         let read_only = ["read_only", "transaction_read_only", "tx_read_only"];
         let read_only = read_only.iter().find_map(|name| self.text(name));
         let own = match self.dialect {
-            Some(Dialect::Postgres) if pooled => server_statement_timeout.clone(),
+            Some(Dialect::Postgres) if target.pooling == Pooling::RdsProxy => {
+                server_statement_timeout.clone()
+            }
             Some(Dialect::Postgres | Dialect::Mysql) => {
                 Some(format!("{}ms", target.statement_timeout.as_millis()))
             }
