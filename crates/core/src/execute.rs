@@ -254,24 +254,33 @@ async fn step(
 }
 
 /// Bounds what a session does; what comes too late is stopped on the server.
-async fn limited<T>(
+pub(crate) async fn limited<T>(
     cancel: Option<Box<dyn CancelHandle>>,
     (by, end): (Deadline, Deadline),
     progress: Progress,
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    if let Ok(outcome) = by.bound(work).await {
-        return outcome;
+    match by.bound(work).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(stopped(cancel, end, progress).await),
     }
+}
+
+/// Stops on the server what has come too late, and says what that means.
+pub(crate) async fn stopped(
+    cancel: Option<Box<dyn CancelHandle>>,
+    end: Deadline,
+    progress: Progress,
+) -> Error {
     let stopped = match cancel {
         Some(cancel) => cancel.cancel(end.within(CANCEL_TIMEOUT)).await,
         None => Ok(()),
     };
     let error = late(progress);
-    Err(match stopped {
+    match stopped {
         Ok(()) => error,
         Err(why) => error.with_detail(format!("it may still run on the server: {}", why.detail())),
-    })
+    }
 }
 
 /// The deadline came first. What had been sent to commit may have been committed.
