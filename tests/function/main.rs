@@ -5,10 +5,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod broken;
 mod concurrency;
 mod contention;
 mod cuts;
 mod deadlines;
+mod diagnose;
 mod events;
 mod frozen;
 mod http;

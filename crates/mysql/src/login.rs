@@ -17,7 +17,7 @@ use std::io;
 
 use lambda_rds_core::backend::Phases;
 use lambda_rds_core::config::TlsMode;
-use lambda_rds_core::connect::tls::TlsClient;
+use lambda_rds_core::connect::tls::{NOT_OFFERED, TlsClient};
 use lambda_rds_core::credentials::{ExposeSecret as _, Login};
 use lambda_rds_core::deadline::Deadline;
 use lambda_rds_core::error::{Error, Fault, Phase, Result};
@@ -117,7 +117,8 @@ impl Greeted {
                 Phase::Tls,
                 "the server does not offer TLS. Turn it on there (`ssl_cert`, `ssl_key`), or set DB_TLS=disable \
                  where the network is trusted",
-            ));
+            )
+            .with_hint(NOT_OFFERED));
         }
         let request = packet::frame(number, &client_hello(spoken));
         let wire = Wire::encrypt(tcp, &request, tls, config, by).await?;

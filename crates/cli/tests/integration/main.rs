@@ -1,3 +1,14 @@
 //! The command as a user runs it: arguments in; stdout, stderr and an exit code out.
 
+/// What the function is tested with.
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    unreachable_pub,
+    reason = "shared with the tests of the whole function, which use more of it"
+)]
+#[path = "../../../../tests/function/broken.rs"]
+mod broken;
+mod doctor;
 mod invoke;
