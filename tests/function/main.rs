@@ -16,6 +16,7 @@ mod leaks;
 mod memory;
 mod migrations;
 mod mysql;
+mod mysql_login;
 mod pooler;
 mod queues;
 mod reconnects;

@@ -9,6 +9,7 @@ mod classify;
 mod connect;
 mod decode;
 mod greeting;
+mod guard;
 mod login;
 mod packet;
 mod session;
