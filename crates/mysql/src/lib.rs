@@ -8,6 +8,7 @@ mod capability;
 mod classify;
 mod connect;
 mod decode;
+mod describe;
 mod greeting;
 mod guard;
 mod login;

@@ -100,7 +100,9 @@ impl Greeted {
                 let fault = classify::of_number(number, &message, Doing::Connect);
                 let text = format!("the server refused the connection: {message}.{}", classify::hint(number));
                 // Whoever it is: TLS has no part in it, though it has not begun.
-                return Err(Error::new(fault, text).with_sqlstate(number.to_string()).with_phase(Phase::Auth));
+                return Err(Error::new(fault, text)
+                    .with_sqlstate(number.to_string())
+                    .with_phase(Phase::Auth));
             }
         };
         let spoken = capability::WANTED & welcome.capabilities;

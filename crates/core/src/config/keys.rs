@@ -194,6 +194,10 @@ keys! {
          function error, so that the platform retries.";
     LAMBDA_RDS_INT64: Is("number"), "number · string",
         "How 64-bit integers are written in replies. JavaScript rounds numbers beyond 2^53.";
+    LAMBDA_RDS_OPENAPI: Is("false"), "true · false · a JSON file",
+        "Answers `GET /openapi.json`, below the base path, with the OpenAPI document of the queries that are callable \
+         over HTTP: with `true` made of the query files, or a file that `lambda-rds openapi` wrote, which knows the \
+         rows too. A relative file is looked for in the working folder and in the program's.";
     LAMBDA_RDS_DIAGNOSE: Is("false"), BOOL,
         "Answers `{\"diagnose\": true}`.";
     LAMBDA_RDS_LOG: Is("info"), "a filter such as info or info,lambda_rds_core=debug",

@@ -16,8 +16,8 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::keys::{self, Key, Preset, SECTIONS};
 use super::{
-    AccessKey, Auth, Config, ConnectAt, Db, DirectErrors, Engine, Function, Int64, Platform, Pooler, Tls,
-    TlsMode,
+    AccessKey, Auth, Config, ConnectAt, Db, DirectErrors, Engine, Function, Int64, OpenApi, Platform, Pooler,
+    Tls, TlsMode,
 };
 use crate::credentials::Login;
 
@@ -364,6 +364,10 @@ fn function(r: &mut Reader<'_>, platform: &Platform) -> Option<Function> {
         &[("reply", DirectErrors::Reply), ("raise", DirectErrors::Raise)],
     );
     let int64 = r.word(&keys::LAMBDA_RDS_INT64, &[("number", Int64::Number), ("string", Int64::String)]);
+    let openapi = r.value(&keys::LAMBDA_RDS_OPENAPI, openapi).map(|openapi| match openapi {
+        OpenApi::File(file) => OpenApi::File(r.sources.locate(file)),
+        other => other,
+    });
     let diagnose = r.flag(&keys::LAMBDA_RDS_DIAGNOSE);
     let log_values = r.flag(&keys::LAMBDA_RDS_LOG_VALUES);
     let written = r.found(&keys::LAMBDA_RDS_LOG).is_some_and(|found| found.source != Source::Default);
@@ -380,6 +384,7 @@ fn function(r: &mut Reader<'_>, platform: &Platform) -> Option<Function> {
         cors_origin,
         direct_errors: direct_errors?,
         int64: int64?,
+        openapi: openapi?,
         diagnose: diagnose?,
         log_values: log_values?,
         log: log?,
@@ -762,6 +767,15 @@ fn origin(text: &str) -> Option<String> {
         !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
     });
     (fits || text == "*").then(|| text.to_owned())
+}
+
+/// A word, or a file of the kind that there is no doubt about.
+fn openapi(text: &str) -> Option<OpenApi> {
+    match text {
+        "true" | "1" => Some(OpenApi::Made),
+        "false" | "0" => Some(OpenApi::Off),
+        file => file.ends_with(".json").then(|| OpenApi::File(file.into())),
+    }
 }
 
 /// The longest that any limit may be.

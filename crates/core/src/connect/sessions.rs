@@ -481,6 +481,7 @@ mod tests {
     use super::*;
     use crate::backend::{Done, Failure, Fixed, Item, Statement};
     use crate::config::{Config, Engine, Sources};
+    use crate::describe::Described;
     use crate::queries::Dialect;
     use crate::rows::RowWriter;
 
@@ -541,6 +542,10 @@ mod tests {
         }
 
         fn prepare<'a>(&'a mut self, _: &'a Statement) -> BoxFuture<'a, Result<()>> {
+            unreachable!("nothing is run")
+        }
+
+        fn describe<'a>(&'a mut self, _: &'a Statement) -> BoxFuture<'a, Result<Described>> {
             unreachable!("nothing is run")
         }
 

@@ -212,7 +212,8 @@ async fn a_session_that_the_server_ended_for_idleness_is_lost(kind: MysqlKind) {
 async fn a_row_too_large_to_be_held_is_not_let_in(kind: MysqlKind) {
     let (opening, _) = session(kind, &[]).await;
     // The first below, the others above what is let in, and the last in several packets, if the server lets it.
-    for (length, held) in [(12_000_000, true), (13_000_000, false), (16_700_000, false), (40_000_000, false)] {
+    for (length, held) in [(12_000_000, true), (13_000_000, false), (16_700_000, false), (40_000_000, false)]
+    {
         let mut session = opening.connect().await.unwrap();
         if kind == MysqlKind::MariaDb && length > 16_777_000 {
             // Its `max_allowed_packet`.
