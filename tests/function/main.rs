@@ -21,6 +21,7 @@ mod leaks;
 mod memory;
 mod migrations;
 mod mysql;
+mod mysql_login;
 mod pooler;
 mod queues;
 mod reconnects;

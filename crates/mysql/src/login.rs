@@ -99,7 +99,10 @@ impl Greeted {
             Greeting::Refusal(Refusal { number, message }) => {
                 let fault = classify::of_number(number, &message, Doing::Connect);
                 let text = format!("the server refused the connection: {message}.{}", classify::hint(number));
-                return Err(Error::new(fault, text).with_sqlstate(number.to_string()).with_phase(phase));
+                // Whoever it is: TLS has no part in it, though it has not begun.
+                return Err(Error::new(fault, text)
+                    .with_sqlstate(number.to_string())
+                    .with_phase(Phase::Auth));
             }
         };
         let spoken = capability::WANTED & welcome.capabilities;
