@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stdout, reason = "a command line tool talks on its standard output")]
 
+mod api;
 mod apt;
 mod bootstrap;
 mod elf;
@@ -36,6 +37,8 @@ enum Task {
         #[arg(long)]
         private: bool,
     },
+    /// Compare the public items of the crates with those of public-api.txt
+    Api(api::Options),
     /// Run the property tests of what reads foreign text for a long time: events, queries, configuration, the wire
     Fuzz(fuzz::Options),
     /// Cut the wire at random places, thousands of times on each engine: no write is lost or doubled, no read fails
@@ -51,6 +54,7 @@ fn main() -> Result<()> {
             servers::ready(&workspace()?, private)?;
             Ok(())
         }
+        Task::Api(options) => api::api(&workspace()?, &options),
         Task::Fuzz(options) => fuzz::fuzz(&workspace()?, &options),
         Task::Soak(options) => soak::soak(&workspace()?, &options),
     }
