@@ -8,6 +8,7 @@ mod apt;
 mod bootstrap;
 mod elf;
 mod fuzz;
+mod openapi;
 mod servers;
 mod zip;
 
@@ -37,6 +38,8 @@ enum Task {
     },
     /// Run the property tests of what reads foreign text for a long time: events, queries, configuration, the wire
     Fuzz(fuzz::Options),
+    /// Judge the OpenAPI document, and call a served function with what it allows and what it does not
+    Openapi(openapi::Options),
 }
 
 fn main() -> Result<()> {
@@ -49,6 +52,7 @@ fn main() -> Result<()> {
             Ok(())
         }
         Task::Fuzz(options) => fuzz::fuzz(&workspace()?, &options),
+        Task::Openapi(options) => openapi::openapi(&workspace()?, &options),
     }
 }
 
