@@ -76,9 +76,9 @@ SELECT :owner AS owner;
 -- param: doc json
 UPDATE every SET u = :doc WHERE id = :id RETURNING id, u;
 
--- name: refused :one
+-- name: quotient :one
 -- engine: postgres
 -- http: GET
 -- param: a int
--- param: b int
+-- param: b int in 1..
 SELECT :a / :b AS quotient;
