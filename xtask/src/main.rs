@@ -4,12 +4,14 @@
 
 #![expect(clippy::print_stdout, reason = "a command line tool talks on its standard output")]
 
+mod api;
 mod apt;
 mod bootstrap;
 mod elf;
 mod fuzz;
 mod openapi;
 mod servers;
+mod soak;
 mod zip;
 
 use std::ffi::{OsStr, OsString};
@@ -36,10 +38,14 @@ enum Task {
         #[arg(long)]
         private: bool,
     },
+    /// Compare the public items of the crates with those of public-api.txt
+    Api(api::Options),
     /// Run the property tests of what reads foreign text for a long time: events, queries, configuration, the wire
     Fuzz(fuzz::Options),
     /// Judge the OpenAPI document, and call a served function with what it allows and what it does not
     Openapi(openapi::Options),
+    /// Cut the wire at random places, thousands of times on each engine: no write is lost or doubled, no read fails
+    Soak(soak::Options),
 }
 
 fn main() -> Result<()> {
@@ -51,8 +57,10 @@ fn main() -> Result<()> {
             servers::ready(&workspace()?, private)?;
             Ok(())
         }
+        Task::Api(options) => api::api(&workspace()?, &options),
         Task::Fuzz(options) => fuzz::fuzz(&workspace()?, &options),
         Task::Openapi(options) => openapi::openapi(&workspace()?, &options),
+        Task::Soak(options) => soak::soak(&workspace()?, &options),
     }
 }
 

@@ -15,7 +15,7 @@ use sea_orm::{DatabaseConnection, DbErr, ExecResult, QueryResult};
 
 use crate::config::Engine;
 use crate::connect::tls::TlsClient;
-use crate::credentials::Login;
+use crate::credentials::{Login, Relogin};
 use crate::deadline::Deadline;
 use crate::describe::Described;
 use crate::error::{Error, Fault, Phase, Result};
@@ -229,6 +229,8 @@ pub struct Target {
     pub database: String,
     /// As whom.
     pub login: Login,
+    /// As whom a second connection would log in later, beside the session.
+    pub relogin: Relogin,
     /// How the connection is protected.
     pub tls: Arc<TlsClient>,
     /// What the server shows this session as.

@@ -390,7 +390,8 @@ impl Session for PgSession {
 
     fn commit(&mut self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async {
-            let outcome = self.simple("COMMIT", self.doing()).await;
+            let doing = if self.access == Access::Write { Doing::Commit } else { Doing::Read };
+            let outcome = self.simple("COMMIT", doing).await;
             self.end_transaction();
             outcome
         })

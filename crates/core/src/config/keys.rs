@@ -137,8 +137,7 @@ keys! {
         "The user. It wins over the secret's.";
     DB_AUTH: Is("secret"), "secret · iam · password",
         "Where user and password come from: a secret, an IAM token signed per connection, or `DB_PASSWORD`. `iam` \
-         needs `DB_HOST`, `DB_NAME` and `DB_USER`, and a `DB_TLS` that verifies the server; on MySQL it is not in this \
-         version.";
+         needs `DB_HOST`, `DB_NAME` and `DB_USER`, and a `DB_TLS` that verifies the server.";
     DB_PASSWORD: Told("–"), TEXT,
         "The password, with `DB_AUTH=password`. For a developer's machine; never shown.";
     DB_ALLOW_PASSWORD: Is("false"), BOOL,

@@ -223,9 +223,6 @@ fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db
     {
         r.later(&keys::DB_POOLER, "transaction");
     }
-    if way == Some(Way::Iam) && engine.is_some_and(|engine| !engine.speaks_as(Engine::Postgres)) {
-        r.later(&keys::DB_AUTH, "iam");
-    }
     if r.word(&keys::DB_READ_FROM, &[("writer", false), ("reader", true)]) == Some(true) {
         r.later(&keys::DB_READ_FROM, "reader");
     }
@@ -1197,6 +1194,7 @@ mod tests {
             );
         }
         check(&with(&[("DB_TLS", "verify-ca")]), &[]);
+        check_sources(&sources(&with(&[("DB_ENGINE", "mysql")])), &[Engine::Mysql], &[]);
         let found = config(&sources(&with(&[("DB_IAM_HOST", "db.example.com")])), PG).unwrap();
         assert!(matches!(found.db.auth, Auth::Iam { host: Some(host) } if host == "db.example.com"));
         assert_eq!(
@@ -1229,12 +1227,6 @@ mod tests {
             &mysql,
             &[Engine::Mysql],
             &["DB_POOLER (environment) is \"transaction\", which is not in this version."],
-        );
-        let all = [("DB_HOST", "h"), ("DB_NAME", "n"), ("DB_USER", "u")];
-        check_sources(
-            &sources(&[&[("DB_ENGINE", "mysql"), ("DB_AUTH", "iam")], &all[..]].concat()),
-            &[Engine::Mysql],
-            &["DB_AUTH (environment) is \"iam\", which is not in this version."],
         );
     }
 
