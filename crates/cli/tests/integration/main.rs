@@ -1,5 +1,6 @@
 //! The command as a user runs it: arguments in; stdout, stderr and an exit code out.
 
+<<<<<<< HEAD
 /// What the function is tested with.
 #[allow(
     dead_code,
@@ -11,4 +12,15 @@
 #[path = "../../../../tests/function/broken.rs"]
 mod broken;
 mod doctor;
+=======
+#![allow(clippy::unwrap_used, reason = "what fails here fails its test")]
+
+mod check;
+mod docs;
+mod init;
+>>>>>>> cli
 mod invoke;
+mod openapi;
+mod serve;
+mod server;
+mod user;
