@@ -172,12 +172,8 @@ pub(crate) const BROKEN: &[Broken] = &[
         says: &["Unknown database 'nowhere'", "1049"],
         hint: &["DB_NAME: the server has no database `nowhere`"],
         set_up: |scene| {
-            let Server::Mysql(server) = &scene.server else { unreachable!("not on PostgreSQL") };
-            let root = server.superuser().clone();
-            let setup = scene.with_secret(|secret| {
-                secret["username"] = json!(root.user);
-                secret["password"] = json!(root.password);
-            });
+            let setup = scene.base();
+            scene.sql(&format!("GRANT ALL ON *.* TO '{}'@'%'", setup.user()));
             setup.env("DB_NAME", "nowhere")
         },
     },
@@ -712,6 +708,7 @@ fn blocked(scene: &Scene) -> Setup {
         let until = Instant::now() + Duration::from_secs(60);
         while !says().contains("is blocked") {
             assert!(Instant::now() < until, "the server blocks nobody");
+            std::thread::sleep(Duration::from_millis(20));
         }
         setup.env("DB_PORT", proxy.port().to_string()).keep(proxy)
     })
