@@ -1,6 +1,7 @@
 //! The command as a user runs it: arguments in; stdout, stderr and an exit code out.
 
-<<<<<<< HEAD
+#![allow(clippy::unwrap_used, reason = "what fails here fails its test")]
+
 /// What the function is tested with.
 #[allow(
     dead_code,
@@ -11,14 +12,10 @@
 )]
 #[path = "../../../../tests/function/broken.rs"]
 mod broken;
-mod doctor;
-=======
-#![allow(clippy::unwrap_used, reason = "what fails here fails its test")]
-
 mod check;
 mod docs;
+mod doctor;
 mod init;
->>>>>>> cli
 mod invoke;
 mod openapi;
 mod serve;
