@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -25,6 +25,8 @@ use crate::error::{Error, Fault, Phase, Result};
 pub struct TlsClient {
     mode: TlsMode,
     name: String,
+    /// The file of the roots, where it is not the built-in ones.
+    ca: Option<PathBuf>,
     config: Option<(Arc<ClientConfig>, ServerName<'static>)>,
 }
 
@@ -38,7 +40,7 @@ impl TlsClient {
         let name = settings.server_name.as_deref().unwrap_or(host).to_owned();
         let mode = settings.mode;
         if mode == TlsMode::Disable {
-            return Ok(Self { mode, name, config: None });
+            return Ok(Self { mode, name, ca: None, config: None });
         }
         let server_name = ServerName::try_from(name.clone()).map_err(|_| {
             failure(format!("`{name}` is no name that a certificate could carry: set DB_TLS_SERVER_NAME"))
@@ -62,7 +64,7 @@ impl TlsClient {
             .with_no_client_auth();
         config.resumption = Resumption::in_memory_sessions(REMEMBERED_SESSIONS);
         let config = Some((Arc::new(config), server_name));
-        Ok(Self { mode, name, config })
+        Ok(Self { mode, name, ca: settings.ca.clone(), config })
     }
 
     /// What is verified.
