@@ -423,7 +423,7 @@ pub(crate) const BROKEN: &[Broken] = &[
             scene.alone(Certificate::Good, &[], |scene| {
                 let setup = scene.base();
                 let Server::Postgres(server) = &scene.server else { unreachable!("on PostgreSQL") };
-                server.stand_by().unwrap();
+                server.restart_as_standby().unwrap();
                 setup
             })
         },

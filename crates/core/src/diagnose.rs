@@ -12,6 +12,7 @@
 mod facts;
 mod hints;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -24,7 +25,7 @@ use crate::backend::{Access, Phases, Pooling, Session, Target};
 use crate::config::{Auth, ConfigError, Db, Engine, Platform, TlsMode};
 use crate::connect::sessions::Sessions;
 use crate::connect::tls::TlsClient;
-use crate::credentials::{Credentials, Resolved};
+use crate::credentials::{Credentials, Relogin, Resolved};
 use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Phase, Result};
 use crate::queries::Queries;
@@ -145,7 +146,7 @@ impl Subject<'_> {
 
         let want = if self.writes() { Access::Write } else { Access::Read };
         let asked = Instant::now();
-        let credentials = Credentials::new(self.db, self.platform);
+        let credentials = Arc::new(Credentials::new(self.db, self.platform));
         let refused = |error| Failed { step: "credentials", ms: Some(millis(asked.elapsed())), error };
         let resolved = credentials.get(by).await.map_err(refused)?;
         at.endpoint = Some(resolved.endpoint.clone());
@@ -197,7 +198,7 @@ impl Subject<'_> {
     /// The target of one session, as calls have it; nothing of it is kept from an earlier one.
     async fn target(
         &self,
-        credentials: &Credentials,
+        credentials: &Arc<Credentials>,
         resolved: &Resolved,
         want: Access,
         by: Deadline,
@@ -208,6 +209,7 @@ impl Subject<'_> {
         Ok(Target {
             database: resolved.database.clone(),
             login,
+            relogin: Relogin::new(credentials, resolved.clone(), endpoint.clone()),
             tls: TlsClient::new(&settings.tls, &endpoint.host)?.into(),
             application_name: settings.application_name.clone(),
             statement_timeout: settings.statement_timeout,

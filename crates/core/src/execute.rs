@@ -86,12 +86,13 @@ pub(crate) struct Attempts<'a> {
     sessions: &'a Arc<Sessions>,
     access: Access,
     by: Deadline,
-    runs: u32,
+    /// The faults after which it ran again.
+    met: Vec<Fault>,
 }
 
 impl<'a> Attempts<'a> {
     pub(crate) fn new(sessions: &'a Arc<Sessions>, access: Access, by: Deadline) -> Self {
-        Self { sessions, access, by, runs: 0 }
+        Self { sessions, access, by, met: Vec::new() }
     }
 
     /// Lends the session of the next attempt.
@@ -135,12 +136,16 @@ impl<'a> Attempts<'a> {
             }
         };
         // The first reconnect need not wait: it is the connection that was at fault, not the load.
-        let pause = if again || self.runs > 0 { retry::backoff(self.runs) } else { Duration::ZERO };
-        if self.runs >= times || self.by.remaining() <= pause {
+        let runs = u32::try_from(self.met.len()).unwrap_or(u32::MAX);
+        let pause = if again || runs > 0 { retry::backoff(runs) } else { Duration::ZERO };
+        // Each fault has its own number of times: a lost connection is not made worse by a conflict before it.
+        let same = self.met.iter().filter(|fault| **fault == error.fault());
+        let tries = u32::try_from(same.count()).unwrap_or(u32::MAX);
+        if tries >= times || self.by.remaining() <= pause {
             return Err(error);
         }
         tokio::time::sleep(pause).await;
-        self.runs += 1;
+        self.met.push(error.fault());
         trace.retries += 1;
         Ok(())
     }

@@ -10,11 +10,13 @@
 
 pub mod app;
 pub mod backend;
+pub mod check;
 pub mod config;
 pub mod connect;
 pub mod credentials;
 pub mod db;
 pub mod deadline;
+pub mod describe;
 pub mod diagnose;
 pub mod error;
 pub mod event;
@@ -22,6 +24,8 @@ mod execute;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 pub mod observe;
+
+pub mod openapi;
 pub mod queries;
 pub mod reply;
 pub mod retry;

@@ -199,11 +199,11 @@ impl Postgres {
         self.start_again()
     }
 
-    /// Makes a standby of it, one without a primary: it answers reads and takes no write.
+    /// The same, but it comes back as a standby that follows nobody: it takes no writes until `pg_promote()`.
     ///
     /// # Errors
     /// As [`Self::restart`].
-    pub fn stand_by(&self) -> Result<()> {
+    pub fn restart_as_standby(&self) -> Result<()> {
         self.stop(Stop::Fast)?;
         self.folder.write(self.account, "data/standby.signal", "")?;
         self.start_again()

@@ -26,16 +26,34 @@ pub async fn dial(endpoint: &Endpoint, by: Deadline, progress: &Phases) -> Resul
     let addresses = resolve(endpoint, by).await?;
     progress.note(listed(&addresses));
     progress.enter(Phase::Tcp);
+    match dial_each(&addresses, by).await {
+        Ok((stream, address)) => {
+            progress.note(address.to_string());
+            Ok(stream)
+        }
+        Err(Undialled { failures, hint }) => {
+            let detail = format!("no TCP connection to {endpoint}: {}", failures.join("; "));
+            Err(unreachable(Phase::Tcp, detail).with_hint(hint))
+        }
+    }
+}
+
+/// Why none of the addresses took a connection: of each, and what to change.
+#[derive(Debug)]
+struct Undialled {
+    failures: Vec<String>,
+    hint: &'static str,
+}
+
+/// Opens a connection to the first of the addresses that takes one; else says of each why not.
+async fn dial_each(addresses: &[SocketAddr], by: Deadline) -> Result<(TcpStream, SocketAddr), Undialled> {
     let mut failures = Vec::new();
     let mut hint = REFUSED;
     for (tried, address) in addresses.iter().enumerate() {
         let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
         let share = by.within(by.remaining() / left);
         match share.bound(open(*address)).await {
-            Ok(Ok(stream)) => {
-                progress.note(address.to_string());
-                return Ok(stream);
-            }
+            Ok(Ok(stream)) => return Ok((stream, *address)),
             Ok(Err(error)) => {
                 hint = match error.kind() {
                     io::ErrorKind::ConnectionRefused => hint,
@@ -46,15 +64,11 @@ pub async fn dial(endpoint: &Endpoint, by: Deadline, progress: &Phases) -> Resul
             }
             Err(_) => {
                 hint = SILENT;
-                failures.push(format!(
-                "{address} did not answer: look at the security groups of the function and of the database, \
-                 the subnet's route and network ACL"
-                ));
+                failures.push(silence(*address));
             }
         }
     }
-    let detail = format!("no TCP connection to {endpoint}: {}", failures.join("; "));
-    Err(unreachable(Phase::Tcp, detail).with_hint(hint))
+    Err(Undialled { failures, hint })
 }
 
 /// Opens a TCP connection to an address that was dialled before, for a cancel request.
@@ -117,8 +131,10 @@ async fn open(address: SocketAddr) -> io::Result<TcpStream> {
             .with_interval(KEEPALIVE_INTERVAL)
             .with_retries(KEEPALIVE_PROBES),
     )?;
-    options.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
-    socket.connect(address).await
+    let stream = socket.connect(address).await?;
+    // Now, since it would end the handshake as well, whose limit is the caller's.
+    SockRef::from(&stream).set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    Ok(stream)
 }
 
 fn refusal(address: SocketAddr, error: &io::Error) -> String {
@@ -126,8 +142,17 @@ fn refusal(address: SocketAddr, error: &io::Error) -> String {
         io::ErrorKind::ConnectionRefused => {
             format!("{address} refuses connections: is DB_PORT right, and does the database listen there?")
         }
+        // The kernel has given up before us.
+        io::ErrorKind::TimedOut => silence(address),
         _ => format!("{address}: {error}"),
     }
+}
+
+fn silence(address: SocketAddr) -> String {
+    format!(
+        "{address} did not answer: look at the security groups of the function and of the database, the subnet's \
+         route and network ACL"
+    )
 }
 
 fn unreachable(phase: Phase, detail: String) -> Error {
@@ -143,14 +168,16 @@ const NO_ROUTE: &str =
 /// How many addresses are shown.
 const SHOWN: usize = 8;
 
-// A query may run for minutes without a byte on the wire; NAT gateways and firewalls forget a silent
-// connection after 350 s (AWS's own is that long), so the first probe comes well before.
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+// A peer that vanished without a word (a host that crashed, a firewall that forgot the connection) answers neither
+// bytes nor probes. Its kernel would answer both at once, however long the statement takes, so three seconds of
+// silence tell it from a busy one, and leave time for another connection. By then four transmissions of a segment
+// have been lost, or two probes; the kernel counts probes by the user timeout where there is one.
+//
+// The probes also keep a silent connection known to firewalls while a query runs: AWS's forget it after 350 s.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(1);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
 const KEEPALIVE_PROBES: u32 = 3;
-// How long sent bytes may stay unacknowledged before the kernel gives the connection up; without it a peer that
-// vanished is noticed after some fifteen minutes of retransmissions.
-const USER_TIMEOUT: Duration = Duration::from_secs(10);
+const USER_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
@@ -179,5 +206,41 @@ mod tests {
         let error = dial(&endpoint("no-such-host.invalid", 5432), by, &Phases::default()).await.unwrap_err();
         assert_eq!(error.phase(), Some(Phase::Resolve));
         assert!(error.detail().contains("no-such-host.invalid"), "{error}");
+    }
+
+    /// A port whose kernel takes no packet, and so answers none.
+    fn black_hole() -> (std::net::TcpListener, SocketAddr) {
+        const RETURN: u16 = 0x06;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        SockRef::from(&listener).attach_filter(&[socket2::SockFilter::new(RETURN, 0, 0, 0)]).unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_costs_its_share_of_the_time() {
+        let (_hole, silent) = black_hole();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = listener.local_addr().unwrap();
+        let by = Deadline::after(Duration::from_secs(10));
+        let started = std::time::Instant::now();
+        // A fifth each, until one answers.
+        let (stream, address) = dial_each(&[silent, good, silent, silent, silent], by).await.unwrap();
+        assert_eq!(address, good);
+        assert_eq!(stream.peer_addr().unwrap(), good);
+        assert!(started.elapsed() >= Duration::from_secs(2));
+        assert!(by.remaining() > Duration::from_secs(4));
+    }
+
+    #[tokio::test]
+    async fn each_address_says_why_it_did_not_do() {
+        let (_hole, silent) = black_hole();
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let by = Deadline::after(Duration::from_millis(300));
+        let Undialled { failures, hint } = dial_each(&[silent, closed], by).await.unwrap_err();
+        // What is silent may be mended; the other may be silent for the same reason.
+        assert!(hint.contains("security group"), "{hint}");
+        assert!(failures[0].contains("security groups"), "{failures:?}");
+        assert!(failures[1].contains("refuses connections"), "{failures:?}");
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::backend::{Access, Backend, CancelHandle, Endpoint, Phases, Pooling, Session, Target, Topology};
 use crate::config;
 use crate::connect::tls::TlsClient;
-use crate::credentials::{Credentials, Login, Resolved};
+use crate::credentials::{Credentials, Login, Relogin, Resolved};
 use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Phase, Result};
 use crate::retry;
@@ -24,7 +24,7 @@ use crate::retry;
 pub struct Sessions {
     backend: Arc<dyn Backend>,
     topology: Arc<dyn Topology>,
-    credentials: Credentials,
+    credentials: Arc<Credentials>,
     settings: Settings,
     tls: Mutex<Option<(String, Arc<TlsClient>)>>,
     parked: Mutex<Vec<Parked>>,
@@ -85,7 +85,7 @@ impl Sessions {
         Self {
             backend,
             topology,
-            credentials,
+            credentials: Arc::new(credentials),
             settings,
             tls: Mutex::default(),
             parked: Mutex::default(),
@@ -316,6 +316,7 @@ impl Sessions {
             endpoint: endpoint.clone(),
             database: resolved.database.clone(),
             login,
+            relogin: Relogin::new(&self.credentials, resolved.clone(), endpoint.clone()),
             tls: self.tls(&endpoint.host)?,
             application_name: self.settings.application_name.clone(),
             statement_timeout: self.settings.statement_timeout,
@@ -492,6 +493,7 @@ mod tests {
     use super::*;
     use crate::backend::{Done, Failure, Fixed, Item, Statement};
     use crate::config::{Config, Engine, Sources};
+    use crate::describe::Described;
     use crate::queries::Dialect;
     use crate::rows::RowWriter;
 
@@ -552,6 +554,10 @@ mod tests {
         }
 
         fn prepare<'a>(&'a mut self, _: &'a Statement) -> BoxFuture<'a, Result<()>> {
+            unreachable!("nothing is run")
+        }
+
+        fn describe<'a>(&'a mut self, _: &'a Statement) -> BoxFuture<'a, Result<Described>> {
             unreachable!("nothing is run")
         }
 
