@@ -99,7 +99,7 @@ impl Greeted {
             Greeting::Refusal(Refusal { number, message }) => {
                 let fault = classify::of_number(number, &message, Doing::Connect);
                 let text = format!("the server refused the connection: {message}.{}", classify::hint(number));
-                // Whoever it is: TLS has no part in it, though it has not begun.
+                // What it refuses is the login, before it was begun.
                 return Err(Error::new(fault, text)
                     .with_sqlstate(number.to_string())
                     .with_phase(Phase::Auth));
@@ -125,6 +125,9 @@ impl Greeted {
         }
         let request = packet::frame(number, &client_hello(spoken));
         let wire = Wire::encrypt(tcp, &request, tls, config, by).await?;
+        if let Some(agreed) = wire.agreed() {
+            progress.note(agreed);
+        }
         let trust = match tls.mode() {
             TlsMode::VerifyFull | TlsMode::VerifyCa => Trust::Verified,
             TlsMode::Require | TlsMode::Disable => Trust::Encrypted,

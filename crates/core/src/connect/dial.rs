@@ -26,26 +26,34 @@ pub async fn dial(endpoint: &Endpoint, by: Deadline, progress: &Phases) -> Resul
     let addresses = resolve(endpoint, by).await?;
     progress.note(listed(&addresses));
     progress.enter(Phase::Tcp);
-    let (address, stream) = dial_each(&addresses, by).await.map_err(|(failures, hint)| {
-        let detail = format!("no TCP connection to {endpoint}: {}", failures.join("; "));
-        unreachable(Phase::Tcp, detail).with_hint(hint)
-    })?;
-    progress.note(address.to_string());
-    Ok(stream)
+    match dial_each(&addresses, by).await {
+        Ok((stream, address)) => {
+            progress.note(address.to_string());
+            Ok(stream)
+        }
+        Err(Undialled { failures, hint }) => {
+            let detail = format!("no TCP connection to {endpoint}: {}", failures.join("; "));
+            Err(unreachable(Phase::Tcp, detail).with_hint(hint))
+        }
+    }
 }
 
-/// Opens a connection to the first of the addresses that takes one; else says of each why not, and what to change.
-async fn dial_each(
-    addresses: &[SocketAddr],
-    by: Deadline,
-) -> Result<(SocketAddr, TcpStream), (Vec<String>, &'static str)> {
+/// Why none of the addresses took a connection: of each, and what to change.
+#[derive(Debug)]
+struct Undialled {
+    failures: Vec<String>,
+    hint: &'static str,
+}
+
+/// Opens a connection to the first of the addresses that takes one; else says of each why not.
+async fn dial_each(addresses: &[SocketAddr], by: Deadline) -> Result<(TcpStream, SocketAddr), Undialled> {
     let mut failures = Vec::new();
     let mut hint = REFUSED;
     for (tried, address) in addresses.iter().enumerate() {
         let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
         let share = by.within(by.remaining() / left);
         match share.bound(open(*address)).await {
-            Ok(Ok(stream)) => return Ok((*address, stream)),
+            Ok(Ok(stream)) => return Ok((stream, *address)),
             Ok(Err(error)) => {
                 hint = match error.kind() {
                     io::ErrorKind::ConnectionRefused => hint,
@@ -56,14 +64,11 @@ async fn dial_each(
             }
             Err(_) => {
                 hint = SILENT;
-                failures.push(format!(
-                "{address} did not answer: look at the security groups of the function and of the database, \
-                 the subnet's route and network ACL"
-                ));
+                failures.push(silence(*address));
             }
         }
     }
-    Err((failures, hint))
+    Err(Undialled { failures, hint })
 }
 
 /// Opens a TCP connection to an address that was dialled before, for a cancel request.
@@ -137,8 +142,17 @@ fn refusal(address: SocketAddr, error: &io::Error) -> String {
         io::ErrorKind::ConnectionRefused => {
             format!("{address} refuses connections: is DB_PORT right, and does the database listen there?")
         }
+        // The kernel has given up before us.
+        io::ErrorKind::TimedOut => silence(address),
         _ => format!("{address}: {error}"),
     }
+}
+
+fn silence(address: SocketAddr) -> String {
+    format!(
+        "{address} did not answer: look at the security groups of the function and of the database, the subnet's \
+         route and network ACL"
+    )
 }
 
 fn unreachable(phase: Phase, detail: String) -> Error {
@@ -211,7 +225,7 @@ mod tests {
         let by = Deadline::after(Duration::from_secs(10));
         let started = std::time::Instant::now();
         // A fifth each, until one answers.
-        let (address, stream) = dial_each(&[silent, good, silent, silent, silent], by).await.unwrap();
+        let (stream, address) = dial_each(&[silent, good, silent, silent, silent], by).await.unwrap();
         assert_eq!(address, good);
         assert_eq!(stream.peer_addr().unwrap(), good);
         assert!(started.elapsed() >= Duration::from_secs(2));
@@ -223,7 +237,9 @@ mod tests {
         let (_hole, silent) = black_hole();
         let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let by = Deadline::after(Duration::from_millis(300));
-        let (failures, hint) = dial_each(&[silent, closed], by).await.unwrap_err();
+        let Undialled { failures, hint } = dial_each(&[silent, closed], by).await.unwrap_err();
+        // What is silent may be mended; the other may be silent for the same reason.
+        assert!(hint.contains("security group"), "{hint}");
         assert!(failures[0].contains("security groups"), "{failures:?}");
         assert!(failures[1].contains("refuses connections"), "{failures:?}");
         assert_eq!(hint, SILENT);

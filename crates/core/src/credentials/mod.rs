@@ -139,6 +139,22 @@ impl Credentials {
     }
 }
 
+/// By how much this machine's clock is ahead of AWS's, in seconds; negative if it is behind. `None` where AWS cannot be
+/// asked. For diagnose: signatures and tokens are good for minutes.
+pub(crate) async fn clock_ahead(platform: &Platform, by: Deadline) -> Option<i64> {
+    let theirs = by.within(CLOCK_PATIENCE).bound(fetch::clock(platform)).await.ok()??;
+    Some(ahead(SystemTime::now(), theirs))
+}
+
+/// By how many seconds one time is ahead of another.
+pub(crate) fn ahead(one: SystemTime, other: SystemTime) -> i64 {
+    let whole = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+    match one.duration_since(other) {
+        Ok(ahead) => whole(ahead),
+        Err(behind) => -whole(behind.duration()),
+    }
+}
+
 /// How to log in beside a session, later: the connection that cancels what a session runs needs a login of its own,
 /// and by then the session's may have been rotated away, or be a token that is no longer good.
 #[derive(Debug, Clone)]
@@ -190,22 +206,6 @@ impl Relogin {
             }
             None => false,
         }
-    }
-}
-
-/// By how much this machine's clock is ahead of AWS's, in seconds; negative if it is behind. `None` where AWS cannot be
-/// asked. For diagnose: signatures and tokens are good for minutes.
-pub(crate) async fn clock_ahead(platform: &Platform, by: Deadline) -> Option<i64> {
-    let theirs = by.within(CLOCK_PATIENCE).bound(fetch::clock(platform)).await.ok()??;
-    Some(ahead(SystemTime::now(), theirs))
-}
-
-/// By how many seconds one time is ahead of another.
-pub(crate) fn ahead(one: SystemTime, other: SystemTime) -> i64 {
-    let whole = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
-    match one.duration_since(other) {
-        Ok(ahead) => whole(ahead),
-        Err(behind) => -whole(behind.duration()),
     }
 }
 

@@ -108,7 +108,7 @@ fn statements(dialect: Dialect) -> Vec<(Verb, String)> {
             ),
             (
                 Verb::Many,
-                "SHOW SESSION STATUS WHERE Variable_name IN ('Threads_connected', 'Ssl_version', 'Ssl_cipher')"
+                "SHOW SESSION STATUS WHERE Variable_name IN ('Threads_connected')"
                     .to_owned(),
             ),
             (
@@ -345,10 +345,7 @@ impl Known {
         Facts {
             server: self.server(),
             address: target.progress.found(Phase::Tcp),
-            tls: target
-                .progress
-                .found(Phase::Tls)
-                .or_else(|| Some(format!("{}, {}", self.text("Ssl_version")?, self.text("Ssl_cipher")?))),
+            tls: target.progress.found(Phase::Tls),
             user: self.text("user"),
             database: self.text("database"),
             application_name: target.application_name.clone(),
