@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use futures_util::FutureExt as _;
 use tracing::Instrument as _;
 
-use crate::backend::{Backend, Fixed};
+use crate::backend::{Backend, Topology};
 use crate::config::{Config, ConfigError, ConnectAt, Db, Engine, Function, Platform};
 use crate::connect::sessions::{Sessions, Settings};
 use crate::credentials::Credentials;
@@ -63,7 +63,11 @@ impl App {
     ///
     /// # Errors
     /// [`StartError`], which names what to mend.
-    pub fn start(config: Config, backend: Option<Arc<dyn Backend>>) -> Result<Self, StartError> {
+    pub fn start(
+        config: Config,
+        backend: Option<Arc<dyn Backend>>,
+        topology: Arc<dyn Topology>,
+    ) -> Result<Self, StartError> {
         let Config { db, function, platform, warnings } = config;
         observe::init(&platform, &function);
         for warning in warnings {
@@ -72,7 +76,7 @@ impl App {
         let backend = backend.ok_or(StartError::NotBuiltIn(db.engine))?;
         let queries =
             Queries::load(&function.queries, db.engine, backend.dialect()).map_err(StartError::Queries)?;
-        Self::assemble(db, function, platform, queries, backend)
+        Self::assemble(db, function, platform, queries, backend, topology)
     }
 
     /// Assembles the application from queries that were parsed elsewhere. Sets up no logging.
@@ -85,6 +89,7 @@ impl App {
         platform: Platform,
         queries: Queries,
         backend: Arc<dyn Backend>,
+        topology: Arc<dyn Topology>,
     ) -> Result<Self, StartError> {
         if let Some(default) = &function.default_query
             && queries.get(default).is_none()
@@ -102,7 +107,7 @@ impl App {
             max_connections: db.max_connections,
         };
         let credentials = Credentials::new(&db, &platform);
-        let sessions = Sessions::new(backend, Arc::new(Fixed), credentials, settings);
+        let sessions = Sessions::new(backend, topology, credentials, settings);
         Ok(Self { db, function, platform, queries, sessions, warm: AtomicBool::new(false) })
     }
 
@@ -484,7 +489,7 @@ mod tests {
     use sea_orm::{DatabaseConnection, DbErr};
 
     use super::*;
-    use crate::backend::{Access, CancelHandle, Done, Session, Statement, Target};
+    use crate::backend::{Access, CancelHandle, Done, Fixed, Session, Statement, Target};
     use crate::config::Sources;
     use crate::queries::Dialect;
     use crate::rows::RowWriter;
@@ -531,6 +536,10 @@ mod tests {
                 assert!(!statement.sql.contains("bug"), "a bug");
                 Ok(Done::default())
             })
+        }
+
+        fn ask<'a>(&'a mut self, _sql: &'a str) -> BoxFuture<'a, Result<Vec<Vec<Option<String>>>>> {
+            Box::pin(async { Ok(Vec::new()) })
         }
 
         fn prepare<'a>(&'a mut self, _statement: &'a Statement) -> BoxFuture<'a, Result<()>> {
@@ -584,8 +593,8 @@ mod tests {
         let files = [("q.sql".to_owned(), text.to_owned())];
         let queries = Queries::parse(&files, Engine::Sqlite, Dialect::Sqlite).unwrap();
         let backend = Arc::new(Buggy::default());
-        let app =
-            App::assemble(db, function, platform, queries, Arc::clone(&backend) as Arc<dyn Backend>).unwrap();
+        let buggy = Arc::clone(&backend) as Arc<dyn Backend>;
+        let app = App::assemble(db, function, platform, queries, buggy, Arc::new(Fixed)).unwrap();
         let invocation = Invocation { request_id: "r".to_owned(), ..Invocation::default() };
         let check = async |query: &str, want: &str, connects: usize| {
             let event = format!(r#"{{"query":"{query}"}}"#);

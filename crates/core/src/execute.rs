@@ -61,6 +61,8 @@ pub(crate) async fn run(work: &Work<'_>, sessions: &Sessions, trace: &mut Trace)
         return rows.finish();
     }
     let mut runs = 0;
+    // Each fault has its own number of times: a failover is a lost connection first, and then another writer.
+    let mut met: Vec<Fault> = Vec::new();
     loop {
         let connects = trace.cost.connects;
         let leased = sessions.lease(access, work.by, &mut trace.cost).await;
@@ -99,9 +101,11 @@ pub(crate) async fn run(work: &Work<'_>, sessions: &Sessions, trace: &mut Trace)
         };
         // The first reconnect need not wait: it is the connection that was at fault, not the load.
         let pause = if again || runs > 0 { retry::backoff(runs) } else { Duration::ZERO };
-        if runs >= times || work.by.remaining() <= pause {
+        let before = met.iter().filter(|fault| **fault == error.fault()).count();
+        if before >= times as usize || work.by.remaining() <= pause {
             return Err(error);
         }
+        met.push(error.fault());
         tokio::time::sleep(pause).await;
         runs += 1;
         trace.retries += 1;

@@ -196,6 +196,20 @@ impl Session for MySqlSession {
         })
     }
 
+    fn ask<'a>(&'a mut self, sql: &'a str) -> BoxFuture<'a, Result<Vec<Vec<Option<String>>>>> {
+        Box::pin(async move {
+            self.busy = true;
+            let outcome = async {
+                let script = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+                let rows = self.connection().await?.fetch_all(script).await?;
+                rows.iter().map(|row| (0..row.len()).map(|column| row.try_get(column)).collect()).collect()
+            };
+            let outcome: Result<_, sqlx::Error> = outcome.await;
+            self.busy = matches!(&outcome, Err(error) if !answered(error));
+            outcome.map_err(|error| self.error(&error, Doing::Read))
+        })
+    }
+
     fn prepare<'a>(&'a mut self, _statement: &'a Statement) -> BoxFuture<'a, Result<()>> {
         // What fails to prepare fails by itself here: a transaction around it goes on.
         Box::pin(std::future::ready(Ok(())))

@@ -14,7 +14,7 @@ use sea_orm::{DatabaseConnection, SqlxSqliteConnector};
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqliteOperation;
 use sqlx::{
-    AssertSqlSafe, Column as _, ColumnOrigin, Connection, Either, Executor, SqlSafeStr, Sqlite,
+    AssertSqlSafe, Column as _, ColumnOrigin, Connection, Either, Executor, Row as _, SqlSafeStr, Sqlite,
     SqliteConnection, SqlitePool, Statement as _, TypeInfo,
 };
 
@@ -232,6 +232,18 @@ impl Session for SqliteSession {
                 Stopped::Driver(error) => self.noted(to_error(&error, self.access)),
                 Stopped::Ours(error) | Stopped::Unread(error) => error,
             })
+        })
+    }
+
+    fn ask<'a>(&'a mut self, sql: &'a str) -> BoxFuture<'a, Result<Vec<Vec<Option<String>>>>> {
+        Box::pin(async move {
+            let outcome = async {
+                let script = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+                let rows = self.connection().await?.fetch_all(script).await?;
+                rows.iter().map(|row| (0..row.len()).map(|column| row.try_get(column)).collect()).collect()
+            };
+            let outcome: Result<_, sqlx::Error> = outcome.await;
+            outcome.map_err(|error| self.noted(to_error(&error, self.access)))
         })
     }
 
