@@ -23,8 +23,9 @@ pub use lambda_rds_core::*;
 
 use std::sync::Arc;
 
+use lambda_rds_core::app::StartError;
 use lambda_rds_core::backend::{Backend, Topology};
-use lambda_rds_core::config::{Db, Engine};
+use lambda_rds_core::config::{Db as Database, Engine, Platform};
 
 /// The engines that are built in.
 pub const ENGINES: &[Engine] = &[
@@ -56,16 +57,26 @@ pub fn backend(engine: Engine) -> Option<Arc<dyn Backend>> {
         Engine::AuroraMysql => Some(Arc::new(lambda_rds_mysql::Mysql)),
         #[cfg(feature = "sqlite")]
         Engine::Sqlite => Some(Arc::new(lambda_rds_sqlite::Sqlite)),
+        #[cfg(not(all(feature = "aurora-postgres", feature = "aurora-mysql", feature = "sqlite")))]
         _ => None,
     }
 }
 
 /// Where this database's servers are: for the engines of Aurora, a cluster whose writer is looked for.
 #[must_use]
-pub fn topology(db: &Db) -> Arc<dyn Topology> {
+pub fn topology(db: &Database) -> Arc<dyn Topology> {
     match db.engine {
         #[cfg(any(feature = "aurora-postgres", feature = "aurora-mysql"))]
         engine if engine.is_aurora() => Arc::new(lambda_rds_aurora::Aurora::new(db)),
         _ => Arc::new(lambda_rds_core::backend::Fixed),
     }
+}
+
+/// A database for code of one's own, on the engine that its configuration names; connects at the first use.
+///
+/// # Errors
+/// [`StartError::NotBuiltIn`].
+pub fn db(config: &Database, platform: &Platform) -> Result<Db, StartError> {
+    let backend = backend(config.engine).ok_or(StartError::NotBuiltIn(config.engine))?;
+    Ok(Db::new(config, platform, backend, topology(config)))
 }

@@ -16,8 +16,7 @@ use tracing::Instrument as _;
 
 use crate::backend::{Backend, Topology};
 use crate::config::{Config, ConfigError, ConnectAt, Db, Engine, Function, Platform};
-use crate::connect::sessions::{Sessions, Settings};
-use crate::credentials::Credentials;
+use crate::connect::sessions::Sessions;
 use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Result};
 use crate::event::{self, Batch, Call, Invocation, Request};
@@ -35,7 +34,7 @@ pub struct App {
     function: Function,
     platform: Platform,
     queries: Queries,
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
     /// Whether an invocation has been served: the first one is cold.
     warm: AtomicBool,
 }
@@ -97,17 +96,9 @@ impl App {
             let known = queries.iter().map(|query| query.name().to_owned()).collect();
             return Err(StartError::NoDefaultQuery { name: default.clone(), known });
         }
-        let settings = Settings {
-            tls: db.tls.clone(),
-            connect_timeout: db.connect_timeout,
-            statement_timeout: longest(&queries, db.query_timeout),
-            pooler: db.pooler,
-            application_name: application_name(&platform),
-            log_values: function.log_values,
-            max_connections: db.max_connections,
-        };
-        let credentials = Credentials::new(&db, &platform);
-        let sessions = Sessions::new(backend, topology, credentials, settings);
+        let timeout = longest(&queries, db.query_timeout);
+        let sessions = Sessions::configured(&db, &platform, timeout, function.log_values, backend, topology);
+        let sessions = Arc::new(sessions);
         Ok(Self { db, function, platform, queries, sessions, warm: AtomicBool::new(false) })
     }
 
@@ -168,6 +159,12 @@ impl App {
     #[must_use]
     pub fn platform(&self) -> &Platform {
         &self.platform
+    }
+
+    /// The function's own database, for code beside the queries: it shares their sessions.
+    #[must_use]
+    pub fn database(&self) -> crate::Db {
+        crate::Db::on(Arc::clone(&self.sessions), &self.db)
     }
 
     /// The queries.
@@ -452,14 +449,6 @@ fn longest(queries: &Queries, default: Duration) -> Duration {
     queries.iter().filter_map(Query::timeout).fold(default, Duration::max)
 }
 
-fn application_name(platform: &Platform) -> String {
-    match (&platform.function_name, &platform.function_version) {
-        (Some(name), Some(version)) => format!("{name}:{version}"),
-        (Some(name), None) => name.clone(),
-        _ => "lambda-rds".to_owned(),
-    }
-}
-
 fn panicked() -> Error {
     Error::new(Fault::Internal, "a bug: the call panicked, see the line above")
 }
@@ -486,10 +475,11 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use futures_util::future::BoxFuture;
+    use futures_util::stream::BoxStream;
     use sea_orm::{DatabaseConnection, DbErr};
 
     use super::*;
-    use crate::backend::{Access, CancelHandle, Done, Fixed, Session, Statement, Target};
+    use crate::backend::{Access, CancelHandle, Done, Failure, Fixed, Item, Session, Statement, Target};
     use crate::config::Sources;
     use crate::queries::Dialect;
     use crate::rows::RowWriter;
@@ -538,8 +528,8 @@ mod tests {
             })
         }
 
-        fn ask<'a>(&'a mut self, _sql: &'a str) -> BoxFuture<'a, Result<Vec<Vec<Option<String>>>>> {
-            Box::pin(async { Ok(Vec::new()) })
+        fn stream(&mut self, _: crate::backend::Sql) -> BoxStream<'_, Result<Item, Failure>> {
+            unreachable!("nothing is run")
         }
 
         fn prepare<'a>(&'a mut self, _statement: &'a Statement) -> BoxFuture<'a, Result<()>> {

@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::{BoxFuture, join, join_all};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::backend::{
-    Access, Backend, CancelHandle, Connect, Endpoint, Opened, Phases, Role, Session, Target, Topology,
+    Access, Backend, CancelHandle, Connect, Endpoint, Opened, Phases, Pooling, Role, Session, Target,
+    Topology,
 };
 use crate::config;
 use crate::connect::tls::TlsClient;
@@ -37,7 +38,7 @@ pub struct Sessions {
     running: Mutex<HashMap<u64, Arc<dyn CancelHandle>>>,
     leases: AtomicU64,
     /// For the sessions on the writer, and for those on readers.
-    permits: [Semaphore; 2],
+    permits: [Arc<Semaphore>; 2],
 }
 
 /// What every session of an environment has in common.
@@ -113,7 +114,7 @@ impl Sessions {
         settings: Settings,
     ) -> Self {
         let max_connections = settings.max_connections.clamp(1, Semaphore::MAX_PERMITS);
-        let permits = [Semaphore::new(max_connections), Semaphore::new(max_connections)];
+        let permits = [max_connections; 2].map(|permits| Arc::new(Semaphore::new(permits)));
         Self {
             backend,
             topology,
@@ -126,6 +127,29 @@ impl Sessions {
             leases: AtomicU64::new(0),
             permits,
         }
+    }
+
+    /// The sessions of one database, as it is configured. `statement_timeout` is the longest that any statement may
+    /// run on the server.
+    #[must_use]
+    pub fn configured(
+        db: &config::Db,
+        platform: &config::Platform,
+        statement_timeout: Duration,
+        log_values: bool,
+        backend: Arc<dyn Backend>,
+        topology: Arc<dyn Topology>,
+    ) -> Self {
+        let settings = Settings {
+            tls: db.tls.clone(),
+            connect_timeout: db.connect_timeout,
+            statement_timeout,
+            pooler: db.pooler,
+            application_name: application_name(platform),
+            log_values,
+            max_connections: db.max_connections,
+        };
+        Self::new(backend, topology, Credentials::new(db, platform), settings)
     }
 
     /// The engine behind the sessions.
@@ -142,14 +166,14 @@ impl Sessions {
     ///
     /// # Cancel safety
     /// A dropped future closes what it was opening.
-    pub async fn lease(&self, want: Access, by: Deadline, cost: &mut Cost) -> Result<Lease<'_>> {
+    pub async fn lease(self: &Arc<Self>, want: Access, by: Deadline, cost: &mut Cost) -> Result<Lease> {
         let asked = Instant::now();
         let role = self.topology.role(want);
         let permits = match role {
             Role::Writer => &self.permits[0],
             Role::Reader => &self.permits[1],
         };
-        let permit = match by.bound(permits.acquire()).await {
+        let permit = match by.bound(Arc::clone(permits).acquire_owned()).await {
             Ok(Ok(permit)) => permit,
             Ok(Err(_)) => return Err(Error::new(Fault::Internal, "the sessions are closed")),
             Err(_) => return Err(self.all_busy()),
@@ -190,7 +214,7 @@ impl Sessions {
     ///
     /// # Errors
     /// Why it could not be opened. The first call will try again.
-    pub async fn warm(&self, by: Deadline) -> Result<()> {
+    pub async fn warm(self: &Arc<Self>, by: Deadline) -> Result<()> {
         self.lease(Access::Read, by, &mut Cost::default()).await?.park();
         Ok(())
     }
@@ -200,7 +224,7 @@ impl Sessions {
     ///
     /// A session that is lent stays with its call, which learns that its statement was cancelled.
     pub async fn close(&self) {
-        self.permits.iter().for_each(Semaphore::close);
+        self.permits.iter().for_each(|permits| permits.close());
         let running: Vec<_> = self.running().values().cloned().collect();
         let parked = std::mem::take(&mut *self.parked());
         let by = Deadline::after(CLOSE_TIMEOUT);
@@ -219,7 +243,7 @@ impl Sessions {
     /// Tells the topology what a session on its endpoint met, and closes the sessions parked there: whatever
     /// befell this one has befallen them, and what follows wants a fresh one. With a writer that is none any more,
     /// those under another of its names go, too.
-    pub fn blame(&self, lease: &Lease<'_>, fault: Fault) {
+    pub fn blame(&self, lease: &Lease, fault: Fault) {
         let Place { endpoint, role, .. } = &lease.at;
         let deposed = fault == Fault::NotTheWriter;
         self.parked()
@@ -242,12 +266,13 @@ impl Sessions {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lend<'a>(&'a self, session: Box<dyn Session>, at: Place, permit: SemaphorePermit<'a>) -> Lease<'a> {
+    fn lend(self: &Arc<Self>, session: Box<dyn Session>, at: Place, permit: OwnedSemaphorePermit) -> Lease {
         let number = self.leases.fetch_add(1, Ordering::Relaxed);
         if let Some(cancel) = session.cancel_handle() {
             self.running().insert(number, cancel.into());
         }
-        Lease { session: Some(session), at, sessions: self, number, spoilt: false, _permit: permit }
+        let sessions = Arc::clone(self);
+        Lease { session: Some(session), at, sessions, number, spoilt: false, _permit: permit }
     }
 
     /// Opens a session, as often as [`retry::reopen`] says and the deadline allows.
@@ -379,16 +404,16 @@ impl fmt::Debug for Sessions {
 }
 
 /// A session lent to one call. Dropped, it is closed; [`Lease::park`] keeps it for the next call.
-pub struct Lease<'a> {
+pub struct Lease {
     session: Option<Box<dyn Session>>,
     at: Place,
-    sessions: &'a Sessions,
+    sessions: Arc<Sessions>,
     number: u64,
     spoilt: bool,
-    _permit: SemaphorePermit<'a>,
+    _permit: OwnedSemaphorePermit,
 }
 
-impl Lease<'_> {
+impl Lease {
     /// The session.
     #[expect(clippy::missing_panics_doc, reason = "the session is there until the lease is consumed")]
     pub fn session(&mut self) -> &mut dyn Session {
@@ -403,6 +428,18 @@ impl Lease<'_> {
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
         &self.at.endpoint
+    }
+
+    /// The sessions that it was lent from.
+    #[must_use]
+    pub fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
+    }
+
+    /// Whether something between us and the server shares its connections, so that no state outlives a transaction.
+    #[must_use]
+    pub fn pooled(&self) -> bool {
+        self.sessions.settings.pooler.at(&self.at.endpoint.host) != Pooling::None
     }
 
     /// Sees to it that the session is closed, not parked, however it looks.
@@ -423,15 +460,23 @@ impl Lease<'_> {
     }
 }
 
-impl Drop for Lease<'_> {
+impl Drop for Lease {
     fn drop(&mut self) {
         self.sessions.running().remove(&self.number);
     }
 }
 
-impl fmt::Debug for Lease<'_> {
+impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease").field("at", &self.at).field("session", &self.session).finish()
+    }
+}
+
+fn application_name(platform: &config::Platform) -> String {
+    match (&platform.function_name, &platform.function_version) {
+        (Some(name), Some(version)) => format!("{name}:{version}"),
+        (Some(name), None) => name.clone(),
+        _ => "lambda-rds".to_owned(),
     }
 }
 
@@ -497,10 +542,11 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 #[cfg(test)]
 mod tests {
     use futures_util::future::BoxFuture;
+    use futures_util::stream::BoxStream;
     use sea_orm::{DatabaseConnection, DbErr};
 
     use super::*;
-    use crate::backend::{Done, Fixed, Statement};
+    use crate::backend::{Done, Failure, Fixed, Item, Statement};
     use crate::config::{Config, Engine, Sources};
     use crate::queries::Dialect;
     use crate::rows::RowWriter;
@@ -557,7 +603,7 @@ mod tests {
             unreachable!("nothing is run")
         }
 
-        fn ask<'a>(&'a mut self, _: &'a str) -> BoxFuture<'a, Result<Vec<Vec<Option<String>>>>> {
+        fn stream(&mut self, _: crate::backend::Sql) -> BoxStream<'_, Result<Item, Failure>> {
             unreachable!("nothing is run")
         }
 
@@ -603,7 +649,7 @@ mod tests {
         }
     }
 
-    fn sessions(script: &[Answer], connect_timeout: Duration) -> Sessions {
+    fn sessions(script: &[Answer], connect_timeout: Duration) -> Arc<Sessions> {
         let env = [("DB_ENGINE", "sqlite"), ("DB_NAME", "x")];
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         let config = Config::read(&Sources { env, ..Sources::default() }, &Engine::ALL).unwrap();
@@ -617,7 +663,8 @@ mod tests {
             max_connections: 1,
         };
         let credentials = Credentials::new(&config.db, &config.platform);
-        Sessions::new(Arc::new(Scripted(Mutex::new(script.to_vec()))), Arc::new(Fixed), credentials, settings)
+        let backend = Arc::new(Scripted(Mutex::new(script.to_vec())));
+        Arc::new(Sessions::new(backend, Arc::new(Fixed), credentials, settings))
     }
 
     #[tokio::test]
