@@ -16,8 +16,7 @@ use tracing::Instrument as _;
 
 use crate::backend::{Backend, Fixed};
 use crate::config::{Config, ConfigError, ConnectAt, Db, Engine, Function, Platform};
-use crate::connect::sessions::{Sessions, Settings};
-use crate::credentials::Credentials;
+use crate::connect::sessions::Sessions;
 use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Result};
 use crate::event::{self, Batch, Call, Invocation, Request};
@@ -35,7 +34,7 @@ pub struct App {
     function: Function,
     platform: Platform,
     queries: Queries,
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
     /// Whether an invocation has been served: the first one is cold.
     warm: AtomicBool,
 }
@@ -92,17 +91,10 @@ impl App {
             let known = queries.iter().map(|query| query.name().to_owned()).collect();
             return Err(StartError::NoDefaultQuery { name: default.clone(), known });
         }
-        let settings = Settings {
-            tls: db.tls.clone(),
-            connect_timeout: db.connect_timeout,
-            statement_timeout: longest(&queries, db.query_timeout),
-            pooler: db.pooler,
-            application_name: application_name(&platform),
-            log_values: function.log_values,
-            max_connections: db.max_connections,
-        };
-        let credentials = Credentials::new(&db, &platform);
-        let sessions = Sessions::new(backend, Arc::new(Fixed), credentials, settings);
+        let timeout = longest(&queries, db.query_timeout);
+        let sessions =
+            Sessions::configured(&db, &platform, timeout, function.log_values, backend, Arc::new(Fixed));
+        let sessions = Arc::new(sessions);
         Ok(Self { db, function, platform, queries, sessions, warm: AtomicBool::new(false) })
     }
 
@@ -163,6 +155,12 @@ impl App {
     #[must_use]
     pub fn platform(&self) -> &Platform {
         &self.platform
+    }
+
+    /// The function's own database, for code beside the queries: it shares their sessions.
+    #[must_use]
+    pub fn database(&self) -> crate::Db {
+        crate::Db::on(Arc::clone(&self.sessions), &self.db)
     }
 
     /// The queries.
@@ -447,14 +445,6 @@ fn longest(queries: &Queries, default: Duration) -> Duration {
     queries.iter().filter_map(Query::timeout).fold(default, Duration::max)
 }
 
-fn application_name(platform: &Platform) -> String {
-    match (&platform.function_name, &platform.function_version) {
-        (Some(name), Some(version)) => format!("{name}:{version}"),
-        (Some(name), None) => name.clone(),
-        _ => "lambda-rds".to_owned(),
-    }
-}
-
 fn panicked() -> Error {
     Error::new(Fault::Internal, "a bug: the call panicked, see the line above")
 }
@@ -481,10 +471,11 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use futures_util::future::BoxFuture;
+    use futures_util::stream::BoxStream;
     use sea_orm::{DatabaseConnection, DbErr};
 
     use super::*;
-    use crate::backend::{Access, CancelHandle, Done, Session, Statement, Target};
+    use crate::backend::{Access, CancelHandle, Done, Failure, Item, Session, Statement, Target};
     use crate::config::Sources;
     use crate::queries::Dialect;
     use crate::rows::RowWriter;
@@ -531,6 +522,10 @@ mod tests {
                 assert!(!statement.sql.contains("bug"), "a bug");
                 Ok(Done::default())
             })
+        }
+
+        fn stream(&mut self, _: crate::backend::Sql) -> BoxStream<'_, Result<Item, Failure>> {
+            unreachable!("nothing is run")
         }
 
         fn prepare<'a>(&'a mut self, _statement: &'a Statement) -> BoxFuture<'a, Result<()>> {

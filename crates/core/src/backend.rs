@@ -10,13 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use sea_orm::{DatabaseConnection, DbErr};
+use futures_util::stream::BoxStream;
+use sea_orm::{DatabaseConnection, DbErr, ExecResult, QueryResult};
 
 use crate::config::Engine;
 use crate::connect::tls::TlsClient;
 use crate::credentials::Login;
 use crate::deadline::Deadline;
-use crate::error::{Fault, Phase, Result};
+use crate::error::{Error, Fault, Phase, Result};
 use crate::queries::Dialect;
 use crate::rows::RowWriter;
 use crate::value::Argument;
@@ -71,6 +72,16 @@ pub trait Session: Send + Debug {
         statement: &'a Statement,
         rows: &'a mut RowWriter,
     ) -> BoxFuture<'a, Result<Done>>;
+
+    /// Runs a statement that an application made, and streams what it gives: its rows, and after each result what
+    /// it did. One round trip once it is prepared.
+    ///
+    /// # Errors
+    /// The server's error, in both forms. The stream ends with it.
+    ///
+    /// # Cancel safety
+    /// As [`Session::run`]'s, if the stream is dropped before its end.
+    fn stream(&mut self, sql: Sql) -> BoxStream<'_, Result<Item, Failure>>;
 
     /// Learns what must be known of a statement before a transaction begins, because learning it may fail, and
     /// that would end the transaction. Costs nothing where there is nothing to learn, or once it is known.
@@ -131,6 +142,33 @@ pub trait CancelHandle: Send + Sync + Debug {
     /// # Errors
     /// If the server could not be asked in time.
     fn cancel(&self, by: Deadline) -> BoxFuture<'_, Result<()>>;
+}
+
+/// What an application runs on a session of its own.
+#[derive(Debug, Clone)]
+pub enum Sql {
+    /// One statement with its values, as sea-orm builds it; prepared at its first use.
+    Prepared(sea_orm::Statement),
+    /// One or several statements without values, sent as they are.
+    Script(String),
+}
+
+/// What [`Session::stream`] gives, as sea-orm takes it.
+#[derive(Debug)]
+pub enum Item {
+    /// A row.
+    Row(QueryResult),
+    /// The end of a result: how many rows were affected, and the id that was generated.
+    Done(ExecResult),
+}
+
+/// One failure in two forms.
+#[derive(Debug)]
+pub struct Failure {
+    /// Classified: what decides whether it runs again.
+    pub error: Error,
+    /// As sea-orm's own connections give it, so that `sql_err()` works on it.
+    pub driver: DbErr,
 }
 
 /// Where the writer and the readers are.

@@ -1,5 +1,6 @@
 //! Runs the steps of one call on a session, and again where the retry rule says so.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::backend::{Access, CancelHandle, Session, Statement};
@@ -54,58 +55,94 @@ pub(crate) struct Trace {
 /// # Cancel safety
 /// A dropped future closes the session, and with it undoes a transaction that has not been committed. A
 /// statement may run on until the server notices.
-pub(crate) async fn run(work: &Work<'_>, sessions: &Sessions, trace: &mut Trace) -> Result<Vec<u8>> {
+pub(crate) async fn run(work: &Work<'_>, sessions: &Arc<Sessions>, trace: &mut Trace) -> Result<Vec<u8>> {
     let access = work.access();
     let mut rows = work.writer();
     if work.steps.is_empty() {
         return rows.finish();
     }
-    let mut runs = 0;
+    let mut attempts = Attempts::new(sessions, access, work.by);
     loop {
-        let connects = trace.cost.connects;
-        let leased = sessions.lease(access, work.by, &mut trace.cost).await;
-        // Opening counts its own tries; the first of them is no retry.
-        trace.retries += (trace.cost.connects - connects).saturating_sub(1);
-        let mut lease = leased?;
+        let mut lease = attempts.lease(trace).await?;
         let started = Instant::now();
         let mut progress = Progress::Unsent;
         let outcome = attempt(work, &mut lease, &mut rows, &mut progress).await;
         trace.query += started.elapsed();
-        let error = match outcome {
+        match outcome {
             Ok(()) => {
                 trace.rows += rows.rows();
                 lease.park();
                 return rows.finish();
             }
-            Err(error) => error,
-        };
-        if error.is_refused() {
-            progress = Progress::Unsent;
+            Err(error) => attempts.failed(error, progress, lease, work.each().0, trace).await?,
         }
-        let (times, again) = match retry::decide(error.fault(), access, progress) {
+        rows.reset();
+    }
+}
+
+/// The attempts at one unit of work, counted by the retry rule: whoever runs something on a session asks it what
+/// follows from a failure.
+pub(crate) struct Attempts<'a> {
+    sessions: &'a Arc<Sessions>,
+    access: Access,
+    by: Deadline,
+    runs: u32,
+}
+
+impl<'a> Attempts<'a> {
+    pub(crate) fn new(sessions: &'a Arc<Sessions>, access: Access, by: Deadline) -> Self {
+        Self { sessions, access, by, runs: 0 }
+    }
+
+    /// Lends the session of the next attempt.
+    ///
+    /// # Errors
+    /// [`Sessions::lease`]'s. Opening has a retry rule of its own, which is spent by then.
+    pub(crate) async fn lease(&self, trace: &mut Trace) -> Result<Lease> {
+        let connects = trace.cost.connects;
+        let leased = self.sessions.lease(self.access, self.by, &mut trace.cost).await;
+        // Opening counts its own tries; the first of them is no retry.
+        trace.retries += (trace.cost.connects - connects).saturating_sub(1);
+        leased
+    }
+
+    /// Settles a failed attempt: leaves its session undone or closed, and waits, if there is to be another one.
+    ///
+    /// # Errors
+    /// What is left standing, where there is not.
+    pub(crate) async fn failed(
+        &mut self,
+        error: Error,
+        progress: Progress,
+        lease: Lease,
+        settled_by: Deadline,
+        trace: &mut Trace,
+    ) -> Result<()> {
+        let progress = if error.is_refused() { Progress::Unsent } else { progress };
+        let (times, again) = match retry::decide(error.fault(), self.access, progress) {
             Next::Fail(fault) => {
-                settle(lease, work.each().0).await;
+                settle(lease, settled_by).await;
                 return Err(if fault == error.fault() { error } else { error.into_fault(fault) });
             }
             Next::Again { times } => {
-                settle(lease, work.each().0).await;
+                settle(lease, settled_by).await;
                 (times, true)
             }
             Next::Reconnect { times } => {
-                sessions.blame(&lease, error.fault());
+                self.sessions.blame(&lease, error.fault());
                 drop(lease);
                 (times, false)
             }
         };
         // The first reconnect need not wait: it is the connection that was at fault, not the load.
-        let pause = if again || runs > 0 { retry::backoff(runs) } else { Duration::ZERO };
-        if runs >= times || work.by.remaining() <= pause {
+        let pause = if again || self.runs > 0 { retry::backoff(self.runs) } else { Duration::ZERO };
+        if self.runs >= times || self.by.remaining() <= pause {
             return Err(error);
         }
         tokio::time::sleep(pause).await;
-        runs += 1;
+        self.runs += 1;
         trace.retries += 1;
-        rows.reset();
+        Ok(())
     }
 }
 
@@ -149,7 +186,7 @@ impl Work<'_> {
 /// One attempt at the whole work; `progress` tells how far it came.
 async fn attempt(
     work: &Work<'_>,
-    lease: &mut Lease<'_>,
+    lease: &mut Lease,
     rows: &mut RowWriter,
     progress: &mut Progress,
 ) -> Result<()> {
@@ -217,24 +254,33 @@ async fn step(
 }
 
 /// Bounds what a session does; what comes too late is stopped on the server.
-async fn limited<T>(
+pub(crate) async fn limited<T>(
     cancel: Option<Box<dyn CancelHandle>>,
     (by, end): (Deadline, Deadline),
     progress: Progress,
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    if let Ok(outcome) = by.bound(work).await {
-        return outcome;
+    match by.bound(work).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(stopped(cancel, end, progress).await),
     }
+}
+
+/// Stops on the server what has come too late, and says what that means.
+pub(crate) async fn stopped(
+    cancel: Option<Box<dyn CancelHandle>>,
+    end: Deadline,
+    progress: Progress,
+) -> Error {
     let stopped = match cancel {
         Some(cancel) => cancel.cancel(end.within(CANCEL_TIMEOUT)).await,
         None => Ok(()),
     };
     let error = late(progress);
-    Err(match stopped {
+    match stopped {
         Ok(()) => error,
         Err(why) => error.with_detail(format!("it may still run on the server: {}", why.detail())),
-    })
+    }
 }
 
 /// The deadline came first. What had been sent to commit may have been committed.
@@ -252,7 +298,7 @@ fn late(progress: Progress) -> Error {
 
 /// Leaves a session behind after a failure: its transaction undone and itself parked if it can go on, else
 /// closed, which undoes the transaction as well.
-async fn settle(mut lease: Lease<'_>, by: Deadline) {
+async fn settle(mut lease: Lease, by: Deadline) {
     let session = lease.session();
     if session.usable() && session.in_transaction() {
         match by.bound(session.rollback()).await {

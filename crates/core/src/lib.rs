@@ -13,6 +13,7 @@ pub mod backend;
 pub mod config;
 pub mod connect;
 pub mod credentials;
+pub mod db;
 pub mod deadline;
 pub mod error;
 pub mod event;
@@ -26,4 +27,5 @@ pub mod retry;
 pub mod rows;
 pub mod value;
 
+pub use db::Db;
 pub use sea_orm;

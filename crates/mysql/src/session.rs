@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
-use lambda_rds_core::backend::{Access, CancelHandle, Done, Session, Statement};
+use futures_util::stream::{BoxStream, StreamExt as _};
+use lambda_rds_core::backend::{Access, CancelHandle, Done, Failure, Item, Session, Sql, Statement};
 use lambda_rds_core::connect::relay::Wire;
 use lambda_rds_core::error::{Error, Result};
 use lambda_rds_core::rows::RowWriter;
-use sea_orm::{DatabaseConnection, SqlxMySqlConnector};
-use sqlx::mysql::{MySqlConnection, MySqlPool};
+use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, SqlxMySqlConnector};
+use sea_query_sqlx::SqlxValues;
+use sqlx::mysql::{MySqlConnection, MySqlPool, MySqlQueryResult, MySqlRow};
 use sqlx::pool::PoolConnection;
 use sqlx::{
     AssertSqlSafe, Connection as _, Either, Executor as _, Row as _, SqlSafeStr as _, Statement as _,
@@ -121,6 +123,21 @@ impl MySqlSession {
         outcome.map(|_| ()).map_err(|error| self.error(&error, doing))
     }
 
+    /// The statements of an application, as sea-orm sends them.
+    async fn send(
+        &mut self,
+        sql: Sql,
+    ) -> Result<BoxStream<'_, sqlx::Result<Either<MySqlQueryResult, MySqlRow>>>, sqlx::Error> {
+        let connection = self.connection().await?;
+        Ok(match sql {
+            Sql::Prepared(statement) => {
+                let values = statement.values.unwrap_or(sea_orm::Values(Vec::new()));
+                connection.fetch_many(sqlx::query_with(AssertSqlSafe(statement.sql), SqlxValues(values)))
+            }
+            Sql::Script(sql) => connection.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql))),
+        })
+    }
+
     fn doing(&self) -> Doing {
         match self.access {
             Access::Read => Doing::Read,
@@ -193,6 +210,33 @@ impl Session for MySqlSession {
                 Stopped::Driver(error) => self.error(&error, self.doing()),
                 Stopped::Ours(error) | Stopped::Unread(error) => error,
             })
+        })
+    }
+
+    fn stream(&mut self, sql: Sql) -> BoxStream<'_, Result<Item, Failure>> {
+        Box::pin(async_stream::stream! {
+            self.busy = true;
+            let mut failed = None;
+            match self.send(sql).await {
+                Ok(mut items) => while let Some(item) = items.next().await {
+                    match item {
+                        Ok(Either::Right(row)) => yield Ok(Item::Row(row.into())),
+                        Ok(Either::Left(done)) => yield Ok(Item::Done(done.into())),
+                        Err(error) => {
+                            failed = Some(error);
+                            break;
+                        }
+                    }
+                },
+                Err(error) => failed = Some(error),
+            }
+            self.busy = failed.as_ref().is_some_and(|error| !answered(error));
+            if let Some(error) = failed {
+                yield Err(Failure {
+                    error: self.error(&error, self.doing()),
+                    driver: DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))),
+                });
+            }
         })
     }
 

@@ -6,14 +6,18 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
-use lambda_rds_core::backend::{Access, CancelHandle, Done, Pooling, Session, Statement, Target};
+use futures_util::stream::{BoxStream, StreamExt as _};
+use lambda_rds_core::backend::{
+    Access, CancelHandle, Done, Failure, Item, Pooling, Session, Sql, Statement, Target,
+};
 use lambda_rds_core::connect::relay::Wire;
 use lambda_rds_core::error::{Error, Fault, Result};
 use lambda_rds_core::rows::RowWriter;
 use lambda_rds_core::value::Kind;
-use sea_orm::{DatabaseConnection, SqlxPostgresConnector};
+use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, SqlxPostgresConnector};
+use sea_query_sqlx::SqlxValues;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnection, PgPool, PgTypeInfo};
+use sqlx::postgres::{PgConnection, PgPool, PgQueryResult, PgRow, PgTypeInfo};
 use sqlx::{
     AssertSqlSafe, Connection as _, Either, Executor as _, Row as _, SqlSafeStr as _, Statement as _,
 };
@@ -212,6 +216,23 @@ impl PgSession {
         Ok(done)
     }
 
+    /// The statements of an application, as sea-orm sends them.
+    async fn send(
+        &mut self,
+        sql: Sql,
+    ) -> Result<BoxStream<'_, sqlx::Result<Either<PgQueryResult, PgRow>>>, sqlx::Error> {
+        let persistent = !self.pooled;
+        let connection = self.connection().await?;
+        Ok(match sql {
+            Sql::Prepared(statement) => {
+                let values = statement.values.unwrap_or(sea_orm::Values(Vec::new()));
+                let query = sqlx::query_with(AssertSqlSafe(statement.sql), SqlxValues(values));
+                connection.fetch_many(query.persistent(persistent))
+            }
+            Sql::Script(sql) => connection.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql))),
+        })
+    }
+
     fn doing(&self) -> Doing {
         match self.access {
             Access::Read => Doing::Read,
@@ -300,6 +321,33 @@ impl Session for PgSession {
             return Box::pin(self.pooled_read(statement, rows));
         }
         Box::pin(self.statement(statement, rows))
+    }
+
+    fn stream(&mut self, sql: Sql) -> BoxStream<'_, Result<Item, Failure>> {
+        Box::pin(async_stream::stream! {
+            self.busy = true;
+            let mut failed = None;
+            match self.send(sql).await {
+                Ok(mut items) => while let Some(item) = items.next().await {
+                    match item {
+                        Ok(Either::Right(row)) => yield Ok(Item::Row(row.into())),
+                        Ok(Either::Left(done)) => yield Ok(Item::Done(done.into())),
+                        Err(error) => {
+                            failed = Some(error);
+                            break;
+                        }
+                    }
+                },
+                Err(error) => failed = Some(error),
+            }
+            self.busy = failed.as_ref().is_some_and(|error| !answered(error));
+            if let Some(error) = failed {
+                yield Err(Failure {
+                    error: self.error(&error, self.doing()),
+                    driver: DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))),
+                });
+            }
+        })
     }
 
     fn prepare<'a>(&'a mut self, statement: &'a Statement) -> BoxFuture<'a, Result<()>> {

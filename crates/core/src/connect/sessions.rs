@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::{join, join_all};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::backend::{Access, Backend, CancelHandle, Endpoint, Phases, Session, Target, Topology};
+use crate::backend::{Access, Backend, CancelHandle, Endpoint, Phases, Pooling, Session, Target, Topology};
 use crate::config;
 use crate::connect::tls::TlsClient;
 use crate::credentials::{Credentials, Login, Resolved};
@@ -31,7 +31,7 @@ pub struct Sessions {
     /// How to stop what the lent sessions run, under the number of the lease.
     running: Mutex<HashMap<u64, Arc<dyn CancelHandle>>>,
     leases: AtomicU64,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
 }
 
 /// What every session of an environment has in common.
@@ -81,7 +81,7 @@ impl Sessions {
         credentials: Credentials,
         settings: Settings,
     ) -> Self {
-        let permits = Semaphore::new(settings.max_connections.clamp(1, Semaphore::MAX_PERMITS));
+        let permits = Arc::new(Semaphore::new(settings.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
         Self {
             backend,
             topology,
@@ -93,6 +93,29 @@ impl Sessions {
             leases: AtomicU64::new(0),
             permits,
         }
+    }
+
+    /// The sessions of one database, as it is configured. `statement_timeout` is the longest that any statement may
+    /// run on the server.
+    #[must_use]
+    pub fn configured(
+        db: &config::Db,
+        platform: &config::Platform,
+        statement_timeout: Duration,
+        log_values: bool,
+        backend: Arc<dyn Backend>,
+        topology: Arc<dyn Topology>,
+    ) -> Self {
+        let settings = Settings {
+            tls: db.tls.clone(),
+            connect_timeout: db.connect_timeout,
+            statement_timeout,
+            pooler: db.pooler,
+            application_name: application_name(platform),
+            log_values,
+            max_connections: db.max_connections,
+        };
+        Self::new(backend, topology, Credentials::new(db, platform), settings)
     }
 
     /// The engine behind the sessions.
@@ -109,9 +132,9 @@ impl Sessions {
     ///
     /// # Cancel safety
     /// A dropped future closes what it was opening.
-    pub async fn lease(&self, want: Access, by: Deadline, cost: &mut Cost) -> Result<Lease<'_>> {
+    pub async fn lease(self: &Arc<Self>, want: Access, by: Deadline, cost: &mut Cost) -> Result<Lease> {
         let asked = Instant::now();
-        let permit = match by.bound(self.permits.acquire()).await {
+        let permit = match by.bound(Arc::clone(&self.permits).acquire_owned()).await {
             Ok(Ok(permit)) => permit,
             Ok(Err(_)) => return Err(Error::new(Fault::Internal, "the sessions are closed")),
             Err(_) => return Err(self.all_busy()),
@@ -150,7 +173,7 @@ impl Sessions {
     ///
     /// # Errors
     /// Why it could not be opened. The first call will try again.
-    pub async fn warm(&self, by: Deadline) -> Result<()> {
+    pub async fn warm(self: &Arc<Self>, by: Deadline) -> Result<()> {
         self.lease(Access::Read, by, &mut Cost::default()).await?.park();
         Ok(())
     }
@@ -178,7 +201,7 @@ impl Sessions {
 
     /// Tells the topology what a session on its endpoint met, and closes the sessions parked there: whatever
     /// befell this one has befallen them, and what follows wants a fresh one.
-    pub fn blame(&self, lease: &Lease<'_>, fault: Fault) {
+    pub fn blame(&self, lease: &Lease, fault: Fault) {
         let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
         parked.retain(|parked| parked.endpoint != lease.endpoint);
         drop(parked);
@@ -193,17 +216,18 @@ impl Sessions {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lend<'a>(
-        &'a self,
+    fn lend(
+        self: &Arc<Self>,
         session: Box<dyn Session>,
         endpoint: Endpoint,
-        permit: SemaphorePermit<'a>,
-    ) -> Lease<'a> {
+        permit: OwnedSemaphorePermit,
+    ) -> Lease {
         let number = self.leases.fetch_add(1, Ordering::Relaxed);
         if let Some(cancel) = session.cancel_handle() {
             self.running().insert(number, cancel.into());
         }
-        Lease { session: Some(session), endpoint, sessions: self, number, spoilt: false, _permit: permit }
+        let sessions = Arc::clone(self);
+        Lease { session: Some(session), endpoint, sessions, number, spoilt: false, _permit: permit }
     }
 
     /// Opens a session, as often as [`retry::reopen`] says and the deadline allows.
@@ -315,16 +339,16 @@ impl fmt::Debug for Sessions {
 }
 
 /// A session lent to one call. Dropped, it is closed; [`Lease::park`] keeps it for the next call.
-pub struct Lease<'a> {
+pub struct Lease {
     session: Option<Box<dyn Session>>,
     endpoint: Endpoint,
-    sessions: &'a Sessions,
+    sessions: Arc<Sessions>,
     number: u64,
     spoilt: bool,
-    _permit: SemaphorePermit<'a>,
+    _permit: OwnedSemaphorePermit,
 }
 
-impl Lease<'_> {
+impl Lease {
     /// The session.
     #[expect(clippy::missing_panics_doc, reason = "the session is there until the lease is consumed")]
     pub fn session(&mut self) -> &mut dyn Session {
@@ -339,6 +363,18 @@ impl Lease<'_> {
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// The sessions that it was lent from.
+    #[must_use]
+    pub fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
+    }
+
+    /// Whether something between us and the server shares its connections, so that no state outlives a transaction.
+    #[must_use]
+    pub fn pooled(&self) -> bool {
+        self.sessions.settings.pooler.at(&self.endpoint.host) != Pooling::None
     }
 
     /// Sees to it that the session is closed, not parked, however it looks.
@@ -358,15 +394,23 @@ impl Lease<'_> {
     }
 }
 
-impl Drop for Lease<'_> {
+impl Drop for Lease {
     fn drop(&mut self) {
         self.sessions.running().remove(&self.number);
     }
 }
 
-impl fmt::Debug for Lease<'_> {
+impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease").field("endpoint", &self.endpoint).field("session", &self.session).finish()
+    }
+}
+
+fn application_name(platform: &config::Platform) -> String {
+    match (&platform.function_name, &platform.function_version) {
+        (Some(name), Some(version)) => format!("{name}:{version}"),
+        (Some(name), None) => name.clone(),
+        _ => "lambda-rds".to_owned(),
     }
 }
 
@@ -430,10 +474,11 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 #[cfg(test)]
 mod tests {
     use futures_util::future::BoxFuture;
+    use futures_util::stream::BoxStream;
     use sea_orm::{DatabaseConnection, DbErr};
 
     use super::*;
-    use crate::backend::{Done, Fixed, Statement};
+    use crate::backend::{Done, Failure, Fixed, Item, Statement};
     use crate::config::{Config, Engine, Sources};
     use crate::queries::Dialect;
     use crate::rows::RowWriter;
@@ -490,6 +535,10 @@ mod tests {
             unreachable!("nothing is run")
         }
 
+        fn stream(&mut self, _: crate::backend::Sql) -> BoxStream<'_, Result<Item, Failure>> {
+            unreachable!("nothing is run")
+        }
+
         fn prepare<'a>(&'a mut self, _: &'a Statement) -> BoxFuture<'a, Result<()>> {
             unreachable!("nothing is run")
         }
@@ -532,7 +581,7 @@ mod tests {
         }
     }
 
-    fn sessions(script: &[Answer], connect_timeout: Duration) -> Sessions {
+    fn sessions(script: &[Answer], connect_timeout: Duration) -> Arc<Sessions> {
         let env = [("DB_ENGINE", "sqlite"), ("DB_NAME", "x")];
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         let config = Config::read(&Sources { env, ..Sources::default() }, &Engine::ALL).unwrap();
@@ -546,7 +595,8 @@ mod tests {
             max_connections: 1,
         };
         let credentials = Credentials::new(&config.db, &config.platform);
-        Sessions::new(Arc::new(Scripted(Mutex::new(script.to_vec()))), Arc::new(Fixed), credentials, settings)
+        let backend = Arc::new(Scripted(Mutex::new(script.to_vec())));
+        Arc::new(Sessions::new(backend, Arc::new(Fixed), credentials, settings))
     }
 
     #[tokio::test]

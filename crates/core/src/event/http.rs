@@ -275,7 +275,7 @@ fn query_string(event: &Object<'_>, source: Source) -> Result<Vec<(String, Given
         Source::Alb { .. } => true,
         _ => false,
     };
-    let mut each = |name: &str, value: Cow<'_, str>| {
+    let mut each = |name: &str, value: Cow<'_, str>| -> Result<()> {
         let (name, value) = if encoded { (form(name)?, form(&value)?) } else { (Cow::Borrowed(name), value) };
         add(&mut pairs, name.into_owned(), value.into_owned());
         Ok(())

@@ -38,6 +38,7 @@
 mod annotations;
 mod bind;
 mod bounds;
+mod effect;
 mod lexer;
 mod load;
 mod template;
@@ -49,6 +50,7 @@ use std::time::Duration;
 use crate::backend::Access;
 use crate::value::{Kind, Value};
 use bounds::Bounds;
+pub(crate) use effect::Effect;
 pub use load::LoadError;
 use template::Template;
 
