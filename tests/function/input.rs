@@ -417,7 +417,7 @@ fn notes(engine: Engine) -> Setup {
         SELECT id, name, id FROM users;
         ",
     );
-    queries.push_str(match engine {
+    queries.push_str(match engine.plain() {
         Engine::Postgres => {
             "
             -- name: find :many
@@ -461,7 +461,7 @@ fn notes(engine: Engine) -> Setup {
             SELECT write_a_note() AS n;
             "
         }
-        Engine::Sqlite => {
+        _ => {
             "
             -- name: find :many
             -- param: xs text[]
@@ -499,7 +499,7 @@ fn notes(engine: Engine) -> Setup {
         ("json", "JSONB", "JSON"),
         ("bytes", "BYTEA", "BLOB"),
     ] {
-        let column = match (engine, kind) {
+        let column = match (engine.plain(), kind) {
             (Engine::Postgres, _) => postgres.to_owned(),
             // To the microsecond: without, they are rounded to the second.
             (Engine::Mysql | Engine::MariaDb, "time" | "timestamp" | "timestamptz") => format!("{other}(6)"),

@@ -1,13 +1,15 @@
 //! The whole function as Lambda runs it: the built `bootstrap`, real servers, TLS, and the event's way from the
 //! Runtime API and back.
 //!
-//! What holds on every engine is written once and instantiated per engine by [`on_every_engine`].
+//! What holds on every engine is written once and instantiated per engine by [`on_every_engine`], what concerns
+//! clusters by [`on_clusters`].
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod concurrency;
 mod deadlines;
 mod events;
+mod failover;
 mod http;
 mod iam;
 mod identity;
@@ -48,3 +50,16 @@ macro_rules! on_every_engine {
     };
 }
 pub(crate) use on_every_engine;
+
+/// The same for the two engines of clusters, through the topology.
+macro_rules! on_clusters {
+    ($($name:ident),+ $(,)?) => {
+        mod aurora_postgres {
+            $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::AuroraPostgres).await; })+
+        }
+        mod aurora_mysql {
+            $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::AuroraMysql).await; })+
+        }
+    };
+}
+pub(crate) use on_clusters;

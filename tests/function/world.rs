@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use lambda_rds_testbed::{
-    Database, Function, FunctionBuilder, Mysql, MysqlKind, Outcome, Pgbouncer, Postgres, Proxy, RuntimeApi,
-    Secrets,
+    Cluster, Database, Function, FunctionBuilder, Mysql, MysqlKind, Outcome, Pgbouncer, Postgres, Proxy,
+    RuntimeApi, Secrets,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -19,6 +19,10 @@ pub(crate) enum Engine {
     Mysql,
     MariaDb,
     Sqlite,
+    /// PostgreSQL through the topology, on a cluster of servers.
+    AuroraPostgres,
+    /// MySQL likewise.
+    AuroraMysql,
 }
 
 /// What a test wants.
@@ -26,6 +30,7 @@ pub(crate) enum Engine {
 pub(crate) struct Setup {
     engine: Engine,
     server: Option<Arc<Postgres>>,
+    cluster: Option<Arc<Cluster>>,
     built_in_roots: bool,
     iam: bool,
     pooler: Option<usize>,
@@ -41,6 +46,7 @@ impl Setup {
         Self {
             engine,
             server: None,
+            cluster: None,
             built_in_roots: false,
             iam: false,
             pooler: None,
@@ -55,6 +61,12 @@ impl Setup {
     /// Uses this PostgreSQL server instead of the one that the tests share.
     pub(crate) fn on(mut self, server: &Arc<Postgres>) -> Self {
         self.server = Some(Arc::clone(server));
+        self
+    }
+
+    /// Uses this cluster instead of the one that the tests share; its engine must be that of the setup.
+    pub(crate) fn on_cluster(mut self, cluster: &Arc<Cluster>) -> Self {
+        self.cluster = Some(Arc::clone(cluster));
         self
     }
 
@@ -128,6 +140,7 @@ impl Setup {
         let mut proxy = None;
         let mut database = None;
         let mut file = None;
+        let mut in_cluster = None;
         match self.engine {
             Engine::Postgres => {
                 let server = self.server.as_deref().unwrap_or_else(|| postgres());
@@ -169,6 +182,24 @@ impl Setup {
                 proxy = Some(wire);
                 database = Some(own);
             }
+            Engine::AuroraPostgres | Engine::AuroraMysql => {
+                let cluster = self.cluster.unwrap_or_else(|| Arc::clone(shared_cluster(self.engine)));
+                let own = cluster.database(&unique()).unwrap();
+                let schema = match self.engine {
+                    Engine::AuroraPostgres => as_owner(&own, &self.schema),
+                    _ => self.schema,
+                };
+                cluster.sql(cluster.writer(), &own.name, &schema).unwrap();
+                cluster.catch_up().unwrap();
+                secrets.put(SECRET, own.secret(&cluster.host(), cluster.port()));
+                function = function
+                    .env("DB_SECRET_ID", SECRET)
+                    .env("DB_TLS_CA", cluster.ca_pem_path())
+                    .env("DB_READER_HOST", cluster.reader_host())
+                    .env("DB_INSTANCE_PATTERN", cluster.instance_pattern());
+                in_cluster = Some(cluster);
+                database = Some(own);
+            }
             Engine::Sqlite => {
                 let folder = tempfile::tempdir().unwrap();
                 let path = folder.path().join(SQLITE_FILE);
@@ -187,6 +218,7 @@ impl Setup {
             builder,
             timeout: self.timeout,
             server: self.server,
+            cluster: in_cluster,
             _pooler: pooler,
             proxy,
             database,
@@ -206,6 +238,7 @@ pub(crate) struct World {
     builder: FunctionBuilder,
     timeout: Duration,
     server: Option<Arc<Postgres>>,
+    cluster: Option<Arc<Cluster>>,
     _pooler: Option<Pgbouncer>,
     proxy: Option<Proxy>,
     database: Option<Database>,
@@ -254,14 +287,22 @@ impl World {
         function
     }
 
-    /// The wire to the server.
+    /// The wire to the server; of a cluster, to the writer.
     pub(crate) fn wire(&self) -> &Proxy {
+        if let Some(cluster) = &self.cluster {
+            return cluster.wire(cluster.writer());
+        }
         self.proxy.as_ref().expect("the embedded engine has no wire")
     }
 
     /// The PostgreSQL server.
     pub(crate) fn server(&self) -> &Postgres {
         self.server.as_deref().unwrap_or_else(|| postgres())
+    }
+
+    /// The cluster.
+    pub(crate) fn cluster(&self) -> &Arc<Cluster> {
+        self.cluster.as_ref().expect("the engine is none of a cluster")
     }
 
     /// The function's database.
@@ -280,6 +321,11 @@ impl World {
             Engine::Postgres => self.server().psql(&self.database().name, sql).unwrap().trim().to_owned(),
             Engine::Mysql | Engine::MariaDb => {
                 let rows = mysql(self.engine).script(&self.database().name, sql).unwrap();
+                rows.lines().last().and_then(|row| row.split('|').next()).unwrap_or_default().to_owned()
+            }
+            Engine::AuroraPostgres | Engine::AuroraMysql => {
+                let cluster = self.cluster();
+                let rows = cluster.sql(cluster.writer(), &self.database().name, sql).unwrap();
                 rows.lines().last().and_then(|row| row.split('|').next()).unwrap_or_default().to_owned()
             }
             Engine::Sqlite => sqlite(&self.file.as_ref().unwrap().path().join(SQLITE_FILE), sql),
@@ -314,6 +360,15 @@ pub(crate) async fn last_log(function: &Function, request_id: &str) -> Value {
 }
 
 impl Engine {
+    /// The engine without the topology over it: the one whose SQL is spoken.
+    pub(crate) fn plain(self) -> Self {
+        match self {
+            Self::AuroraPostgres => Self::Postgres,
+            Self::AuroraMysql => Self::Mysql,
+            plain => plain,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
@@ -321,6 +376,8 @@ impl Engine {
             Self::Mysql => "mysql",
             Self::MariaDb => "mariadb",
             Self::Sqlite => "sqlite",
+            Self::AuroraPostgres => "aurora-postgres",
+            Self::AuroraMysql => "aurora-mysql",
         }
     }
 }
@@ -338,6 +395,16 @@ pub(crate) fn mysql(engine: Engine) -> &'static Mysql {
     match engine {
         Engine::MariaDb => MARIADB.get_or_init(|| Mysql::start(MysqlKind::MariaDb).unwrap()),
         _ => MYSQL.get_or_init(|| Mysql::start(MysqlKind::Mysql).unwrap()),
+    }
+}
+
+/// The cluster of this kind that all tests of this process share: two members, none of which ever fails.
+fn shared_cluster(engine: Engine) -> &'static Arc<Cluster> {
+    static POSTGRES: OnceLock<Arc<Cluster>> = OnceLock::new();
+    static MYSQL: OnceLock<Arc<Cluster>> = OnceLock::new();
+    match engine {
+        Engine::AuroraMysql => MYSQL.get_or_init(|| Arc::new(Cluster::mysql(2).unwrap())),
+        _ => POSTGRES.get_or_init(|| Arc::new(Cluster::postgres(2).unwrap())),
     }
 }
 

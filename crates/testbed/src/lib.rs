@@ -6,6 +6,7 @@
 //!
 //! - [`Postgres`]: a PostgreSQL server with TLS and SCRAM-SHA-256
 //! - [`Mysql`]: the same for MySQL and MariaDB
+//! - [`Cluster`]: a writer and its readers, of either, with the endpoints and the failures of Aurora
 //! - [`Pgbouncer`]: PgBouncer in transaction mode in front of a PostgreSQL server
 //! - [`Proxy`]: stands in front of a server, counts round trips, breaks connections on demand
 //! - [`RuntimeApi`] and [`Secrets`]: the Lambda Runtime API and Secrets Manager
@@ -17,6 +18,7 @@
 
 mod background;
 pub mod certs;
+mod cluster;
 mod folder;
 mod function;
 mod mysql;
@@ -28,6 +30,7 @@ mod runtime_api;
 mod secrets;
 mod standin;
 
+pub use cluster::Cluster;
 pub use function::{Builder as FunctionBuilder, Function};
 pub use mysql::{Builder as MysqlBuilder, Mysql, MysqlKind};
 pub use pgbouncer::Pgbouncer;
