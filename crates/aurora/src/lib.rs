@@ -191,6 +191,9 @@ impl Aurora {
     /// This one is the writer: it has said so.
     fn found(&self, writer: &Endpoint) {
         let mut known = self.known();
+        if let Some(before) = known.writer.as_ref().filter(|before| *before != writer) {
+            tracing::info!("the cluster's writer is {writer}; it was {before}");
+        }
         known.doubt = false;
         known.writer = Some(writer.clone());
     }
