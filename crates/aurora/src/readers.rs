@@ -53,6 +53,8 @@ struct Choice<'a> {
     asked: HashSet<Endpoint>,
     /// The readers that have answered, with their number of sessions.
     readers: Vec<(Opened, u64)>,
+    /// A reader to which DNS has led. It is one of the members, and not to be counted twice.
+    spare: Option<Opened>,
     /// A server that has answered and is none.
     writer: Option<Opened>,
     failures: Failures,
@@ -77,6 +79,7 @@ impl<'a> Choice<'a> {
             running: FuturesUnordered::new(),
             asked: HashSet::new(),
             readers: Vec::new(),
+            spare: None,
             writer: None,
             failures: Failures::default(),
             hopeless: true,
@@ -88,6 +91,14 @@ impl<'a> Choice<'a> {
         let mut hedge = Deadline::after(HEDGE);
         let mut grace = None;
         loop {
+            if self.next(false).is_some() {
+                // Not kept while others are asked: a fleet that starts would make its server look busy.
+                self.spare = None;
+            } else if self.nobody()
+                && let Some(opened) = self.spare.take()
+            {
+                return Ok(opened);
+            }
             let wanted = self.wanted();
             while self.running.len() + self.readers.len() < wanted && self.ask_next(rounds, self.nobody()) {}
             let enough = self.readers.len() >= wanted || self.running.is_empty();
@@ -96,7 +107,7 @@ impl<'a> Choice<'a> {
             }
             if self.running.is_empty() {
                 // Everybody has been asked.
-                if let Some(opened) = self.writer.take() {
+                if let Some(opened) = self.spare.take().or_else(|| self.writer.take()) {
                     return Ok(opened);
                 }
                 let pause = pause();
@@ -128,7 +139,7 @@ impl<'a> Choice<'a> {
                 Err(_) => {}
             }
         }
-        match self.writer {
+        match self.spare.or(self.writer) {
             Some(opened) => Ok(opened),
             None => Err(self.failures.into_error(self.servers.last_alive())),
         }
@@ -189,7 +200,13 @@ impl<'a> Choice<'a> {
                 Ok(Some(Opened { session, endpoint, makeshift }))
             }
             Ok((session, Some(answer))) if answer.reader => {
-                self.readers.push((Opened { session, endpoint, makeshift: None }, answer.sessions));
+                let member = answer.members.iter().any(|member| member.endpoint == endpoint);
+                let opened = Opened { session, endpoint, makeshift: None };
+                if member {
+                    self.readers.push((opened, answer.sessions));
+                } else {
+                    self.spare = Some(opened);
+                }
                 Ok(None)
             }
             Ok((session, Some(answer))) => {
