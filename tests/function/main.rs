@@ -7,10 +7,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod concurrency;
+mod contention;
+mod cuts;
 mod deadlines;
 mod events;
 #[cfg(all(feature = "aurora-postgres", feature = "aurora-mysql"))]
 mod failover;
+mod frozen;
 mod http;
 mod iam;
 mod identity;
@@ -26,6 +29,7 @@ mod reference;
 mod rotation;
 mod secrets;
 mod shutdown;
+mod silence;
 mod sources;
 mod startup;
 mod terraform;
@@ -66,3 +70,19 @@ macro_rules! on_clusters {
     };
 }
 pub(crate) use on_clusters;
+/// Makes a test of each engine that is a server out of each function that takes an engine: what befalls a wire or a
+/// server befalls no file.
+macro_rules! on_every_server {
+    ($($name:ident),+ $(,)?) => {
+        mod postgres {
+            $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::Postgres).await; })+
+        }
+        mod mysql {
+            $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::Mysql).await; })+
+        }
+        mod mariadb {
+            $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::MariaDb).await; })+
+        }
+    };
+}
+pub(crate) use on_every_server;

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use lambda_rds_core::backend::{CancelHandle, Done, Failure, Item, Sql, Statement};
 use lambda_rds_core::config::{Config, Sources};
+use lambda_rds_core::describe::Described;
 use lambda_rds_core::rows::RowWriter;
 use sea_orm::{DatabaseConnection, DbErr, ProxyRow, Value};
 use tokio::time::Instant;
@@ -213,6 +214,10 @@ impl Session for Scripted {
     }
 
     fn prepare<'a>(&'a mut self, _: &'a Statement) -> BoxFuture<'a, Result<()>> {
+        unreachable!("nothing is run")
+    }
+
+    fn describe<'a>(&'a mut self, _: &'a Statement) -> BoxFuture<'a, Result<Described>> {
         unreachable!("nothing is run")
     }
 

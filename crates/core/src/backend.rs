@@ -15,8 +15,9 @@ use sea_orm::{DatabaseConnection, DbErr, ExecResult, QueryResult};
 
 use crate::config::Engine;
 use crate::connect::tls::TlsClient;
-use crate::credentials::Login;
+use crate::credentials::{Login, Relogin};
 use crate::deadline::Deadline;
+use crate::describe::Described;
 use crate::error::{Error, Fault, Phase, Result};
 use crate::queries::Dialect;
 use crate::rows::RowWriter;
@@ -89,6 +90,13 @@ pub trait Session: Send + Debug {
     /// # Errors
     /// The server's error, classified. The statement was not run.
     fn prepare<'a>(&'a mut self, statement: &'a Statement) -> BoxFuture<'a, Result<()>>;
+
+    /// Asks the server what a statement takes and what it gives, without running it; the values of its arguments do
+    /// not matter. For tools, not for calls: it may take several round trips.
+    ///
+    /// # Errors
+    /// If the connection is gone. A statement that the server refuses is no error but an answer.
+    fn describe<'a>(&'a mut self, statement: &'a Statement) -> BoxFuture<'a, Result<Described>>;
 
     /// Begins a transaction that may write, or one that may not. One round trip.
     ///
@@ -267,6 +275,8 @@ pub struct Target {
     pub database: String,
     /// As whom.
     pub login: Login,
+    /// As whom a second connection would log in later, beside the session.
+    pub relogin: Relogin,
     /// How the connection is protected.
     pub tls: Arc<TlsClient>,
     /// What the server shows this session as.

@@ -64,6 +64,34 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// All of them, in the order of their statuses.
+    pub const ALL: [Self; 24] = [
+        Self::BadEvent,
+        Self::BadParameter,
+        Self::Unauthenticated,
+        Self::UnknownQuery,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Conflict,
+        Self::LockTimeout,
+        Self::Constraint,
+        Self::ResultTooLarge,
+        Self::UnsupportedMediaType,
+        Self::Rejected,
+        Self::NotUnique,
+        Self::OutcomeUnknown,
+        Self::QueryFailed,
+        Self::Internal,
+        Self::CredentialsRejected,
+        Self::TooManyConnections,
+        Self::ServerUnavailable,
+        Self::ConnectionLost,
+        Self::NotTheWriter,
+        Self::Unreachable,
+        Self::Resuming,
+        Self::Timeout,
+    ];
+
     /// The HTTP status that this fault is replied with.
     #[must_use]
     pub fn status(self) -> u16 {

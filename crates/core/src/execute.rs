@@ -139,12 +139,14 @@ impl<'a> Attempts<'a> {
         // The first reconnect need not wait: it is the connection that was at fault, not the load.
         let runs = u32::try_from(self.met.len()).unwrap_or(u32::MAX);
         let pause = if again || runs > 0 { retry::backoff(runs) } else { Duration::ZERO };
-        let before = self.met.iter().filter(|fault| **fault == error.fault()).count();
-        if before >= times as usize || self.by.remaining() <= pause {
+        // Each fault has its own number of times: a lost connection is not made worse by a conflict before it.
+        let same = self.met.iter().filter(|fault| **fault == error.fault());
+        let tries = u32::try_from(same.count()).unwrap_or(u32::MAX);
+        if tries >= times || self.by.remaining() <= pause {
             return Err(error);
         }
-        self.met.push(error.fault());
         tokio::time::sleep(pause).await;
+        self.met.push(error.fault());
         trace.retries += 1;
         Ok(())
     }

@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt as _};
 use lambda_rds_core::backend::{Access, CancelHandle, Done, Failure, Item, Session, Sql, Statement};
 use lambda_rds_core::connect::relay::Wire;
+use lambda_rds_core::describe::Described;
 use lambda_rds_core::error::{Error, Result};
 use lambda_rds_core::rows::RowWriter;
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, SqlxMySqlConnector};
@@ -22,6 +23,7 @@ use crate::bind;
 use crate::cancel::MySqlCancel;
 use crate::classify::{self, Doing};
 use crate::decode::Columns;
+use crate::describe;
 
 /// One live connection.
 ///
@@ -243,6 +245,18 @@ impl Session for MySqlSession {
     fn prepare<'a>(&'a mut self, _statement: &'a Statement) -> BoxFuture<'a, Result<()>> {
         // What fails to prepare fails by itself here: a transaction around it goes on.
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn describe<'a>(&'a mut self, statement: &'a Statement) -> BoxFuture<'a, Result<Described>> {
+        Box::pin(async move {
+            self.busy = true;
+            let outcome = match self.connection().await {
+                Ok(connection) => describe::describe(connection, statement).await,
+                Err(error) => Err(error),
+            };
+            self.busy = matches!(&outcome, Err(error) if !answered(error));
+            outcome.map_err(|error| self.error(&error, Doing::Read))
+        })
     }
 
     fn begin(&mut self, access: Access) -> BoxFuture<'_, Result<()>> {

@@ -11,6 +11,7 @@ use lambda_rds_core::backend::{
     Access, CancelHandle, Done, Failure, Item, Pooling, Session, Sql, Statement, Target,
 };
 use lambda_rds_core::connect::relay::Wire;
+use lambda_rds_core::describe::Described;
 use lambda_rds_core::error::{Error, Fault, Result};
 use lambda_rds_core::rows::RowWriter;
 use lambda_rds_core::value::Kind;
@@ -26,6 +27,7 @@ use crate::bind::{self, Preparing};
 use crate::cancel::PgCancel;
 use crate::classify::{self, Doing};
 use crate::decode::Columns;
+use crate::describe;
 use crate::guard::{self, Guard};
 
 /// One live connection.
@@ -143,11 +145,7 @@ impl PgSession {
             return Ok(());
         }
         let sql = AssertSqlSafe(Arc::clone(&known.sql)).into_sql_str();
-        let whole = match (self.pooled, self.in_transaction) {
-            (false, _) => Preparing::Kept,
-            (true, true) => Preparing::InTransaction,
-            (true, false) => Preparing::Alone,
-        };
+        let whole = self.preparing();
         let prepared = bind::prepare(self.connection().await?, sql, &statement.arguments, whole).await?;
         let parameters: Box<[PgTypeInfo]> = match prepared.parameters() {
             Some(Either::Left(parameters)) => parameters.into(),
@@ -155,6 +153,15 @@ impl PgSession {
         };
         self.statements.of(statement).parameters = Some(parameters);
         Ok(())
+    }
+
+    /// What becomes of a statement that is prepared now.
+    fn preparing(&self) -> Preparing {
+        match (self.pooled, self.in_transaction) {
+            (false, _) => Preparing::Kept,
+            (true, true) => Preparing::InTransaction,
+            (true, false) => Preparing::Alone,
+        }
     }
 
     /// Runs a statement that has no parameters and gives no rows, in one round trip.
@@ -359,6 +366,19 @@ impl Session for PgSession {
         })
     }
 
+    fn describe<'a>(&'a mut self, statement: &'a Statement) -> BoxFuture<'a, Result<Described>> {
+        Box::pin(async move {
+            self.busy = true;
+            let preparing = self.preparing();
+            let outcome = match self.connection().await {
+                Ok(connection) => describe::describe(connection, statement, preparing).await,
+                Err(error) => Err(error),
+            };
+            self.busy = matches!(&outcome, Err(error) if !answered(error));
+            outcome.map_err(|error| self.error(&error, Doing::Read))
+        })
+    }
+
     fn begin(&mut self, access: Access) -> BoxFuture<'_, Result<()>> {
         self.access = access;
         self.in_transaction = true;
@@ -370,7 +390,8 @@ impl Session for PgSession {
 
     fn commit(&mut self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async {
-            let outcome = self.simple("COMMIT", self.doing()).await;
+            let doing = if self.access == Access::Write { Doing::Commit } else { Doing::Read };
+            let outcome = self.simple("COMMIT", doing).await;
             self.end_transaction();
             outcome
         })

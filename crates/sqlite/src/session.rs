@@ -9,6 +9,7 @@ use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt as _};
 use lambda_rds_core::backend::{Access, CancelHandle, Done, Failure, Item, Session, Sql, Statement};
+use lambda_rds_core::describe::Described;
 use lambda_rds_core::error::{Error, Fault, Result};
 use lambda_rds_core::rows::RowWriter;
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, SqlxSqliteConnector};
@@ -24,6 +25,7 @@ use crate::bind;
 use crate::cancel::{Canceller, INSTRUCTIONS, Watch};
 use crate::classify::to_error;
 use crate::decode::{Column, Declared, write_row};
+use crate::describe;
 
 /// A session: one connection of a pool of one, checked out for as long as nobody asks for sea-orm's handle.
 #[derive(Debug)]
@@ -284,6 +286,16 @@ impl Session for SqliteSession {
 
     fn prepare<'a>(&'a mut self, _statement: &'a Statement) -> BoxFuture<'a, Result<()>> {
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn describe<'a>(&'a mut self, statement: &'a Statement) -> BoxFuture<'a, Result<Described>> {
+        Box::pin(async move {
+            let described = match self.refresh().await {
+                Ok(()) => describe::describe(self.connection().await, statement).await,
+                Err(error) => Err(error),
+            };
+            described.map_err(|error| self.noted(to_error(&error, Access::Read)))
+        })
     }
 
     fn begin(&mut self, access: Access) -> BoxFuture<'_, Result<()>> {

@@ -18,7 +18,7 @@ use crate::backend::{
 };
 use crate::config;
 use crate::connect::tls::TlsClient;
-use crate::credentials::{Credentials, Login, Resolved};
+use crate::credentials::{Credentials, Login, Relogin, Resolved};
 use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Phase, Result};
 use crate::retry;
@@ -27,7 +27,7 @@ use crate::retry;
 pub struct Sessions {
     backend: Arc<dyn Backend>,
     topology: Arc<dyn Topology>,
-    credentials: Credentials,
+    credentials: Arc<Credentials>,
     settings: Settings,
     /// How connections to each host are protected, those used last at the end.
     tls: Mutex<Vec<(String, Arc<TlsClient>)>>,
@@ -118,7 +118,7 @@ impl Sessions {
         Self {
             backend,
             topology,
-            credentials,
+            credentials: Arc::new(credentials),
             settings,
             tls: Mutex::default(),
             parked: Mutex::default(),
@@ -335,6 +335,7 @@ impl Sessions {
             endpoint: endpoint.clone(),
             database: resolved.database.clone(),
             login,
+            relogin: Relogin::new(&self.credentials, resolved.clone(), endpoint.clone()),
             tls: self.tls(&endpoint.host)?,
             application_name: self.settings.application_name.clone(),
             statement_timeout: self.settings.statement_timeout,
@@ -548,6 +549,7 @@ mod tests {
     use super::*;
     use crate::backend::{Done, Failure, Fixed, Item, Statement};
     use crate::config::{Config, Engine, Sources};
+    use crate::describe::Described;
     use crate::queries::Dialect;
     use crate::rows::RowWriter;
 
@@ -608,6 +610,10 @@ mod tests {
         }
 
         fn prepare<'a>(&'a mut self, _: &'a Statement) -> BoxFuture<'a, Result<()>> {
+            unreachable!("nothing is run")
+        }
+
+        fn describe<'a>(&'a mut self, _: &'a Statement) -> BoxFuture<'a, Result<Described>> {
             unreachable!("nothing is run")
         }
 

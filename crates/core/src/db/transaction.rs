@@ -20,7 +20,7 @@ use crate::connect::sessions::Lease;
 use crate::error::{Error, Fault, Result};
 use crate::retry::{self, Next};
 
-/// One session with a transaction open on it, or in [`Db::read`] without one: sea-orm's traits again.
+/// One session with a transaction open on it, or in [`Db::read`](crate::Db::read) without one: sea-orm's traits again.
 ///
 /// A transaction begun on it is a savepoint. Dropped without `commit` or `rollback`, a savepoint is rolled back
 /// before the next statement, and the outermost transaction closes its session, with which the server undoes it.

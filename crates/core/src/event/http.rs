@@ -24,7 +24,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use percent_encoding::percent_decode_str;
 use serde_json::value::RawValue;
 
-use crate::config::Function;
+use crate::config::{Function, OpenApi};
 use crate::error::{Error, Fault, Result};
 use crate::queries::{HttpMethods, Query};
 use crate::value::{Given, Origin, Params};
@@ -134,6 +134,10 @@ fn request(
     let reads = matches!(method, Method::Get | Method::Head);
     if reads && query.as_deref() == Some("health") {
         return Ok(Request::Health);
+    }
+    // No query has a dot in its name.
+    if reads && function.openapi != OpenApi::Off && query.as_deref() == Some("openapi.json") {
+        return Ok(Request::OpenApi);
     }
     let query_string =
         if reads || method == Method::Post { query_string(event, source)? } else { Vec::new() };
