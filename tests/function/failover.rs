@@ -277,8 +277,7 @@ async fn a_name_that_moves_to_another_server_is_followed_by_the_plain_engine() {
     for engine in [Engine::AuroraPostgres, Engine::AuroraMysql] {
         let cluster = cluster(engine, 2);
         let plain = if engine == Engine::AuroraPostgres { "postgres" } else { "mysql" };
-        let world =
-            world(engine, &cluster).env("DB_ENGINE", plain).env("DB_INSTANCE_PATTERN", "").start().await;
+        let world = world(engine, &cluster).env("DB_ENGINE", plain).start().await;
         assert_eq!(mark(&world.function, "blue").await.0, 200);
         cluster
             .change(|cluster| {

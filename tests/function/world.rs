@@ -195,8 +195,11 @@ impl Setup {
                 function = function
                     .env("DB_SECRET_ID", SECRET)
                     .env("DB_TLS_CA", cluster.ca_pem_path())
-                    .env("DB_READER_HOST", cluster.reader_host())
-                    .env("DB_INSTANCE_PATTERN", cluster.instance_pattern());
+                    .env("DB_READER_HOST", cluster.reader_host());
+                // MySQL's members name each other's whole addresses.
+                if self.engine == Engine::AuroraPostgres {
+                    function = function.env("DB_INSTANCE_PATTERN", cluster.instance_pattern());
+                }
                 in_cluster = Some(cluster);
                 database = Some(own);
             }
