@@ -65,6 +65,7 @@ on_every_engine! {
     rows_are_streamed,
     what_takes_too_long_is_stopped,
     sea_orms_own_connection_is_lent,
+    a_writer_is_lent_and_not_used_again,
     isolation_and_access_can_be_asked_for,
     a_lost_connection_is_replaced,
     a_write_is_applied_once,
@@ -195,7 +196,7 @@ async fn rows_are_streamed(engine: Engine) {
 
 async fn what_takes_too_long_is_stopped(engine: Engine) {
     let world = World::start(engine);
-    let db = world.db.until(Deadline::after(Duration::from_millis(300)));
+    let db = world.db.until(Deadline::after(Duration::from_millis(800)));
     let late = db.execute_unprepared(world.nap()).await.unwrap_err();
     assert_eq!(world.db.error(&late).fault(), Fault::Timeout, "{late}");
     world.nothing_runs().await;
@@ -214,6 +215,18 @@ async fn sea_orms_own_connection_is_lent(engine: Engine) {
     }
     assert_eq!(ids(&world).await, [1, 2]);
     assert!(world.wire().is_none_or(|wire| wire.connections() == 1), "the session is the same");
+}
+
+async fn a_writer_is_lent_and_not_used_again(engine: Engine) {
+    let world = World::start(engine);
+    {
+        let writer = world.db.writer().await.unwrap();
+        insert(&*writer, 3).await.unwrap();
+    }
+    assert_eq!(ids(&world).await, [1, 2, 3]);
+    let refused = world.db.read(async |tx| Ok(insert(&tx, 4).await?)).await.unwrap_err();
+    assert_eq!(refused.fault(), Fault::QueryFailed);
+    assert!(world.wire().is_none_or(|wire| wire.connections() == 2));
 }
 
 async fn isolation_and_access_can_be_asked_for(engine: Engine) {

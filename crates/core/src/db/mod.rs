@@ -12,7 +12,7 @@
 //! | [`Db::read`] | read-only | after a lost connection, from its beginning |
 //! | [`Db::transaction`] | one READ WRITE transaction | if the server undid it, or never had its COMMIT |
 //! | [`TransactionTrait::begin`], a stream | as the transaction or statement says | no, since its rows are out |
-//! | [`Db::connection`] | read-only, as sea-orm drives it | no |
+//! | [`Db::connection`], [`Db::writer`] | as sea-orm drives it | no |
 
 mod running;
 mod transaction;
@@ -36,7 +36,7 @@ use crate::config;
 use crate::connect::sessions::{Cost, Lease, Sessions};
 use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Result};
-use crate::execute::{Attempts, Trace};
+use crate::execute::{Attempts, Trace, limited};
 use crate::queries::{Dialect, Effect};
 use crate::retry::Progress;
 
@@ -84,11 +84,12 @@ impl Db {
         Self { sessions, limits }
     }
 
-    /// The same database, where everything must be done by this deadline: that of the invocation, say. Each
-    /// statement has its own limit (`DB_QUERY_TIMEOUT`) besides. What runs when it passes is cancelled on the
-    /// server, which takes up to the reserve (`DB_DEADLINE_RESERVE`) longer.
+    /// The same database, where everything must be over by this deadline: Lambda's own for the invocation, say. What
+    /// runs when it is near is cancelled on the server, for which the reserve (`DB_DEADLINE_RESERVE`) is kept. Each
+    /// statement has its own limit (`DB_QUERY_TIMEOUT`) besides.
     #[must_use]
     pub fn until(&self, deadline: Deadline) -> Self {
+        let deadline = deadline.less(self.limits.reserve);
         let until = Some(self.limits.until.map_or(deadline, |earlier| earlier.min(deadline)));
         Self { sessions: Arc::clone(&self.sessions), limits: Limits { until, ..self.limits } }
     }
@@ -158,15 +159,30 @@ impl Db {
         self.attempts(Access::Write, f).await
     }
 
-    /// sea-orm's own connection, on one session that is held for as long as the guard lives. It is read-only;
-    /// `begin_with_config(None, Some(AccessMode::ReadWrite))` on it may write (not on SQLite). Its statements have
-    /// no deadline but the server's, are not run again, and cost a second round trip, since sqlx's pool pings.
+    /// sea-orm's own connection, on one session that is held for as long as the guard lives. It is read-only. Its
+    /// statements have no deadline but the server's, are not run again, and cost a second round trip, since sqlx's
+    /// pool pings.
     ///
     /// # Errors
     /// Why there was no session.
     pub async fn connection(&self) -> Result<Connection> {
         let mut lease = self.sessions.lease(Access::Read, self.limits.by(), &mut Cost::default()).await?;
         let database = lease.session().database().await?;
+        Ok(Connection { lease: Some(lease), database })
+    }
+
+    /// The same, but it may write, and its session is closed with it: for migrations, which take locks and change
+    /// settings.
+    ///
+    /// # Errors
+    /// Why there was no session, or not the writer's.
+    pub async fn writer(&self) -> Result<Connection> {
+        let mut lease = self.sessions.lease(Access::Write, self.limits.by(), &mut Cost::default()).await?;
+        lease.spoil();
+        let session = lease.session();
+        let cancel = session.cancel_handle();
+        limited(cancel, self.limits.statement(), Progress::Unsent, session.autocommit(true)).await?;
+        let database = session.database().await?;
         Ok(Connection { lease: Some(lease), database })
     }
 
@@ -385,7 +401,7 @@ impl TransactionTrait for Db {
     }
 }
 
-/// sea-orm's connection on a session of ours; given back when it is dropped.
+/// sea-orm's connection on a session of ours, which is given back when this is dropped.
 #[derive(Debug)]
 pub struct Connection {
     lease: Option<Lease>,
