@@ -9,6 +9,7 @@
 mod concurrency;
 mod deadlines;
 mod events;
+#[cfg(all(feature = "aurora-postgres", feature = "aurora-mysql"))]
 mod failover;
 mod http;
 mod iam;
@@ -54,9 +55,11 @@ pub(crate) use on_every_engine;
 /// The same for the two engines of clusters, through the topology.
 macro_rules! on_clusters {
     ($($name:ident),+ $(,)?) => {
+        #[cfg(feature = "aurora-postgres")]
         mod aurora_postgres {
             $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::AuroraPostgres).await; })+
         }
+        #[cfg(feature = "aurora-mysql")]
         mod aurora_mysql {
             $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::AuroraMysql).await; })+
         }

@@ -3,6 +3,8 @@
 //! Aurora keeps a table of its members; so does a Multi-AZ DB cluster of RDS. Both may lag behind by seconds, and name
 //! members that are gone. So the table only tells whom to ask: whether a server is the writer, it says itself.
 
+use std::net::IpAddr;
+
 use futures_util::StreamExt;
 use lambda_rds_core::backend::{Endpoint, Item, Session, Sql};
 use lambda_rds_core::config::{Engine, InstancePattern};
@@ -77,7 +79,9 @@ impl Naming {
                     port: detail.and_then(|port| port.parse().ok()).unwrap_or(self.port),
                 };
                 let own = name.split('.').next().unwrap_or(name);
-                let set = self.pattern.as_ref().filter(|_| self.set);
+                // An address has no name of the member's in it.
+                let named = self.set && name.parse::<IpAddr>().is_err();
+                let set = self.pattern.as_ref().filter(|_| named);
                 let endpoint = set.map_or(Some(told), |pattern| pattern.endpoint(own, self.port))?;
                 Some(Member { endpoint, writer: false })
             }
