@@ -22,6 +22,7 @@ on_clusters!(
     an_environment_that_slept_through_it,
     members_that_are_gone_or_silent,
     nobody_is_left,
+    a_cluster_that_was_paused_resumes,
     reads_are_spread_and_follow_the_readers,
     a_read_after_a_write_of_the_same_call_sees_it,
 );
@@ -188,6 +189,43 @@ async fn nobody_is_left(engine: Engine) {
     assert_eq!(marks(&world), ["before", "again", "healed"].map(|id| (id.to_owned(), 1)).into());
 }
 
+/// Aurora pauses when nobody is connected: then connections are accepted, and nothing is said until it has resumed.
+async fn a_cluster_that_was_paused_resumes(engine: Engine) {
+    let cluster = cluster(engine, 2);
+    let setup = world(engine, &cluster).env("DB_CONNECT_AT", "first-use");
+    let world = setup.env("DB_CONNECT_TIMEOUT", "15s").start().await;
+    let impatient = world.another_with(&[("DB_CONNECT_TIMEOUT", "1s")]).await;
+    cluster.partition(0);
+    cluster.partition(1);
+    let outcome = impatient.invoke(json!({"query": "marks"})).await.unwrap();
+    let (status, body) = outcome.reply().unwrap();
+    assert_eq!((status, &body["error"]["code"]), (503, &json!("resuming")), "{body}");
+    assert!(outcome.json().unwrap()["headers"]["retry-after"].is_string());
+
+    let resumes = async {
+        until("the call to wait", || cluster.endpoint_wire().open_connections() > 0).await;
+        cluster.heal(0);
+        cluster.heal(1);
+    };
+    let (answer, ()) = tokio::join!(mark(&world.function, "patient"), resumes);
+    assert_eq!(answer, (200, json!({"rowsAffected": 1})));
+}
+
+/// Multi-AZ DB clusters of RDS tell their members by another function.
+#[tokio::test]
+async fn a_crash_in_a_multi_az_cluster_of_postgres() {
+    let cluster = Arc::new(Cluster::postgres_multi_az(3).unwrap());
+    let world = world(Engine::AuroraPostgres, &cluster).queries(MARKS).start().await;
+    let reader = world.another_with(&[("DB_READ_FROM", "reader")]).await;
+    assert_eq!(mark(&world.function, "before").await.0, 200);
+    assert_eq!(call(&reader, "marks", json!({})).await, (200, json!({"n": 1})));
+    assert_eq!(cluster.connections(0), 1, "the other one is on a reader");
+    cluster.change(|cluster| cluster.crash(0)).await;
+    cluster.change(|cluster| cluster.promote(2)).await;
+    assert_eq!(mark(&world.function, "after").await, (200, json!({"rowsAffected": 1})));
+    assert_eq!(call(&reader, "marks", json!({})).await, (200, json!({"n": 2})));
+}
+
 /// As many environments as a small machine takes; a hundred are spread in the tests of the crate.
 async fn reads_are_spread_and_follow_the_readers(engine: Engine) {
     const FLEET: usize = 24;
@@ -257,7 +295,7 @@ async fn a_plain_server_is_served_as_by_the_plain_engine() {
     for (plain, aurora) in [(Engine::Postgres, "aurora-postgres"), (Engine::Mysql, "aurora-mysql")] {
         for read_from in ["writer", "reader"] {
             let setup = Setup::new(plain).env("DB_ENGINE", aurora).env("DB_READ_FROM", read_from);
-            let world = setup.schema(SCHEMA).queries("-- name: marks :one\nSELECT count(*) AS n FROM marks;\n-- name: mark :exec\n-- write\n-- param: id text\nINSERT INTO marks (id) VALUES (:id);\n").start().await;
+            let world = setup.schema(SCHEMA).queries(MARKS).start().await;
             assert_eq!(mark(&world.function, "one").await.0, 200);
             world.wire().reset();
             for _ in 0..10 {
@@ -454,8 +492,10 @@ fn queries(engine: Engine) -> String {
         Engine::AuroraMysql => "CAST(@@server_id AS CHAR)",
         _ => "aurora_db_instance_identifier()",
     };
-    format!(
-        "
+    format!("{MARKS}\n-- name: who :one\nSELECT {who} AS id;\n")
+}
+
+const MARKS: &str = "
 -- name: mark :exec
 -- write
 -- param: id text
@@ -463,9 +503,4 @@ INSERT INTO marks (id) VALUES (:id);
 
 -- name: marks :one
 SELECT count(*) AS n FROM marks;
-
--- name: who :one
-SELECT {who} AS id;
-"
-    )
-}
+";

@@ -108,6 +108,10 @@ impl Servers for Replicas {
         self.servers[0].ca_pem_path()
     }
 
+    fn tell_ids(&self) -> bool {
+        false
+    }
+
     fn runs(&self, member: usize) -> bool {
         self.servers[member].runs()
     }
