@@ -18,6 +18,7 @@ use crate::world::{Engine, Setup, World, last_log};
 
 on_clusters!(
     a_crash_of_the_writer_under_load,
+    a_writer_that_vanishes_without_a_word,
     a_switchover_under_load,
     an_environment_that_slept_through_it,
     members_that_are_gone_or_silent,
@@ -63,6 +64,28 @@ async fn a_crash_of_the_writer_under_load(engine: Engine) {
         assert!(known.contains(&call.code.as_str()), "{call:?}");
     }
     check_marks(&world, &writes);
+}
+
+/// A host that is cut off before it dies: its connections stay open, and nothing comes back on them.
+async fn a_writer_that_vanishes_without_a_word(engine: Engine) {
+    let cluster = cluster(engine, 2);
+    let world = world(engine, &cluster).env("DB_QUERY_TIMEOUT", "1s").start().await;
+    let writes = Load::start("mark", vec![world.another().await, world.another().await]);
+    writes.each_succeeds_after(Instant::now()).await;
+    cluster.partition(0);
+    cluster.change(|cluster| cluster.crash(0)).await;
+    let accepted = cluster.change(|cluster| cluster.promote(1)).await;
+    writes.each_succeeds_after(accepted).await;
+    assert_eq!(mark(&world.function, "idle").await.0, 504, "the session that it had says nothing");
+    assert_eq!(mark(&world.function, "again").await, (200, json!({"rowsAffected": 1})));
+
+    let writes = writes.stop().await;
+    for call in failed(&writes) {
+        let known = ["timeout", "outcome_unknown", "failing_over", "unreachable"];
+        assert!(known.contains(&call.code.as_str()), "{call:?}");
+    }
+    check_marks(&world, &writes);
+    assert!(marks(&world).contains_key("again") && !marks(&world).contains_key("idle"));
 }
 
 /// Writes go on, nobody is refused, and no session stays on the old writer, which is a reader now.
