@@ -18,10 +18,12 @@ use crate::world::{Engine, Setup, World, last_log};
 
 on_clusters!(
     a_crash_of_the_writer_under_load,
+    a_writer_that_vanishes_without_a_word,
     a_switchover_under_load,
     an_environment_that_slept_through_it,
     members_that_are_gone_or_silent,
     nobody_is_left,
+    a_cluster_that_was_paused_resumes,
     reads_are_spread_and_follow_the_readers,
     a_read_after_a_write_of_the_same_call_sees_it,
 );
@@ -62,6 +64,28 @@ async fn a_crash_of_the_writer_under_load(engine: Engine) {
         assert!(known.contains(&call.code.as_str()), "{call:?}");
     }
     check_marks(&world, &writes);
+}
+
+/// A host that is cut off before it dies: its connections stay open, and nothing comes back on them.
+async fn a_writer_that_vanishes_without_a_word(engine: Engine) {
+    let cluster = cluster(engine, 2);
+    let world = world(engine, &cluster).env("DB_QUERY_TIMEOUT", "1s").start().await;
+    let writes = Load::start("mark", vec![world.another().await, world.another().await]);
+    writes.each_succeeds_after(Instant::now()).await;
+    cluster.partition(0);
+    cluster.change(|cluster| cluster.crash(0)).await;
+    let accepted = cluster.change(|cluster| cluster.promote(1)).await;
+    writes.each_succeeds_after(accepted).await;
+    assert_eq!(mark(&world.function, "idle").await.0, 504, "the session that it had says nothing");
+    assert_eq!(mark(&world.function, "again").await, (200, json!({"rowsAffected": 1})));
+
+    let writes = writes.stop().await;
+    for call in failed(&writes) {
+        let known = ["timeout", "outcome_unknown", "failing_over", "unreachable"];
+        assert!(known.contains(&call.code.as_str()), "{call:?}");
+    }
+    check_marks(&world, &writes);
+    assert!(marks(&world).contains_key("again") && !marks(&world).contains_key("idle"));
 }
 
 /// Writes go on, nobody is refused, and no session stays on the old writer, which is a reader now.
@@ -188,6 +212,43 @@ async fn nobody_is_left(engine: Engine) {
     assert_eq!(marks(&world), ["before", "again", "healed"].map(|id| (id.to_owned(), 1)).into());
 }
 
+/// Aurora pauses when nobody is connected: then connections are accepted, and nothing is said until it has resumed.
+async fn a_cluster_that_was_paused_resumes(engine: Engine) {
+    let cluster = cluster(engine, 2);
+    let setup = world(engine, &cluster).env("DB_CONNECT_AT", "first-use");
+    let world = setup.env("DB_CONNECT_TIMEOUT", "15s").start().await;
+    let impatient = world.another_with(&[("DB_CONNECT_TIMEOUT", "1s")]).await;
+    cluster.partition(0);
+    cluster.partition(1);
+    let outcome = impatient.invoke(json!({"query": "marks"})).await.unwrap();
+    let (status, body) = outcome.reply().unwrap();
+    assert_eq!((status, &body["error"]["code"]), (503, &json!("resuming")), "{body}");
+    assert!(outcome.json().unwrap()["headers"]["retry-after"].is_string());
+
+    let resumes = async {
+        until("the call to wait", || cluster.endpoint_wire().open_connections() > 0).await;
+        cluster.heal(0);
+        cluster.heal(1);
+    };
+    let (answer, ()) = tokio::join!(mark(&world.function, "patient"), resumes);
+    assert_eq!(answer, (200, json!({"rowsAffected": 1})));
+}
+
+/// Multi-AZ DB clusters of RDS tell their members by another function.
+#[tokio::test]
+async fn a_crash_in_a_multi_az_cluster_of_postgres() {
+    let cluster = Arc::new(Cluster::postgres_multi_az(3).unwrap());
+    let world = world(Engine::AuroraPostgres, &cluster).queries(MARKS).start().await;
+    let reader = world.another_with(&[("DB_READ_FROM", "reader")]).await;
+    assert_eq!(mark(&world.function, "before").await.0, 200);
+    assert_eq!(call(&reader, "marks", json!({})).await, (200, json!({"n": 1})));
+    assert_eq!(cluster.connections(0), 1, "the other one is on a reader");
+    cluster.change(|cluster| cluster.crash(0)).await;
+    cluster.change(|cluster| cluster.promote(2)).await;
+    assert_eq!(mark(&world.function, "after").await, (200, json!({"rowsAffected": 1})));
+    assert_eq!(call(&reader, "marks", json!({})).await, (200, json!({"n": 2})));
+}
+
 /// As many environments as a small machine takes; a hundred are spread in the tests of the crate.
 async fn reads_are_spread_and_follow_the_readers(engine: Engine) {
     const FLEET: usize = 24;
@@ -257,7 +318,7 @@ async fn a_plain_server_is_served_as_by_the_plain_engine() {
     for (plain, aurora) in [(Engine::Postgres, "aurora-postgres"), (Engine::Mysql, "aurora-mysql")] {
         for read_from in ["writer", "reader"] {
             let setup = Setup::new(plain).env("DB_ENGINE", aurora).env("DB_READ_FROM", read_from);
-            let world = setup.schema(SCHEMA).queries("-- name: marks :one\nSELECT count(*) AS n FROM marks;\n-- name: mark :exec\n-- write\n-- param: id text\nINSERT INTO marks (id) VALUES (:id);\n").start().await;
+            let world = setup.schema(SCHEMA).queries(MARKS).start().await;
             assert_eq!(mark(&world.function, "one").await.0, 200);
             world.wire().reset();
             for _ in 0..10 {
@@ -277,8 +338,7 @@ async fn a_name_that_moves_to_another_server_is_followed_by_the_plain_engine() {
     for engine in [Engine::AuroraPostgres, Engine::AuroraMysql] {
         let cluster = cluster(engine, 2);
         let plain = if engine == Engine::AuroraPostgres { "postgres" } else { "mysql" };
-        let world =
-            world(engine, &cluster).env("DB_ENGINE", plain).env("DB_INSTANCE_PATTERN", "").start().await;
+        let world = world(engine, &cluster).env("DB_ENGINE", plain).start().await;
         assert_eq!(mark(&world.function, "blue").await.0, 200);
         cluster
             .change(|cluster| {
@@ -455,8 +515,10 @@ fn queries(engine: Engine) -> String {
         Engine::AuroraMysql => "CAST(@@server_id AS CHAR)",
         _ => "aurora_db_instance_identifier()",
     };
-    format!(
-        "
+    format!("{MARKS}\n-- name: who :one\nSELECT {who} AS id;\n")
+}
+
+const MARKS: &str = "
 -- name: mark :exec
 -- write
 -- param: id text
@@ -464,9 +526,4 @@ INSERT INTO marks (id) VALUES (:id);
 
 -- name: marks :one
 SELECT count(*) AS n FROM marks;
-
--- name: who :one
-SELECT {who} AS id;
-"
-    )
-}
+";

@@ -219,8 +219,10 @@ impl Setup {
                 function = function
                     .env("DB_SECRET_ID", SECRET)
                     .env("DB_TLS_CA", cluster.ca_pem_path())
-                    .env("DB_READER_HOST", cluster.reader_host())
-                    .env("DB_INSTANCE_PATTERN", cluster.instance_pattern());
+                    .env("DB_READER_HOST", cluster.reader_host());
+                if let Some(pattern) = cluster.instance_pattern() {
+                    function = function.env("DB_INSTANCE_PATTERN", pattern);
+                }
                 in_cluster = Some(cluster);
                 database = Some(own);
             }
@@ -324,6 +326,11 @@ impl World {
     /// The PostgreSQL server.
     pub(crate) fn server(&self) -> &Postgres {
         self.server.as_deref().unwrap_or_else(|| postgres())
+    }
+
+    /// The wire, if nobody else's traffic is on it: so not that of a cluster, which is shared.
+    pub(crate) fn own_wire(&self) -> Option<&Proxy> {
+        self.proxy.as_ref()
     }
 
     /// The cluster.

@@ -113,10 +113,10 @@ impl Cluster {
         self.network.port
     }
 
-    /// A member's address, with `?` in place of its id.
+    /// A member's address, with `?` in place of its id, where the members tell no more of each other than ids.
     #[must_use]
-    pub fn instance_pattern(&self) -> String {
-        format!("{}?", self.network.prefix())
+    pub fn instance_pattern(&self) -> Option<String> {
+        self.servers.tell_ids().then(|| format!("{}?", self.network.prefix()))
     }
 
     /// The PEM file of the authority that has signed all members' certificates, for all of the cluster's addresses
@@ -377,6 +377,8 @@ struct Plan {
 trait Servers: Debug + Send + Sync {
     fn address(&self, member: usize) -> SocketAddr;
     fn ca_pem_path(&self) -> PathBuf;
+    /// Whether clients are told of ids, and not of whole addresses.
+    fn tell_ids(&self) -> bool;
     fn runs(&self, member: usize) -> bool;
     fn database(&self, writer: usize, name: &str) -> Result<Database>;
     fn sql(&self, member: usize, database: &str, script: &str) -> Result<String>;

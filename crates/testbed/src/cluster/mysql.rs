@@ -108,6 +108,10 @@ impl Servers for Replicas {
         self.servers[0].ca_pem_path()
     }
 
+    fn tell_ids(&self) -> bool {
+        false
+    }
+
     fn runs(&self, member: usize) -> bool {
         self.servers[member].runs()
     }
@@ -207,8 +211,10 @@ impl Servers for Replicas {
     }
 }
 
-const SETTINGS: [(&str, &str); 15] = [
+const SETTINGS: [(&str, &str); 16] = [
     ("log-bin", "binlog"),
+    // Without it no function that writes may be created, since there is a log.
+    ("log-bin-trust-function-creators", "ON"),
     ("max-connections", "150"),
     ("gtid-mode", "ON"),
     ("enforce-gtid-consistency", "ON"),

@@ -22,6 +22,7 @@ pub(super) enum Functions {
 #[derive(Debug)]
 pub(super) struct Standbys {
     network: Network,
+    functions: Functions,
     servers: Vec<Postgres>,
     roles: Mutex<Vec<Role>>,
     listed: Mutex<Vec<String>>,
@@ -52,6 +53,7 @@ impl Standbys {
             .map(|member| Role { follows: (member != 0).then_some(0), waits_for: Vec::new() });
         let cluster = Self {
             network: plan.network,
+            functions,
             servers,
             roles: Mutex::new(roles.collect()),
             listed: Mutex::new((0..plan.members).map(id).collect()),
@@ -109,6 +111,10 @@ impl Servers for Standbys {
 
     fn ca_pem_path(&self) -> PathBuf {
         self.servers[0].ca_pem_path()
+    }
+
+    fn tell_ids(&self) -> bool {
+        self.functions == Functions::Aurora
     }
 
     fn runs(&self, member: usize) -> bool {
