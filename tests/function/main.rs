@@ -1,7 +1,8 @@
 //! The whole function as Lambda runs it: the built `bootstrap`, real servers, TLS, and the event's way from the
 //! Runtime API and back.
 //!
-//! What holds on every engine is written once and instantiated per engine by [`on_every_engine`].
+//! What holds on every engine is written once and instantiated per engine by [`on_every_engine`], what concerns
+//! clusters by [`on_clusters`].
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -12,6 +13,8 @@ mod cuts;
 mod deadlines;
 mod diagnose;
 mod events;
+#[cfg(all(feature = "aurora-postgres", feature = "aurora-mysql"))]
+mod failover;
 mod frozen;
 mod http;
 mod iam;
@@ -56,6 +59,20 @@ macro_rules! on_every_engine {
 }
 pub(crate) use on_every_engine;
 
+/// The same for the two engines of clusters, through the topology.
+macro_rules! on_clusters {
+    ($($name:ident),+ $(,)?) => {
+        #[cfg(feature = "aurora-postgres")]
+        mod aurora_postgres {
+            $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::AuroraPostgres).await; })+
+        }
+        #[cfg(feature = "aurora-mysql")]
+        mod aurora_mysql {
+            $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::AuroraMysql).await; })+
+        }
+    };
+}
+pub(crate) use on_clusters;
 /// Makes a test of each engine that is a server out of each function that takes an engine: what befalls a wire or a
 /// server befalls no file. What it spawns goes on while it waits for a server without giving way.
 macro_rules! on_every_server {

@@ -73,7 +73,9 @@ async fn walk(mut config: Config) -> Result<Diagnosis, String> {
     };
     // No log: the walk is what is said.
     let Config { db, function, platform, warnings } = config;
-    let app = App::assemble(db, function, platform, queries, backend).map_err(|error| error.to_string())?;
+    let topology = lambda_rds::topology(&db);
+    let app = App::assemble(db, function, platform, queries, backend, topology);
+    let app = app.map_err(|error| error.to_string())?;
     let mut found = app.diagnose().await;
     found.warnings.extend(warnings.into_iter().chain(broken));
     app.close().await;
