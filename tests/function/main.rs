@@ -4,7 +4,7 @@
 //! What holds on every engine is written once and instantiated per engine by [`on_every_engine`], what concerns
 //! clusters by [`on_clusters`].
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 mod broken;
 mod concurrency;
@@ -13,7 +13,6 @@ mod cuts;
 mod deadlines;
 mod diagnose;
 mod events;
-#[cfg(all(feature = "aurora-postgres", feature = "aurora-mysql"))]
 mod failover;
 mod frozen;
 mod http;
@@ -62,11 +61,9 @@ pub(crate) use on_every_engine;
 /// The same for the two engines of clusters, through the topology.
 macro_rules! on_clusters {
     ($($name:ident),+ $(,)?) => {
-        #[cfg(feature = "aurora-postgres")]
         mod aurora_postgres {
             $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::AuroraPostgres).await; })+
         }
-        #[cfg(feature = "aurora-mysql")]
         mod aurora_mysql {
             $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::AuroraMysql).await; })+
         }

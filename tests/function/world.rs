@@ -81,7 +81,8 @@ impl Setup {
             Engine::Postgres => self.server = Some(Arc::new(Postgres::start().unwrap())),
             Engine::Mysql => self.own_mysql = Some(Arc::new(Mysql::start(MysqlKind::Mysql).unwrap())),
             Engine::MariaDb => self.own_mysql = Some(Arc::new(Mysql::start(MysqlKind::MariaDb).unwrap())),
-            Engine::Sqlite | Engine::AuroraPostgres | Engine::AuroraMysql => {}
+            Engine::Sqlite => {}
+            Engine::AuroraPostgres | Engine::AuroraMysql => panic!("see `on_cluster`"),
         }
         self
     }
@@ -348,8 +349,7 @@ impl World {
         match self.engine {
             Engine::Postgres => self.server().address(),
             Engine::Mysql | Engine::MariaDb => self.mysql().address(),
-            Engine::AuroraPostgres | Engine::AuroraMysql => panic!("a cluster has several addresses"),
-            Engine::Sqlite => panic!("the embedded engine has no address"),
+            _ => panic!("{:?} has no one address", self.engine),
         }
     }
 
@@ -361,7 +361,8 @@ impl World {
                 self.mysql().stop().unwrap();
                 self.mysql().start_again().unwrap();
             }
-            Engine::Sqlite | Engine::AuroraPostgres | Engine::AuroraMysql => {}
+            Engine::Sqlite => {}
+            Engine::AuroraPostgres | Engine::AuroraMysql => panic!("see `Cluster`"),
         }
     }
 
@@ -384,9 +385,8 @@ impl World {
                 rows.lines().last().and_then(|row| row.split('|').next()).unwrap_or_default().to_owned()
             }
             Engine::AuroraPostgres | Engine::AuroraMysql => {
-                let cluster = self.cluster();
-                let rows = cluster.sql(cluster.writer(), &self.database().name, sql).unwrap();
-                rows.lines().last().and_then(|row| row.split('|').next()).unwrap_or_default().to_owned()
+                let rows = self.rows_of(sql);
+                rows.last().and_then(|row| row.split('|').next()).unwrap_or_default().to_owned()
             }
             Engine::Sqlite => sqlite(&self.file.as_ref().unwrap().path().join(SQLITE_FILE), sql),
         }
@@ -403,9 +403,10 @@ impl World {
         let rows = match self.engine {
             Engine::Postgres => self.server().psql(&self.database().name, sql),
             Engine::Mysql | Engine::MariaDb => self.mysql().script(&self.database().name, sql),
-            Engine::Sqlite | Engine::AuroraPostgres | Engine::AuroraMysql => {
-                panic!("one server is asked, and a cluster or the embedded engine has none")
+            Engine::AuroraPostgres | Engine::AuroraMysql => {
+                self.cluster().sql(self.cluster().writer(), &self.database().name, sql)
             }
+            Engine::Sqlite => panic!("the embedded engine is asked for one value at a time"),
         };
         rows.unwrap().lines().map(str::to_owned).collect()
     }
@@ -427,8 +428,8 @@ impl World {
                     let _ = self.mysql().sql(&format!("KILL {id}"));
                 }
             }
+            Engine::AuroraPostgres | Engine::AuroraMysql => panic!("see `Cluster`"),
             Engine::Sqlite => {}
-            Engine::AuroraPostgres | Engine::AuroraMysql => panic!("a cluster has several servers"),
         }
     }
 
@@ -443,6 +444,7 @@ impl World {
             (Engine::Mysql | Engine::MariaDb, read_only) => {
                 self.sql(&format!("SET GLOBAL read_only = {}", u8::from(read_only)));
             }
+            (Engine::AuroraPostgres | Engine::AuroraMysql, _) => panic!("see `Cluster`"),
             (Engine::Sqlite, _) => {}
         }
     }
@@ -454,7 +456,7 @@ impl World {
 
     /// How many of them run a statement.
     pub(crate) fn running(&self) -> u64 {
-        match self.engine {
+        match self.engine.plain() {
             Engine::Postgres => self.sessions_that("AND state = 'active'"),
             _ => self.sessions_that("AND command IN ('Query', 'Execute')"),
         }
@@ -462,7 +464,7 @@ impl World {
 
     fn sessions_that(&self, condition: &str) -> u64 {
         let user = &self.database().user;
-        let sessions = match self.engine {
+        let sessions = match self.engine.plain() {
             Engine::Postgres => "pg_stat_activity WHERE usename",
             _ => "information_schema.processlist WHERE user",
         };
@@ -472,7 +474,7 @@ impl World {
     /// Gives the function's user another password, on the server alone.
     pub(crate) fn set_password(&self, password: &str) {
         let user = &self.database().user;
-        self.sql(&match self.engine {
+        self.sql(&match self.engine.plain() {
             Engine::Postgres => format!("ALTER ROLE {user} PASSWORD '{password}'"),
             _ => format!("ALTER USER '{user}'@'%' IDENTIFIED BY '{password}'"),
         });
