@@ -8,6 +8,7 @@ use std::time::Duration;
 use lambda_rds_core::backend::{Pooling, Session, Target};
 use lambda_rds_core::config::TlsMode;
 use lambda_rds_core::connect::dial;
+use lambda_rds_core::connect::guard::{Guard, Guarded};
 use lambda_rds_core::connect::relay::Relay;
 use lambda_rds_core::connect::tls::{NOT_OFFERED, TlsClient, agreed};
 use lambda_rds_core::deadline::Deadline;
@@ -21,7 +22,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::cancel::PgCancel;
 use crate::classify::{self, Doing};
-use crate::guard::{Guard, Guarded};
+use crate::guard::Messages;
 use crate::session::PgSession;
 
 /// Opens one session.
@@ -45,11 +46,15 @@ pub(crate) async fn connect(to: &Target) -> Result<Box<dyn Session>> {
         Encrypted::Tls(stream) => {
             to.progress.note(agreed(stream.get_ref().1));
             let tcp = stream.get_ref().0.as_fd().try_clone_to_owned();
-            tcp.and_then(|tcp| Relay::start(Guarded::new(*stream, &guard), &tcp, &name, edit, tap))
+            tcp.and_then(|tcp| {
+                Relay::start(Guarded::new(*stream, Messages::default(), &guard), &tcp, &name, edit, tap)
+            })
         }
         Encrypted::Plain(stream) => {
             let tcp = stream.as_fd().try_clone_to_owned();
-            tcp.and_then(|tcp| Relay::start(Guarded::new(stream, &guard), &tcp, &name, edit, tap))
+            tcp.and_then(|tcp| {
+                Relay::start(Guarded::new(stream, Messages::default(), &guard), &tcp, &name, edit, tap)
+            })
         }
     }
     .map_err(|error| {

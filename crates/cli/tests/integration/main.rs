@@ -1,5 +1,7 @@
 //! The command as a user runs it: arguments in; stdout, stderr and an exit code out.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails its test")]
+
 /// What the function is tested with.
 #[allow(
     dead_code,
@@ -10,5 +12,12 @@
 )]
 #[path = "../../../../tests/function/broken.rs"]
 mod broken;
+mod check;
+mod docs;
 mod doctor;
+mod init;
 mod invoke;
+mod openapi;
+mod serve;
+mod server;
+mod user;

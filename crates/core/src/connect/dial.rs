@@ -242,5 +242,6 @@ mod tests {
         assert!(hint.contains("security group"), "{hint}");
         assert!(failures[0].contains("security groups"), "{failures:?}");
         assert!(failures[1].contains("refuses connections"), "{failures:?}");
+        assert_eq!(hint, SILENT);
     }
 }

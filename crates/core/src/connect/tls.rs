@@ -20,12 +20,12 @@ use crate::config::{Tls, TlsMode};
 use crate::error::{Error, Fault, Phase, Result};
 
 /// How the connections to one host are protected. Made once and kept: it remembers TLS sessions, so that a
-/// reconnect resumes instead of handshaking in full, where the server lets it. PostgreSQL itself never does (it turns
-/// both tickets and its session cache off); what stands before it may.
+/// reconnect resumes instead of handshaking in full, where the server lets it. MySQL does; PostgreSQL itself never does (it
+/// turns both tickets and its session cache off), nor MariaDB; what stands before them may.
 pub struct TlsClient {
     mode: TlsMode,
-    host: String,
     name: String,
+    /// The file of the roots, where it is not the built-in ones.
     ca: Option<PathBuf>,
     config: Option<(Arc<ClientConfig>, ServerName<'static>)>,
 }
@@ -40,7 +40,7 @@ impl TlsClient {
         let name = settings.server_name.as_deref().unwrap_or(host).to_owned();
         let mode = settings.mode;
         if mode == TlsMode::Disable {
-            return Ok(Self { mode, host: host.to_owned(), name, ca: settings.ca.clone(), config: None });
+            return Ok(Self { mode, name, ca: None, config: None });
         }
         let server_name = ServerName::try_from(name.clone()).map_err(|_| {
             failure(format!("`{name}` is no name that a certificate could carry: set DB_TLS_SERVER_NAME"))
@@ -64,7 +64,7 @@ impl TlsClient {
             .with_no_client_auth();
         config.resumption = Resumption::in_memory_sessions(REMEMBERED_SESSIONS);
         let config = Some((Arc::new(config), server_name));
-        Ok(Self { mode, host: host.to_owned(), name, ca: settings.ca.clone(), config })
+        Ok(Self { mode, name, ca: settings.ca.clone(), config })
     }
 
     /// What is verified.
@@ -83,21 +83,6 @@ impl TlsClient {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
-    }
-
-    /// The roots as PEM text, for a driver that does TLS by itself.
-    ///
-    /// # Errors
-    /// [`Fault::Unreachable`] with [`Phase::Tls`] if the CA file cannot be read any more.
-    pub fn pem(&self) -> Result<Vec<u8>> {
-        if let Some(path) = &self.ca {
-            return read(path);
-        }
-        let mut pem = Vec::new();
-        for block in rds_roots(&self.host).chain([AMAZON_TRUST_SERVICES]) {
-            pem.extend_from_slice(block.as_bytes());
-        }
-        Ok(pem)
     }
 
     /// Says in words why a handshake failed, and what to look at: [`Fault::Unreachable`], or, where it was not
