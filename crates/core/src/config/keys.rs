@@ -204,7 +204,8 @@ keys! {
          over HTTP: with `true` made of the query files, or a file that `lambda-rds openapi` wrote, which knows the \
          rows too. A relative file is looked for in the working folder and in the program's.";
     LAMBDA_RDS_DIAGNOSE: Is("false"), BOOL,
-        "Answers `{\"diagnose\": true}`.";
+        "Answers `{\"diagnose\": true}`: where calls fail, and what to change. The reply names hosts, users and the \
+         server's version, so take it away when all is well.";
     LAMBDA_RDS_LOG: Is("info"), "a filter such as info or info,lambda_rds_core=debug",
         "What is logged. JSON lines inside Lambda, text with `AWS_LAMBDA_LOG_FORMAT=Text` and outside. Where it is \
          not set, `AWS_LAMBDA_LOG_LEVEL` holds.";
