@@ -84,7 +84,8 @@ async fn nothing_is_run(kind: MysqlKind) {
     // A read-only session locks no rows for a write either.
     assert!(matches!(taken(&mut session, "SELECT id FROM t FOR UPDATE").await.writes, Writes::Yes(_)));
     assert!(rows(&mut session, "SELECT id FROM t FOR UPDATE", &[]).await.is_err());
-    assert!(matches!(taken(&mut session, "DROP TABLE t").await.writes, Writes::Yes(_)));
+    // Of DDL it tells when it runs; its words are enough.
+    assert_eq!(taken(&mut session, "DROP TABLE t").await.writes, Writes::Unknown);
     let Described::Refused(refused) = described(&mut session, "DELETE FROM t WHERE missing = 1").await else {
         panic!("it was taken")
     };
