@@ -24,6 +24,7 @@ mod memory;
 mod migrations;
 mod mysql;
 mod mysql_login;
+mod openapi;
 mod pooler;
 mod queues;
 mod reconnects;
