@@ -5,10 +5,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod broken;
 mod concurrency;
 mod contention;
 mod cuts;
 mod deadlines;
+mod diagnose;
 mod events;
 mod frozen;
 mod http;
@@ -19,6 +21,7 @@ mod leaks;
 mod memory;
 mod migrations;
 mod mysql;
+mod mysql_login;
 mod pooler;
 mod queues;
 mod reconnects;
