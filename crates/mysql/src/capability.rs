@@ -18,12 +18,14 @@ pub(crate) const PLUGIN_AUTH_LENENC_DATA: Capabilities = 1 << 21;
 const FOUND_ROWS: Capabilities = 1 << 1;
 const IGNORE_SPACE: Capabilities = 1 << 8;
 const TRANSACTIONS: Capabilities = 1 << 13;
+const MULTI_STATEMENTS: Capabilities = 1 << 16;
 const MULTI_RESULTS: Capabilities = 1 << 17;
 const PS_MULTI_RESULTS: Capabilities = 1 << 18;
 const DEPRECATE_EOF: Capabilities = 1 << 24;
 
 /// What we ask for: what the driver would (`MySqlStream::with_socket` of sqlx-mysql 0.9.0), since it is the one who
-/// speaks from then on. But for several statements in one, which nothing needs and an injection would.
+/// speaks from then on. Several statements in one message are among it: a query never is, since what is prepared is
+/// one statement whatever was agreed upon, but a transaction may begin with its settings.
 pub(crate) const WANTED: Capabilities = FOUND_ROWS
     | CONNECT_WITH_DB
     | IGNORE_SPACE
@@ -31,6 +33,7 @@ pub(crate) const WANTED: Capabilities = FOUND_ROWS
     | SSL
     | TRANSACTIONS
     | SECURE_CONNECTION
+    | MULTI_STATEMENTS
     | MULTI_RESULTS
     | PS_MULTI_RESULTS
     | PLUGIN_AUTH

@@ -10,6 +10,7 @@ mod connect;
 mod decode;
 mod describe;
 mod greeting;
+mod guard;
 mod login;
 mod packet;
 mod session;

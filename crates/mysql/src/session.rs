@@ -7,6 +7,7 @@ use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt as _};
 use lambda_rds_core::backend::{Access, CancelHandle, Done, Failure, Item, Session, Sql, Statement};
+use lambda_rds_core::connect::guard::Guard;
 use lambda_rds_core::connect::relay::Wire;
 use lambda_rds_core::describe::Described;
 use lambda_rds_core::error::{Error, Result};
@@ -24,6 +25,7 @@ use crate::cancel::MySqlCancel;
 use crate::classify::{self, Doing};
 use crate::decode::Columns;
 use crate::describe;
+use crate::guard;
 
 /// One live connection.
 ///
@@ -34,6 +36,8 @@ pub(crate) struct MySqlSession {
     pool: MySqlPool,
     connection: Option<PoolConnection<sqlx::MySql>>,
     wire: Arc<Wire>,
+    /// Lets no row in that is too large to be held.
+    guard: Arc<Guard>,
     cancel: MySqlCancel,
     /// A statement is running, or was left half read.
     busy: bool,
@@ -49,6 +53,7 @@ impl MySqlSession {
         pool: MySqlPool,
         connection: PoolConnection<sqlx::MySql>,
         wire: Arc<Wire>,
+        guard: Arc<Guard>,
         cancel: MySqlCancel,
         log_values: bool,
     ) -> Self {
@@ -56,6 +61,7 @@ impl MySqlSession {
             pool,
             connection: Some(connection),
             wire,
+            guard,
             cancel,
             log_values,
             busy: false,
@@ -202,13 +208,16 @@ impl Session for MySqlSession {
     ) -> BoxFuture<'a, Result<Done>> {
         Box::pin(async move {
             self.busy = true;
+            let watch = self.guard.watch();
             let outcome = self.execute(statement, rows).await;
+            drop(watch);
             self.busy = match &outcome {
                 Ok(_) | Err(Stopped::Ours(_)) => false,
                 Err(Stopped::Driver(error)) => !answered(error),
                 Err(Stopped::Unread(_)) => true,
             };
             outcome.map_err(|stopped| match stopped {
+                Stopped::Driver(_) if self.guard.tripped() => guard::too_large(),
                 Stopped::Driver(error) => self.error(&error, self.doing()),
                 Stopped::Ours(error) | Stopped::Unread(error) => error,
             })

@@ -125,6 +125,12 @@ impl Proxy {
         lock(&self.shared.state).targets = targets.into_iter().collect();
     }
 
+    /// Connects to the server from this address of the loopback interface from now on: servers take 127.0.0.1 for
+    /// their own host, and every other one for a client's.
+    pub fn come_from(&self, source: Ipv4Addr) {
+        lock(&self.shared.state).source = Some(source);
+    }
+
     /// Holds back what is read in `direction` by `delay`, on all connections from now on; zero ends it.
     ///
     /// Each read of up to 64 KiB waits by itself: large transfers are slowed down as well.
@@ -379,6 +385,7 @@ struct Shared {
 struct State {
     /// Where the next connections go; the first is next.
     targets: VecDeque<SocketAddr>,
+    source: Option<Ipv4Addr>,
     delay: [Duration; 2],
     fault: Option<Fault>,
     counts: Counts,
@@ -428,7 +435,7 @@ impl State {
     fn new(target: SocketAddr) -> Self {
         let counts = Counts::default();
         let (targets, links) = (VecDeque::from([target]), HashMap::new());
-        Self { targets, delay: [Duration::ZERO; 2], fault: None, counts, next_link: 0, links }
+        Self { targets, source: None, delay: [Duration::ZERO; 2], fault: None, counts, next_link: 0, links }
     }
 
     fn next_target(&mut self) -> Option<SocketAddr> {
@@ -552,8 +559,14 @@ async fn carry(mut client: TcpStream, mut orders: watch::Receiver<Option<Order>>
     let shared = &link.shared;
     let connect = async {
         shared.flowing().await;
-        let target = lock(&shared.state).next_target()?;
-        TcpStream::connect(target).await.ok()
+        let (target, source) = {
+            let mut state = lock(&shared.state);
+            (state.next_target()?, state.source)
+        };
+        let Some(source) = source else { return TcpStream::connect(target).await.ok() };
+        let socket = TcpSocket::new_v4().ok()?;
+        socket.bind(SocketAddr::from((source, 0))).ok()?;
+        socket.connect(target).await.ok()
     };
     let server = tokio::select! { server = connect => server, _ = &mut order => None };
     let Some(mut server) = server else {

@@ -158,6 +158,12 @@ impl Sessions {
         &self.backend
     }
 
+    /// What the sessions have in common.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// Lends a session: one that is parked and alive, else a new one. A connection known to be dead is never
     /// lent.
     ///
