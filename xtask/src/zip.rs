@@ -57,6 +57,15 @@ pub(crate) enum Arch {
 }
 
 impl Arch {
+    /// This machine's.
+    ///
+    /// # Errors
+    /// If Lambda has no such processor.
+    pub(crate) fn this() -> Result<Self> {
+        let known = [Self::X86, Self::Arm].into_iter().find(|arch| arch.machine() == std::env::consts::ARCH);
+        known.with_context(|| format!("Lambda has no {}", std::env::consts::ARCH))
+    }
+
     /// Lambda's word for it.
     pub(crate) fn name(self) -> &'static str {
         match self {

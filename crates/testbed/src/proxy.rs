@@ -650,7 +650,9 @@ async fn pump(
         let verdict = lock(&link.shared.state).arrived(link.id, direction, read);
         link.shared.changed.send_replace(());
         if !verdict.delay.is_zero() {
-            tokio::time::sleep(verdict.delay).await;
+            // tokio's timers round up to whole milliseconds, which would double a delay of half of one. An error
+            // would mean that the runtime ends, and this task with it.
+            let _ = tokio::task::spawn_blocking(move || std::thread::sleep(verdict.delay)).await;
         }
         to.write_all(&buffer[..verdict.pass]).await.map_err(|_| End::Broken)?;
         match verdict.then {

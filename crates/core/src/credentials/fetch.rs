@@ -2,8 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use aws_config::SdkConfig;
-use aws_config::meta::region::ProvideRegion as _;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::config::retry::RetryConfig;
 use aws_sdk_secretsmanager::config::timeout::TimeoutConfig;
@@ -22,7 +20,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
 
-use super::{Login, Resolved};
+use super::{Login, Resolved, keys};
 use crate::backend::Endpoint;
 use crate::config::{self, Db, Engine, Platform};
 
@@ -136,7 +134,9 @@ async fn client(id: &str, platform: &Platform) -> Result<Client, String> {
                 "environment",
             ),
         ),
-        None => Builder::from(&chain_of_the_sdk(region.clone(), http.clone()).await),
+        None => Builder::new()
+            .behavior_version(BehaviorVersion::latest())
+            .credentials_provider(keys::elsewhere(region.clone(), http.clone()).await),
     };
     if let Some(url) = &platform.secrets_endpoint {
         builder = builder.endpoint_url(url);
@@ -162,13 +162,8 @@ async fn client(id: &str, platform: &Platform) -> Result<Client, String> {
 pub(super) async fn region(named: Option<&str>, platform: &Platform) -> Option<Region> {
     match named.or(platform.region.as_deref()) {
         Some(region) => Some(Region::new(region.to_owned())),
-        None => aws_config::profile::ProfileFileRegionProvider::new().region().await,
+        None => keys::region().await,
     }
-}
-
-/// What the SDK's own loader finds: profiles, single sign-on, a container's or an instance's role.
-pub(super) async fn chain_of_the_sdk(region: Region, http: SharedHttpClient) -> SdkConfig {
-    aws_config::defaults(BehaviorVersion::latest()).region(region).http_client(http).load().await
 }
 
 /// An HTTP client that trusts exactly Amazon's roots, or those of `AWS_CA_BUNDLE`. Loading the system's roots
@@ -405,5 +400,6 @@ const ENDPOINT: &str = "the VPC endpoint for Secrets Manager: the function's sub
 const SKEWED: &str = "this machine's clock is wrong: AWS refuses what is signed with it";
 const NOT_THERE: &str = "the answer is none of Secrets Manager's; does a proxy answer in its place, or does \
                          AWS_ENDPOINT_URL_SECRETS_MANAGER lead elsewhere?";
-pub(super) const NO_ACCESS: &str = "there are no AWS credentials; outside Lambda, set a profile or AWS_ACCESS_KEY_ID and \
-                         AWS_SECRET_ACCESS_KEY";
+pub(super) const NO_ACCESS: &str = "there are no AWS credentials; outside Lambda, set AWS_ACCESS_KEY_ID and \
+                                    AWS_SECRET_ACCESS_KEY, or a profile, which takes the command or the feature \
+                                    `profiles`";

@@ -18,6 +18,7 @@ use crate::error::{Error, Fault, Phase, Result};
 
 mod fetch;
 mod iam;
+mod keys;
 
 pub(crate) use fetch::region_of;
 use fetch::{Stage, Unreadable};
