@@ -12,6 +12,7 @@ mod http;
 mod iam;
 mod identity;
 mod input;
+mod lasting;
 mod leaks;
 mod memory;
 mod migrations;

@@ -38,6 +38,8 @@ pub struct App {
     sessions: Arc<Sessions>,
     /// Whether an invocation has been served: the first one is cold.
     warm: AtomicBool,
+    /// Whether it has been said that a pooler pins its connections.
+    told_of_pins: AtomicBool,
 }
 
 /// Why the application cannot start.
@@ -103,7 +105,15 @@ impl App {
         };
         let credentials = Credentials::new(&db, &platform);
         let sessions = Arc::new(Sessions::new(backend, Arc::new(Fixed), credentials, settings));
-        Ok(Self { db, function, platform, queries, sessions, warm: AtomicBool::new(false) })
+        Ok(Self {
+            db,
+            function,
+            platform,
+            queries,
+            sessions,
+            warm: AtomicBool::new(false),
+            told_of_pins: AtomicBool::new(false),
+        })
     }
 
     /// Opens the first session during INIT, if the configuration wants that. A failure is logged and costs
@@ -400,7 +410,10 @@ impl<'a> Observed<'a> {
     }
 
     fn finish(mut self, outcome: &Result<Body>) {
-        let Trace { cost, query, retries, rows } = self.trace;
+        let Trace { cost, query, retries, pinned, rows } = self.trace;
+        if pinned > 0 && !self.app.told_of_pins.swap(true, Ordering::Relaxed) {
+            tracing::warn!(pinned, "{PINNED}");
+        }
         let record = &mut self.record;
         record.total = self.started.elapsed();
         if cost.connects > 0 {
@@ -410,6 +423,7 @@ impl<'a> Observed<'a> {
         }
         record.query_time = (!query.is_zero()).then_some(query);
         record.retries = retries;
+        record.pinned = pinned;
         record.rows = rows;
         match outcome {
             Ok(body) => record.bytes = body.json.len() as u64,
@@ -467,6 +481,13 @@ fn no_diagnose(on: bool) -> Error {
     }
 }
 
+/// What is said once, when RDS Proxy has pinned a connection.
+const PINNED: &str = "RDS Proxy keeps a database connection for this environment alone (pinning), so that it shares \
+     nothing while the environment's session lasts: count one connection per environment, as without a proxy. \
+     On MySQL every query does that, since all are prepared statements; then the proxy is of use for failovers and \
+     credentials only, and DB_HOST may as well be the database's. On PostgreSQL it is a query with a text above 16 KB, \
+     or with state that outlives its transaction: sequences by name, set_config, advisory locks of the session, \
+     temporary tables. The metric Pinned counts such statements by query";
 /// How many queries an error names.
 const MENTIONED: usize = 20;
 /// Lambda gives INIT 10 s; what is not there by then is started over.
@@ -484,7 +505,7 @@ mod tests {
     use sea_orm::{DatabaseConnection, DbErr};
 
     use super::*;
-    use crate::backend::{Access, CancelHandle, Done, Session, Statement, Target};
+    use crate::backend::{Access, CancelHandle, Done, Effect, Session, Statement, Target};
     use crate::config::Sources;
     use crate::queries::Dialect;
     use crate::rows::RowWriter;
@@ -533,8 +554,17 @@ mod tests {
             })
         }
 
-        fn prepare<'a>(&'a mut self, _statement: &'a Statement) -> BoxFuture<'a, Result<()>> {
-            Box::pin(async { Ok(()) })
+        fn prepare<'a>(
+            &'a mut self,
+            _statement: &'a Statement,
+            _access: Access,
+            _limit: Duration,
+        ) -> BoxFuture<'a, Result<Effect>> {
+            Box::pin(async { Ok(Effect::Undone) })
+        }
+
+        fn pins(&self, _statement: &Statement) -> bool {
+            false
         }
 
         fn begin(&mut self, _access: Access) -> BoxFuture<'_, Result<()>> {

@@ -434,7 +434,7 @@ mod tests {
     use sea_orm::{DatabaseConnection, DbErr};
 
     use super::*;
-    use crate::backend::{Done, Fixed, Statement};
+    use crate::backend::{Done, Effect, Fixed, Statement};
     use crate::config::{Config, Engine, Sources};
     use crate::queries::Dialect;
     use crate::rows::RowWriter;
@@ -491,7 +491,16 @@ mod tests {
             unreachable!("nothing is run")
         }
 
-        fn prepare<'a>(&'a mut self, _: &'a Statement) -> BoxFuture<'a, Result<()>> {
+        fn prepare<'a>(
+            &'a mut self,
+            _: &'a Statement,
+            _: Access,
+            _: Duration,
+        ) -> BoxFuture<'a, Result<Effect>> {
+            unreachable!("nothing is run")
+        }
+
+        fn pins(&self, _: &Statement) -> bool {
             unreachable!("nothing is run")
         }
 

@@ -12,6 +12,7 @@ use crate::on_both_servers;
 on_both_servers!(
     a_read_cannot_write,
     a_write_tells_its_rows_and_its_id,
+    an_id_is_told_up_to_the_largest,
     what_is_rolled_back_is_gone,
     a_write_without_a_transaction_is_allowed_and_forbidden_again,
     a_commit_in_the_middle_is_the_querys_fault_and_runs_once,
@@ -50,6 +51,21 @@ async fn a_write_tells_its_rows_and_its_id(kind: MysqlKind) {
     assert_eq!((done.rows_affected, done.last_insert_id), (2, None));
     let done = write(&mut session, "DELETE FROM t WHERE id = ?", &[int(9)]).await.unwrap();
     assert_eq!((done.rows_affected, done.last_insert_id), (0, None));
+}
+
+async fn an_id_is_told_up_to_the_largest(kind: MysqlKind) {
+    let schema = [
+        "CREATE TABLE large (id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY, n INT) AUTO_INCREMENT = 9223372036854775808",
+        "CREATE TABLE small (id BIGINT AUTO_INCREMENT PRIMARY KEY, n INT)",
+    ];
+    let (_, mut session) = session(kind, &schema).await;
+    let done = write(&mut session, "INSERT INTO small (n) VALUES (1)", &[]).await.unwrap();
+    assert_eq!(done.last_insert_id, Some(1));
+    let done = write(&mut session, "INSERT INTO large (n) VALUES (1)", &[]).await.unwrap();
+    assert_eq!(done.last_insert_id, Some(9_223_372_036_854_775_808));
+    // Not generated, and to the server's answer the same as a very large one.
+    let done = write(&mut session, "INSERT INTO small (id, n) VALUES (-5, 1)", &[]).await.unwrap();
+    assert_eq!(done.last_insert_id, None);
 }
 
 async fn what_is_rolled_back_is_gone(kind: MysqlKind) {
