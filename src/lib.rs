@@ -20,8 +20,9 @@ pub use lambda_rds_core::*;
 
 use std::sync::Arc;
 
-use lambda_rds_core::backend::Backend;
-use lambda_rds_core::config::Engine;
+use lambda_rds_core::app::StartError;
+use lambda_rds_core::backend::{Backend, Fixed};
+use lambda_rds_core::config::{Db as Database, Engine, Platform};
 
 /// The engines that are built in.
 pub const ENGINES: &[Engine] = &[
@@ -47,4 +48,13 @@ pub fn backend(engine: Engine) -> Option<Arc<dyn Backend>> {
         Engine::Sqlite => Some(Arc::new(lambda_rds_sqlite::Sqlite)),
         _ => None,
     }
+}
+
+/// A database for code of one's own, on the engine that its configuration names; connects at the first use.
+///
+/// # Errors
+/// [`StartError::NotBuiltIn`].
+pub fn db(config: &Database, platform: &Platform) -> Result<Db, StartError> {
+    let backend = backend(config.engine).ok_or(StartError::NotBuiltIn(config.engine))?;
+    Ok(Db::new(config, platform, backend, Arc::new(Fixed)))
 }

@@ -94,6 +94,29 @@ async fn values_are_logged_where_that_is_wanted() {
     no_password(&world, &world.function);
 }
 
+/// A function makes a statement of its own, with a value in its text, and that fails.
+#[tokio::test]
+async fn a_statement_inside_a_function_is_logged_with_values_where_that_is_wanted() {
+    let schema = "CREATE FUNCTION pick(x text) RETURNS integer LANGUAGE plpgsql AS $$
+        DECLARE n integer; BEGIN EXECUTE 'SELECT ' || x || ' FROM nowhere' INTO n; RETURN n; END $$;";
+    let queries = "-- name: pick :one\n-- param: x text\nSELECT pick(:x) AS n;\n";
+    let world = Setup::new(Engine::Postgres).schema(schema).queries(queries).start().await;
+    let outspoken = world.another_with(&[("LAMBDA_RDS_LOG_VALUES", "true")]).await;
+    // The second is at fault for its words, which the message repeats.
+    for x in ["'v4lue'", "v4lue v4lue v4lue"] {
+        let event = json!({"query": "pick", "params": {"x": x}});
+        let outcome = world.invoke(event.clone()).await;
+        assert_eq!(outcome.reply().unwrap().1["error"]["code"], "query_failed");
+        let line = world.last_log(&outcome.request_id).await;
+        assert!(line["detail"].as_str().unwrap().contains("of the function's statement"), "{line}");
+        assert!(!shows_values(&line.to_string()), "{line}");
+
+        let outcome = outspoken.invoke(event).await.unwrap();
+        let line = last_log(&outspoken, &outcome.request_id).await;
+        assert!(line["detail"].as_str().unwrap().contains(&format!("SELECT {x} FROM nowhere")), "{line}");
+    }
+}
+
 #[tokio::test]
 async fn connections_that_fail() {
     let world = accounts().start().await;

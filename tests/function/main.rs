@@ -6,8 +6,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod concurrency;
+mod contention;
+mod cuts;
 mod deadlines;
 mod events;
+mod frozen;
 mod http;
 mod iam;
 mod identity;
@@ -24,6 +27,7 @@ mod reference;
 mod rotation;
 mod secrets;
 mod shutdown;
+mod silence;
 mod sources;
 mod startup;
 mod terraform;
@@ -49,3 +53,20 @@ macro_rules! on_every_engine {
     };
 }
 pub(crate) use on_every_engine;
+
+/// Makes a test of each engine that is a server out of each function that takes an engine: what befalls a wire or a
+/// server befalls no file.
+macro_rules! on_every_server {
+    ($($name:ident),+ $(,)?) => {
+        mod postgres {
+            $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::Postgres).await; })+
+        }
+        mod mysql {
+            $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::Mysql).await; })+
+        }
+        mod mariadb {
+            $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::MariaDb).await; })+
+        }
+    };
+}
+pub(crate) use on_every_server;

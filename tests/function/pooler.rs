@@ -6,7 +6,7 @@ use std::time::Duration;
 use lambda_rds_testbed::Function;
 use serde_json::{Value, json};
 
-use crate::world::{Engine, SECRET, Setup};
+use crate::world::{Engine, SECRET, Setup, until};
 
 const SCHEMA: &str = "
 CREATE TYPE mood AS ENUM ('happy', 'sad');
@@ -212,6 +212,30 @@ async fn what_takes_two_messages_outside_a_transaction_is_refused_unsent() {
     assert_eq!(outcome.reply().unwrap().1["error"]["code"], "query_failed");
     let line = world.last_log(&outcome.request_id).await;
     assert!(line["detail"].as_str().unwrap().contains("DB_POOLER"), "{line}");
+}
+
+/// PgBouncer does not ask the server to stop: it hangs up on it, and the server commits or does not.
+#[tokio::test]
+async fn a_commit_that_the_pooler_hangs_up_on_has_an_unknown_outcome() {
+    let schema = "
+        CREATE TABLE slow (id integer);
+        CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(4); RETURN NULL; END';
+        CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON slow DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION linger();";
+    let queries = "-- name: insert :exec\nINSERT INTO slow (id) VALUES (1);\n\
+                   -- name: doze :one\nSELECT pg_sleep(60)::text AS never;\n\
+                   -- name: doze_writing :exec\n-- write\nSELECT pg_sleep(60);\n";
+    let setup = Setup::new(Engine::Postgres).schema(schema).queries(queries).pooler(1);
+    let setup = setup.pooler_setting("query_timeout", "1").env("DB_QUERY_TIMEOUT", "20s");
+    let world = setup.start().await;
+    assert_eq!(failure(&world.function, "insert", json!({})).await, (500, "outcome_unknown".into()));
+    // Before COMMIT, a server that is hung up on undoes all.
+    for query in ["doze", "doze_writing"] {
+        let told = failure(&world.function, query, json!({})).await;
+        assert_eq!(told, (504, "timeout".into()), "{query}\n{}", world.function.logs().join("\n"));
+    }
+    until("the end of the transaction", || world.running() == 0).await;
+    assert!(world.count("slow") <= 1);
 }
 
 async fn rows(function: &Function, query: &str, params: Value) -> Value {

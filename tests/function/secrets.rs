@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lambda_rds_testbed::certs::Authority;
-use lambda_rds_testbed::{Function, Secrets, SecretsFault};
+use lambda_rds_testbed::{Function, Secrets, SecretsFault, Unanswered};
 use serde_json::{Value, json};
 
 use crate::world::{Engine, SECRET, Setup, World, last_log};
@@ -110,6 +110,39 @@ async fn what_secrets_manager_refuses_is_told_with_what_to_do() {
     fails(&world, &world.another_with(&nobody).await, "it cannot be reached").await;
 }
 
+/// The whole of Secrets Manager goes: its port refuses, or nobody answers there at all.
+#[tokio::test]
+async fn an_address_of_secrets_manager_where_nobody_is_any_more() {
+    let world = start().await;
+    let secrets = Secrets::start().unwrap();
+    secrets.put(SECRET, secret(&world));
+    let endpoint = secrets.endpoint();
+    let there = [("AWS_ENDPOINT_URL_SECRETS_MANAGER", endpoint.as_str()), ("DB_SECRET_TTL", "1ms")];
+    let warm = world.another_with(&there).await;
+    assert_eq!(read(&warm).await, 200);
+    drop(secrets);
+    world.hang_up();
+    assert_eq!(read(&warm).await, 200);
+    fails(&world, &world.another_with(&there).await, "it cannot be reached").await;
+
+    let hole = Unanswered::start().await.unwrap();
+    let endpoint = format!("http://{}", hole.address().unwrap());
+    let silent = world.another_with(&[("AWS_ENDPOINT_URL_SECRETS_MANAGER", endpoint.as_str())]).await;
+    fails(&world, &silent, "secret prod/app").await;
+}
+
+/// A cold environment tells before its deadline that Secrets Manager does not answer in time.
+#[tokio::test]
+async fn a_slow_secrets_manager_is_not_waited_for_longer_than_the_deadline() {
+    for (delay, timeout) in [(10, 8), (10, 2)] {
+        let timeout = Duration::from_secs(timeout);
+        let setup = Setup::new(Engine::Postgres).env("DB_CONNECT_AT", "first-use").timeout(timeout);
+        let world = setup.env("DB_DEADLINE_RESERVE", "1s").start().await;
+        world.secrets.fail(SecretsFault::Delay(Duration::from_secs(delay)));
+        fails(&world, &world.another().await, "secret prod/app").await;
+    }
+}
+
 #[tokio::test]
 async fn one_failure_of_secrets_manager_costs_nothing() {
     let world = start().await;
@@ -135,29 +168,50 @@ async fn its_certificate_is_verified() {
     fails(&world, &world.another_with(&[there]).await, "AWS_CA_BUNDLE names a PEM file").await;
 }
 
+/// Each way to be out of order costs a warm environment nothing but a warning, though it has to log in anew and the
+/// secret is older than it may be; and the environment recovers without a restart.
 #[tokio::test]
 async fn the_cached_secret_carries_on_when_secrets_manager_is_down() {
-    let world = Setup::new(Engine::Postgres).env("DB_SECRET_TTL", "1ms").start().await;
+    // The time that a black hole costs is Secrets Manager's two seconds, and half of what there is for a connection.
+    let world = Setup::new(Engine::Postgres).env("DB_SECRET_TTL", "1ms").timeout(TIMEOUT).start().await;
     let asked =
         |least: usize| assert!(world.secrets.count() >= least, "it was asked {}", world.secrets.count());
     assert_eq!(read(&world.function).await, 200);
     asked(1);
     for (fault, reason) in [
         (SecretsFault::AccessDenied, "secretsmanager:GetSecretValue"),
+        (SecretsFault::NotFound, "there is no such secret"),
+        (SecretsFault::Decryption, "kms:Decrypt"),
+        (SecretsFault::Throttling, "asked too often"),
+        (SecretsFault::Internal, "Secrets Manager failed"),
         (SecretsFault::Close, "no answer from Secrets Manager"),
         (SecretsFault::Malformed, "no JSON object"),
+        (SecretsFault::Garbage, "none of Secrets Manager's"),
+        (SecretsFault::Hang, "secret prod/app"),
+        (SecretsFault::Delay(Duration::from_secs(10)), "secret prod/app"),
     ] {
         world.secrets.reset();
         world.secrets.fail(fault);
         world.hang_up();
-        assert_eq!(read(&world.function).await, 200, "{fault:?}");
+        let before = world.function.logs().len();
+        let outcome = world.function.invoke(json!({"query": "active_users"})).await.unwrap();
+        assert_eq!(outcome.reply().unwrap().0, 200, "{fault:?}");
+        assert!(outcome.elapsed < TIMEOUT, "{fault:?}: {:?}", outcome.elapsed);
         asked(1);
         let warned = |line: &str| line.contains("the cached one is used") && line.contains(reason);
-        world.function.wait_for_log(warned, Duration::from_secs(10)).await.unwrap();
+        let logs = world.function.logs();
+        assert!(logs[before..].iter().any(|line| warned(line)), "{fault:?}: {:?}", &logs[before..]);
     }
     world.secrets.heal();
     world.hang_up();
     assert_eq!(read(&world.function).await, 200);
+
+    // Deleted, which no warm environment minds, and a cold one tells.
+    world.secrets.remove(SECRET);
+    world.hang_up();
+    assert_eq!(read(&world.function).await, 200);
+    fails(&world, &world.another_with(&[("DB_CONNECT_AT", "first-use")]).await, "there is no such secret")
+        .await;
 
     // Within the TTL nobody asks.
     let world = Setup::new(Engine::Postgres).start().await;
@@ -167,6 +221,8 @@ async fn the_cached_secret_carries_on_when_secrets_manager_is_down() {
     assert_eq!(read(&world.function).await, 200);
     assert_eq!(world.secrets.count(), 0);
 }
+
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A world whose functions log in when they are called, not before.
 async fn start() -> World {

@@ -1,9 +1,10 @@
 //! A function with everything around it: a server, a database of its own, a wire that is watched, AWS's
 //! stand-ins. The same for every engine.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lambda_rds_testbed::{
     Database, Function, FunctionBuilder, Mysql, MysqlKind, Outcome, Pgbouncer, Postgres, Proxy, RuntimeApi,
@@ -26,9 +27,11 @@ pub(crate) enum Engine {
 pub(crate) struct Setup {
     engine: Engine,
     server: Option<Arc<Postgres>>,
+    own_mysql: Option<Arc<Mysql>>,
     built_in_roots: bool,
     iam: bool,
     pooler: Option<usize>,
+    pooler_settings: Vec<(&'static str, &'static str)>,
     schema: String,
     queries: String,
     env: Vec<(String, String)>,
@@ -41,9 +44,11 @@ impl Setup {
         Self {
             engine,
             server: None,
+            own_mysql: None,
             built_in_roots: false,
             iam: false,
             pooler: None,
+            pooler_settings: Vec::new(),
             schema: USERS.to_owned(),
             queries: include_str!("../../queries/users.sql").to_owned(),
             env: Vec::new(),
@@ -55,6 +60,17 @@ impl Setup {
     /// Uses this PostgreSQL server instead of the one that the tests share.
     pub(crate) fn on(mut self, server: &Arc<Postgres>) -> Self {
         self.server = Some(Arc::clone(server));
+        self
+    }
+
+    /// Uses a server of its own instead of the one that the tests share: to be restarted, or set up otherwise.
+    pub(crate) fn own_server(mut self) -> Self {
+        match self.engine {
+            Engine::Postgres => self.server = Some(Arc::new(Postgres::start().unwrap())),
+            Engine::Mysql => self.own_mysql = Some(Arc::new(Mysql::start(MysqlKind::Mysql).unwrap())),
+            Engine::MariaDb => self.own_mysql = Some(Arc::new(Mysql::start(MysqlKind::MariaDb).unwrap())),
+            Engine::Sqlite => {}
+        }
         self
     }
 
@@ -73,6 +89,12 @@ impl Setup {
     /// Puts a PgBouncer before the server that lends this many of its connections.
     pub(crate) fn pooler(mut self, connections: usize) -> Self {
         self.pooler = Some(connections);
+        self
+    }
+
+    /// One of PgBouncer's settings.
+    pub(crate) fn pooler_setting(mut self, name: &'static str, value: &'static str) -> Self {
+        self.pooler_settings.push((name, value));
         self
     }
 
@@ -133,7 +155,9 @@ impl Setup {
                 let server = self.server.as_deref().unwrap_or_else(|| postgres());
                 let own = server.database(&unique()).unwrap();
                 server.psql(&own.name, &as_owner(&own, &self.schema)).unwrap();
-                pooler = self.pooler.map(|connections| Pgbouncer::start(server, &own, connections).unwrap());
+                pooler = self.pooler.map(|connections| {
+                    Pgbouncer::start_with(server, &own, connections, &self.pooler_settings).unwrap()
+                });
                 let (address, ca) = match &pooler {
                     Some(pooler) => {
                         function = function.env("DB_POOLER", "transaction");
@@ -160,7 +184,7 @@ impl Setup {
                 database = Some(own);
             }
             Engine::Mysql | Engine::MariaDb => {
-                let server = mysql(self.engine);
+                let server = self.own_mysql.as_deref().unwrap_or_else(|| mysql(self.engine));
                 let own = server.database(&unique()).unwrap();
                 server.script(&own.name, &self.schema).unwrap();
                 let wire = Proxy::start(server.address()).unwrap();
@@ -187,6 +211,7 @@ impl Setup {
             builder,
             timeout: self.timeout,
             server: self.server,
+            own_mysql: self.own_mysql,
             _pooler: pooler,
             proxy,
             database,
@@ -206,6 +231,7 @@ pub(crate) struct World {
     builder: FunctionBuilder,
     timeout: Duration,
     server: Option<Arc<Postgres>>,
+    own_mysql: Option<Arc<Mysql>>,
     _pooler: Option<Pgbouncer>,
     proxy: Option<Proxy>,
     database: Option<Database>,
@@ -264,6 +290,32 @@ impl World {
         self.server.as_deref().unwrap_or_else(|| postgres())
     }
 
+    /// The MySQL or MariaDB server.
+    pub(crate) fn mysql(&self) -> &Mysql {
+        self.own_mysql.as_deref().unwrap_or_else(|| mysql(self.engine))
+    }
+
+    /// Where the server listens, without the wire between.
+    pub(crate) fn address(&self) -> SocketAddr {
+        match self.engine {
+            Engine::Postgres => self.server().address(),
+            Engine::Mysql | Engine::MariaDb => self.mysql().address(),
+            Engine::Sqlite => panic!("the embedded engine has no address"),
+        }
+    }
+
+    /// Stops the server in order and starts it again.
+    pub(crate) fn restart(&self) {
+        match self.engine {
+            Engine::Postgres => self.server().restart().unwrap(),
+            Engine::Mysql | Engine::MariaDb => {
+                self.mysql().stop().unwrap();
+                self.mysql().start_again().unwrap();
+            }
+            Engine::Sqlite => {}
+        }
+    }
+
     /// The function's database.
     pub(crate) fn database(&self) -> &Database {
         self.database.as_ref().expect("the embedded engine's database is a file")
@@ -279,7 +331,7 @@ impl World {
         match self.engine {
             Engine::Postgres => self.server().psql(&self.database().name, sql).unwrap().trim().to_owned(),
             Engine::Mysql | Engine::MariaDb => {
-                let rows = mysql(self.engine).script(&self.database().name, sql).unwrap();
+                let rows = self.mysql().script(&self.database().name, sql).unwrap();
                 rows.lines().last().and_then(|row| row.split('|').next()).unwrap_or_default().to_owned()
             }
             Engine::Sqlite => sqlite(&self.file.as_ref().unwrap().path().join(SQLITE_FILE), sql),
@@ -292,17 +344,102 @@ impl World {
         self.sql(&format!("SELECT {text} FROM {table}")).parse().unwrap()
     }
 
+    /// Runs a query beside the function, as [`Self::sql`] does, and gives its rows, `|` between the columns.
+    pub(crate) fn rows_of(&self, sql: &str) -> Vec<String> {
+        let rows = match self.engine {
+            Engine::Postgres => self.server().psql(&self.database().name, sql),
+            Engine::Mysql | Engine::MariaDb => self.mysql().script(&self.database().name, sql),
+            Engine::Sqlite => panic!("the embedded engine is asked for one value at a time"),
+        };
+        rows.unwrap().lines().map(str::to_owned).collect()
+    }
+
     /// Ends all of the database's sessions, as a restart of the server would.
     pub(crate) fn hang_up(&self) {
-        self.sql(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-             WHERE datname = current_database() AND pid <> pg_backend_pid()",
-        );
+        match self.engine {
+            Engine::Postgres => {
+                self.sql(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                     WHERE datname = current_database() AND pid <> pg_backend_pid()",
+                );
+            }
+            Engine::Mysql | Engine::MariaDb => {
+                let theirs = "SELECT id FROM information_schema.processlist
+                              WHERE db = DATABASE() AND id <> CONNECTION_ID()";
+                for id in self.rows_of(theirs) {
+                    // It may have ended a moment ago.
+                    let _ = self.mysql().sql(&format!("KILL {id}"));
+                }
+            }
+            Engine::Sqlite => {}
+        }
+    }
+
+    /// Makes the server, which must be the test's own, one that takes no writes, or takes them again: on PostgreSQL
+    /// a standby, which means a restart, on MySQL by its setting.
+    pub(crate) fn read_only(&self, read_only: bool) {
+        match (self.engine, read_only) {
+            (Engine::Postgres, true) => self.server().restart_as_standby().unwrap(),
+            (Engine::Postgres, false) => {
+                self.sql("SELECT pg_promote()");
+            }
+            (Engine::Mysql | Engine::MariaDb, read_only) => {
+                self.sql(&format!("SET GLOBAL read_only = {}", u8::from(read_only)));
+            }
+            (Engine::Sqlite, _) => {}
+        }
+    }
+
+    /// How many sessions the function's user has on the server.
+    pub(crate) fn sessions(&self) -> u64 {
+        self.sessions_that("")
+    }
+
+    /// How many of them run a statement.
+    pub(crate) fn running(&self) -> u64 {
+        match self.engine {
+            Engine::Postgres => self.sessions_that("AND state = 'active'"),
+            _ => self.sessions_that("AND command IN ('Query', 'Execute')"),
+        }
+    }
+
+    fn sessions_that(&self, condition: &str) -> u64 {
+        let user = &self.database().user;
+        let sessions = match self.engine {
+            Engine::Postgres => "pg_stat_activity WHERE usename",
+            _ => "information_schema.processlist WHERE user",
+        };
+        self.sql(&format!("SELECT count(*) FROM {sessions} = '{user}' {condition}")).parse().unwrap()
+    }
+
+    /// Gives the function's user another password, on the server alone.
+    pub(crate) fn set_password(&self, password: &str) {
+        let user = &self.database().user;
+        self.sql(&match self.engine {
+            Engine::Postgres => format!("ALTER ROLE {user} PASSWORD '{password}'"),
+            _ => format!("ALTER USER '{user}'@'%' IDENTIFIED BY '{password}'"),
+        });
+    }
+
+    /// The function's secret with this password.
+    pub(crate) fn secret_with(&self, password: &str) -> Value {
+        let mut secret = self.database().secret("127.0.0.1", self.wire().port());
+        secret["password"] = password.into();
+        secret
     }
 
     /// The function's log line about an invocation.
     pub(crate) async fn last_log(&self, request_id: &str) -> Value {
         last_log(&self.function, request_id).await
+    }
+}
+
+/// Waits for a condition; generous, for machines are busy.
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

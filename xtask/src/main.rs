@@ -4,11 +4,13 @@
 
 #![expect(clippy::print_stdout, reason = "a command line tool talks on its standard output")]
 
+mod api;
 mod apt;
 mod bootstrap;
 mod elf;
 mod fuzz;
 mod servers;
+mod soak;
 mod zip;
 
 use std::ffi::{OsStr, OsString};
@@ -35,8 +37,12 @@ enum Task {
         #[arg(long)]
         private: bool,
     },
+    /// Compare the public items of the crates with those of public-api.txt
+    Api(api::Options),
     /// Run the property tests of what reads foreign text for a long time: events, queries, configuration, the wire
     Fuzz(fuzz::Options),
+    /// Cut the wire at random places, thousands of times on each engine: no write is lost or doubled, no read fails
+    Soak(soak::Options),
 }
 
 fn main() -> Result<()> {
@@ -48,7 +54,9 @@ fn main() -> Result<()> {
             servers::ready(&workspace()?, private)?;
             Ok(())
         }
+        Task::Api(options) => api::api(&workspace()?, &options),
         Task::Fuzz(options) => fuzz::fuzz(&workspace()?, &options),
+        Task::Soak(options) => soak::soak(&workspace()?, &options),
     }
 }
 

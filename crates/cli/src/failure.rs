@@ -9,7 +9,7 @@ use lambda_rds::reply::error_text;
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0  the call succeeded
-  1  the query or the function failed
+  1  the query or the function failed, or `check` found an error
   2  the call is wrong: the command line, the query's name, a parameter
   3  the set-up is wrong: a setting, a query file
   4  the database cannot be reached, is busy, or took too long: later it may work
@@ -31,6 +31,15 @@ pub(crate) enum Failure {
         /// Whether machines read what we print.
         json: bool,
     },
+    /// The database could not be asked.
+    Database {
+        /// Why.
+        fault: Fault,
+        /// The same in words.
+        reason: String,
+        /// Whether machines read what we print.
+        json: bool,
+    },
     /// The function raised an error instead of replying.
     Raised(String),
     /// The function replied with this status, and the reply has been printed.
@@ -40,6 +49,11 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// The database could not be asked.
+    pub(crate) fn unreached(error: &Error, json: bool) -> Self {
+        Self::Database { fault: error.fault(), reason: error.to_string(), json }
+    }
+
     /// Tells the user, and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         match self {
@@ -51,6 +65,10 @@ impl Failure {
                     note(&format!("{}{code}", error.detail()));
                 }
             }
+            Self::Database { fault, reason, json: true } => {
+                tell(&serde_json::json!({"error": {"code": fault.code(), "message": reason}}).to_string());
+            }
+            Self::Database { reason, .. } => note(reason),
             Self::Status(_) | Self::Told => {}
         }
         ExitCode::from(self.code())
@@ -61,6 +79,7 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::Setup(_) => 3,
             Self::Call { error, .. } => of_fault(error.fault()),
+            Self::Database { fault, .. } => of_fault(*fault),
             Self::Raised(_) => 1,
             Self::Status(404 | 409 | 413 | 422) => 5,
             Self::Status(400..=499) => 2,
@@ -75,8 +94,9 @@ pub(crate) fn note(text: &str) {
     tell(&format!("lambda-rds: {text}"));
 }
 
+/// Writes a line to stderr.
 #[expect(clippy::print_stderr, reason = "the only place where the command speaks to people")]
-fn tell(line: &str) {
+pub(crate) fn tell(line: &str) {
     eprintln!("{line}");
 }
 

@@ -1,7 +1,6 @@
 //! `lambda-rds invoke`: one call, through the very pipeline that runs in Lambda.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{ErrorKind, IsTerminal, Read, Write};
+use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -11,8 +10,9 @@ use lambda_rds::reply::Reply;
 use lambda_rds::value::{Given, Params};
 
 use crate::failure::Failure;
-use crate::json;
 use crate::settings::Settings;
+use crate::uuid::request_id;
+use crate::{json, output};
 
 /// Run one query, or one event, and print what it replies
 #[derive(Debug, Args)]
@@ -101,18 +101,11 @@ impl Invoke {
     }
 
     fn print(&self, json: &[u8]) -> Result<(), Failure> {
-        let mut stdout = std::io::stdout().lock();
-        let laid_out = match std::str::from_utf8(json) {
-            Ok(text) if self.pretty || (!self.json && stdout.is_terminal()) => Some(json::lay_out(text)),
-            _ => None,
-        };
-        let text = laid_out.as_ref().map_or(json, |text| text.as_bytes());
-        match stdout.write_all(text).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush()) {
-            // `| head` has seen enough.
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-                Err(Failure::Setup(format!("stdout cannot be written: {error}")))
+        match std::str::from_utf8(json) {
+            Ok(text) if self.pretty || (!self.json && std::io::stdout().is_terminal()) => {
+                output::print(json::lay_out(text).as_bytes())
             }
-            _ => Ok(()),
+            _ => output::print(json),
         }
     }
 }
@@ -153,23 +146,6 @@ fn params<'a>(words: impl Iterator<Item = &'a String>) -> Result<Params, Failure
     Ok(Params(params))
 }
 
-/// A request id as Lambda's are: a random UUID.
-fn request_id() -> String {
-    let random = || RandomState::new().build_hasher().finish();
-    let (high, low) = (random(), random());
-    // Version 4, variant 1: RFC 9562.
-    let high = high & !0xf000 | 0x4000;
-    let low = low & !(0b11 << 62) | (0b10 << 62);
-    format!(
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        high >> 32,
-        high >> 16 & 0xffff,
-        high & 0xffff,
-        low >> 48,
-        low & 0xffff_ffff_ffff
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,13 +169,5 @@ mod tests {
         check(&["a=1", "b=2", "a=3", "a=4"], r#"[("a", Texts(["1", "3", "4"])), ("b", Text("2"))]"#);
         check(&["a=1", "active"], "`active` is no parameter: write name=value");
         check(&["=1"], "`=1` is no parameter: write name=value");
-    }
-
-    #[test]
-    fn a_request_id_is_a_random_uuid() {
-        let id = request_id();
-        assert_eq!((id.len(), &id[8..9], &id[14..15]), (36, "-", "4"));
-        assert!(matches!(&id[19..20], "8" | "9" | "a" | "b"), "{id}");
-        assert_ne!(id, request_id());
     }
 }

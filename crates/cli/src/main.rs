@@ -1,4 +1,4 @@
-//! The command `lambda-rds`: run the function's queries on a developer's machine.
+//! The command `lambda-rds`: the function and its queries on a developer's machine.
 //!
 //! ```text
 //! command line ─▶ settings ─▶ the function's own pipeline ─▶ stdout, stderr, exit code
@@ -7,12 +7,19 @@
 //! Results go to stdout and nothing else does; notes and failures go to stderr. What a run ended with is told by
 //! its exit code: see [`failure`].
 
+mod check;
+mod completions;
 mod failure;
+mod init;
 mod invoke;
 mod json;
+mod openapi;
+mod output;
 mod sample;
+mod serve;
 mod settings;
 mod url;
+mod uuid;
 
 use std::process::ExitCode;
 
@@ -20,7 +27,7 @@ use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
 
-/// Run the SQL queries of a lambda-rds function on this machine.
+/// Run, check and describe the SQL queries of a lambda-rds function on this machine.
 #[derive(Debug, Parser)]
 #[command(name = "lambda-rds", version, after_help = failure::EXIT_CODES)]
 struct Cli {
@@ -30,18 +37,32 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(init::Init),
     Invoke(invoke::Invoke),
+    Serve(serve::Serve),
+    Check(check::Check),
+    Openapi(openapi::Openapi),
+    Completions(completions::Completions),
+}
+
+impl Command {
+    async fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Init(init) => init.run(),
+            Self::Invoke(invoke) => invoke.run().await,
+            Self::Serve(serve) => serve.run().await,
+            Self::Check(check) => check.run().await,
+            Self::Openapi(openapi) => openapi.run().await,
+            Self::Completions(completions) => completions.run(),
+        }
+    }
 }
 
 fn main() -> ExitCode {
     let Cli { command } = Cli::parse();
     // One call at a time, as in Lambda.
     let outcome = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(async {
-            match command {
-                Command::Invoke(invoke) => invoke.run().await,
-            }
-        }),
+        Ok(runtime) => runtime.block_on(command.run()),
         Err(error) => Err(Failure::Setup(format!("no async runtime: {error}"))),
     };
     match outcome {

@@ -102,7 +102,7 @@ const SCHEMA: &str = include_str!("sample.sql");
 /// The `user_version` that [`SCHEMA`] sets.
 const EDITION: i64 = 1;
 /// The queries that the repository's own `queries/` has.
-const QUERIES: &str = include_str!("../../../queries/users.sql");
+pub(crate) const QUERIES: &str = include_str!("../../../queries/users.sql");
 
 #[cfg(test)]
 mod tests {

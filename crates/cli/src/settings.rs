@@ -35,6 +35,15 @@ impl Settings {
     /// leaves out the note that says so. `log` is what is logged where nothing says: on a terminal, a line for
     /// each call that went well would only be in the way.
     pub(crate) async fn config(&self, quiet: bool, log: &str) -> Result<Config, Failure> {
+        self.config_with(quiet, &[("LAMBDA_RDS_LOG", log)]).await
+    }
+
+    /// The same with these values for keys that nothing else says anything about.
+    pub(crate) async fn config_with(
+        &self,
+        quiet: bool,
+        defaults: &[(&str, &str)],
+    ) -> Result<Config, Failure> {
         let mut sources = Sources::process();
         // The binary of a command lies in no project; the working folder does.
         if Path::new(FILE).is_file() {
@@ -44,8 +53,10 @@ impl Settings {
         if !names_database(&sources) {
             use_sample(&mut sources, quiet).await?;
         }
-        if get(&sources, "LAMBDA_RDS_LOG").is_none() && !in_file(&sources, "function.log") {
-            set(&mut sources, "LAMBDA_RDS_LOG", log);
+        for (key, value) in defaults {
+            if get(&sources, key).is_none() && !in_file(&sources, &file_key(key)) {
+                set(&mut sources, key, value);
+            }
         }
         Config::read(&sources, lambda_rds::ENGINES).map_err(|error| Failure::Setup(error.to_string()))
     }
@@ -95,13 +106,22 @@ async fn use_sample(sources: &mut Sources, quiet: bool) -> Result<(), Failure> {
 
 /// Whether anything says which database is meant.
 fn names_database(sources: &Sources) -> bool {
-    ["DB_ENGINE", "DB_SECRET_ID", "DB_HOST", "DB_NAME"].iter().any(|key| get(sources, key).is_some())
-        || in_file(sources, "db")
+    let names = |key: &&str| get(sources, key).is_some() || in_file(sources, &file_key(key));
+    ["DB_ENGINE", "DB_SECRET_ID", "DB_HOST", "DB_NAME"].iter().any(names)
 }
 
 fn in_file(sources: &Sources, key: &str) -> bool {
     // A file that cannot be read is the configuration's to complain about.
     sources.file.as_ref().is_some_and(|file| Figment::from(Toml::file_exact(file)).find_value(key).is_ok())
+}
+
+/// What a variable is called in the file.
+fn file_key(variable: &str) -> String {
+    let key = match variable.strip_prefix("DB_") {
+        Some(key) => format!("db.{key}"),
+        None => format!("function.{}", variable.strip_prefix("LAMBDA_RDS_").unwrap_or(variable)),
+    };
+    key.to_ascii_lowercase()
 }
 
 fn get<'a>(sources: &'a Sources, key: &str) -> Option<&'a str> {
@@ -178,6 +198,8 @@ mod tests {
         std::fs::write(&file, "[function]\nqueries = \"sql\"\n").unwrap();
         sources.file = Some(file.clone());
         assert!(!names_database(&sources) && in_file(&sources, "function.queries"));
+        std::fs::write(&file, "[db]\nquery_timeout = \"2s\"\n").unwrap();
+        assert!(!names_database(&sources), "a timeout names none");
         std::fs::write(&file, "[db]\nengine = \"sqlite\"\n").unwrap();
         assert!(names_database(&sources));
         let by_variable = Sources { env: vec![("DB_HOST".into(), "db".into())], ..Sources::default() };

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -15,16 +16,16 @@ use futures_util::FutureExt as _;
 use tracing::Instrument as _;
 
 use crate::backend::{Backend, Fixed};
-use crate::config::{Config, ConfigError, ConnectAt, Db, Engine, Function, Platform};
-use crate::connect::sessions::{Sessions, Settings};
-use crate::credentials::Credentials;
+use crate::config::{Config, ConfigError, ConnectAt, Db, Engine, Function, OpenApi, Platform};
+use crate::connect::sessions::Sessions;
 use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Result};
 use crate::event::{self, Batch, Call, Invocation, Request};
 use crate::execute::{self, Step, Trace, Work};
 use crate::observe;
-use crate::queries::{LoadError, Queries, Query};
-use crate::reply::{Body, Raised, Reply};
+use crate::openapi::{self, About};
+use crate::queries::{Dialect, LoadError, Queries, Query};
+use crate::reply::{Body, Raised, Reply, cors_headers};
 use crate::rows::Limits;
 use crate::value::{Origin, Params};
 
@@ -36,10 +37,28 @@ pub struct App {
     platform: Platform,
     queries: Queries,
     sessions: Arc<Sessions>,
+    /// The headers that a browser may send.
+    cors_headers: Arc<str>,
+    /// The OpenAPI document, where it is served.
+    openapi: Option<Vec<u8>>,
     /// Whether an invocation has been served: the first one is cold.
     warm: AtomicBool,
     /// Whether it has been said that a pooler pins its connections.
     told_of_pins: AtomicBool,
+}
+
+/// A way to call a query over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The query's name.
+    pub query: String,
+    /// The method.
+    pub method: &'static str,
+    /// The path, with the base path.
+    pub path: String,
+    /// What belongs behind it: a query string with the parameters that must be given, or a body with the types of
+    /// all.
+    pub example: String,
 }
 
 /// Why the application cannot start.
@@ -57,6 +76,13 @@ pub enum StartError {
         name: String,
         /// The names of the queries that there are.
         known: Vec<String>,
+    },
+    /// The file that `LAMBDA_RDS_OPENAPI` names cannot be served.
+    OpenApi {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
 }
 
@@ -80,7 +106,7 @@ impl App {
     /// Assembles the application from queries that were parsed elsewhere. Sets up no logging.
     ///
     /// # Errors
-    /// [`StartError::NoDefaultQuery`].
+    /// [`StartError::NoDefaultQuery`], [`StartError::OpenApi`].
     pub fn assemble(
         db: Db,
         function: Function,
@@ -94,24 +120,22 @@ impl App {
             let known = queries.iter().map(|query| query.name().to_owned()).collect();
             return Err(StartError::NoDefaultQuery { name: default.clone(), known });
         }
-        let settings = Settings {
-            tls: db.tls.clone(),
-            connect_timeout: db.connect_timeout,
-            statement_timeout: longest(&queries, db.query_timeout),
-            pooler: db.pooler,
-            application_name: application_name(&platform),
-            log_values: function.log_values,
-            max_connections: db.max_connections,
-        };
-        let credentials = Credentials::new(&db, &platform);
-        let sessions = Arc::new(Sessions::new(backend, Arc::new(Fixed), credentials, settings));
+        let timeout = longest(&queries, db.query_timeout);
+        let sessions =
+            Sessions::configured(&db, &platform, timeout, function.log_values, backend, Arc::new(Fixed));
+        let sessions = Arc::new(sessions);
+        let openapi = openapi(&function, &platform, &queries)?;
+        let cors_headers = cors_headers(&queries);
+        let warm = AtomicBool::new(false);
         Ok(Self {
             db,
             function,
             platform,
             queries,
             sessions,
-            warm: AtomicBool::new(false),
+            cors_headers,
+            openapi,
+            warm,
             told_of_pins: AtomicBool::new(false),
         })
     }
@@ -175,10 +199,58 @@ impl App {
         &self.platform
     }
 
+    /// The function's own database, for code beside the queries: it shares their sessions.
+    #[must_use]
+    pub fn database(&self) -> crate::Db {
+        crate::Db::on(Arc::clone(&self.sessions), &self.db)
+    }
+
     /// The queries.
     #[must_use]
     pub fn queries(&self) -> &Queries {
         &self.queries
+    }
+
+    /// What can be called over HTTP, by path, for people who look for it.
+    #[must_use]
+    pub fn routes(&self) -> Vec<Route> {
+        let base = &self.function.base_path;
+        let mut routes = Vec::new();
+        for query in &self.queries {
+            let Some(methods) = query.http() else { continue };
+            let given = || query.params().iter().filter(|param| param.bound_from().is_none());
+            let route = |method, example| Route {
+                query: query.name().to_owned(),
+                method,
+                path: format!("{base}/{}", query.name()),
+                example,
+            };
+            if methods.get {
+                let pairs: Vec<String> = given()
+                    .filter(|param| param.default().is_none())
+                    .map(|param| format!("{}=…", param.name()))
+                    .collect();
+                let example = if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) };
+                routes.push(route("GET", example));
+            }
+            if methods.post {
+                let members: Vec<String> =
+                    given().map(|param| format!("\"{}\": {}", param.name(), param.kind())).collect();
+                routes.push(route("POST", format!(" {{{}}}", members.join(", "))));
+            }
+        }
+        routes
+    }
+
+    /// The dialect of the engine's SQL.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.sessions.backend().dialect()
+    }
+
+    /// The sessions, for what is no call: looking at the queries and at the way to the database.
+    pub(crate) fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
     }
 
     /// Cancels what runs and says goodbye to the server; takes 300 ms at most. Serves nothing afterwards.
@@ -189,10 +261,23 @@ impl App {
     async fn serve(&self, request: Request, limits: Limits, call: &mut Observed<'_>) -> Result<Body> {
         match request {
             Request::Health => Ok(Body::health()),
-            Request::Preflight => Ok(Body::preflight()),
+            Request::Preflight => Ok(Body::preflight(Arc::clone(&self.cors_headers))),
+            Request::OpenApi => self.openapi(limits),
             Request::Diagnose => Err(no_diagnose(self.function.diagnose)),
             Request::Records(records) => Ok(self.records(records, limits, call).await),
             other => self.execute(&other, limits, call).await,
+        }
+    }
+
+    /// The OpenAPI document.
+    fn openapi(&self, limits: Limits) -> Result<Body> {
+        match &self.openapi {
+            // As long as it is when each of its quotes takes two bytes.
+            Some(document) if document.len() + quotes(document) <= limits.bytes => {
+                Ok(Body::new(document.clone()))
+            }
+            Some(_) => Err(Error::new(Fault::ResultTooLarge, "the OpenAPI document")),
+            None => Err(event::unknown_query("openapi.json")),
         }
     }
 
@@ -214,7 +299,11 @@ impl App {
             Request::Call(one) => (vec![self.plan(one)?], false),
             Request::Transaction(calls) => (numbered(calls.iter().map(|one| joined(self.plan(one)?)))?, true),
             Request::Batch(batch) => (self.plan_batch(batch)?, true),
-            Request::Records(_) | Request::Diagnose | Request::Health | Request::Preflight => {
+            Request::Records(_)
+            | Request::Diagnose
+            | Request::Health
+            | Request::Preflight
+            | Request::OpenApi => {
                 return Err(Error::new(Fault::Internal, "not a unit of work"));
             }
         };
@@ -244,7 +333,11 @@ impl App {
             Request::Call(call) => call.query.as_deref().or(self.function.default_query.as_deref())?,
             Request::Transaction(calls) => calls.first()?.query.as_deref()?,
             Request::Batch(batch) => &batch.query,
-            Request::Records(_) | Request::Diagnose | Request::Health | Request::Preflight => return None,
+            Request::Records(_)
+            | Request::Diagnose
+            | Request::Health
+            | Request::Preflight
+            | Request::OpenApi => return None,
         };
         self.queries.get(name)
     }
@@ -350,6 +443,12 @@ impl fmt::Display for StartError {
                     "LAMBDA_RDS_DEFAULT_QUERY names `{name}`, and there is no such query. Allowed: {known}{more}"
                 )
             }
+            Self::OpenApi { file, reason } => write!(
+                f,
+                "LAMBDA_RDS_OPENAPI names {}, which {reason}. `lambda-rds openapi --output FILE` writes one; `true` \
+                 makes it of the query files",
+                file.display()
+            ),
         }
     }
 }
@@ -456,17 +555,35 @@ fn joined(step: Step<'_>) -> Result<Step<'_>> {
     .with_detail("its file says `-- transaction: none`, or the server commits it by itself"))
 }
 
+/// The OpenAPI document that the function serves, if it does.
+fn openapi(
+    function: &Function,
+    platform: &Platform,
+    queries: &Queries,
+) -> Result<Option<Vec<u8>>, StartError> {
+    match &function.openapi {
+        OpenApi::Off => Ok(None),
+        OpenApi::Made => {
+            let document = openapi::document(queries, function, &openapi::Rows::new(), &About::of(platform));
+            Ok(Some(document.into_bytes()))
+        }
+        OpenApi::File(file) => {
+            let wrong = |reason: String| StartError::OpenApi { file: file.clone(), reason };
+            let bytes = std::fs::read(file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+            serde_json::from_slice::<serde::de::IgnoredAny>(&bytes)
+                .map_err(|error| wrong(format!("is not JSON: {error}")))?;
+            Ok(Some(bytes))
+        }
+    }
+}
+
+fn quotes(json: &[u8]) -> usize {
+    json.iter().filter(|byte| matches!(byte, b'"' | b'\\' | b'\n')).count()
+}
+
 /// The longest that any statement may run: a session has one limit on the server, for all of them.
 fn longest(queries: &Queries, default: Duration) -> Duration {
     queries.iter().filter_map(Query::timeout).fold(default, Duration::max)
-}
-
-fn application_name(platform: &Platform) -> String {
-    match (&platform.function_name, &platform.function_version) {
-        (Some(name), Some(version)) => format!("{name}:{version}"),
-        (Some(name), None) => name.clone(),
-        _ => "lambda-rds".to_owned(),
-    }
 }
 
 fn panicked() -> Error {
@@ -502,11 +619,13 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use futures_util::future::BoxFuture;
+    use futures_util::stream::BoxStream;
     use sea_orm::{DatabaseConnection, DbErr};
 
     use super::*;
-    use crate::backend::{Access, CancelHandle, Done, Effect, Session, Statement, Target};
+    use crate::backend::{Access, CancelHandle, Done, Effect, Failure, Item, Session, Statement, Target};
     use crate::config::Sources;
+    use crate::describe::{Described, Description};
     use crate::queries::Dialect;
     use crate::rows::RowWriter;
 
@@ -554,6 +673,10 @@ mod tests {
             })
         }
 
+        fn stream(&mut self, _: crate::backend::Sql) -> BoxStream<'_, Result<Item, Failure>> {
+            unreachable!("nothing is run")
+        }
+
         fn prepare<'a>(
             &'a mut self,
             _statement: &'a Statement,
@@ -565,6 +688,10 @@ mod tests {
 
         fn pins(&self, _statement: &Statement) -> bool {
             false
+        }
+
+        fn describe<'a>(&'a mut self, _statement: &'a Statement) -> BoxFuture<'a, Result<Described>> {
+            Box::pin(async { Ok(Described::Statement(Description::default())) })
         }
 
         fn begin(&mut self, _access: Access) -> BoxFuture<'_, Result<()>> {

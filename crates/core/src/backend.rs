@@ -10,13 +10,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use sea_orm::{DatabaseConnection, DbErr};
+use futures_util::stream::BoxStream;
+use sea_orm::{DatabaseConnection, DbErr, ExecResult, QueryResult};
 
 use crate::config::Engine;
 use crate::connect::tls::TlsClient;
-use crate::credentials::Login;
+use crate::credentials::{Login, Relogin};
 use crate::deadline::Deadline;
-use crate::error::{Fault, Phase, Result};
+use crate::describe::Described;
+use crate::error::{Error, Fault, Phase, Result};
 use crate::queries::Dialect;
 use crate::rows::RowWriter;
 use crate::value::Argument;
@@ -72,6 +74,16 @@ pub trait Session: Send + Debug {
         rows: &'a mut RowWriter,
     ) -> BoxFuture<'a, Result<Done>>;
 
+    /// Runs a statement that an application made, and streams what it gives: its rows, and after each result what
+    /// it did. One round trip once it is prepared.
+    ///
+    /// # Errors
+    /// The server's error, in both forms. The stream ends with it.
+    ///
+    /// # Cancel safety
+    /// As [`Session::run`]'s, if the stream is dropped before its end.
+    fn stream(&mut self, sql: Sql) -> BoxStream<'_, Result<Item, Failure>>;
+
     /// Announces a statement of the transaction that is about to begin: what it may do, and how long it may take.
     ///
     /// Learns what must be known of it before, because learning it may fail, and that would end the transaction;
@@ -90,6 +102,13 @@ pub trait Session: Send + Debug {
     /// Whether running this statement makes the pooler in between keep its connection to the server for this
     /// session alone ("pinning"), so that others cannot share it any more.
     fn pins(&self, statement: &Statement) -> bool;
+
+    /// Asks the server what a statement takes and what it gives, without running it; the values of its arguments do
+    /// not matter. For tools, not for calls: it may take several round trips.
+    ///
+    /// # Errors
+    /// If the connection is gone. A statement that the server refuses is no error but an answer.
+    fn describe<'a>(&'a mut self, statement: &'a Statement) -> BoxFuture<'a, Result<Described>>;
 
     /// Begins a transaction that may write, or one that may not. One round trip.
     ///
@@ -144,6 +163,33 @@ pub trait CancelHandle: Send + Sync + Debug {
     /// # Errors
     /// If the server could not be asked in time.
     fn cancel(&self, by: Deadline) -> BoxFuture<'_, Result<()>>;
+}
+
+/// What an application runs on a session of its own.
+#[derive(Debug, Clone)]
+pub enum Sql {
+    /// One statement with its values, as sea-orm builds it; prepared at its first use.
+    Prepared(sea_orm::Statement),
+    /// One or several statements without values, sent as they are.
+    Script(String),
+}
+
+/// What [`Session::stream`] gives, as sea-orm takes it.
+#[derive(Debug)]
+pub enum Item {
+    /// A row.
+    Row(QueryResult),
+    /// The end of a result: how many rows were affected, and the id that was generated.
+    Done(ExecResult),
+}
+
+/// One failure in two forms.
+#[derive(Debug)]
+pub struct Failure {
+    /// Classified: what decides whether it runs again.
+    pub error: Error,
+    /// As sea-orm's own connections give it, so that `sql_err()` works on it.
+    pub driver: DbErr,
 }
 
 /// Where the writer and the readers are.
@@ -205,6 +251,8 @@ pub struct Target {
     pub database: String,
     /// As whom.
     pub login: Login,
+    /// As whom a second connection would log in later, beside the session.
+    pub relogin: Relogin,
     /// How the connection is protected.
     pub tls: Arc<TlsClient>,
     /// What the server shows this session as.

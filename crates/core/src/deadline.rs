@@ -1,7 +1,7 @@
 //! A point in time by which something must be done, passed down by value.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -20,6 +20,12 @@ impl Deadline {
         // A span too long for the clock is as good as a year.
         const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
         Self(Instant::now() + span.min(YEAR))
+    }
+
+    /// This point on the wall clock, as Lambda states an invocation's deadline. Now, if it has passed.
+    #[must_use]
+    pub fn at(time: SystemTime) -> Self {
+        Self::after(time.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO))
     }
 
     /// The earlier of this one and a span from now.

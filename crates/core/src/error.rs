@@ -64,6 +64,34 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// All of them, in the order of their statuses.
+    pub const ALL: [Self; 24] = [
+        Self::BadEvent,
+        Self::BadParameter,
+        Self::Unauthenticated,
+        Self::UnknownQuery,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Conflict,
+        Self::LockTimeout,
+        Self::Constraint,
+        Self::ResultTooLarge,
+        Self::UnsupportedMediaType,
+        Self::Rejected,
+        Self::NotUnique,
+        Self::OutcomeUnknown,
+        Self::QueryFailed,
+        Self::Internal,
+        Self::CredentialsRejected,
+        Self::TooManyConnections,
+        Self::ServerUnavailable,
+        Self::ConnectionLost,
+        Self::NotTheWriter,
+        Self::Unreachable,
+        Self::Resuming,
+        Self::Timeout,
+    ];
+
     /// The HTTP status that this fault is replied with.
     #[must_use]
     pub fn status(self) -> u16 {
@@ -236,8 +264,10 @@ impl fmt::Display for Phase {
 ///
 /// `Display` gives the message for the caller followed by the detail for the log, so it belongs in a log and
 /// not in a reply. Neither holds a secret.
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     fault: Fault,
     message: Cow<'static, str>,
@@ -246,6 +276,7 @@ struct Inner {
     sqlstate: Option<String>,
     step: Option<usize>,
     refused: bool,
+    unclassified: bool,
     retry_after: Option<Duration>,
     allow: Option<String>,
 }
@@ -262,6 +293,7 @@ impl Error {
             sqlstate: None,
             step: None,
             refused: false,
+            unclassified: false,
             retry_after: None,
             allow: None,
         }))
@@ -273,6 +305,18 @@ impl Error {
         let mut error = Self::new(fault, "");
         error.0.message = message.into();
         error
+    }
+
+    /// A driver's failure whose kind has not been found out.
+    pub(crate) fn unclassified(detail: impl Into<String>) -> Self {
+        let mut error = Self::new(Fault::QueryFailed, detail);
+        error.0.unclassified = true;
+        error
+    }
+
+    /// Whether nobody has found out its kind yet.
+    pub(crate) fn is_unclassified(&self) -> bool {
+        self.0.unclassified
     }
 
     /// The same failure with something more for the log.

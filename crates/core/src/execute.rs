@@ -88,12 +88,13 @@ pub(crate) struct Attempts<'a> {
     sessions: &'a Arc<Sessions>,
     access: Access,
     by: Deadline,
-    runs: u32,
+    /// The faults after which it ran again.
+    met: Vec<Fault>,
 }
 
 impl<'a> Attempts<'a> {
     pub(crate) fn new(sessions: &'a Arc<Sessions>, access: Access, by: Deadline) -> Self {
-        Self { sessions, access, by, runs: 0 }
+        Self { sessions, access, by, met: Vec::new() }
     }
 
     /// Lends the session of the next attempt.
@@ -139,12 +140,16 @@ impl<'a> Attempts<'a> {
             }
         };
         // The first reconnect need not wait: it is the connection that was at fault, not the load.
-        let pause = if again || self.runs > 0 { retry::backoff(self.runs) } else { Duration::ZERO };
-        if self.runs >= times || self.by.remaining() <= pause {
+        let runs = u32::try_from(self.met.len()).unwrap_or(u32::MAX);
+        let pause = if again || runs > 0 { retry::backoff(runs) } else { Duration::ZERO };
+        // Each fault has its own number of times: a lost connection is not made worse by a conflict before it.
+        let same = self.met.iter().filter(|fault| **fault == error.fault());
+        let tries = u32::try_from(same.count()).unwrap_or(u32::MAX);
+        if tries >= times || self.by.remaining() <= pause {
             return Err(error);
         }
         tokio::time::sleep(pause).await;
-        self.runs += 1;
+        self.met.push(error.fault());
         trace.retries += 1;
         Ok(())
     }
@@ -270,24 +275,33 @@ async fn step(
 }
 
 /// Bounds what a session does; what comes too late is stopped on the server.
-async fn limited<T>(
+pub(crate) async fn limited<T>(
     cancel: Option<Box<dyn CancelHandle>>,
     (by, end): (Deadline, Deadline),
     progress: Progress,
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    if let Ok(outcome) = by.bound(work).await {
-        return outcome;
+    match by.bound(work).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(stopped(cancel, end, progress).await),
     }
+}
+
+/// Stops on the server what has come too late, and says what that means.
+pub(crate) async fn stopped(
+    cancel: Option<Box<dyn CancelHandle>>,
+    end: Deadline,
+    progress: Progress,
+) -> Error {
     let stopped = match cancel {
         Some(cancel) => cancel.cancel(end.within(CANCEL_TIMEOUT)).await,
         None => Ok(()),
     };
     let error = late(progress);
-    Err(match stopped {
+    match stopped {
         Ok(()) => error,
         Err(why) => error.with_detail(format!("it may still run on the server: {}", why.detail())),
-    })
+    }
 }
 
 /// The deadline came first. What had been sent to commit may have been committed.

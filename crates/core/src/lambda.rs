@@ -20,7 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::app::{App, StartError};
 use crate::config::Platform;
 use crate::deadline::Deadline;
-use crate::error::Fault;
+use crate::error::{Error, Fault};
 use crate::event::Invocation;
 use crate::reply::Raised;
 
@@ -143,7 +143,7 @@ async fn register(api: &Client) -> Result<impl Future<Output = ()> + use<>, BoxE
 async fn invoked(app: Arc<App>, api: Arc<Client>, invocation: LambdaInvocation) -> Result<(), BoxError> {
     let LambdaInvocation { parts, body, context } = invocation;
     let request_id = context.request_id.clone();
-    let outcome = AssertUnwindSafe(app.handle(&body, &described(context))).catch_unwind().await;
+    let outcome = AssertUnwindSafe(app.handle(&body, &Invocation::from(&context))).catch_unwind().await;
     let raised = match outcome {
         Ok(Ok(reply)) => {
             let response = post(&parts, &request_id, "response").body(json(&reply)?)?;
@@ -155,14 +155,6 @@ async fn invoked(app: Arc<App>, api: Arc<Client>, invocation: LambdaInvocation) 
     let error =
         post(&parts, &request_id, "error").header(ERROR_TYPE, &raised.error_type).body(json(&raised)?)?;
     send(&api, error).await
-}
-
-fn described(context: Context) -> Invocation {
-    Invocation {
-        request_id: context.request_id,
-        trace_id: context.xray_trace_id,
-        deadline_ms: Some(context.deadline),
-    }
 }
 
 /// A request that tells how the invocation ended.
@@ -195,6 +187,23 @@ fn json(value: &impl Serialize) -> Result<Body, BoxError> {
 fn internal() -> Diagnostic {
     let fault = Fault::Internal;
     Diagnostic { error_type: fault.code().to_owned(), error_message: fault.advice().to_owned() }
+}
+
+impl From<&Context> for Invocation {
+    fn from(context: &Context) -> Self {
+        Self {
+            request_id: context.request_id.clone(),
+            trace_id: context.xray_trace_id.clone(),
+            deadline_ms: Some(context.deadline),
+        }
+    }
+}
+
+/// For handlers of one's own: code and message are for the caller, the details stay behind. Log the error first.
+impl From<Error> for Diagnostic {
+    fn from(error: Error) -> Self {
+        Self { error_type: error.fault().code().to_owned(), error_message: error.message().to_owned() }
+    }
 }
 
 impl From<Raised> for Diagnostic {

@@ -10,20 +10,26 @@
 
 pub mod app;
 pub mod backend;
+pub mod check;
 pub mod config;
 pub mod connect;
 pub mod credentials;
+pub mod db;
 pub mod deadline;
+pub mod describe;
 pub mod error;
 pub mod event;
 mod execute;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 pub mod observe;
+
+pub mod openapi;
 pub mod queries;
 pub mod reply;
 pub mod retry;
 pub mod rows;
 pub mod value;
 
+pub use db::Db;
 pub use sea_orm;

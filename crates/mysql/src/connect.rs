@@ -1,240 +1,107 @@
-//! From a target to a session: dial, read the greeting, let the driver encrypt and log in, and send one `SET`.
+//! From a target to a session: dial, encrypt, log in, send one `SET`, and hand the connection to the driver.
 
 use std::fmt::Write as _;
-use std::io::{self, Cursor};
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lambda_rds_core::backend::{Pooling, Session, Target};
-use lambda_rds_core::config::TlsMode;
 use lambda_rds_core::connect::dial;
 use lambda_rds_core::connect::relay::Relay;
-use lambda_rds_core::connect::tls::TlsClient;
-use lambda_rds_core::credentials::Login;
-use lambda_rds_core::deadline::Deadline;
 use lambda_rds_core::error::{Error, Fault, Phase, Result};
-use sqlx::mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlPoolOptions, MySqlSslMode};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
-use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
+use sqlx::ConnectOptions as _;
+use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlSslMode};
 
 use crate::cancel::MySqlCancel;
 use crate::classify::{self, Doing};
-use crate::greeting::{Greeting, Welcome};
+use crate::login::{Greeted, LoggedIn, Who};
+use crate::packet::Refusal;
 use crate::session::{MySqlSession, lock_wait};
+use crate::wire::Introduced;
 
-/// Opens one session. After the TCP handshake: four flights with TLS 1.3 and a login that the server has cached.
+/// Opens one session. After the TCP handshake: three flights with TLS 1.3 and a login that the server has cached.
 pub(crate) async fn connect(to: &Target) -> Result<Box<dyn Session>> {
     let tcp = dial::dial(&to.endpoint, to.by, &to.progress).await?;
-    let peer = tcp.peer_addr().map_err(|error| failure(Phase::Tcp, error.to_string()))?;
-    let tls = to.tls.mode() != TlsMode::Disable;
-    to.progress.enter(if tls { Phase::Tls } else { Phase::Auth });
-    let door = Door::open(tcp, &to.tls, to.by).await?;
-    let options = door.options(&to.login, &to.tls)?.database(&to.database);
+    let peer = tcp.peer_addr().map_err(|error| internal(format!("no address of the server: {error}")))?;
+    let greeted = Greeted::open(tcp, &to.tls, &to.progress, to.by).await?;
+    let server = to.endpoint.to_string();
+    let who = Who {
+        server: &server,
+        login: &to.login,
+        database: Some(&to.database),
+        application_name: &to.application_name,
+    };
+    let mut connection = greeted.log_in(who, &to.progress, to.by).await?;
+    to.progress.enter(Phase::Ready);
+    set(&mut connection, to).await?;
+    let thread = connection.thread();
+    let cancel =
+        MySqlCancel::new(peer, Arc::clone(&to.tls), to.relogin.clone(), thread, &to.application_name);
+    hand_over(connection, cancel, to).await
+}
+
+/// Tells the server what every session is like.
+async fn set(connection: &mut LoggedIn, to: &Target) -> Result<()> {
+    match to.by.bound(connection.run(&settings(to))).await {
+        Ok(Ok(Ok(()))) => Ok(()),
+        Ok(Ok(Err(Refusal { number, message }))) => {
+            let fault = classify::of_number(number, &message, Doing::Connect);
+            let text = format!("{} refused the session's settings: {message}.", to.endpoint);
+            Err(Error::new(fault, text).with_sqlstate(number.to_string()).with_phase(Phase::Ready))
+        }
+        // Not a word of why: another try may fare better.
+        Ok(Err(error)) => {
+            let text = format!("{} hung up on the session's settings: {error}", to.endpoint);
+            Err(Error::new(Fault::ConnectionLost, text).with_phase(Phase::Ready))
+        }
+        Err(_) => {
+            let text = format!("{} did not take the session's settings in time", to.endpoint);
+            Err(Error::new(Fault::Unreachable, text).with_phase(Phase::Ready))
+        }
+    }
+}
+
+/// Lets the driver in, which believes that it speaks to a server without TLS and with one user: it is greeted by us,
+/// and its answer goes nowhere. From then on all bytes pass as they are.
+async fn hand_over(connection: LoggedIn, cancel: MySqlCancel, to: &Target) -> Result<Box<dyn Session>> {
+    let (wire, greeting) = connection.into_parts();
+    let relay = wire.tcp().and_then(|tcp| {
+        let stream = Introduced::new(wire, greeting);
+        Relay::start(stream, &tcp, SOCKET, Box::new(<[u8]>::to_vec), Box::new(|_| false))
+    });
+    let relay =
+        relay.map_err(|error| internal(format!("no private socket in the temporary folder: {error}")))?;
     let pool = MySqlPoolOptions::new()
         .max_connections(1)
         .test_before_acquire(false)
         .idle_timeout(None)
         .max_lifetime(None)
         .acquire_timeout(to.by.remaining().max(Duration::from_millis(1)))
-        .connect_lazy_with(options);
-    let mut connection = match to.by.bound(pool.acquire()).await {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return Err(door.explain(&error, to)),
-        Err(_) => return Err(door.silence(to)),
-    };
-    to.progress.enter(Phase::Ready);
-    match to.by.bound(connection.execute(sqlx::raw_sql(AssertSqlSafe(settings(to))))).await {
-        Ok(Ok(_)) => {}
-        // Given back to the pool, it would be pinged.
-        Ok(Err(error)) => {
-            drop(connection.detach());
-            if let sqlx::Error::Io(error) = error {
-                let text = format!("{} hung up on the session's settings: {error}", to.endpoint);
-                return Err(hung_up(Phase::Ready, text));
-            }
-            let error = classify::to_error(&error, Doing::Connect, to.log_values);
-            return Err(error.with_phase(Phase::Ready));
+        .connect_lazy_with(options(&relay));
+    match to.by.bound(pool.acquire()).await {
+        Ok(Ok(connection)) => {
+            Ok(Box::new(MySqlSession::new(pool, connection, relay.into_wire(), cancel, to)))
         }
+        Ok(Err(error)) => Err(internal(format!("the driver did not take the connection: {error}"))),
         Err(_) => {
-            drop(connection.detach());
-            let text = format!("{} did not take the session's settings in time", to.endpoint);
-            return Err(failure(Phase::Ready, text));
+            let text = format!("{} let us in, but no time was left", to.endpoint);
+            Err(Error::new(Fault::Unreachable, text).with_phase(Phase::Ready))
         }
     }
-    let cancel = MySqlCancel::new(peer, Arc::clone(&to.tls), to.login.clone(), door.welcome.thread);
-    Ok(Box::new(MySqlSession::new(pool, connection, door.relay.into_wire(), cancel, to)))
 }
 
-/// A connection that has been greeted, and the socket through which the driver finds it.
-#[derive(Debug)]
-pub(crate) struct Door {
-    relay: Relay,
-    welcome: Welcome,
-    /// Whether the server has said anything since its greeting.
-    answered: Arc<AtomicBool>,
-}
-
-impl Door {
-    /// Reads the greeting and starts the relay.
-    ///
-    /// # Errors
-    /// The server's refusal, classified, or that it did not greet, or does not offer the TLS that we want.
-    pub(crate) async fn open(mut tcp: TcpStream, tls: &TlsClient, by: Deadline) -> Result<Self> {
-        let phase = if tls.mode() == TlsMode::Disable { Phase::Auth } else { Phase::Tls };
-        let (greeting, bytes) = match by.bound(Greeting::read(&mut tcp)).await {
-            Ok(Ok(greeting)) => greeting,
-            Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
-                return Err(failure(
-                    phase,
-                    "the server's first bytes are no greeting: is it MySQL or MariaDB?",
-                ));
-            }
-            Ok(Err(error)) => {
-                return Err(hung_up(phase, format!("the server hung up instead of greeting: {error}")));
-            }
-            Err(_) => return Err(failure(phase, "the server accepted the connection but did not greet")),
-        };
-        let welcome = match greeting {
-            Greeting::Welcome(welcome) => welcome,
-            Greeting::Refusal { number, message } => {
-                let fault = classify::of_number(number, &message, Doing::Connect);
-                let text = format!("the server refused the connection: {message}.{}", classify::hint(number));
-                return Err(Error::new(fault, text).with_sqlstate(number.to_string()).with_phase(phase));
-            }
-        };
-        if phase == Phase::Tls && !welcome.tls {
-            return Err(failure(
-                Phase::Tls,
-                "the server does not offer TLS. Turn it on there (`ssl_cert`, `ssl_key`), or set DB_TLS=disable \
-                 where the network is trusted",
-            ));
-        }
-        let answered = Arc::new(AtomicBool::new(false));
-        let tap = {
-            let answered = Arc::clone(&answered);
-            let greeting = bytes.len();
-            let mut seen = 0;
-            Box::new(move |bytes: &[u8]| {
-                seen += bytes.len();
-                answered.store(seen > greeting, Ordering::Relaxed);
-                seen <= greeting
-            })
-        };
-        let relay = tcp.as_fd().try_clone_to_owned().and_then(|fd| {
-            let (from_server, to_server) = tcp.into_split();
-            // The driver is greeted once more, by the bytes that we have read.
-            let stream = tokio::io::join(Cursor::new(bytes).chain(from_server), to_server);
-            Relay::start(stream, &fd, SOCKET, Box::new(<[u8]>::to_vec), tap)
-        });
-        let relay = relay.map_err(|error| {
-            Error::new(Fault::Internal, format!("no private socket in the temporary folder: {error}"))
-        })?;
-        Ok(Self { relay, welcome, answered })
-    }
-
-    /// The driver's options, but for the database.
-    ///
-    /// # Errors
-    /// If the roots cannot be read.
-    pub(crate) fn options(&self, login: &Login, tls: &TlsClient) -> Result<MySqlConnectOptions> {
-        use lambda_rds_core::credentials::ExposeSecret as _;
-        let mut options = MySqlConnectOptions::new()
-            .socket(self.relay.folder().join(SOCKET))
-            // Not dialled: the name to verify.
-            .host(tls.name())
-            .username(&login.user)
-            // IAM's tokens are sent so, and full authentication does no other thing. Never without TLS, below.
-            .enable_cleartext_plugin(tls.mode() != TlsMode::Disable)
-            // These four make the driver send a `SET` of its own. We send ours.
-            .pipes_as_concat(false)
-            .no_engine_substitution(false)
-            .timezone(None)
-            .set_names(false)
-            // The driver would log statements by itself, with other rules than ours.
-            .disable_statement_logging()
-            .ssl_mode(match tls.mode() {
-                TlsMode::VerifyFull => MySqlSslMode::VerifyIdentity,
-                TlsMode::VerifyCa => MySqlSslMode::VerifyCa,
-                TlsMode::Require => MySqlSslMode::Required,
-                TlsMode::Disable => MySqlSslMode::Disabled,
-            });
-        // An empty password is none: the server would compare its scramble with nothing.
-        let password = login.password.expose_secret();
-        if !password.is_empty() {
-            options = options.password(password);
-        }
-        match tls.mode() {
-            TlsMode::VerifyFull => options = options.ssl_ca_from_pem(tls.pem()?),
-            TlsMode::VerifyCa => {
-                // Here alone the driver takes the process's provider, and panics where a program has linked two
-                // and named none. One that is named already stays.
-                let _ = rustls::crypto::ring::default_provider().install_default();
-                options = options.ssl_ca_from_pem(tls.pem()?);
-            }
-            TlsMode::Require | TlsMode::Disable => {}
-        }
-        Ok(options)
-    }
-
-    /// Why the driver could not log in.
-    fn explain(&self, error: &sqlx::Error, to: &Target) -> Error {
-        if let sqlx::Error::Io(error) = error
-            && error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
-        {
-            return to.tls.explain(error);
-        }
-        let (endpoint, user, database) = (&to.endpoint, &to.login.user, &to.database);
-        match error {
-            sqlx::Error::Database(refusal) => {
-                let refusal = refusal.try_downcast_ref::<MySqlDatabaseError>();
-                let number = refusal.map_or(0, MySqlDatabaseError::number);
-                let message = refusal.map_or("", MySqlDatabaseError::message);
-                let text = format!(
-                    "{endpoint} refused the login of user `{user}` to database `{database}`: {message}.{}",
-                    classify::hint(number)
-                );
-                Error::new(classify::classify(error, Doing::Connect), text)
-                    .with_sqlstate(number.to_string())
-                    .with_phase(Phase::Auth)
-            }
-            sqlx::Error::Configuration(_) if to.tls.mode() == TlsMode::Disable => failure(
-                Phase::Auth,
-                format!(
-                    "{endpoint} wants the password of `{user}` itself (full authentication of \
-                     caching_sha2_password or sha256_password), which is only sent over TLS: remove \
-                     DB_TLS=disable, or give the user another authentication plugin"
-                ),
-            ),
-            sqlx::Error::PoolTimedOut => self.silence(to),
-            sqlx::Error::Tls(error) => {
-                failure(Phase::Tls, format!("the TLS handshake with {endpoint} failed: {error}"))
-            }
-            sqlx::Error::Io(error) => {
-                hung_up(self.phase(&to.tls), format!("{endpoint} hung up during the login: {error}"))
-            }
-            _ => failure(Phase::Auth, format!("login at {endpoint}: {error}")),
-        }
-    }
-
-    /// The server did not answer before the deadline.
-    fn silence(&self, to: &Target) -> Error {
-        let phase = self.phase(&to.tls);
-        let what = if phase == Phase::Tls { "TLS handshake" } else { "login" };
-        failure(phase, format!("{} greeted but did not answer the {what} in time", to.endpoint))
-    }
-
-    /// How far it has come, as far as the relay can see: what follows the greeting is encrypted.
-    fn phase(&self, tls: &TlsClient) -> Phase {
-        if tls.mode() == TlsMode::Disable || self.answered.load(Ordering::Relaxed) {
-            Phase::Auth
-        } else {
-            Phase::Tls
-        }
-    }
+/// The driver's options: everything that it would do by itself is off. User and password it need not know.
+fn options(relay: &Relay) -> MySqlConnectOptions {
+    MySqlConnectOptions::new()
+        .socket(relay.folder().join(SOCKET))
+        .ssl_mode(MySqlSslMode::Disabled)
+        // These four make the driver send a `SET` of its own. We have sent ours.
+        .pipes_as_concat(false)
+        .no_engine_substitution(false)
+        .timezone(None)
+        .set_names(false)
+        // The driver would log statements by itself, with other rules than ours.
+        .disable_statement_logging()
 }
 
 /// The settings of a session in one statement, which each of the two servers reads in its own way: `/*!50720 … */`
@@ -269,13 +136,8 @@ fn session_settings(statement_timeout: Duration) -> String {
     set
 }
 
-fn failure(phase: Phase, detail: impl Into<String>) -> Error {
-    Error::new(Fault::Unreachable, detail).with_phase(phase)
-}
-
-/// Not a word of why: another try may fare better.
-fn hung_up(phase: Phase, detail: String) -> Error {
-    Error::new(Fault::ConnectionLost, detail).with_phase(phase)
+fn internal(detail: String) -> Error {
+    Error::new(Fault::Internal, detail).with_phase(Phase::Ready)
 }
 
 /// Where a cancel request goes.

@@ -106,7 +106,7 @@ impl Column {
 
 /// What a value is on the wire, and what it becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+pub(crate) enum Form {
     /// `TINYINT(1)`, which is what `BOOL` makes.
     Bool,
     UnsignedBool,
@@ -134,7 +134,7 @@ enum Form {
 }
 
 /// The decoder of a type. `None` for a type outside the table.
-fn form(type_info: &MySqlTypeInfo) -> Option<Form> {
+pub(crate) fn form(type_info: &MySqlTypeInfo) -> Option<Form> {
     // The driver calls `CHAR(5) COLLATE utf8mb4_bin` binary. What is text it knows all the same.
     if <str as sqlx::Type<MySql>>::compatible(type_info) {
         return Some(Form::Text);

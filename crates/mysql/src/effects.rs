@@ -117,7 +117,7 @@ fn is_word(c: char) -> bool {
 #[derive(Debug)]
 struct Definition {
     name: String,
-    /// `None` where the user may not see it.
+    /// `None` where it is not known: the user may not see it, or it is a view, all of which count.
     body: Option<String>,
 }
 
@@ -134,11 +134,13 @@ JOIN information_schema.engines e ON e.engine = t.engine AND COALESCE(e.transact
 WHERE t.table_type = 'BASE TABLE' \
 AND t.table_schema NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')";
 
+/// Of views only the names: to look into those of its own, MariaDB makes temporary tables, and version 10.11.19 dies of it
+/// if the connection is lost meanwhile.
 const DEFINITIONS: &str = "\
 SELECT CONVERT(event_object_table USING utf8mb4), CONVERT(action_statement USING utf8mb4) \
 FROM information_schema.triggers \
-UNION ALL SELECT CONVERT(table_name USING utf8mb4), CONVERT(view_definition USING utf8mb4) \
-FROM information_schema.views WHERE table_schema <> 'sys' \
+UNION ALL SELECT CONVERT(table_name USING utf8mb4), NULL FROM information_schema.tables \
+WHERE table_type = 'VIEW' AND table_schema NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema') \
 UNION ALL SELECT CONVERT(routine_name USING utf8mb4), CONVERT(routine_definition USING utf8mb4) \
 FROM information_schema.routines WHERE routine_schema NOT IN ('mysql', 'sys')";
 
@@ -171,7 +173,7 @@ mod tests {
         };
         let definitions = || {
             vec![
-                of("all_orders", Some("select * from `shop`.`Orders`")),
+                of("place_order", Some("insert into `shop`.`Orders` values (1)")),
                 of("orders", Some("INSERT INTO Audit VALUES (NEW.id)")),
                 of("count_up", Some("BEGIN UPDATE counters SET n = n + 1; END")),
                 of("hidden", None),
@@ -179,11 +181,11 @@ mod tests {
             ]
         };
         let lasting = Lasting::closure(table("audit"), definitions());
-        assert_eq!(lasting.0, ["all_orders", "audit", "hidden", "orders"]);
+        assert_eq!(lasting.0, ["audit", "hidden", "orders", "place_order"]);
         let check = |sql: &str, want| assert_eq!(lasting.effect(sql), want, "{sql}");
         check("INSERT INTO orders VALUES (1)", Effect::Stays);
         check("INSERT INTO shop.`ORDERS` VALUES (1)", Effect::Stays);
-        check("UPDATE all_orders SET n = 1", Effect::Stays);
+        check("SELECT place_order()", Effect::Stays);
         check("SELECT hidden(1)", Effect::Stays);
         check("INSERT INTO orders_2 VALUES (1)", Effect::Undone);
         check("INSERT INTO audits SELECT * FROM reorders", Effect::Undone);

@@ -1,10 +1,9 @@
-//! The first packet of a connection, which the server sends before TLS: which thread serves us, and whether it
-//! offers TLS at all.
+//! The first packet of a connection, which the server sends before TLS: which thread serves us, what it can, and the
+//! nonce for the login. The driver gets one from us, on its own side of the relay.
 //! <https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase_packets_protocol_handshake_v10.html>
 
-use std::io;
-
-use tokio::io::{AsyncRead, AsyncReadExt};
+use crate::capability::{self, Capabilities};
+use crate::packet::{self, Refusal, Rest};
 
 /// What the server greets with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,132 +11,172 @@ pub(crate) enum Greeting {
     /// It is ready for a login.
     Welcome(Welcome),
     /// It has no time or no liking for us: an error in place of the greeting.
-    Refusal {
-        /// The server's error number.
-        number: u16,
-        /// Its text.
-        message: String,
-    },
+    Refusal(Refusal),
 }
 
-/// What we want to know of a server that greets.
+/// What a server that greets tells of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Welcome {
+    /// Its version, which may be a proxy's: nothing is made to depend on it.
+    pub(crate) version: Vec<u8>,
     /// The thread that serves this connection, as `KILL QUERY` takes it.
     pub(crate) thread: u32,
-    /// Whether it offers TLS.
-    pub(crate) tls: bool,
+    pub(crate) capabilities: Capabilities,
+    /// What passwords are scrambled with.
+    pub(crate) nonce: Vec<u8>,
+    /// The authentication plugin that most of its users have; empty if it does not say.
+    pub(crate) plugin: String,
 }
 
 impl Greeting {
-    /// Reads the greeting off the stream, and gives it with its bytes, which are the driver's to read.
-    ///
-    /// # Errors
-    /// If the server hangs up, or sends something that is no greeting ([`io::ErrorKind::InvalidData`]).
-    pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(Self, Vec<u8>)> {
-        let mut packet = vec![0; HEADER];
-        stream.read_exact(&mut packet).await?;
-        let length = usize::from(packet[0]) | usize::from(packet[1]) << 8 | usize::from(packet[2]) << 16;
-        if length > LONGEST {
-            return Err(io::ErrorKind::InvalidData.into());
+    /// Reads what is in the first packet; `None` if it is no greeting.
+    pub(crate) fn parse(content: &[u8]) -> Option<Self> {
+        if let Some(refusal) = Refusal::parse(content) {
+            return Some(Self::Refusal(refusal));
         }
-        packet.resize(HEADER + length, 0);
-        stream.read_exact(&mut packet[HEADER..]).await?;
-        let greeting = Self::parse(&packet[HEADER..]).ok_or(io::ErrorKind::InvalidData)?;
-        Ok((greeting, packet))
-    }
-
-    fn parse(payload: &[u8]) -> Option<Self> {
-        match payload {
-            [ERROR, low, high, text @ ..] => {
-                // A SQLSTATE may stand before the text, `#08004`.
-                let text = if text.first() == Some(&b'#') { text.get(6..)? } else { text };
-                Some(Self::Refusal {
-                    number: u16::from_le_bytes([*low, *high]),
-                    message: String::from_utf8_lossy(text).into_owned(),
-                })
-            }
-            [VERSION_10, rest @ ..] => {
-                let end = rest.iter().position(|byte| *byte == 0)?;
-                // The server's version, which may be a proxy's: nothing is made to depend on it.
-                let (thread, rest) = rest.get(end + 1..)?.split_first_chunk()?;
-                // Eight bytes of nonce and one of filling, then the lower half of the capabilities.
-                let capabilities = u16::from_le_bytes(*rest.get(9..)?.first_chunk()?);
-                Some(Self::Welcome(Welcome {
-                    thread: u32::from_le_bytes(*thread),
-                    tls: capabilities & CLIENT_SSL != 0,
-                }))
-            }
-            _ => None,
+        let mut rest = Rest(content);
+        if rest.array()? != [VERSION_10] {
+            return None;
         }
+        let version = rest.text()?.to_vec();
+        let thread = u32::from_le_bytes(rest.array()?);
+        let mut nonce = rest.take(8)?.to_vec();
+        let [_filling, a, b] = rest.array()?;
+        let (mut c, mut d) = (0, 0);
+        let mut plugin = String::new();
+        // Servers older than 4.1 end here, and are told so when it comes to the login.
+        if let Some([_character_set, _status_1, _status_2, low, high, length]) = rest.array() {
+            (c, d) = (low, high);
+            rest.take(10)?;
+            // However long the nonce is said to be, 13 bytes are left for it, and the last one is zero.
+            let left = usize::from(length).saturating_sub(8).max(13).min(rest.0.len());
+            let more = rest.take(left)?;
+            nonce.extend_from_slice(more.strip_suffix(b"\0").unwrap_or(more));
+            plugin = String::from_utf8_lossy(rest.last_text()).into_owned();
+        }
+        let capabilities = u32::from_le_bytes([a, b, c, d]);
+        Some(Self::Welcome(Welcome { version, thread, capabilities, nonce, plugin }))
     }
 }
 
-/// Three bytes of length, one of sequence number.
-const HEADER: usize = 4;
-/// No greeting is longer; whatever claims to be is not MySQL.
-const LONGEST: usize = 4096;
+impl Welcome {
+    /// The greeting for the driver, and the OK for whatever it answers: a server with the same version and the
+    /// same ways to speak, but without TLS, and content with any password.
+    pub(crate) fn for_the_driver(&self, spoken: Capabilities) -> Vec<u8> {
+        let [a, b, c, d] = (spoken & !capability::OF_THE_LOGIN).to_le_bytes();
+        let mut greeting = vec![VERSION_10];
+        greeting.extend_from_slice(&self.version);
+        greeting.push(0);
+        greeting.extend_from_slice(&self.thread.to_le_bytes());
+        greeting.extend_from_slice(&[NONCE; 8]);
+        let [status, _] = AUTOCOMMIT.to_le_bytes();
+        greeting.extend_from_slice(&[0, a, b, UTF8MB4, status, 0, c, d, 21]);
+        greeting.extend_from_slice(&[0; 10]);
+        greeting.extend_from_slice(&[NONCE; 12]);
+        greeting.extend_from_slice(b"\0mysql_native_password\0");
+        // OK: no rows, no id, the status, no warnings.
+        let ok = [packet::OK, 0, 0, status, 0, 0, 0];
+        // The driver's answer, which is swallowed, has the number 1.
+        [packet::frame(0, &greeting), packet::frame(2, &ok)].concat()
+    }
+}
+
 const VERSION_10: u8 = 10;
-const ERROR: u8 = 0xff;
-const CLIENT_SSL: u16 = 0x0800;
+/// Nothing is scrambled with it; zero would end it.
+const NONCE: u8 = b'x';
+/// utf8mb4_general_ci, which both servers have by this number.
+pub(crate) const UTF8MB4: u8 = 45;
+/// The status of a session outside a transaction.
+const AUTOCOMMIT: u16 = 2;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn welcome(version: &str, capabilities: u16) -> Vec<u8> {
-        let mut payload = vec![VERSION_10];
-        payload.extend_from_slice(version.as_bytes());
-        payload.push(0);
-        payload.extend_from_slice(&0x0102_0304_u32.to_le_bytes());
-        payload.extend_from_slice(b"12345678\0");
-        payload.extend_from_slice(&capabilities.to_le_bytes());
-        payload.extend_from_slice(b"and more");
-        payload
+    fn welcome(version: &str, capabilities: u32) -> Vec<u8> {
+        let [a, b, c, d] = capabilities.to_le_bytes();
+        let mut content = vec![VERSION_10];
+        content.extend_from_slice(version.as_bytes());
+        content.push(0);
+        content.extend_from_slice(&0x0102_0304_u32.to_le_bytes());
+        content.extend_from_slice(b"12345678\0");
+        content.extend_from_slice(&[a, b, 255, 2, 0, c, d, 21]);
+        content.extend_from_slice(&[0; 10]);
+        content.extend_from_slice(b"abcdefghijkl\0caching_sha2_password\0");
+        content
     }
 
     #[test]
-    fn thread_and_tls_are_read_whatever_the_version() {
-        let check = |version, capabilities, tls| {
-            let want = Greeting::Welcome(Welcome { thread: 0x0102_0304, tls });
-            assert_eq!(Greeting::parse(&welcome(version, capabilities)), Some(want), "{version}");
-        };
-        check("9.7.4-2", 0xffff, true);
-        check("8.0.39", 0xf7ff, false);
-        check("5.5.5-10.11.19-MariaDB-0+deb12u1", 0xffff, true);
+    fn all_that_a_login_needs_is_read_whatever_the_version() {
+        for version in ["9.7.4-2", "8.0.39", "5.5.5-10.11.19-MariaDB-0+deb12u1"] {
+            let want = Greeting::Welcome(Welcome {
+                version: version.into(),
+                thread: 0x0102_0304,
+                capabilities: 0x8123_4567,
+                nonce: b"12345678abcdefghijkl".to_vec(),
+                plugin: "caching_sha2_password".into(),
+            });
+            assert_eq!(Greeting::parse(&welcome(version, 0x8123_4567)), Some(want));
+        }
     }
 
     #[test]
-    fn a_refusal_in_place_of_the_greeting_is_read_with_and_without_its_sqlstate() {
-        let check = |payload: &[u8], number, message: &str| {
-            let want = Greeting::Refusal { number, message: message.into() };
-            assert_eq!(Greeting::parse(payload), Some(want));
-        };
-        check(b"\xff\x10\x04Too many connections", 1040, "Too many connections");
-        check(b"\xff\x10\x04#08004Too many connections", 1040, "Too many connections");
+    fn a_refusal_in_place_of_the_greeting_is_one() {
+        let want = Greeting::Refusal(Refusal { number: 1040, message: "Too many connections".into() });
+        assert_eq!(Greeting::parse(b"\xff\x10\x04#08004Too many connections"), Some(want));
     }
 
     #[test]
     fn what_is_cut_short_or_not_mysql_is_no_greeting() {
         let whole = welcome("9.7.4", 0);
-        for length in 0..whole.len() - b"and more".len() {
+        // Up to the capabilities' lower half: older servers say no more.
+        for length in 0..1 + 6 + 4 + 8 + 3 {
             assert_eq!(Greeting::parse(&whole[..length]), None, "{length}");
         }
         assert_eq!(Greeting::parse(b"SSH-2.0-OpenSSH_9.2"), None);
     }
 
-    #[tokio::test]
-    async fn the_bytes_are_kept_for_the_driver_and_nothing_more_is_read() {
-        let payload = welcome("9.7.4", 0);
-        let mut wire = vec![u8::try_from(payload.len()).unwrap(), 0, 0, 0];
-        wire.extend_from_slice(&payload);
-        let packet = wire.clone();
-        wire.extend_from_slice(b"next");
-        let mut stream = wire.as_slice();
-        let (_, bytes) = Greeting::read(&mut stream).await.unwrap();
-        assert_eq!(bytes, packet);
-        assert_eq!(stream, b"next");
-        let error = Greeting::read(&mut &b"HTTP/1.1 400 Bad Request"[..]).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    #[test]
+    fn the_drivers_greeting_can_all_but_what_the_login_alone_needs() {
+        let content = welcome("9.7.4", u32::MAX);
+        let Some(Greeting::Welcome(server)) = Greeting::parse(&content) else { panic!("no greeting") };
+        let spoken = capability::WANTED & server.capabilities;
+        let bytes = server.for_the_driver(spoken);
+        let length = usize::from(bytes[0]);
+        let (greeting, ok) = bytes.split_at(packet::HEADER + length);
+        let Some(Greeting::Welcome(seen)) = Greeting::parse(&greeting[packet::HEADER..]) else {
+            panic!("no greeting")
+        };
+        assert_eq!((&seen.version, seen.thread, seen.nonce.len()), (&server.version, server.thread, 20));
+        assert_eq!(seen.plugin, "mysql_native_password");
+        assert_eq!(seen.capabilities & capability::OF_THE_LOGIN, 0);
+        assert_eq!(seen.capabilities | capability::OF_THE_LOGIN, spoken | capability::OF_THE_LOGIN);
+        assert_eq!(ok[..5], [7, 0, 0, 2, packet::OK]);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Greeting::parse(&bytes);
+            let _ = Greeting::parse(&[&[VERSION_10], &bytes[..]].concat());
+        }
+
+        #[test]
+        fn a_greeting_that_is_cut_or_bent_is_read_without_a_panic(
+            cut in 0_usize..90,
+            at in 0_usize..90,
+            byte in any::<u8>(),
+        ) {
+            let mut content = welcome("9.7.4", u32::MAX);
+            if let Some(bent) = content.get_mut(at) {
+                *bent = byte;
+            }
+            content.truncate(cut);
+            if let Some(Greeting::Welcome(seen)) = Greeting::parse(&content) {
+                prop_assert!(seen.version.len() + seen.nonce.len() + seen.plugin.len() <= 3 * content.len());
+            }
+        }
     }
 }

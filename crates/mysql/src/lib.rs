@@ -1,16 +1,20 @@
 //! The MySQL and MariaDB backend of lambda-rds: connect, bind, decode, classify, cancel.
 //!
-//! sea-orm and sqlx speak to the server, and sqlx does TLS through the relay: the server's greeting, which comes
-//! before TLS, tells us the thread id to cancel by and which of the two servers it is.
+//! We dial, encrypt and log in; sea-orm and sqlx speak to the server from then on, through the relay.
 
 mod bind;
 mod cancel;
+mod capability;
 mod classify;
 mod connect;
 mod decode;
+mod describe;
 mod effects;
 mod greeting;
+mod login;
+mod packet;
 mod session;
+mod wire;
 
 use futures_util::future::BoxFuture;
 use lambda_rds_core::backend::{Backend, Session, Target};

@@ -6,12 +6,17 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
-use lambda_rds_core::backend::{Access, CancelHandle, Done, Effect, Pooling, Session, Statement, Target};
+use futures_util::stream::{BoxStream, StreamExt as _};
+use lambda_rds_core::backend::{
+    Access, CancelHandle, Done, Effect, Failure, Item, Pooling, Session, Sql, Statement, Target,
+};
 use lambda_rds_core::connect::relay::Wire;
+use lambda_rds_core::describe::Described;
 use lambda_rds_core::error::{Error, Fault, Result};
 use lambda_rds_core::rows::RowWriter;
-use sea_orm::{DatabaseConnection, SqlxMySqlConnector};
-use sqlx::mysql::{MySqlConnection, MySqlPool, MySqlRow};
+use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, SqlxMySqlConnector};
+use sea_query_sqlx::SqlxValues;
+use sqlx::mysql::{MySqlConnection, MySqlPool, MySqlQueryResult, MySqlRow};
 use sqlx::pool::PoolConnection;
 use sqlx::{
     AssertSqlSafe, Connection as _, Either, Executor as _, Row as _, SqlSafeStr as _, Statement as _,
@@ -21,6 +26,7 @@ use crate::bind;
 use crate::cancel::MySqlCancel;
 use crate::classify::{self, Doing};
 use crate::decode::Columns;
+use crate::describe;
 use crate::effects::{self, Lasting};
 
 /// One live connection.
@@ -202,6 +208,21 @@ impl MySqlSession {
         Ok(if rows.iter().any(stays) { Effect::Stays } else { Effect::Undone })
     }
 
+    /// The statements of an application, as sea-orm sends them.
+    async fn send(
+        &mut self,
+        sql: Sql,
+    ) -> Result<BoxStream<'_, sqlx::Result<Either<MySqlQueryResult, MySqlRow>>>, sqlx::Error> {
+        let connection = self.connection().await?;
+        Ok(match sql {
+            Sql::Prepared(statement) => {
+                let values = statement.values.unwrap_or(sea_orm::Values(Vec::new()));
+                connection.fetch_many(sqlx::query_with(AssertSqlSafe(statement.sql), SqlxValues(values)))
+            }
+            Sql::Script(sql) => connection.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql))),
+        })
+    }
+
     fn doing(&self) -> Doing {
         match self.access {
             Access::Read => Doing::Read,
@@ -308,9 +329,48 @@ impl Session for MySqlSession {
         })
     }
 
+    fn stream(&mut self, sql: Sql) -> BoxStream<'_, Result<Item, Failure>> {
+        Box::pin(async_stream::stream! {
+            self.busy = true;
+            let mut failed = None;
+            match self.send(sql).await {
+                Ok(mut items) => while let Some(item) = items.next().await {
+                    match item {
+                        Ok(Either::Right(row)) => yield Ok(Item::Row(row.into())),
+                        Ok(Either::Left(done)) => yield Ok(Item::Done(done.into())),
+                        Err(error) => {
+                            failed = Some(error);
+                            break;
+                        }
+                    }
+                },
+                Err(error) => failed = Some(error),
+            }
+            self.busy = failed.as_ref().is_some_and(|error| !answered(error));
+            if let Some(error) = failed {
+                yield Err(Failure {
+                    error: self.error(&error, self.doing()),
+                    driver: DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))),
+                });
+            }
+        })
+    }
+
     fn pins(&self, _statement: &Statement) -> bool {
         // Values travel in prepared statements alone, and RDS Proxy pins for each.
         self.pooling == Pooling::RdsProxy
+    }
+
+    fn describe<'a>(&'a mut self, statement: &'a Statement) -> BoxFuture<'a, Result<Described>> {
+        Box::pin(async move {
+            self.busy = true;
+            let outcome = match self.connection().await {
+                Ok(connection) => describe::describe(connection, statement).await,
+                Err(error) => Err(error),
+            };
+            self.busy = matches!(&outcome, Err(error) if !answered(error));
+            outcome.map_err(|error| self.error(&error, Doing::Read))
+        })
     }
 
     fn begin(&mut self, access: Access) -> BoxFuture<'_, Result<()>> {

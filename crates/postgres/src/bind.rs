@@ -101,7 +101,7 @@ pub(crate) fn inferred(arguments: &[Argument]) -> bool {
 ///
 /// # Errors
 /// [`Fault::QueryFailed`], which names the parameter, the type and the cast to write.
-fn check(arguments: &[Argument], resolved: &[PgTypeInfo]) -> Result<()> {
+pub(crate) fn check(arguments: &[Argument], resolved: &[PgTypeInfo]) -> Result<()> {
     for (argument, type_info) in arguments.iter().zip(resolved) {
         let fits = match argument.kind {
             Kind { scalar: Scalar::Text, array: false } => {

@@ -13,8 +13,10 @@ pub(crate) enum Doing {
     Begin,
     /// Running a statement that only reads.
     Read,
-    /// Running a statement that may write, or ending its transaction.
+    /// Running a statement that may write, or undoing its transaction.
     Write,
+    /// Ending a transaction that may have written.
+    Commit,
 }
 
 /// The kind of failure. What follows from it is core's.
@@ -99,7 +101,7 @@ impl Uninferred {
 
 /// What was told with this code and these words.
 pub(crate) fn told(code: &str, message: &str, doing: Doing) -> Fault {
-    let pooler = (code == PROTOCOL_VIOLATION).then(|| pooler(message)).flatten();
+    let pooler = (code == PROTOCOL_VIOLATION).then(|| pooler(message, doing)).flatten();
     match pooler.unwrap_or_else(|| sqlstate(code, doing)) {
         // The first word of a connection that could be lost has not been said yet.
         Fault::ConnectionLost if doing == Doing::Connect => Fault::Unreachable,
@@ -109,17 +111,21 @@ pub(crate) fn told(code: &str, message: &str, doing: Doing) -> Fault {
 
 /// PgBouncer speaks for itself with one code for everything (newer versions have some of PostgreSQL's), and in words
 /// that it does not translate.
-fn pooler(message: &str) -> Option<Fault> {
+fn pooler(message: &str, doing: Doing) -> Option<Fault> {
     let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
     if says(&["authentication failed", "no such user"]) {
         Some(Fault::CredentialsRejected)
     } else if says(&["query_wait_timeout", "no more connections allowed"]) {
         Some(Fault::TooManyConnections)
-    } else if says(&["query_timeout"]) {
-        Some(Fault::Timeout)
+    } else if says(&["idle_transaction_timeout", "idle transaction timeout", "idle_timeout", "idle timeout"])
+    {
+        Some(Fault::ConnectionLost)
+    } else if says(&["query_timeout", "query timeout", "transaction_timeout", "transaction timeout"]) {
+        // The server was not asked to stop but hung up on, and may have committed by then.
+        Some(if doing == Doing::Commit { Fault::ConnectionLost } else { Fault::Timeout })
     } else if says(&["cannot connect to server", "server login", "server down", "shutting down"]) {
         Some(Fault::ServerUnavailable)
-    } else if says(&["server conn crashed", "idle_timeout", "idle_transaction_timeout"]) {
+    } else if says(&["server conn crashed"]) {
         Some(Fault::ConnectionLost)
     } else {
         None
@@ -130,7 +136,7 @@ fn pooler(message: &str) -> Option<Fault> {
 fn sqlstate(code: &str, doing: Doing) -> Fault {
     match code {
         READ_ONLY_SQL_TRANSACTION => match doing {
-            Doing::Begin | Doing::Write => Fault::NotTheWriter,
+            Doing::Begin | Doing::Write | Doing::Commit => Fault::NotTheWriter,
             Doing::Connect | Doing::Read => Fault::QueryFailed,
         },
         // "cannot set transaction read-write mode during recovery": a standby says so.
@@ -234,8 +240,13 @@ fn driver_detail(error: &sqlx::Error) -> String {
 
 /// One line: the message, then whatever else the server tells of the place.
 fn server_detail(error: &PgDatabaseError, log_values: bool) -> String {
-    // The messages of bad values quote the value, and so may the hints.
-    let shows_value = error.code().starts_with(DATA_EXCEPTION);
+    // A function may have put values into the text of its statement (`EXECUTE format(…)`).
+    let inside = match error.position() {
+        Some(PgErrorPosition::Internal { position, query }) => Some((position, query)),
+        Some(PgErrorPosition::Original(_)) | None => None,
+    };
+    // The messages of bad values quote the value, those about a statement its words, and so may the hints.
+    let shows_value = error.code().starts_with(DATA_EXCEPTION) || inside.is_some();
     let mut detail = format!("{:?}: ", error.severity()).to_uppercase();
     if shows_value && !log_values {
         detail.push_str(&without_quotation(error.message()));
@@ -256,12 +267,12 @@ fn server_detail(error: &PgDatabaseError, log_values: bool) -> String {
     add("column ", error.column());
     add("type ", error.data_type());
     add("constraint ", error.constraint());
-    match error.position() {
-        Some(PgErrorPosition::Original(position)) => add("at character ", Some(&position.to_string())),
-        Some(PgErrorPosition::Internal { position, query }) => {
-            add("at character ", Some(&format!("{position} of the function's statement: {query}")));
-        }
-        None => {}
+    if let Some(PgErrorPosition::Original(position)) = error.position() {
+        add("at character ", Some(&position.to_string()));
+    }
+    if let Some((position, query)) = inside {
+        let text = if log_values { format!(": {query}") } else { String::new() };
+        add("at character ", Some(&format!("{position} of the function's statement{text}")));
     }
     detail
 }
@@ -286,7 +297,7 @@ mod tests {
 
     #[test]
     fn the_table_by_sqlstate() {
-        use Doing::{Begin, Connect, Read, Write};
+        use Doing::{Begin, Commit, Connect, Read, Write};
         for (code, expected) in [
             ("28P01", Fault::CredentialsRejected),
             ("28000", Fault::CredentialsRejected),
@@ -325,13 +336,14 @@ mod tests {
             ("XX000", Fault::QueryFailed),
             ("", Fault::QueryFailed),
         ] {
-            for doing in [Connect, Begin, Read, Write] {
+            for doing in [Connect, Begin, Read, Write, Commit] {
                 assert_eq!(sqlstate(code, doing), expected, "{code} {doing:?}");
             }
         }
         for (code, doing, expected) in [
             ("25006", Read, Fault::QueryFailed),
             ("25006", Write, Fault::NotTheWriter),
+            ("25006", Commit, Fault::NotTheWriter),
             ("25006", Begin, Fault::NotTheWriter),
             ("0A000", Begin, Fault::NotTheWriter),
             ("0A000", Write, Fault::QueryFailed),
@@ -352,7 +364,11 @@ mod tests {
                 Fault::TooManyConnections,
                 Fault::TooManyConnections,
             ),
+            ("query timeout", Fault::Timeout, Fault::Timeout),
             ("query_timeout", Fault::Timeout, Fault::Timeout),
+            ("transaction timeout", Fault::Timeout, Fault::Timeout),
+            ("idle transaction timeout", Fault::Unreachable, Fault::ConnectionLost),
+            ("client_idle_timeout", Fault::Unreachable, Fault::ConnectionLost),
             ("pgbouncer cannot connect to server", Fault::ServerUnavailable, Fault::ServerUnavailable),
             ("server conn crashed?", Fault::Unreachable, Fault::ConnectionLost),
             ("invalid frontend message type 0", Fault::Unreachable, Fault::Unreachable),
@@ -361,6 +377,8 @@ mod tests {
             assert_eq!(told("08P01", message, Doing::Write), running, "{message}");
         }
         assert_eq!(told("42601", "query_timeout", Doing::Read), Fault::QueryFailed, "a server's own");
+        // What becomes of a COMMIT that the pooler hung up on, nobody knows.
+        assert_eq!(told("08P01", "query timeout", Doing::Commit), Fault::ConnectionLost);
     }
 
     #[test]

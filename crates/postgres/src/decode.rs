@@ -125,7 +125,7 @@ const FIRST_CUSTOM_OID: u32 = 16_384;
 
 /// What a value is on the wire, and what it becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+pub(crate) enum Form {
     Bool,
     Int2,
     Int4,
@@ -157,7 +157,7 @@ enum Form {
 
 /// What the bounds of a range are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Bound {
+pub(crate) enum Bound {
     Int2,
     Int4,
     Int8,
@@ -170,7 +170,7 @@ enum Bound {
 }
 
 /// The decoder of a type, and whether the value is an array of it. `None` for a type outside the table.
-fn form(type_info: &PgTypeInfo) -> Option<(Form, bool)> {
+pub(crate) fn form(type_info: &PgTypeInfo) -> Option<(Form, bool)> {
     if let Some(form) = type_info.oid().and_then(|oid| built_in(oid.0)) {
         return Some((form, false));
     }

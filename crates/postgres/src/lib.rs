@@ -8,6 +8,7 @@ mod cancel;
 mod classify;
 mod connect;
 mod decode;
+mod describe;
 mod guard;
 mod session;
 

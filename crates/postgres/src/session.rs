@@ -7,14 +7,19 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
-use lambda_rds_core::backend::{Access, CancelHandle, Done, Effect, Pooling, Session, Statement, Target};
+use futures_util::stream::{BoxStream, StreamExt as _};
+use lambda_rds_core::backend::{
+    Access, CancelHandle, Done, Effect, Failure, Item, Pooling, Session, Sql, Statement, Target,
+};
 use lambda_rds_core::connect::relay::Wire;
+use lambda_rds_core::describe::Described;
 use lambda_rds_core::error::{Error, Fault, Result};
 use lambda_rds_core::rows::RowWriter;
 use lambda_rds_core::value::Kind;
-use sea_orm::{DatabaseConnection, SqlxPostgresConnector};
+use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, SqlxPostgresConnector};
+use sea_query_sqlx::SqlxValues;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnection, PgPool, PgTypeInfo};
+use sqlx::postgres::{PgConnection, PgPool, PgQueryResult, PgRow, PgTypeInfo};
 use sqlx::{
     AssertSqlSafe, Connection as _, Either, Executor as _, Row as _, SqlSafeStr as _, Statement as _,
 };
@@ -23,6 +28,7 @@ use crate::bind::{self, Preparing};
 use crate::cancel::PgCancel;
 use crate::classify::{self, Doing};
 use crate::decode::Columns;
+use crate::describe;
 use crate::guard::{self, Guard};
 
 /// One live connection.
@@ -143,11 +149,7 @@ impl PgSession {
             return Ok(());
         }
         let sql = AssertSqlSafe(Arc::clone(&known.sql)).into_sql_str();
-        let whole = match (self.pooled, self.in_transaction) {
-            (false, _) => Preparing::Kept,
-            (true, true) => Preparing::InTransaction,
-            (true, false) => Preparing::Alone,
-        };
+        let whole = self.preparing();
         let prepared = bind::prepare(self.connection().await?, sql, &statement.arguments, whole).await?;
         let parameters: Box<[PgTypeInfo]> = match prepared.parameters() {
             Some(Either::Left(parameters)) => parameters.into(),
@@ -163,6 +165,15 @@ impl PgSession {
         let outcome = self.resolve(statement).await;
         self.busy = matches!(&outcome, Err(error) if !answered(error));
         outcome.map_err(|error| self.error(&error, Doing::Write))
+    }
+
+    /// What becomes of a statement that is prepared now.
+    fn preparing(&self) -> Preparing {
+        match (self.pooled, self.in_transaction) {
+            (false, _) => Preparing::Kept,
+            (true, true) => Preparing::InTransaction,
+            (true, false) => Preparing::Alone,
+        }
     }
 
     /// Runs a statement that has no parameters and gives no rows, in one round trip.
@@ -222,6 +233,23 @@ impl PgSession {
         let done = self.statement(statement, rows).await?;
         self.commit().await?;
         Ok(done)
+    }
+
+    /// The statements of an application, as sea-orm sends them.
+    async fn send(
+        &mut self,
+        sql: Sql,
+    ) -> Result<BoxStream<'_, sqlx::Result<Either<PgQueryResult, PgRow>>>, sqlx::Error> {
+        let persistent = !self.pooled;
+        let connection = self.connection().await?;
+        Ok(match sql {
+            Sql::Prepared(statement) => {
+                let values = statement.values.unwrap_or(sea_orm::Values(Vec::new()));
+                let query = sqlx::query_with(AssertSqlSafe(statement.sql), SqlxValues(values));
+                connection.fetch_many(query.persistent(persistent))
+            }
+            Sql::Script(sql) => connection.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql))),
+        })
     }
 
     fn doing(&self) -> Doing {
@@ -332,6 +360,33 @@ impl Session for PgSession {
         Box::pin(self.statement(statement, rows))
     }
 
+    fn stream(&mut self, sql: Sql) -> BoxStream<'_, Result<Item, Failure>> {
+        Box::pin(async_stream::stream! {
+            self.busy = true;
+            let mut failed = None;
+            match self.send(sql).await {
+                Ok(mut items) => while let Some(item) = items.next().await {
+                    match item {
+                        Ok(Either::Right(row)) => yield Ok(Item::Row(row.into())),
+                        Ok(Either::Left(done)) => yield Ok(Item::Done(done.into())),
+                        Err(error) => {
+                            failed = Some(error);
+                            break;
+                        }
+                    }
+                },
+                Err(error) => failed = Some(error),
+            }
+            self.busy = failed.as_ref().is_some_and(|error| !answered(error));
+            if let Some(error) = failed {
+                yield Err(Failure {
+                    error: self.error(&error, self.doing()),
+                    driver: DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))),
+                });
+            }
+        })
+    }
+
     fn prepare<'a>(
         &'a mut self,
         statement: &'a Statement,
@@ -349,6 +404,19 @@ impl Session for PgSession {
         self.proxied && pins(&statement.sql)
     }
 
+    fn describe<'a>(&'a mut self, statement: &'a Statement) -> BoxFuture<'a, Result<Described>> {
+        Box::pin(async move {
+            self.busy = true;
+            let preparing = self.preparing();
+            let outcome = match self.connection().await {
+                Ok(connection) => describe::describe(connection, statement, preparing).await,
+                Err(error) => Err(error),
+            };
+            self.busy = matches!(&outcome, Err(error) if !answered(error));
+            outcome.map_err(|error| self.error(&error, Doing::Read))
+        })
+    }
+
     fn begin(&mut self, access: Access) -> BoxFuture<'_, Result<()>> {
         self.access = access;
         self.in_transaction = true;
@@ -360,7 +428,8 @@ impl Session for PgSession {
 
     fn commit(&mut self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async {
-            let outcome = self.simple("COMMIT", self.doing()).await;
+            let doing = if self.access == Access::Write { Doing::Commit } else { Doing::Read };
+            let outcome = self.simple("COMMIT", doing).await;
             self.end_transaction();
             outcome
         })

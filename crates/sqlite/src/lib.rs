@@ -17,6 +17,7 @@ mod cancel;
 mod classify;
 mod connect;
 mod decode;
+mod describe;
 mod session;
 
 use futures_util::future::BoxFuture;

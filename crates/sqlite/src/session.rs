@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
-use lambda_rds_core::backend::{Access, CancelHandle, Done, Effect, Session, Statement};
+use futures_util::stream::{BoxStream, StreamExt as _};
+use lambda_rds_core::backend::{Access, CancelHandle, Done, Effect, Failure, Item, Session, Sql, Statement};
+use lambda_rds_core::describe::Described;
 use lambda_rds_core::error::{Error, Fault, Result};
 use lambda_rds_core::rows::RowWriter;
-use sea_orm::{DatabaseConnection, SqlxSqliteConnector};
+use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, SqlxSqliteConnector};
+use sea_query_sqlx::SqlxValues;
 use sqlx::pool::PoolConnection;
-use sqlx::sqlite::SqliteOperation;
+use sqlx::sqlite::{SqliteOperation, SqliteQueryResult, SqliteRow};
 use sqlx::{
     AssertSqlSafe, Column as _, ColumnOrigin, Connection, Either, Executor, SqlSafeStr, Sqlite,
     SqliteConnection, SqlitePool, Statement as _, TypeInfo,
@@ -22,6 +25,7 @@ use crate::bind;
 use crate::cancel::{Canceller, INSTRUCTIONS, Watch};
 use crate::classify::to_error;
 use crate::decode::{Column, Declared, write_row};
+use crate::describe;
 
 /// A session: one connection of a pool of one, checked out for as long as nobody asks for sea-orm's handle.
 #[derive(Debug)]
@@ -165,6 +169,22 @@ impl SqliteSession {
         sqlx::query_scalar("SELECT total_changes()").fetch_one(self.connection().await?).await
     }
 
+    /// The statements of an application, as sea-orm sends them.
+    async fn send(
+        &mut self,
+        sql: Sql,
+    ) -> Result<BoxStream<'_, sqlx::Result<Either<SqliteQueryResult, SqliteRow>>>, sqlx::Error> {
+        self.refresh().await?;
+        let connection = self.connection().await?;
+        Ok(match sql {
+            Sql::Prepared(statement) => {
+                let values = statement.values.unwrap_or(sea_orm::Values(Vec::new()));
+                connection.fetch_many(sqlx::query_with(AssertSqlSafe(statement.sql), SqlxValues(values)))
+            }
+            Sql::Script(sql) => connection.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql))),
+        })
+    }
+
     /// Runs statements of our own, which give no rows.
     async fn script(&mut self, sql: &'static str) -> Result<()> {
         self.busy = true;
@@ -236,6 +256,35 @@ impl Session for SqliteSession {
         })
     }
 
+    fn stream(&mut self, sql: Sql) -> BoxStream<'_, Result<Item, Failure>> {
+        Box::pin(async_stream::stream! {
+            self.busy = true;
+            self.watch.arm(self.statement_timeout);
+            let mut failed = None;
+            match self.send(sql).await {
+                Ok(mut items) => while let Some(item) = items.next().await {
+                    match item {
+                        Ok(Either::Right(row)) => yield Ok(Item::Row(row.into())),
+                        Ok(Either::Left(done)) => yield Ok(Item::Done(done.into())),
+                        Err(error) => {
+                            failed = Some(error);
+                            break;
+                        }
+                    }
+                },
+                Err(error) => failed = Some(error),
+            }
+            self.watch.disarm();
+            self.busy = false;
+            if let Some(error) = failed {
+                yield Err(Failure {
+                    error: self.noted(to_error(&error, self.access)),
+                    driver: DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))),
+                });
+            }
+        })
+    }
+
     fn prepare<'a>(
         &'a mut self,
         _statement: &'a Statement,
@@ -247,6 +296,16 @@ impl Session for SqliteSession {
 
     fn pins(&self, _statement: &Statement) -> bool {
         false
+    }
+
+    fn describe<'a>(&'a mut self, statement: &'a Statement) -> BoxFuture<'a, Result<Described>> {
+        Box::pin(async move {
+            let described = match self.refresh().await {
+                Ok(()) => describe::describe(self.connection().await, statement).await,
+                Err(error) => Err(error),
+            };
+            described.map_err(|error| self.noted(to_error(&error, Access::Read)))
+        })
     }
 
     fn begin(&mut self, access: Access) -> BoxFuture<'_, Result<()>> {

@@ -6,6 +6,7 @@
 //!
 //! - [`Postgres`]: a PostgreSQL server with TLS and SCRAM-SHA-256
 //! - [`Mysql`]: the same for MySQL and MariaDB
+//! - [`MysqlTokens`]: stands before one of those and asks for tokens, as RDS does with IAM
 //! - [`Pgbouncer`]: PgBouncer in transaction mode in front of a PostgreSQL server
 //! - [`Proxy`]: stands in front of a server, counts round trips, breaks connections on demand
 //! - [`RuntimeApi`] and [`Secrets`]: the Lambda Runtime API and Secrets Manager
@@ -27,6 +28,7 @@ mod proxy;
 mod runtime_api;
 mod secrets;
 mod standin;
+mod tokens;
 
 pub use function::{Builder as FunctionBuilder, Function};
 pub use mysql::{Builder as MysqlBuilder, Mysql, MysqlKind};
@@ -35,3 +37,4 @@ pub use postgres::{Builder as PostgresBuilder, Certificate, Database, Login, Pos
 pub use proxy::{After, Cut, Direction, Fault, Proxy, Unanswered};
 pub use runtime_api::{Answer, FUNCTION_ARN, InitError, Outcome, RESPONSE_LIMIT, RuntimeApi};
 pub use secrets::{Fault as SecretsFault, Secret, SecretRequest, Secrets};
+pub use tokens::MysqlTokens;

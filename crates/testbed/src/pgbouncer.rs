@@ -38,6 +38,19 @@ impl Pgbouncer {
     /// # Errors
     /// If PgBouncer is not installed, or does not start; the error shows its log.
     pub fn start(server: &Postgres, database: &Database, connections: usize) -> Result<Self> {
+        Self::start_with(server, database, connections, &[])
+    }
+
+    /// The same with settings of `pgbouncer.ini`, such as `("query_timeout", "1")`.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(
+        server: &Postgres,
+        database: &Database,
+        connections: usize,
+        settings: &[(&str, &str)],
+    ) -> Result<Self> {
         let account = Account::for_servers()?;
         let program = program(account)?;
         let folder = Folder::new(account)?;
@@ -54,12 +67,13 @@ impl Pgbouncer {
 
         for _ in 0..10 {
             let port = free_port()?;
-            let config = config(folder.path(), server.port(), port, connections);
-            let config = folder.write(account, "pgbouncer.ini", &config)?;
+            let mut config = config(folder.path(), server.port(), port, connections);
+            config.extend(settings.iter().map(|(name, value)| format!("{name} = {value}\n")));
+            let file = folder.write(account, "pgbouncer.ini", &config)?;
             let log = folder.write(account, "log", "")?;
             let output = OpenOptions::new().append(true).open(&log)?;
             let mut command = Command::new(&program);
-            command.arg(config).current_dir(folder.path()).env_clear().env("LC_ALL", "C");
+            command.arg(file).current_dir(folder.path()).env_clear().env("LC_ALL", "C");
             command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
             let (process, _) = Process::spawn(account.run(&mut command), Signal::INT)?;
             let until = Instant::now() + PATIENCE;

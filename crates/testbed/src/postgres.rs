@@ -198,6 +198,16 @@ impl Postgres {
         self.start_again()
     }
 
+    /// The same, but it comes back as a standby that follows nobody: it takes no writes until `pg_promote()`.
+    ///
+    /// # Errors
+    /// As [`Self::restart`].
+    pub fn restart_as_standby(&self) -> Result<()> {
+        self.stop(Stop::Fast)?;
+        self.folder.write(self.account, "data/standby.signal", "")?;
+        self.start_again()
+    }
+
     /// Stops the time for the server and all of its processes: connections stay open and nothing answers.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use socket2::{SockFilter, SockRef};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -124,15 +125,27 @@ impl Proxy {
         }
     }
 
-    /// Disarms the fault. What it has done stays done.
-    pub fn disarm(&self) {
-        lock(&self.shared.state).fault = None;
+    /// Disarms the fault, and says whether it had still been armed: whether it has not struck. What it has done
+    /// stays done.
+    pub fn disarm(&self) -> bool {
+        lock(&self.shared.state).fault.take().is_some()
     }
 
-    /// Cuts all open connections now, those that hang included.
+    /// Cuts all open connections now, those that hang or are forgotten included.
     pub fn cut(&self, cut: Cut) {
+        self.order(Order::Cut(cut));
+    }
+
+    /// Forgets all open connections: from now on their packets are dropped in both directions, and not even
+    /// acknowledged, as by a firewall that no longer knows them, or where a host has vanished. New connections
+    /// work.
+    pub fn forget(&self) {
+        self.order(Order::Forget);
+    }
+
+    fn order(&self, order: Order) {
         for link in lock(&self.shared.state).links.values() {
-            link.cut.send_replace(Some(cut));
+            link.order.send_replace(Some(order));
         }
     }
 
@@ -245,6 +258,7 @@ pub struct Fault {
 enum Action {
     Cut(Cut),
     Stall,
+    Forget,
 }
 
 impl Fault {
@@ -258,6 +272,12 @@ impl Fault {
     #[must_use]
     pub fn stall(direction: Direction, after: After) -> Self {
         Self { direction, after, action: Action::Stall, always: false }
+    }
+
+    /// Forgets the first connection that comes to that point; see [`Proxy::forget`]. What arrived there is lost.
+    #[must_use]
+    pub fn forget(direction: Direction, after: After) -> Self {
+        Self { direction, after, action: Action::Forget, always: false }
     }
 
     /// The same for every connection that comes to that point, not for the first alone.
@@ -360,9 +380,16 @@ struct Counts {
 #[derive(Debug)]
 struct Link {
     task: AbortHandle,
-    cut: watch::Sender<Option<Cut>>,
+    order: watch::Sender<Option<Order>>,
     last: Option<Direction>,
     since: Since,
+}
+
+/// What a connection is told from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Cut(Cut),
+    Forget,
 }
 
 /// What passed on a connection since the fault was armed.
@@ -444,15 +471,15 @@ fn bind(address: SocketAddr) -> Result<TcpSocket> {
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         let Ok((client, _)) = listener.accept().await else { continue };
-        let (cut, cutting) = watch::channel(None);
+        let (order, orders) = watch::channel(None);
         let mut state = lock(&shared.state);
         let id = state.next_link;
         state.next_link += 1;
         state.counts.connections += 1;
         let link = Registered { shared: Arc::clone(&shared), id };
         // The task cannot look for its entry before the lock is released.
-        let task = tokio::spawn(carry(client, cutting, link)).abort_handle();
-        state.links.insert(id, Link { task, cut, last: None, since: Since::default() });
+        let task = tokio::spawn(carry(client, orders, link)).abort_handle();
+        state.links.insert(id, Link { task, order, last: None, since: Since::default() });
     }
 }
 
@@ -477,15 +504,27 @@ enum End {
     Cut(Cut),
     /// It does not end: it hangs until it is cut.
     Stalled,
+    /// Nor does this, but its packets are dropped.
+    Forgotten,
 }
 
-async fn carry(mut client: TcpStream, mut cutting: watch::Receiver<Option<Cut>>, link: Registered) {
-    let cut = async {
+impl From<Order> for End {
+    fn from(order: Order) -> Self {
+        match order {
+            Order::Cut(cut) => Self::Cut(cut),
+            Order::Forget => Self::Forgotten,
+        }
+    }
+}
+
+async fn carry(mut client: TcpStream, mut orders: watch::Receiver<Option<Order>>, link: Registered) {
+    let mut later = orders.clone();
+    let order = async {
         // An error means that the entry is gone, and this task with it.
-        let how = cutting.wait_for(Option::is_some).await;
-        how.ok().and_then(|how| *how).map_or(End::Broken, End::Cut)
+        let order = orders.wait_for(Option::is_some).await;
+        order.ok().and_then(|order| *order).map_or(End::Broken, End::from)
     };
-    tokio::pin!(cut);
+    tokio::pin!(order);
 
     let shared = &link.shared;
     let connect = async {
@@ -493,9 +532,10 @@ async fn carry(mut client: TcpStream, mut cutting: watch::Receiver<Option<Cut>>,
         let target = lock(&shared.state).target;
         TcpStream::connect(target).await
     };
-    let server = tokio::select! { server = connect => server.ok(), _ = &mut cut => None };
+    let server = tokio::select! { server = connect => server.ok(), _ = &mut order => None };
     let Some(mut server) = server else {
         let _ = client.set_zero_linger();
+        drop(client);
         return;
     };
     let _ = client.set_nodelay(true);
@@ -508,24 +548,43 @@ async fn carry(mut client: TcpStream, mut cutting: watch::Receiver<Option<Cut>>,
         let down = pump(&link, Direction::ToClient, from_server, to_client);
         tokio::select! {
             both = async { tokio::try_join!(up, down) } => both.map_or_else(|end| end, |_| End::Done),
-            end = &mut cut => end,
+            end = &mut order => end,
         }
     };
     if matches!(end, End::Stalled) {
-        end = cut.await;
+        end = order.await;
     }
+    if matches!(end, End::Forgotten) {
+        let dropping = drop_packets(&client).and_then(|()| drop_packets(&server));
+        let cut = later.wait_for(|order| matches!(order, Some(Order::Cut(_)))).await;
+        let cut = cut.ok().and_then(|order| *order).map_or(End::Broken, End::from);
+        // Without the filter it would have been a connection that hangs: a test would see no difference at first.
+        end = if dropping.is_ok() { cut } else { End::Broken };
+    }
+    // The connection counts as open until the kernel has been told of its end.
     match end {
-        End::Done | End::Stalled => {}
+        End::Done | End::Stalled | End::Forgotten => {}
         End::Broken | End::Cut(Cut::Rst) => {
             let _ = client.set_zero_linger();
             let _ = server.set_zero_linger();
         }
         End::Cut(Cut::Fin) => {
+            let _ = tokio::join!(client.shutdown(), server.shutdown());
             drop(link);
-            let ends = async { tokio::join!(finish(&mut client), finish(&mut server)) };
+            let ends = async { tokio::join!(drain(&mut client), drain(&mut server)) };
             let _ = tokio::time::timeout(LINGER, ends).await;
+            return;
         }
     }
+    drop((client, server));
+    drop(link);
+}
+
+/// Makes the kernel drop every packet that comes in for a socket, before anything in it is acknowledged.
+fn drop_packets(stream: &TcpStream) -> std::io::Result<()> {
+    // The classic BPF program of one instruction, "return 0": of this packet, nothing.
+    const RETURN: u16 = 0x06;
+    SockRef::from(stream).attach_filter(&[SockFilter::new(RETURN, 0, 0, 0)])
 }
 
 /// Forwards one direction until its sender has ended.
@@ -552,12 +611,12 @@ async fn pump(
             None => {}
             Some(Action::Cut(cut)) => return Err(End::Cut(cut)),
             Some(Action::Stall) => return Err(End::Stalled),
+            Some(Action::Forget) => return Err(End::Forgotten),
         }
     }
 }
 
-/// Ends one side of a connection with FIN: a socket that is closed with bytes unread would send RST.
-async fn finish(stream: &mut TcpStream) {
-    let _ = stream.shutdown().await;
+/// Reads to the end of what the other side still sends: a socket that is closed with bytes unread would send RST.
+async fn drain(stream: &mut TcpStream) {
     let _ = tokio::io::copy(stream, &mut tokio::io::sink()).await;
 }

@@ -114,7 +114,8 @@ impl std::fmt::Display for Hangup {
 
 impl std::error::Error for Hangup {}
 
-fn acceptor(issued: &Issued) -> Result<TlsAcceptor> {
+/// TLS with this certificate.
+pub(crate) fn acceptor(issued: &Issued) -> Result<TlsAcceptor> {
     let certificate = CertificateDer::from_pem_slice(issued.certificate_pem.as_bytes())?;
     let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes())?;
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))

@@ -137,8 +137,7 @@ keys! {
         "The user. It wins over the secret's.";
     DB_AUTH: Is("secret"), "secret · iam · password",
         "Where user and password come from: a secret, an IAM token signed per connection, or `DB_PASSWORD`. `iam` \
-         needs `DB_HOST`, `DB_NAME` and `DB_USER`, and a `DB_TLS` that verifies the server; on MySQL it is not in this \
-         version.";
+         needs `DB_HOST`, `DB_NAME` and `DB_USER`, and a `DB_TLS` that verifies the server.";
     DB_PASSWORD: Told("–"), TEXT,
         "The password, with `DB_AUTH=password`. For a developer's machine; never shown.";
     DB_ALLOW_PASSWORD: Is("false"), BOOL,
@@ -195,6 +194,10 @@ keys! {
          function error, so that the platform retries.";
     LAMBDA_RDS_INT64: Is("number"), "number · string",
         "How 64-bit integers are written in replies. JavaScript rounds numbers beyond 2^53.";
+    LAMBDA_RDS_OPENAPI: Is("false"), "true · false · a JSON file",
+        "Answers `GET /openapi.json`, below the base path, with the OpenAPI document of the queries that are callable \
+         over HTTP: with `true` made of the query files, or a file that `lambda-rds openapi` wrote, which knows the \
+         rows too. A relative file is looked for in the working folder and in the program's.";
     LAMBDA_RDS_DIAGNOSE: Is("false"), BOOL,
         "Answers `{\"diagnose\": true}`.";
     LAMBDA_RDS_LOG: Is("info"), "a filter such as info or info,lambda_rds_core=debug",

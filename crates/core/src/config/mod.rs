@@ -290,12 +290,25 @@ pub struct Function {
     pub direct_errors: DirectErrors,
     /// How 64-bit integers are written in replies.
     pub int64: Int64,
+    /// What `GET /openapi.json` is answered with.
+    pub openapi: OpenApi,
     /// Whether `{"diagnose": true}` is answered.
     pub diagnose: bool,
     /// Whether the log may show values of parameters, and what the database says about values.
     pub log_values: bool,
     /// What is logged.
     pub log: Targets,
+}
+
+/// What `GET /openapi.json` is answered with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpenApi {
+    /// Nothing: there is no such path.
+    Off,
+    /// A document made of the query files.
+    Made,
+    /// This file, which was made elsewhere.
+    File(PathBuf),
 }
 
 /// How a direct invoke is told of a failure.

@@ -16,8 +16,8 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::keys::{self, Key, Preset, SECTIONS};
 use super::{
-    AccessKey, Auth, Config, ConnectAt, Db, DirectErrors, Engine, Function, Int64, Platform, Pooler, Tls,
-    TlsMode,
+    AccessKey, Auth, Config, ConnectAt, Db, DirectErrors, Engine, Function, Int64, OpenApi, Platform, Pooler,
+    Tls, TlsMode,
 };
 use crate::credentials::Login;
 
@@ -223,9 +223,6 @@ fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db
     {
         r.later(&keys::DB_POOLER, "transaction");
     }
-    if way == Some(Way::Iam) && engine.is_some_and(|engine| !engine.speaks_as(Engine::Postgres)) {
-        r.later(&keys::DB_AUTH, "iam");
-    }
     if r.word(&keys::DB_READ_FROM, &[("writer", false), ("reader", true)]) == Some(true) {
         r.later(&keys::DB_READ_FROM, "reader");
     }
@@ -367,6 +364,10 @@ fn function(r: &mut Reader<'_>, platform: &Platform) -> Option<Function> {
         &[("reply", DirectErrors::Reply), ("raise", DirectErrors::Raise)],
     );
     let int64 = r.word(&keys::LAMBDA_RDS_INT64, &[("number", Int64::Number), ("string", Int64::String)]);
+    let openapi = r.value(&keys::LAMBDA_RDS_OPENAPI, openapi).map(|openapi| match openapi {
+        OpenApi::File(file) => OpenApi::File(r.sources.locate(file)),
+        other => other,
+    });
     let diagnose = r.flag(&keys::LAMBDA_RDS_DIAGNOSE);
     let log_values = r.flag(&keys::LAMBDA_RDS_LOG_VALUES);
     let written = r.found(&keys::LAMBDA_RDS_LOG).is_some_and(|found| found.source != Source::Default);
@@ -383,6 +384,7 @@ fn function(r: &mut Reader<'_>, platform: &Platform) -> Option<Function> {
         cors_origin,
         direct_errors: direct_errors?,
         int64: int64?,
+        openapi: openapi?,
         diagnose: diagnose?,
         log_values: log_values?,
         log: log?,
@@ -765,6 +767,15 @@ fn origin(text: &str) -> Option<String> {
         !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
     });
     (fits || text == "*").then(|| text.to_owned())
+}
+
+/// A word, or a file of the kind that there is no doubt about.
+fn openapi(text: &str) -> Option<OpenApi> {
+    match text {
+        "true" | "1" => Some(OpenApi::Made),
+        "false" | "0" => Some(OpenApi::Off),
+        file => file.ends_with(".json").then(|| OpenApi::File(file.into())),
+    }
 }
 
 /// The longest that any limit may be.
@@ -1183,6 +1194,7 @@ mod tests {
             );
         }
         check(&with(&[("DB_TLS", "verify-ca")]), &[]);
+        check_sources(&sources(&with(&[("DB_ENGINE", "mysql")])), &[Engine::Mysql], &[]);
         let found = config(&sources(&with(&[("DB_IAM_HOST", "db.example.com")])), PG).unwrap();
         assert!(matches!(found.db.auth, Auth::Iam { host: Some(host) } if host == "db.example.com"));
         assert_eq!(
@@ -1215,12 +1227,6 @@ mod tests {
             &mysql,
             &[Engine::Mysql],
             &["DB_POOLER (environment) is \"transaction\", which is not in this version."],
-        );
-        let all = [("DB_HOST", "h"), ("DB_NAME", "n"), ("DB_USER", "u")];
-        check_sources(
-            &sources(&[&[("DB_ENGINE", "mysql"), ("DB_AUTH", "iam")], &all[..]].concat()),
-            &[Engine::Mysql],
-            &["DB_AUTH (environment) is \"iam\", which is not in this version."],
         );
     }
 

@@ -25,6 +25,13 @@ pub async fn dial(endpoint: &Endpoint, by: Deadline, progress: &Phases) -> Resul
     progress.enter(Phase::Resolve);
     let addresses = resolve(endpoint, by).await?;
     progress.enter(Phase::Tcp);
+    dial_each(&addresses, by).await.map_err(|failures| {
+        unreachable(Phase::Tcp, format!("no TCP connection to {endpoint}: {}", failures.join("; ")))
+    })
+}
+
+/// Opens a connection to the first of the addresses that takes one; else says of each why not.
+async fn dial_each(addresses: &[SocketAddr], by: Deadline) -> Result<TcpStream, Vec<String>> {
     let mut failures = Vec::new();
     for (tried, address) in addresses.iter().enumerate() {
         let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
@@ -38,7 +45,7 @@ pub async fn dial(endpoint: &Endpoint, by: Deadline, progress: &Phases) -> Resul
             )),
         }
     }
-    Err(unreachable(Phase::Tcp, format!("no TCP connection to {endpoint}: {}", failures.join("; "))))
+    Err(failures)
 }
 
 /// Opens a TCP connection to an address that was dialled before, for a cancel request.
@@ -94,8 +101,10 @@ async fn open(address: SocketAddr) -> io::Result<TcpStream> {
             .with_interval(KEEPALIVE_INTERVAL)
             .with_retries(KEEPALIVE_PROBES),
     )?;
-    options.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
-    socket.connect(address).await
+    let stream = socket.connect(address).await?;
+    // Now, since it would end the handshake as well, whose limit is the caller's.
+    SockRef::from(&stream).set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    Ok(stream)
 }
 
 fn refusal(address: SocketAddr, error: &io::Error) -> String {
@@ -111,14 +120,16 @@ fn unreachable(phase: Phase, detail: String) -> Error {
     Error::new(Fault::Unreachable, detail).with_phase(phase)
 }
 
-// A query may run for minutes without a byte on the wire; NAT gateways and firewalls forget a silent
-// connection after 350 s (AWS's own is that long), so the first probe comes well before.
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+// A peer that vanished without a word (a host that crashed, a firewall that forgot the connection) answers neither
+// bytes nor probes. Its kernel would answer both at once, however long the statement takes, so three seconds of
+// silence tell it from a busy one, and leave time for another connection. By then four transmissions of a segment
+// have been lost, or two probes; the kernel counts probes by the user timeout where there is one.
+//
+// The probes also keep a silent connection known to firewalls while a query runs: AWS's forget it after 350 s.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(1);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
 const KEEPALIVE_PROBES: u32 = 3;
-// How long sent bytes may stay unacknowledged before the kernel gives the connection up; without it a peer that
-// vanished is noticed after some fifteen minutes of retransmissions.
-const USER_TIMEOUT: Duration = Duration::from_secs(10);
+const USER_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
@@ -147,5 +158,38 @@ mod tests {
         let error = dial(&endpoint("no-such-host.invalid", 5432), by, &Phases::default()).await.unwrap_err();
         assert_eq!(error.phase(), Some(Phase::Resolve));
         assert!(error.detail().contains("no-such-host.invalid"), "{error}");
+    }
+
+    /// A port whose kernel takes no packet, and so answers none.
+    fn black_hole() -> (std::net::TcpListener, SocketAddr) {
+        const RETURN: u16 = 0x06;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        SockRef::from(&listener).attach_filter(&[socket2::SockFilter::new(RETURN, 0, 0, 0)]).unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_costs_its_share_of_the_time() {
+        let (_hole, silent) = black_hole();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = listener.local_addr().unwrap();
+        let by = Deadline::after(Duration::from_secs(10));
+        let started = std::time::Instant::now();
+        // A fifth each, until one answers.
+        let stream = dial_each(&[silent, good, silent, silent, silent], by).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), good);
+        assert!(started.elapsed() >= Duration::from_secs(2));
+        assert!(by.remaining() > Duration::from_secs(4));
+    }
+
+    #[tokio::test]
+    async fn each_address_says_why_it_did_not_do() {
+        let (_hole, silent) = black_hole();
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let by = Deadline::after(Duration::from_millis(300));
+        let failures = dial_each(&[silent, closed], by).await.unwrap_err();
+        assert!(failures[0].contains("security groups"), "{failures:?}");
+        assert!(failures[1].contains("refuses connections"), "{failures:?}");
     }
 }

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant, SystemTime};
 use futures_util::future::{join, join_all};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::backend::{Access, Backend, CancelHandle, Endpoint, Phases, Session, Target, Topology};
+use crate::backend::{Access, Backend, CancelHandle, Endpoint, Phases, Pooling, Session, Target, Topology};
 use crate::config;
 use crate::connect::tls::TlsClient;
-use crate::credentials::{Credentials, Login, Resolved};
+use crate::credentials::{Credentials, Login, Relogin, Resolved};
 use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Phase, Result};
 use crate::retry;
@@ -24,7 +24,7 @@ use crate::retry;
 pub struct Sessions {
     backend: Arc<dyn Backend>,
     topology: Arc<dyn Topology>,
-    credentials: Credentials,
+    credentials: Arc<Credentials>,
     settings: Settings,
     tls: Mutex<Option<(String, Arc<TlsClient>)>>,
     parked: Mutex<Vec<Parked>>,
@@ -85,7 +85,7 @@ impl Sessions {
         Self {
             backend,
             topology,
-            credentials,
+            credentials: Arc::new(credentials),
             settings,
             tls: Mutex::default(),
             parked: Mutex::default(),
@@ -93,6 +93,29 @@ impl Sessions {
             leases: AtomicU64::new(0),
             permits,
         }
+    }
+
+    /// The sessions of one database, as it is configured. `statement_timeout` is the longest that any statement may
+    /// run on the server.
+    #[must_use]
+    pub fn configured(
+        db: &config::Db,
+        platform: &config::Platform,
+        statement_timeout: Duration,
+        log_values: bool,
+        backend: Arc<dyn Backend>,
+        topology: Arc<dyn Topology>,
+    ) -> Self {
+        let settings = Settings {
+            tls: db.tls.clone(),
+            connect_timeout: db.connect_timeout,
+            statement_timeout,
+            pooler: db.pooler,
+            application_name: application_name(platform),
+            log_values,
+            max_connections: db.max_connections,
+        };
+        Self::new(backend, topology, Credentials::new(db, platform), settings)
     }
 
     /// The engine behind the sessions.
@@ -281,6 +304,7 @@ impl Sessions {
             endpoint: endpoint.clone(),
             database: resolved.database.clone(),
             login,
+            relogin: Relogin::new(&self.credentials, resolved.clone(), endpoint.clone()),
             tls: self.tls(&endpoint.host)?,
             application_name: self.settings.application_name.clone(),
             statement_timeout: self.settings.statement_timeout,
@@ -342,6 +366,18 @@ impl Lease {
         &self.endpoint
     }
 
+    /// The sessions that it was lent from.
+    #[must_use]
+    pub fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
+    }
+
+    /// Whether something between us and the server shares its connections, so that no state outlives a transaction.
+    #[must_use]
+    pub fn pooled(&self) -> bool {
+        self.sessions.settings.pooler.at(&self.endpoint.host) != Pooling::None
+    }
+
     /// Sees to it that the session is closed, not parked, however it looks.
     pub fn spoil(&mut self) {
         self.spoilt = true;
@@ -368,6 +404,14 @@ impl Drop for Lease {
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease").field("endpoint", &self.endpoint).field("session", &self.session).finish()
+    }
+}
+
+fn application_name(platform: &config::Platform) -> String {
+    match (&platform.function_name, &platform.function_version) {
+        (Some(name), Some(version)) => format!("{name}:{version}"),
+        (Some(name), None) => name.clone(),
+        _ => "lambda-rds".to_owned(),
     }
 }
 
@@ -431,11 +475,13 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 #[cfg(test)]
 mod tests {
     use futures_util::future::BoxFuture;
+    use futures_util::stream::BoxStream;
     use sea_orm::{DatabaseConnection, DbErr};
 
     use super::*;
-    use crate::backend::{Done, Effect, Fixed, Statement};
+    use crate::backend::{Done, Effect, Failure, Fixed, Item, Statement};
     use crate::config::{Config, Engine, Sources};
+    use crate::describe::Described;
     use crate::queries::Dialect;
     use crate::rows::RowWriter;
 
@@ -491,6 +537,10 @@ mod tests {
             unreachable!("nothing is run")
         }
 
+        fn stream(&mut self, _: crate::backend::Sql) -> BoxStream<'_, Result<Item, Failure>> {
+            unreachable!("nothing is run")
+        }
+
         fn prepare<'a>(
             &'a mut self,
             _: &'a Statement,
@@ -501,6 +551,10 @@ mod tests {
         }
 
         fn pins(&self, _: &Statement) -> bool {
+            unreachable!("nothing is run")
+        }
+
+        fn describe<'a>(&'a mut self, _: &'a Statement) -> BoxFuture<'a, Result<Described>> {
             unreachable!("nothing is run")
         }
 

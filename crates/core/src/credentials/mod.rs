@@ -5,7 +5,7 @@
 //! that answer.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 pub use secrecy::ExposeSecret;
@@ -135,6 +135,60 @@ impl Credentials {
             Auth::Password(_) | Auth::Embedded => {
                 format!("Compare {prefix}PASSWORD with the database user's.")
             }
+        }
+    }
+}
+
+/// How to log in beside a session, later: the connection that cancels what a session runs needs a login of its own,
+/// and by then the session's may have been rotated away, or be a token that is no longer good.
+#[derive(Debug, Clone)]
+pub struct Relogin {
+    resolved: Resolved,
+    /// Where the session is; the other connection goes to the same server.
+    endpoint: Endpoint,
+    /// `None` where there is one login and no other.
+    credentials: Option<Arc<Credentials>>,
+}
+
+impl Relogin {
+    /// With what the credentials have by then; `resolved` is what the session at `endpoint` was opened with.
+    #[must_use]
+    pub fn new(credentials: &Arc<Credentials>, resolved: Resolved, endpoint: Endpoint) -> Self {
+        Self { resolved, endpoint, credentials: Some(Arc::clone(credentials)) }
+    }
+
+    /// With this login, whatever happens.
+    #[must_use]
+    pub fn fixed(login: Login) -> Self {
+        let endpoint = Endpoint { host: String::new(), port: 0 };
+        let resolved = Resolved { login, endpoint: endpoint.clone(), database: String::new(), version: None };
+        Self { resolved, endpoint, credentials: None }
+    }
+
+    /// The newest login that is known, or a token signed now. Asks nobody, save for keys to sign with outside Lambda.
+    ///
+    /// # Errors
+    /// As [`Credentials::login`].
+    pub async fn login(&mut self, by: Deadline) -> Result<Login> {
+        let Some(credentials) = &self.credentials else { return Ok(self.resolved.login.clone()) };
+        if let Some(newest) = credentials.secret.as_ref().and_then(|secret| secret.state().usable()) {
+            self.resolved = newest;
+        }
+        credentials.login(&self.resolved, &self.endpoint, by).await
+    }
+
+    /// Tells that the server has rejected the last one, and with which words. Gives whether there is another to try.
+    ///
+    /// # Cancel safety
+    /// As [`Credentials::get`].
+    pub async fn rejected(&mut self, why: &Error, by: Deadline) -> bool {
+        let Some(credentials) = &self.credentials else { return false };
+        match credentials.rejected(&self.resolved, why, by).await {
+            Some(other) => {
+                self.resolved = other;
+                true
+            }
+            None => false,
         }
     }
 }

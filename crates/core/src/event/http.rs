@@ -24,7 +24,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use percent_encoding::percent_decode_str;
 use serde_json::value::RawValue;
 
-use crate::config::Function;
+use crate::config::{Function, OpenApi};
 use crate::error::{Error, Fault, Result};
 use crate::queries::{HttpMethods, Query};
 use crate::value::{Given, Origin, Params};
@@ -134,6 +134,10 @@ fn request(
     let reads = matches!(method, Method::Get | Method::Head);
     if reads && query.as_deref() == Some("health") {
         return Ok(Request::Health);
+    }
+    // No query has a dot in its name.
+    if reads && function.openapi != OpenApi::Off && query.as_deref() == Some("openapi.json") {
+        return Ok(Request::OpenApi);
     }
     let query_string =
         if reads || method == Method::Post { query_string(event, source)? } else { Vec::new() };
@@ -275,7 +279,7 @@ fn query_string(event: &Object<'_>, source: Source) -> Result<Vec<(String, Given
         Source::Alb { .. } => true,
         _ => false,
     };
-    let mut each = |name: &str, value: Cow<'_, str>| {
+    let mut each = |name: &str, value: Cow<'_, str>| -> Result<()> {
         let (name, value) = if encoded { (form(name)?, form(&value)?) } else { (Cow::Borrowed(name), value) };
         add(&mut pairs, name.into_owned(), value.into_owned());
         Ok(())

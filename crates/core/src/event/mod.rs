@@ -58,6 +58,8 @@ pub enum Request {
     Health,
     /// A browser's question before the request itself (CORS).
     Preflight,
+    /// The OpenAPI document.
+    OpenApi,
 }
 
 /// One query and its parameters.
@@ -81,7 +83,7 @@ impl Request {
             Self::Call(call) => vec![&call.params],
             Self::Transaction(calls) => calls.iter().map(|call| &call.params).collect(),
             Self::Batch(batch) => batch.params.iter().collect(),
-            Self::Records(_) | Self::Diagnose | Self::Health | Self::Preflight => Vec::new(),
+            Self::Records(_) | Self::Diagnose | Self::Health | Self::Preflight | Self::OpenApi => Vec::new(),
         };
         sets.into_iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     }
@@ -214,7 +216,7 @@ fn eventbridge<'a>(event: &Object<'a>) -> Option<Result<Object<'a>>> {
 pub(crate) mod testing {
     use std::time::Duration;
 
-    use crate::config::{DirectErrors, Int64};
+    use crate::config::{DirectErrors, Int64, OpenApi};
     use crate::value::Given;
 
     use super::*;
@@ -230,6 +232,7 @@ pub(crate) mod testing {
             cors_origin: None,
             direct_errors: DirectErrors::Reply,
             int64: Int64::Number,
+            openapi: OpenApi::Off,
             diagnose: false,
             log_values: false,
             log: tracing_subscriber::filter::Targets::new(),
@@ -255,6 +258,7 @@ pub(crate) mod testing {
             Request::Diagnose => "diagnose".to_owned(),
             Request::Health => "health".to_owned(),
             Request::Preflight => "preflight".to_owned(),
+            Request::OpenApi => "openapi".to_owned(),
         }
     }
 

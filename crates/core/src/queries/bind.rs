@@ -33,6 +33,17 @@ impl Query {
         })
     }
 
+    /// The statement with NULL for every parameter and one element in every list: to be shown to a server, not to
+    /// be run.
+    #[must_use]
+    pub fn blank(&self) -> Statement {
+        let blank = || self.params.iter().map(|_| Value::Null).collect();
+        // A list of one element is never too long.
+        self.template
+            .fill(&self.params, blank())
+            .unwrap_or_else(|_| Statement { sql: self.sql().into(), arguments: Vec::new() })
+    }
+
     fn unknown(&self, name: &str) -> Error {
         // What a caller made up is repeated only as far as a name goes.
         let short: String = name.chars().take(64).filter(|c| !c.is_control()).collect();

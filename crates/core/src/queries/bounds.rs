@@ -10,7 +10,7 @@ use crate::value::{Given, Kind, Scalar, Value};
 /// Numbers, dates and times are compared by value. Of a `text` the length in characters counts, of `bytes` the
 /// length in bytes, of an array the number of its elements.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Bounds {
+pub struct Bounds {
     low: Option<Bound>,
     high: Option<Bound>,
     /// Whether `high` itself is allowed.
@@ -73,6 +73,14 @@ impl Bounds {
             (Some(low), Some(_)) if !bounds.holds(&low.value) => Err("the range is empty".to_owned()),
             _ => Ok(bounds),
         }
+    }
+
+    /// The two ends as the author wrote them, where there are such, and whether the upper one is allowed itself.
+    #[must_use]
+    pub fn ends(&self) -> (Option<&str>, Option<&str>, bool) {
+        let low = self.low.as_ref().map(|bound| bound.text.as_str());
+        let high = self.high.as_ref().map(|bound| bound.text.as_str());
+        (low, high, self.inclusive)
     }
 
     /// Whether a value is within. NULL is, since nothing is known about it.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::annotations::{self, Head};
 use super::template::{Place, Template};
-use super::{Dialect, Queries, Query};
+use super::{Dialect, Lines, Queries, Query};
 use crate::config::Engine;
 
 /// Every mistake in the query files, not only the first. Displays one a line, as `file:line: reason`.
@@ -27,6 +27,11 @@ struct Mistake {
 impl LoadError {
     fn one(file: String, line: usize, reason: String) -> Self {
         Self { mistakes: vec![Mistake { file, line, reason }] }
+    }
+
+    /// Each mistake: its file, its line, counted from 1, and a sentence.
+    pub fn mistakes(&self) -> impl Iterator<Item = (&str, usize, &str)> {
+        self.mistakes.iter().map(|Mistake { file, line, reason }| (&**file, *line, &**reason))
     }
 }
 
@@ -229,6 +234,7 @@ impl FileReader<'_> {
             self.mistake(line, reason);
         }
         let head = head?;
+        let sql_line = entry.line + 1 + entry.head.len();
         let place = format!("{}:{}", self.file, entry.line);
         if let Some(first) = self.names.get(&head.name) {
             let reason = format!("`{}` is already the name of the query at {first}", head.name);
@@ -250,12 +256,12 @@ impl FileReader<'_> {
                 cache: head.cache,
                 description: head.description,
                 place,
+                lines: Lines { name: entry.line, sql: sql_line, params: lines },
                 dialect: self.dialect,
                 template,
             }),
             Ok(_) => None,
             Err(flaws) => {
-                let sql_line = entry.line + 1 + entry.head.len();
                 for flaw in flaws {
                     let line = match flaw.at {
                         // There is no line of SQL to point at.

@@ -38,9 +38,11 @@
 mod annotations;
 mod bind;
 mod bounds;
+mod effect;
 mod lexer;
 mod load;
 mod template;
+mod words;
 
 use std::fmt;
 use std::sync::Arc;
@@ -48,7 +50,8 @@ use std::time::Duration;
 
 use crate::backend::Access;
 use crate::value::{Kind, Value};
-use bounds::Bounds;
+pub use bounds::Bounds;
+pub(crate) use effect::Effect;
 pub use load::LoadError;
 use template::Template;
 
@@ -153,8 +156,20 @@ pub struct Query {
     cache: Option<Duration>,
     description: String,
     place: String,
+    lines: Lines,
     dialect: Dialect,
     template: Template,
+}
+
+/// Where the parts of an entry are, in lines of its file, counted from 1.
+#[derive(Debug)]
+struct Lines {
+    /// The `-- name:` line, which [`Query::place`] names too.
+    name: usize,
+    /// The first line of the SQL.
+    sql: usize,
+    /// The declaration of each parameter.
+    params: Vec<usize>,
 }
 
 impl Query {
@@ -225,6 +240,38 @@ impl Query {
         &self.place
     }
 
+    /// The file that it is written in, as its folder was named.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        // The line stands behind the last colon.
+        self.place.rsplit_once(':').map_or(&*self.place, |(file, _)| file)
+    }
+
+    /// The line of its `-- name:`, counted from 1.
+    #[must_use]
+    pub fn line(&self) -> usize {
+        self.lines.name
+    }
+
+    /// The line of its file in which this line of its SQL stands; both are counted from 1.
+    #[must_use]
+    pub fn line_of_sql(&self, line: usize) -> usize {
+        self.lines.sql + line.saturating_sub(1)
+    }
+
+    /// The line that declares this parameter.
+    #[must_use]
+    pub fn line_of_param(&self, name: &str) -> Option<usize> {
+        let at = self.params.iter().position(|param| &*param.name == name)?;
+        self.lines.params.get(at).copied()
+    }
+
+    /// The dialect that its SQL is written in.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
     /// The SQL as it is sent; where a list expands, with one element.
     #[must_use]
     pub fn sql(&self) -> &str {
@@ -266,6 +313,12 @@ impl Param {
     #[must_use]
     pub fn default(&self) -> Option<&Value> {
         self.default.as_ref()
+    }
+
+    /// What `in a..=b` allows.
+    #[must_use]
+    pub fn bounds(&self) -> Option<&Bounds> {
+        self.bounds.as_ref()
     }
 
     /// Where it comes from, if not from the caller.

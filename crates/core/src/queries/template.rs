@@ -379,7 +379,7 @@ fn one_statement<'a, 'sql>(tokens: &'a [Token<'sql>], flaws: &mut Vec<Flaw>) -> 
     }
 }
 
-fn first_word<'a, 't>(statement: &'a [Token<'t>]) -> Option<&'a Token<'t>> {
+pub(super) fn first_word<'a, 't>(statement: &'a [Token<'t>]) -> Option<&'a Token<'t>> {
     statement
         .iter()
         .find(|token| token.is_significant() && token.text != "(" && token.kind != TokenKind::CodeOpen)
@@ -405,7 +405,7 @@ fn refuse_session_statements(statement: &[Token<'_>], flaws: &mut Vec<Flaw>) {
 
 /// Whether the dialect's server commits before and after such a statement, whatever transaction it stands in.
 /// <https://dev.mysql.com/doc/refman/8.4/en/implicit-commit.html>
-fn commits_by_itself(dialect: Dialect, statement: &[Token<'_>]) -> bool {
+pub(super) fn commits_by_itself(dialect: Dialect, statement: &[Token<'_>]) -> bool {
     dialect == Dialect::Mysql
         && first_word(statement).is_some_and(|first| COMMITTING.iter().any(|word| first.is_word(word)))
 }

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -14,6 +15,7 @@ use serde_json::value::RawValue;
 use crate::config::{DirectErrors, Function};
 use crate::error::{Error, Fault, Result};
 use crate::event::{Method, Source};
+use crate::queries::{BoundFrom, Queries, Query};
 
 /// What a successful reply says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,13 +26,15 @@ pub struct Body {
     pub status: u16,
     /// How long a GET's reply may be kept by whoever sees it; `None` is not at all.
     pub cache: Option<Duration>,
+    /// The headers that a browser may send, where that was asked; with commas.
+    pub allow_headers: Option<Arc<str>>,
 }
 
 impl Body {
     /// A result, which nobody keeps.
     #[must_use]
     pub fn new(json: Vec<u8>) -> Self {
-        Self { json, status: 200, cache: None }
+        Self { json, status: 200, cache: None, allow_headers: None }
     }
 
     /// The same, to be kept this long.
@@ -45,10 +49,11 @@ impl Body {
         Self::new(br#"{"status":"ok"}"#.to_vec())
     }
 
-    /// The reply to [`crate::event::Request::Preflight`].
+    /// The reply to [`crate::event::Request::Preflight`], for a function whose queries read these headers
+    /// ([`cors_headers`]).
     #[must_use]
-    pub fn preflight() -> Self {
-        Self { json: Vec::new(), status: 204, cache: None }
+    pub fn preflight(headers: Arc<str>) -> Self {
+        Self { json: Vec::new(), status: 204, cache: None, allow_headers: Some(headers) }
     }
 
     /// The reply to [`crate::event::Request::Records`]: the ids of the messages that are to come again.
@@ -180,13 +185,15 @@ fn response(source: Source, outcome: Result<Body>, request_id: &str, function: &
     let read = matches!(method, Some(Method::Get | Method::Head));
     let mut headers = Headers::with_capacity(6);
     let outcome = outcome.and_then(|body| {
-        let (status, cache) = (body.status, body.cache);
-        Ok((status, cache, body.text()?))
+        let (status, cache, allow) = (body.status, body.cache, body.allow_headers.clone());
+        Ok((status, cache, allow, body.text()?))
     });
+    let mut allow_headers = None;
     let (status, max_age, mut body) = match outcome {
-        Ok((status, cache, body)) => {
+        Ok((status, cache, allow, body)) => {
             // Less than a second is nothing that the header could say.
             let max_age = cache.map(|cache| cache.as_secs()).filter(|seconds| read && *seconds > 0);
+            allow_headers = allow;
             (status, max_age, body)
         }
         Err(error) => {
@@ -211,7 +218,9 @@ fn response(source: Source, outcome: Result<Body>, request_id: &str, function: &
             headers.push(("vary", "origin".into()));
             if method == Some(Method::Options) {
                 headers.push(("access-control-allow-methods", "GET, HEAD, POST".into()));
-                headers.push(("access-control-allow-headers", "content-type, authorization".into()));
+                if let Some(allow) = allow_headers {
+                    headers.push(("access-control-allow-headers", allow.to_string().into()));
+                }
                 headers.push(("access-control-max-age", "86400".into()));
             }
         }
@@ -235,6 +244,22 @@ fn response(source: Source, outcome: Result<Body>, request_id: &str, function: &
         body,
         is_base64_encoded: (alb || rest).then_some(false),
     }
+}
+
+/// The headers that a browser may send to a function of these queries: what a call over HTTP has anyway, and what
+/// the queries read (`from header.X`).
+#[must_use]
+pub fn cors_headers(queries: &Queries) -> Arc<str> {
+    let bound = queries.iter().filter(|query| query.http().is_some()).flat_map(Query::params);
+    let mut names: Vec<&str> = bound
+        .filter_map(|param| match param.bound_from() {
+            Some(BoundFrom::Header(name)) if !SENT_ANYWAY.contains(&name.as_str()) => Some(name.as_str()),
+            _ => None,
+        })
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    SENT_ANYWAY.into_iter().chain(names).collect::<Vec<_>>().join(", ").into()
 }
 
 /// The status line as a load balancer wants it: `200 OK`.
@@ -294,6 +319,8 @@ fn multi<S: Serializer>(headers: &Option<Headers>, serializer: S) -> Result<S::O
     map.end()
 }
 
+/// What every function allows: the type of a POST's body, and who the caller is.
+const SENT_ANYWAY: [&str; 2] = ["content-type", "authorization"];
 /// A reply without content has no content type either.
 const NO_CONTENT: u16 = 204;
 
@@ -303,8 +330,10 @@ mod tests {
 
     use insta::assert_snapshot;
 
+    use crate::config::Engine;
     use crate::event::testing::{settings, show, show_given};
     use crate::event::{Invocation, Record, Request, parse};
+    use crate::queries::Dialect;
 
     use super::*;
 
@@ -346,7 +375,7 @@ mod tests {
                 let _ = writeln!(lines, "{}{origin}", show(request));
                 Ok(match request {
                     Request::Health => Body::health(),
-                    Request::Preflight => Body::preflight(),
+                    Request::Preflight => Body::preflight(cors_headers(&Queries::default())),
                     _ => Body::new(br#"[{"id":1,"name":"Zo\u00eb"}]"#.to_vec()),
                 })
             }
@@ -543,8 +572,15 @@ mod tests {
     fn a_preflight() {
         let function = Function { cors_origin: Some("https://app.example".into()), ..settings() };
         let source = Source::HttpApi { method: Method::Options };
-        let reply = |function| written(source.reply(Ok(Body::preflight()), "r-1", function));
-        assert_snapshot!(reply(&function), @r#"{"statusCode":204,"headers":{"cache-control":"no-store","access-control-allow-origin":"https://app.example","vary":"origin","access-control-allow-methods":"GET, HEAD, POST","access-control-allow-headers":"content-type, authorization","access-control-max-age":"86400"},"body":""}"#);
+        let text = "-- name: a :one\n-- http: GET\n-- param: x text from header.X-Trace\n\
+                    -- param: y text from header.Authorization\nSELECT :x, :y;\n\
+                    -- name: b :one\n-- http: GET\n-- param: x text from header.x-trace\nSELECT :x;\n\
+                    -- name: hidden :one\n-- param: x text from header.X-Inside\nSELECT :x;\n";
+        let files = [("q.sql".to_owned(), text.to_owned())];
+        let queries = Queries::parse(&files, Engine::Postgres, Dialect::Postgres).unwrap();
+        let reply =
+            |function| written(source.reply(Ok(Body::preflight(cors_headers(&queries))), "r-1", function));
+        assert_snapshot!(reply(&function), @r#"{"statusCode":204,"headers":{"cache-control":"no-store","access-control-allow-origin":"https://app.example","vary":"origin","access-control-allow-methods":"GET, HEAD, POST","access-control-allow-headers":"content-type, authorization, x-trace","access-control-max-age":"86400"},"body":""}"#);
         assert_snapshot!(reply(&settings()), @r#"{"statusCode":204,"headers":{"cache-control":"no-store"},"body":""}"#);
     }
 

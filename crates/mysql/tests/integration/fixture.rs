@@ -8,7 +8,7 @@ use std::time::Duration;
 use lambda_rds_core::backend::{Backend as _, Done, Endpoint, Phases, Pooling, Session, Statement, Target};
 use lambda_rds_core::config::{Int64, Tls, TlsMode};
 use lambda_rds_core::connect::tls::TlsClient;
-use lambda_rds_core::credentials::Login;
+use lambda_rds_core::credentials::{Login, Relogin};
 use lambda_rds_core::deadline::Deadline;
 use lambda_rds_core::error::{Fault, Result};
 use lambda_rds_core::queries::Verb;
@@ -46,6 +46,9 @@ pub(crate) struct Opening {
     pub(crate) server_name: Option<String>,
     pub(crate) statement_timeout: Duration,
     pub(crate) log_values: bool,
+    /// How long it may take.
+    pub(crate) time: Duration,
+    pub(crate) progress: Phases,
 }
 
 impl Opening {
@@ -60,22 +63,35 @@ impl Opening {
             server_name: Some("localhost".into()),
             statement_timeout: Duration::from_secs(10),
             log_values: false,
+            time: Duration::from_secs(10),
+            progress: Phases::default(),
         }
     }
 
     pub(crate) async fn connect(&self) -> Result<Box<dyn Session>> {
+        self.connect_over(&self.tls()?).await
+    }
+
+    /// How its connections are protected; whoever keeps it resumes.
+    pub(crate) fn tls(&self) -> Result<Arc<TlsClient>> {
         let tls = Tls { mode: self.mode, ca: self.ca.clone(), server_name: self.server_name.clone() };
+        Ok(Arc::new(TlsClient::new(&tls, "127.0.0.1")?))
+    }
+
+    pub(crate) async fn connect_over(&self, tls: &Arc<TlsClient>) -> Result<Box<dyn Session>> {
+        let login = Login { user: self.user.clone(), password: self.password.clone().into() };
         let target = Target {
             endpoint: Endpoint { host: "127.0.0.1".into(), port: self.port },
             database: self.database.clone(),
-            login: Login { user: self.user.clone(), password: self.password.clone().into() },
-            tls: Arc::new(TlsClient::new(&tls, "127.0.0.1")?),
+            relogin: Relogin::fixed(login.clone()),
+            login,
+            tls: Arc::clone(tls),
             application_name: "test".into(),
             statement_timeout: self.statement_timeout,
             pooling: Pooling::None,
             log_values: self.log_values,
-            by: Deadline::after(Duration::from_secs(10)),
-            progress: Phases::default(),
+            by: Deadline::after(self.time),
+            progress: self.progress.clone(),
         };
         Backend.connect(&target).await
     }

@@ -6,6 +6,7 @@ mod cancelling;
 mod connecting;
 mod failing;
 mod fixture;
+mod login;
 mod values;
 mod writing;
 

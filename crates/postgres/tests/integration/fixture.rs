@@ -8,7 +8,7 @@ use std::time::Duration;
 use lambda_rds_core::backend::{Backend, Endpoint, Phases, Pooling, Session, Statement, Target};
 use lambda_rds_core::config::{Engine, Int64, Tls, TlsMode};
 use lambda_rds_core::connect::tls::TlsClient;
-use lambda_rds_core::credentials::Login;
+use lambda_rds_core::credentials::{Login, Relogin};
 use lambda_rds_core::deadline::Deadline;
 use lambda_rds_core::error::Result;
 use lambda_rds_core::queries::{Dialect, Queries, Verb};
@@ -94,10 +94,12 @@ fn server() -> &'static Server {
 
 fn target(database: &Database) -> Target {
     let tls = Tls { mode: TlsMode::VerifyFull, ca: Some(server().ca_pem_path()), server_name: None };
+    let login = Login { user: database.user.clone(), password: database.password.clone().into() };
     Target {
         endpoint: Endpoint { host: server().host().to_owned(), port: server().port() },
         database: database.name.clone(),
-        login: Login { user: database.user.clone(), password: database.password.clone().into() },
+        relogin: Relogin::fixed(login.clone()),
+        login,
         tls: Arc::new(TlsClient::new(&tls, server().host()).unwrap()),
         application_name: "test".to_owned(),
         statement_timeout: Duration::from_secs(60),

@@ -11,7 +11,7 @@ use lambda_rds_core::backend::{
 };
 use lambda_rds_core::config::{Int64, Tls, TlsMode};
 use lambda_rds_core::connect::tls::TlsClient;
-use lambda_rds_core::credentials::Login;
+use lambda_rds_core::credentials::{Login, Relogin};
 use lambda_rds_core::deadline::Deadline;
 use lambda_rds_core::error::Result;
 use lambda_rds_core::queries::Verb;
@@ -56,10 +56,12 @@ impl Database {
 
 pub(crate) fn target(file: &Path, statement_timeout: Duration) -> Target {
     let off = Tls { mode: TlsMode::Disable, ca: None, server_name: None };
+    let login = Login { user: String::new(), password: String::new().into() };
     Target {
         endpoint: Endpoint { host: String::new(), port: 0 },
         database: file.to_str().unwrap().to_owned(),
-        login: Login { user: String::new(), password: String::new().into() },
+        relogin: Relogin::fixed(login.clone()),
+        login,
         tls: Arc::new(TlsClient::new(&off, "").unwrap()),
         application_name: "test".to_owned(),
         statement_timeout,

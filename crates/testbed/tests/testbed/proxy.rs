@@ -214,6 +214,46 @@ async fn a_black_hole_is_silent_and_can_end() {
     }
 }
 
+/// Its kernel gives up on it as on a host that vanished: nothing that it sends is acknowledged.
+#[tokio::test]
+async fn a_forgotten_connection_is_gone_without_a_word() {
+    let limit = Duration::from_millis(500);
+    for fault in [None, Some(Fault::forget(Direction::ToServer, After::Flights(0)))] {
+        let (proxy, mut client) = proxied(b"pong").await;
+        assert_eq!(ask(&mut client).await, answered());
+        let socket = socket2::SockRef::from(&client);
+        socket.set_tcp_user_timeout(Some(limit)).unwrap();
+        socket.set_keepalive(true).unwrap();
+        let second = Duration::from_secs(1);
+        let probes = socket2::TcpKeepalive::new().with_time(second).with_interval(second);
+        socket.set_tcp_keepalive(&probes).unwrap();
+        match fault {
+            None => proxy.forget(),
+            Some(fault) => proxy.inject(fault),
+        }
+        // Either it has been forgotten, or the question makes it so.
+        let until = Instant::now() + LIMIT;
+        let error = loop {
+            match ask(&mut client).await {
+                Err(error) => break error,
+                Ok(_) => assert!(Instant::now() < until),
+            }
+        };
+        assert_eq!(error, ErrorKind::TimedOut, "{fault:?}");
+        let end = tokio::time::timeout(LIMIT, client.read(&mut [0; 1])).await;
+        assert!(matches!(end, Ok(Ok(0) | Err(_))), "the kernel still believes in it: {end:?}");
+        let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+        assert_eq!(ask(&mut client).await, answered());
+        assert!(!proxy.disarm());
+        // It can still be cut.
+        proxy.cut(Cut::Rst);
+        while proxy.open_connections() > 0 {
+            assert!(Instant::now() < until + LIMIT);
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn refuses_and_accepts_again_on_the_same_port() {
     let (proxy, mut client) = proxied(b"pong").await;

@@ -1,0 +1,26 @@
+//! What goes to stdout: the result of a command and nothing else.
+
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+use crate::failure::Failure;
+
+/// Writes a result to stdout, with a line end behind it if it has none. A reader that has seen enough (`| head`)
+/// is no failure.
+pub(crate) fn print(text: &[u8]) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    let end: &[u8] = if text.ends_with(b"\n") { b"" } else { b"\n" };
+    match stdout.write_all(text).and_then(|()| stdout.write_all(end)).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::Setup(format!("stdout cannot be written: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a result to this file, or to stdout where there is none.
+pub(crate) fn write(file: Option<&Path>, text: &[u8]) -> Result<(), Failure> {
+    let Some(file) = file else { return print(text) };
+    std::fs::write(file, text)
+        .map_err(|error| Failure::Setup(format!("{} cannot be written: {error}", file.display())))
+}

@@ -1,0 +1,425 @@
+//! What is wrong with a query, given what the server says of it: what `lambda-rds check` tells before a call does.
+//! The judging is pure; [`report`] asks the server.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+use crate::app::App;
+use crate::backend::{Access, Endpoint, Session, Statement};
+use crate::config::Int64;
+use crate::connect::sessions::Cost;
+use crate::deadline::Deadline;
+use crate::describe::{Column, Described, Description, Form, Writes};
+use crate::error::{Error, Fault, Phase, Result};
+use crate::queries::{Dialect, Query, Verb};
+use crate::rows::{Limits, RowWriter};
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// It may be meant so.
+    Warning,
+    /// A call fails.
+    Error,
+}
+
+impl Severity {
+    /// The word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// Something that is wrong, and where. Displays as compilers have it: `file:line: error: message`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The file, as its folder was named; the database's address for what is wrong there.
+    pub file: String,
+    /// The line, counted from 1; `None` for what is in no file.
+    pub line: Option<usize>,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is, and what to write instead.
+    pub message: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        write!(f, ": {}: {}", self.severity.name(), self.message)
+    }
+}
+
+/// One query and what the server says of it.
+#[derive(Debug)]
+pub struct Checked<'q> {
+    /// The query.
+    pub query: &'q Query,
+    /// What the server says.
+    pub described: Described,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+}
+
+impl Checked<'_> {
+    /// The columns of its rows, as far as they are known; whether one may be NULL is judged by the whole statement.
+    #[must_use]
+    pub fn columns(&self) -> Option<Vec<Column>> {
+        match &self.described {
+            Described::Statement(description) if description.has_rows() => {
+                Some(columns(self.query, description))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The columns of a query's rows, where `nullable` is `Some(false)` only if no row can have a NULL there.
+#[must_use]
+pub fn columns(query: &Query, description: &Description) -> Vec<Column> {
+    let pads = query.pads_with_nulls();
+    let judged = |column: &Column| Column {
+        nullable: column.nullable.filter(|nullable| *nullable || !pads),
+        ..column.clone()
+    };
+    description.columns.iter().map(judged).collect()
+}
+
+/// What is wrong with a query of which the server says this.
+#[must_use]
+pub fn findings(query: &Query, described: &Described) -> Vec<Finding> {
+    let name = query.name();
+    let at = |line: usize, severity: Severity, message: String| Finding {
+        file: query.file().to_owned(),
+        line: Some(line),
+        severity,
+        message: format!("{name}: {message}"),
+    };
+    let description = match described {
+        Described::Refused(refused) => {
+            let code = refused.code.as_deref().map(|code| format!(" [{code}]")).unwrap_or_default();
+            let line = query.line_of_sql(refused.line.unwrap_or(1));
+            return vec![at(line, Severity::Error, format!("{}{code}", refused.reason))];
+        }
+        Described::Statement(description) => description,
+    };
+    let mut findings = Vec::new();
+    let mut told: Vec<&str> = Vec::new();
+    for parameter in &description.parameters {
+        if let Some(trouble) = &parameter.trouble
+            && !told.contains(&&**trouble)
+        {
+            told.push(trouble);
+            let line = query.line_of_param(&parameter.name).unwrap_or_else(|| query.line());
+            findings.push(at(line, Severity::Error, trouble.clone()));
+        }
+    }
+    let first_line = query.line_of_sql(1);
+    if query.access() == Access::Read {
+        match (query.writes(), &description.writes) {
+            (Some(word), _) => findings.push(at(
+                first_line,
+                Severity::Error,
+                format!("a read, and {word} writes: the server will refuse it. Say `-- write`"),
+            )),
+            (None, Writes::Yes(how)) => findings.push(at(
+                first_line,
+                Severity::Error,
+                format!("a read, and it {how}: the server will refuse it. Say `-- write`"),
+            )),
+            (None, Writes::Perhaps(why)) => findings.push(at(
+                first_line,
+                Severity::Warning,
+                format!("a read, and it {why}; if it writes, say `-- write`, or the server will refuse it"),
+            )),
+            (None, Writes::Unknown) => {}
+        }
+    }
+    if query.verb() != Verb::Exec {
+        rows(query, description, &mut |severity, message| {
+            findings.push(at(first_line, severity, message));
+        });
+    }
+    findings
+}
+
+/// What is wrong with the rows that are to be replied.
+fn rows(query: &Query, description: &Description, tell: &mut dyn FnMut(Severity, String)) {
+    if !description.has_rows() && RETURNS_NOTHING.contains(&query.first_word().as_str()) {
+        let (severity, gets) = match query.verb() {
+            Verb::One => (Severity::Error, "a caller gets `not_found` each time"),
+            Verb::Many | Verb::Exec => (Severity::Warning, "a caller gets an empty list each time"),
+        };
+        tell(severity, format!("the statement gives no rows, so {gets}: say `:exec`, or let it return some"));
+    }
+    let names: Vec<&str> = description.columns.iter().map(|column| column.name.as_str()).collect();
+    for (index, column) in description.columns.iter().enumerate() {
+        let name = &column.name;
+        // Each name once, at its second place.
+        if names[..index].iter().filter(|earlier| *earlier == name).count() == 1 {
+            tell(
+                Severity::Error,
+                format!(
+                    "two columns are named `{name}`: give one another name, as in `b.{name} AS b_{name}`"
+                ),
+            );
+        }
+        if let Form::Outside { cast } = &column.form {
+            tell(
+                Severity::Error,
+                format!(
+                    "column `{name}` has the type `{}`, which has no JSON form here: cast it, for example `{cast}`",
+                    column.type_name
+                ),
+            );
+        }
+    }
+}
+
+/// What every query of the application is, and what is wrong.
+#[derive(Debug)]
+pub struct Report<'q> {
+    /// The queries, by name.
+    pub queries: Vec<Checked<'q>>,
+    /// What is wrong with the database's settings.
+    pub database: Vec<Finding>,
+}
+
+impl Report<'_> {
+    /// Everything that is wrong, in the order of the files' lines.
+    #[must_use]
+    pub fn findings(&self) -> Vec<&Finding> {
+        let queries = self.queries.iter().flat_map(|checked| &checked.findings);
+        let mut all: Vec<&Finding> = queries.chain(&self.database).collect();
+        // What is in no file comes last.
+        all.sort_by_key(|finding| (finding.line.is_none(), &finding.file, finding.line));
+        all
+    }
+}
+
+/// Shows every query to the database, and runs none.
+///
+/// # Errors
+/// If the database cannot be reached, or is lost on the way.
+///
+/// # Cancel safety
+/// A dropped future closes the session.
+pub async fn report(app: &App, by: Deadline) -> Result<Report<'_>> {
+    let mut lease = app.sessions().lease(Access::Read, by, &mut Cost::default()).await?;
+    let mut queries = Vec::new();
+    for query in app.queries() {
+        let described = within(by, lease.session().describe(&query.blank())).await?;
+        let findings = findings(query, &described);
+        queries.push(Checked { query, described, findings });
+    }
+    let address = lease.endpoint().clone();
+    let missing = within(by, missing_limits(lease.session(), app.dialect())).await?;
+    let database = missing.iter().map(|name| no_limit(&address, name)).collect();
+    lease.park();
+    Ok(Report { queries, database })
+}
+
+/// The server's own limits that a session of ours does not have, by name.
+async fn missing_limits(session: &mut dyn Session, dialect: Dialect) -> Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Row {
+        name: String,
+    }
+    let sql = match dialect {
+        // Ours are told at the start of a session, except where RDS Proxy would stop sharing it.
+        Dialect::Postgres => {
+            "SELECT name FROM pg_catalog.pg_settings WHERE setting = '0' \
+             AND name IN ('statement_timeout', 'idle_session_timeout') ORDER BY name DESC"
+        }
+        // The server's default is eight hours.
+        Dialect::Mysql => "SELECT 'wait_timeout' AS name FROM DUAL WHERE @@wait_timeout >= 28800",
+        Dialect::Sqlite => return Ok(Vec::new()),
+    };
+    let limits = Limits { bytes: 1 << 16, escaped: false, max_rows: None };
+    let mut rows = RowWriter::new(Verb::Many, limits, Int64::Number);
+    let done = session.run(&Statement { sql: sql.into(), arguments: Vec::new() }, &mut rows).await?;
+    rows.end_result(done)?;
+    let rows: Vec<Row> = serde_json::from_slice(&rows.finish()?)
+        .map_err(|error| Error::new(Fault::Internal, format!("bug: the limits: {error}")))?;
+    Ok(rows.into_iter().map(|row| row.name).collect())
+}
+
+fn no_limit(address: &Endpoint, name: &str) -> Finding {
+    let message = match name {
+        "statement_timeout" => {
+            "no statement_timeout: a statement whose caller is gone runs on. Give the role one, as in \
+             ALTER ROLE app SET statement_timeout = '30s', or the proxy's initialization query"
+        }
+        "idle_session_timeout" => {
+            "no idle_session_timeout: sessions that a frozen environment left behind stay for ever. Give the role \
+             one, as in ALTER ROLE app SET idle_session_timeout = '15min', or the parameter group"
+        }
+        _ => {
+            "wait_timeout is the default, 8 hours: sessions that a frozen environment left behind stay as long. \
+             Lower it in the parameter group, to 900 for example"
+        }
+    };
+    Finding {
+        file: address.to_string(),
+        line: None,
+        severity: Severity::Warning,
+        message: message.to_owned(),
+    }
+}
+
+async fn within<T>(by: Deadline, work: impl Future<Output = Result<T>>) -> Result<T> {
+    match by.bound(work).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Error::new(Fault::Timeout, "the time for the check was up").with_phase(Phase::Query)),
+    }
+}
+
+/// Statements that give rows only if they say RETURNING.
+const RETURNS_NOTHING: [&str; 9] =
+    ["INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "CREATE", "ALTER", "DROP", "TRUNCATE"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Engine;
+    use crate::describe::{JsonType, Parameter, Refused};
+    use crate::queries::Queries;
+
+    fn query(text: &str) -> Queries {
+        let files = [("q.sql".to_owned(), format!("\n-- name: q {text}"))];
+        Queries::parse(&files, Engine::Postgres, Dialect::Postgres).unwrap()
+    }
+
+    #[track_caller]
+    fn check(text: &str, described: Described, expected: &[&str]) {
+        let queries = query(text);
+        let found = findings(queries.get("q").unwrap(), &described);
+        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(found, expected);
+    }
+
+    fn column(name: &str, form: Form) -> Column {
+        Column { name: name.to_owned(), type_name: "box".to_owned(), form, nullable: Some(false) }
+    }
+
+    fn rows(columns: &[Column]) -> Described {
+        Described::Statement(Description { columns: columns.to_vec(), ..Description::default() })
+    }
+
+    const TEXT: Form = Form::Value(JsonType::Text);
+
+    #[test]
+    fn a_sound_query_has_no_findings() {
+        check(":many\nSELECT a FROM t", rows(&[column("a", TEXT)]), &[]);
+        check(":exec\nDELETE FROM t", rows(&[]), &[]);
+        // Of an `:exec` nobody sees the columns.
+        check(":exec\nSELECT a, a FROM t", rows(&[column("a", TEXT), column("a", TEXT)]), &[]);
+    }
+
+    #[test]
+    fn what_the_server_refuses_is_told_in_its_line() {
+        let refused = |line| {
+            Described::Refused(Refused {
+                reason: "no such column".to_owned(),
+                code: Some("42703".to_owned()),
+                line,
+            })
+        };
+        let text = ":many\n-- About it.\nSELECT a,\n b FROM t";
+        check(text, refused(Some(2)), &["q.sql:5: error: q: no such column [42703]"]);
+        check(text, refused(None), &["q.sql:4: error: q: no such column [42703]"]);
+    }
+
+    #[test]
+    fn a_parameter_of_another_type_is_told_once_in_its_line() {
+        let parameter = Parameter {
+            name: "b".into(),
+            type_name: "integer".to_owned(),
+            trouble: Some("declare it `int`".to_owned()),
+        };
+        let described = Described::Statement(Description {
+            parameters: vec![parameter.clone(), parameter],
+            columns: vec![column("a", TEXT)],
+            writes: Writes::Unknown,
+        });
+        let text =
+            ":many\n-- param: a int\n-- param: b text\nSELECT a FROM t WHERE x = :b OR y = :b OR z = :a";
+        check(text, described, &["q.sql:4: error: q: declare it `int`"]);
+    }
+
+    #[test]
+    fn columns_need_names_of_their_own_and_types_of_the_table() {
+        let outside = Form::Outside { cast: "b::text AS b".to_owned() };
+        check(
+            ":one\nSELECT a, b, a, a",
+            rows(&[column("a", TEXT), column("b", outside), column("a", TEXT), column("a", TEXT)]),
+            &[
+                "q.sql:3: error: q: column `b` has the type `box`, which has no JSON form here: cast it, for \
+                 example `b::text AS b`",
+                "q.sql:3: error: q: two columns are named `a`: give one another name, as in `b.a AS b_a`",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_read_that_writes_is_told() {
+        let with = |writes| {
+            Described::Statement(Description {
+                parameters: Vec::new(),
+                columns: vec![column("a", TEXT)],
+                writes,
+            })
+        };
+        let sure = "q.sql:3: error: q: a read, and INSERT writes: the server will refuse it. Say `-- write`";
+        check(":one\nINSERT INTO t VALUES (1) RETURNING a", with(Writes::Unknown), &[sure]);
+        check(
+            ":one\n-- write\nINSERT INTO t VALUES (1) RETURNING a",
+            with(Writes::Yes("writes".into())),
+            &[],
+        );
+        check(
+            ":one\nSELECT f() AS a",
+            with(Writes::Yes("calls nextval()".to_owned())),
+            &["q.sql:3: error: q: a read, and it calls nextval(): the server will refuse it. Say `-- write`"],
+        );
+        check(
+            ":one\nSELECT f() AS a",
+            with(Writes::Perhaps("calls f".to_owned())),
+            &[
+                "q.sql:3: warning: q: a read, and it calls f; if it writes, say `-- write`, or the server will \
+               refuse it",
+            ],
+        );
+    }
+
+    #[test]
+    fn rows_are_asked_of_a_statement_that_has_none() {
+        check(
+            ":one\n-- write\nINSERT INTO t VALUES (1)",
+            rows(&[]),
+            &["q.sql:4: error: q: the statement gives no rows, so a caller gets `not_found` each time: say \
+               `:exec`, or let it return some"],
+        );
+        // Whether a procedure gives any shows when it runs.
+        check(":many\n-- write\nCALL p()", rows(&[]), &[]);
+    }
+
+    #[test]
+    fn an_outer_join_makes_a_column_nullable() {
+        let nullable = |text: &str| {
+            let queries = query(text);
+            let Described::Statement(described) = rows(&[column("a", TEXT)]) else { unreachable!() };
+            columns(queries.get("q").unwrap(), &described)[0].nullable
+        };
+        assert_eq!(nullable(":many\nSELECT a FROM t"), Some(false));
+        assert_eq!(nullable(":many\nSELECT a FROM s LEFT JOIN t USING (id)"), None);
+    }
+}

@@ -1,0 +1,150 @@
+//! What the words of a statement tell about it, before any server has seen it.
+
+use super::lexer::{self, Token, TokenKind};
+use super::{Dialect, Query};
+
+impl Query {
+    /// The word by which the statement begins, in capitals.
+    #[must_use]
+    pub fn first_word(&self) -> String {
+        let sql = self.sql();
+        let tokens = significant(self.dialect, sql);
+        tokens
+            .iter()
+            .find(|token| token.text != "(" && token.kind != TokenKind::CodeOpen)
+            .map(|token| token.text.to_ascii_uppercase())
+            .unwrap_or_default()
+    }
+
+    /// The words by which the statement says that it changes data, or that it locks rows, where the server refuses
+    /// both to a read. What a function does that it calls, its words do not tell.
+    #[must_use]
+    pub fn writes(&self) -> Option<String> {
+        writes(self.dialect, self.sql())
+    }
+
+    /// Whether a column that never holds NULL may give NULL all the same, because the statement has an outer
+    /// join, a set operation or a grouping set, or (but on PostgreSQL) a second SELECT.
+    #[must_use]
+    pub fn pads_with_nulls(&self) -> bool {
+        pads_with_nulls(self.dialect, self.sql())
+    }
+}
+
+fn significant(dialect: Dialect, sql: &str) -> Vec<Token<'_>> {
+    // The template was made of the same text, so it can be cut.
+    let tokens = lexer::tokens(dialect, sql).unwrap_or_default();
+    tokens.into_iter().filter(Token::is_significant).collect()
+}
+
+fn writes(dialect: Dialect, sql: &str) -> Option<String> {
+    let tokens = significant(dialect, sql);
+    let is_one_of = |token: &Token<'_>, words: &[&str]| words.iter().any(|word| token.is_word(word));
+    let first = tokens.iter().find(|token| token.text != "(" && token.kind != TokenKind::CodeOpen)?;
+    if is_one_of(first, &WRITING) || (dialect != Dialect::Sqlite && is_one_of(first, &ADMINISTERING)) {
+        return Some(first.text.to_ascii_uppercase());
+    }
+    // `WITH … UPDATE`: behind the parenthesis that closes the last of the common table expressions.
+    if first.is_word("WITH") {
+        let mut depth = 0_usize;
+        for pair in tokens.windows(2) {
+            match pair[0].text {
+                "(" => depth += 1,
+                ")" => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            // PostgreSQL's may write themselves: `WITH gone AS (DELETE …)`.
+            let inside = dialect == Dialect::Postgres && pair[0].text == "(";
+            let behind = pair[0].text == ")" && depth == 0;
+            if (inside || behind) && is_one_of(&pair[1], &WRITING) {
+                return Some(pair[1].text.to_ascii_uppercase());
+            }
+        }
+    }
+    if dialect == Dialect::Postgres {
+        for pair in tokens.windows(2) {
+            if pair[0].is_word("FOR") && is_one_of(&pair[1], &["UPDATE", "SHARE", "NO", "KEY"]) {
+                return Some(format!("FOR {}", pair[1].text.to_ascii_uppercase()));
+            }
+        }
+        if is_one_of(first, &["SELECT", "WITH"]) && tokens.iter().any(|token| token.is_word("INTO")) {
+            return Some("SELECT INTO".to_owned());
+        }
+    }
+    None
+}
+
+fn pads_with_nulls(dialect: Dialect, sql: &str) -> bool {
+    let tokens = significant(dialect, sql);
+    let selects = tokens.iter().filter(|token| token.is_word("SELECT")).count();
+    // Through a subquery, these tell the column that it reads, not whether there is a row.
+    (dialect != Dialect::Postgres && selects > 1)
+        || tokens.iter().any(|token| PADDING.iter().any(|word| token.is_word(word)))
+}
+
+const WRITING: [&str; 5] = ["INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE"];
+const ADMINISTERING: [&str; 11] = [
+    "ALTER", "COMMENT", "CREATE", "DROP", "GRANT", "IMPORT", "REFRESH", "REINDEX", "RENAME", "REVOKE",
+    "TRUNCATE",
+];
+const PADDING: [&str; 12] = [
+    "LEFT",
+    "RIGHT",
+    "FULL",
+    "OUTER",
+    "UNION",
+    "INTERSECT",
+    "EXCEPT",
+    "ROLLUP",
+    "CUBE",
+    "GROUPING",
+    "OLD",
+    "MERGE",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_writes_says_so() {
+        fn check(dialect: Dialect, sql: &str, expected: Option<&str>) {
+            assert_eq!(writes(dialect, sql).as_deref(), expected, "{sql}");
+        }
+        use Dialect::{Mysql, Postgres, Sqlite};
+        for dialect in [Postgres, Mysql, Sqlite] {
+            check(dialect, "SELECT a, 'DELETE' AS \"update\" FROM t -- INSERT\n WHERE b = 1", None);
+            check(dialect, "(SELECT 1)", None);
+            check(dialect, "insert INTO t VALUES (1) RETURNING a", Some("INSERT"));
+            check(dialect, "/* read */ UPDATE t SET a = 1", Some("UPDATE"));
+            check(dialect, "WITH x AS (SELECT 1) SELECT * FROM x", None);
+            check(dialect, "WITH x AS (SELECT (1)), y AS (SELECT 2) DELETE FROM t", Some("DELETE"));
+        }
+        check(Postgres, "WITH x AS (DELETE FROM t RETURNING a) SELECT * FROM x", Some("DELETE"));
+        check(Postgres, "WITH x AS MATERIALIZED (INSERT INTO t DEFAULT VALUES) SELECT 1", Some("INSERT"));
+        check(Postgres, "SELECT a FROM t FOR UPDATE SKIP LOCKED", Some("FOR UPDATE"));
+        check(Postgres, "SELECT a FROM t FOR NO KEY UPDATE", Some("FOR NO"));
+        check(Postgres, "SELECT substring(a FOR 3) FROM t", None);
+        check(Postgres, "SELECT a INTO copy FROM t", Some("SELECT INTO"));
+        check(Postgres, "REFRESH MATERIALIZED VIEW v", Some("REFRESH"));
+        // MySQL locks rows in a read as well.
+        check(Mysql, "SELECT a FROM t FOR UPDATE", None);
+        check(Mysql, "REPLACE INTO t VALUES (1)", Some("REPLACE"));
+        check(Mysql, "SELECT REPLACE(a, 'x', 'y') FROM t", None);
+    }
+
+    #[test]
+    fn outer_joins_and_their_like_pad_with_nulls() {
+        for sql in [
+            "SELECT b.x FROM a LEFT JOIN b USING (id)",
+            "SELECT x FROM a UNION ALL SELECT NULL",
+            "SELECT x FROM a GROUP BY ROLLUP (x)",
+        ] {
+            assert!(pads_with_nulls(Dialect::Postgres, sql), "{sql}");
+        }
+        let inner = "SELECT a.x, 'LEFT' FROM a JOIN (SELECT id FROM b) b USING (id)";
+        assert!(!pads_with_nulls(Dialect::Postgres, inner));
+        assert!(pads_with_nulls(Dialect::Sqlite, inner));
+        assert!(!pads_with_nulls(Dialect::Sqlite, "SELECT x FROM a"));
+    }
+}

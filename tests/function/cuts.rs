@@ -1,0 +1,378 @@
+//! The wire is cut, everywhere and at random: reads succeed, and a write is there exactly once where the reply says
+//! so, at most once where it says that nobody knows, and otherwise not at all.
+//!
+//! The wire is encrypted, so that flights and bytes are all that can be aimed at. They include every message of the
+//! protocols: each is in some flight, and ends at some byte.
+//!
+//! [`everywhere`] goes through all of a call's flights in both directions, and through bytes all along the way.
+//! [`at_random`] does so by dice, from several environments at once. `cargo xtask soak` throws them ten thousand
+//! times; `TESTBED_SEED` repeats the dice of a run, which prints it, and `TESTBED_CUTS` says how often.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use lambda_rds_testbed::{After, Cut, Direction, Fault, Function, Proxy};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::on_every_server;
+use crate::world::{Engine, Setup, World, until};
+
+on_every_server!(everywhere, at_random);
+
+/// The environments that are called at once.
+const ENVIRONMENTS: u64 = 3;
+/// Cuts at random in an ordinary run, all environments together.
+const CUTS: u64 = 240;
+/// One cut of so many drops packets instead: it is noticed after three seconds, so there are few.
+const FORGETS: u64 = 120;
+
+const SCHEMA: &str = "
+CREATE TABLE notes (token BIGINT NOT NULL, step INTEGER NOT NULL);
+CREATE TABLE words (id INTEGER PRIMARY KEY, text VARCHAR(200) NOT NULL);
+INSERT INTO words (id, text) VALUES (1, 'one'), (2, 'two'), (3, 'three'), (4, 'four'), (5, 'five');
+";
+
+/// The rows of `read` take several packets.
+const QUERIES: &str = "
+-- name: read :many
+-- param: n int
+SELECT a.id * 100 + b.id * 10 + c.id AS id, REPEAT(a.text, 8) AS text
+FROM words AS a CROSS JOIN words AS b CROSS JOIN words AS c
+WHERE a.id >= :n ORDER BY a.id, b.id, c.id;
+
+-- name: note :exec
+-- param: token int
+-- param: step int
+INSERT INTO notes (token, step) VALUES (:token, :step);
+
+-- name: alone :exec
+-- transaction: none
+-- param: token int
+INSERT INTO notes (token, step) VALUES (:token, 0);
+";
+
+/// Cuts the wire under every kind of call, at all places that a call passes: on a session that is there, and on one
+/// that the call has to open.
+async fn everywhere(engine: Engine) {
+    let world = world(engine).start().await;
+    let mut environment = Environment::new(&world, 1).await;
+    for call in Call::ALL {
+        for cold in [false, true] {
+            // Opening a session is the same for all; a read and a write are enough.
+            if cold && !matches!(call, Call::Read | Call::Note) {
+                continue;
+            }
+            let way = environment.way(call, cold).await;
+            for (direction, after, cut) in way.places() {
+                environment.get_ready(call, cold).await;
+                environment.proxy.inject(Fault::cut(direction, after, cut));
+                environment.call(call).await;
+                let missed = environment.proxy.disarm();
+                // A call may be a few bytes shorter than the one that was measured.
+                let must = matches!(after, After::Flights(_));
+                assert!(!(missed && must), "{call:?}, cold {cold}: {direction:?} {after:?} was not reached");
+            }
+        }
+    }
+    let seen = Ledger::check(&world, vec![environment.ledger]).await;
+    // The sweep has been before COMMIT, where a write runs again; between COMMIT and the server; and behind it.
+    for (said, left) in [(Said::Done, true), (Said::Unknown, false), (Said::Unknown, true)] {
+        assert!(seen.contains_key(&(Call::Note, said, left)), "{said:?}, {left} is not among {seen:?}");
+    }
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "the dice of a run that fails must be known, and what one that succeeds has seen"
+)]
+async fn at_random(engine: Engine) {
+    let cuts = setting("TESTBED_CUTS").unwrap_or(CUTS);
+    let seed = setting("TESTBED_SEED").unwrap_or_else(|| fastrand::u64(..));
+    println!("{engine:?}: {cuts} cuts, TESTBED_SEED={seed}");
+    let started = Instant::now();
+    // A busy machine, and a connection that takes three seconds to be found dead while it is opened.
+    let world = world(engine).env("DB_CONNECT_TIMEOUT", "20s").timeout(Duration::from_secs(60)).start().await;
+    let mut running = JoinSet::new();
+    for number in 1..=ENVIRONMENTS {
+        let mut environment = Environment::new(&world, number).await;
+        let mut dice = Rng::with_seed(seed ^ (number << 32));
+        let cuts = cuts / ENVIRONMENTS + u64::from(number <= cuts % ENVIRONMENTS);
+        running.spawn(async move {
+            let ways = Ways::of(&mut environment).await;
+            while environment.struck < cuts {
+                environment.roll(&mut dice, &ways).await;
+            }
+            environment
+        });
+    }
+    let mut ledgers = Vec::new();
+    let (mut struck, mut calls) = (0, 0);
+    while let Some(environment) = running.join_next().await {
+        let environment = environment.unwrap_or_else(|error| panic!("TESTBED_SEED={seed}: {error}"));
+        struck += environment.struck;
+        calls += environment.ledger.0.len();
+        ledgers.push(environment.ledger);
+    }
+    let seen = Ledger::check(&world, ledgers).await;
+    println!("{engine:?}: {struck} cuts in {calls} calls and {:?}", started.elapsed());
+    for ((call, said, left), count) in seen {
+        println!(
+            "{engine:?}: {call:?} {said:?}, {}: {count}",
+            if left { "is there" } else { "is not there" }
+        );
+    }
+}
+
+/// A number from the environment.
+fn setting(name: &str) -> Option<u64> {
+    let text = std::env::var_os(name)?;
+    Some(
+        text.to_str()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_else(|| panic!("{name} is no number: {text:?}")),
+    )
+}
+
+fn world(engine: Engine) -> Setup {
+    Setup::new(engine).schema(SCHEMA).queries(QUERIES)
+}
+
+/// A kind of call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Call {
+    /// A read.
+    Read,
+    /// A write in its transaction.
+    Note,
+    /// A write without one.
+    Alone,
+    /// Two writes with a read between.
+    Transaction,
+    /// One write, three times.
+    Batch,
+}
+
+impl Call {
+    const ALL: [Self; 5] = [Self::Read, Self::Note, Self::Alone, Self::Transaction, Self::Batch];
+
+    fn event(self, token: u64) -> Value {
+        let note = |step: u64| json!({"token": token, "step": step});
+        let read = json!({"query": "read", "params": {"n": 5}});
+        match self {
+            Self::Read => json!({"query": "read", "params": {"n": 1}}),
+            Self::Note => json!({"query": "note", "params": note(0)}),
+            Self::Alone => json!({"query": "alone", "params": {"token": token}}),
+            Self::Transaction => json!({"transaction": [
+                {"query": "note", "params": note(0)}, read, {"query": "note", "params": note(1)},
+            ]}),
+            Self::Batch => json!({"batch": {"query": "note", "params": [note(0), note(1), note(2)]}}),
+        }
+    }
+
+    /// The body of its success.
+    fn success(self) -> Value {
+        let done = json!({"rowsAffected": 1});
+        match self {
+            Self::Read => lines(1),
+            Self::Note | Self::Alone => done,
+            Self::Transaction => json!([done, lines(5), done]),
+            Self::Batch => json!([done, done, done]),
+        }
+    }
+
+    /// The steps that it leaves in the table.
+    fn steps(self) -> &'static str {
+        match self {
+            Self::Read => "",
+            Self::Note | Self::Alone => "0",
+            Self::Transaction => "01",
+            Self::Batch => "012",
+        }
+    }
+}
+
+fn lines(from: u64) -> Value {
+    let text = ["one", "two", "three", "four", "five"];
+    let mut lines = Vec::new();
+    for (a, text) in (1..).zip(text).filter(|(a, _)| *a >= from) {
+        for (b, c) in (1..=5).flat_map(|b| (1..=5).map(move |c| (b, c))) {
+            lines.push(json!({"id": a * 100 + b * 10 + c, "text": text.repeat(8)}));
+        }
+    }
+    lines.into()
+}
+
+/// What a call's reply says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Said {
+    Done,
+    Unknown,
+}
+
+/// What was said of each call, by its token.
+#[derive(Debug, Default)]
+struct Ledger(BTreeMap<u64, (Call, Said)>);
+
+impl Ledger {
+    /// Compares what was said with what is in the table, and counts: of this kind of call so many times this was
+    /// said, and the rows were there or not.
+    async fn check(world: &World, ledgers: Vec<Self>) -> BTreeMap<(Call, Said, bool), u64> {
+        until("the end of the statements", || world.running() == 0).await;
+        // Transactions whose client has vanished without the server's knowing.
+        world.hang_up();
+        until("the end of the sessions", || world.sessions() == 0).await;
+        let mut left: BTreeMap<u64, String> = BTreeMap::new();
+        for row in world.rows_of("SELECT token, step FROM notes ORDER BY token, step") {
+            let (token, step) = row.split_once('|').unwrap();
+            left.entry(token.parse().unwrap()).or_default().push_str(step);
+        }
+        let mut seen = BTreeMap::new();
+        for (token, (call, said)) in ledgers.into_iter().flat_map(|ledger| ledger.0) {
+            let left = left.remove(&token).unwrap_or_default();
+            let right = left == call.steps() || (said == Said::Unknown && left.is_empty());
+            assert!(right, "{token}, a {call:?}: said {said:?}, left {left:?}");
+            *seen.entry((call, said, !left.is_empty())).or_insert(0) += 1;
+        }
+        assert!(left.is_empty(), "rows that nobody wrote: {left:?}");
+        seen
+    }
+}
+
+/// An environment with a wire of its own.
+struct Environment {
+    function: Function,
+    proxy: Proxy,
+    ledger: Ledger,
+    next_token: u64,
+    struck: u64,
+}
+
+impl Environment {
+    async fn new(world: &World, number: u64) -> Self {
+        let proxy = Proxy::start(world.address()).unwrap();
+        let function = world.another_with(&[("DB_PORT", &proxy.port().to_string())]).await;
+        Self { function, proxy, ledger: Ledger::default(), next_token: number << 32, struck: 0 }
+    }
+
+    /// Makes a call, and notes what was said of it. One cut in it fails no read, and a write in one way at most.
+    async fn call(&mut self, call: Call) {
+        let token = self.next_token;
+        self.next_token += 1;
+        let reply = self.function.invoke(call.event(token)).await.unwrap().reply().unwrap();
+        let said = match &reply {
+            (200, body) if *body == call.success() => Said::Done,
+            (500, body) if call != Call::Read && body["error"]["code"] == "outcome_unknown" => Said::Unknown,
+            other => panic!("{call:?} {token}: {other:?}\n{}", self.function.logs().last().unwrap()),
+        };
+        self.ledger.0.insert(token, (call, said));
+    }
+
+    /// Sees to it that there is a session on which this kind of call is prepared, or that there is none.
+    async fn get_ready(&mut self, call: Call, cold: bool) {
+        if cold {
+            self.cut_idle(Cut::Rst).await;
+        } else {
+            self.call(call).await;
+        }
+    }
+
+    /// Cuts the connections that are open, and waits until they are closed.
+    async fn cut_idle(&self, cut: Cut) {
+        self.proxy.cut(cut);
+        until("the cut", || self.proxy.open_connections() == 0).await;
+    }
+
+    /// How far a call goes.
+    async fn way(&mut self, call: Call, cold: bool) -> Way {
+        self.call(call).await;
+        self.get_ready(call, cold).await;
+        self.proxy.reset();
+        self.call(call).await;
+        let bytes = [Direction::ToServer, Direction::ToClient].map(|direction| self.proxy.bytes(direction));
+        Way { flights: self.proxy.flights(), bytes }
+    }
+
+    /// One call, and perhaps a cut in it, perhaps one before.
+    async fn roll(&mut self, dice: &mut Rng, ways: &Ways) {
+        let kind = |dice: &mut Rng| if dice.bool() { Cut::Fin } else { Cut::Rst };
+        let call = Call::ALL[dice.usize(..Call::ALL.len())];
+        let cold = dice.u8(..4) == 0;
+        if cold && self.proxy.open_connections() > 0 {
+            self.cut_idle(kind(dice)).await;
+            self.struck += 1;
+        }
+        let way = ways.way(call, cold);
+        let direction = if dice.bool() { Direction::ToServer } else { Direction::ToClient };
+        let after = if dice.bool() {
+            After::Flights(dice.u64(..=way.flights))
+        } else {
+            let bytes = way.bytes[usize::from(direction == Direction::ToClient)];
+            After::Bytes(dice.u64(..=bytes))
+        };
+        let fault = if dice.u64(..FORGETS) == 0 {
+            Fault::forget(direction, after)
+        } else {
+            Fault::cut(direction, after, kind(dice))
+        };
+        self.proxy.inject(fault);
+        self.call(call).await;
+        self.struck += u64::from(!self.proxy.disarm());
+    }
+}
+
+/// How far a call goes: its flights, and its bytes to the server and back.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    flights: u64,
+    bytes: [u64; 2],
+}
+
+impl Way {
+    /// A cut of each kind before every flight, in both directions; and cuts at bytes all along the way.
+    fn places(self) -> Vec<(Direction, After, Cut)> {
+        const STEPS: u64 = 10;
+        let mut places = Vec::new();
+        for (direction, bytes) in [Direction::ToServer, Direction::ToClient].into_iter().zip(self.bytes) {
+            for flight in 0..self.flights {
+                for cut in [Cut::Fin, Cut::Rst] {
+                    places.push((direction, After::Flights(flight), cut));
+                }
+            }
+            for step in 0..STEPS {
+                let cut = if step % 2 == 0 { Cut::Fin } else { Cut::Rst };
+                places.push((direction, After::Bytes(bytes * step / STEPS + step % 7), cut));
+            }
+        }
+        places
+    }
+}
+
+/// How far each kind of call goes on a session that is there, and how far opening one is.
+#[derive(Debug)]
+struct Ways {
+    warm: BTreeMap<Call, Way>,
+    opening: Way,
+}
+
+impl Ways {
+    async fn of(environment: &mut Environment) -> Self {
+        let mut warm = BTreeMap::new();
+        for call in Call::ALL {
+            warm.insert(call, environment.way(call, false).await);
+        }
+        let (cold, read) = (environment.way(Call::Read, true).await, warm[&Call::Read]);
+        let bytes = [cold.bytes[0] - read.bytes[0], cold.bytes[1] - read.bytes[1]];
+        Self { warm, opening: Way { flights: cold.flights - read.flights, bytes } }
+    }
+
+    fn way(&self, call: Call, cold: bool) -> Way {
+        let way = self.warm[&call];
+        if !cold {
+            return way;
+        }
+        let bytes = [way.bytes[0] + self.opening.bytes[0], way.bytes[1] + self.opening.bytes[1]];
+        Way { flights: way.flights + self.opening.flights, bytes }
+    }
+}

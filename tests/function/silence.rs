@@ -1,0 +1,160 @@
+//! Nobody answers: before a connection, while it is opened, under a statement. The caller is told before the
+//! invocation's deadline, the log which phase it was, and what the server can still be told to stop is stopped.
+
+use std::time::{Duration, Instant};
+
+use lambda_rds_testbed::{After, Direction, Fault, Function, Proxy, Unanswered};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::on_every_server;
+use crate::world::{Engine, Setup, last_log, until};
+
+on_every_server!(
+    where_nobody_answers,
+    while_a_session_is_opened,
+    under_a_statement_that_can_be_stopped,
+    under_a_statement_that_cannot_be_stopped,
+);
+
+const SCHEMA: &str = "CREATE TABLE marks (id INTEGER NOT NULL);";
+
+const QUERIES: &str = "
+-- name: one :one
+SELECT 1 AS x;
+
+-- name: mark :exec
+-- param: id int
+INSERT INTO marks (id) VALUES (:id);
+
+-- name: slow :one
+-- engine: postgres
+-- timeout: 500ms
+SELECT 1 AS x FROM pg_sleep(60);
+
+-- name: slow :one
+-- engine: mysql
+-- timeout: 500ms
+SELECT SLEEP(60) AS x;
+
+-- name: slow_mark :exec
+-- engine: postgres
+-- timeout: 500ms
+INSERT INTO marks (id) SELECT 1 FROM pg_sleep(60);
+
+-- name: slow_mark :exec
+-- engine: mysql
+-- timeout: 500ms
+INSERT INTO marks (id) SELECT SLEEP(60);
+";
+
+/// The function's timeout. A second is for its work, the rest is the reserve: a busy machine is late by itself.
+const TIMEOUT: Duration = Duration::from_secs(4);
+
+fn setup(engine: Engine) -> Setup {
+    let setup = Setup::new(engine).schema(SCHEMA).queries(QUERIES).timeout(TIMEOUT);
+    setup.env("DB_CONNECT_AT", "first-use").env("DB_DEADLINE_RESERVE", "3s")
+}
+
+async fn where_nobody_answers(engine: Engine) {
+    let hole = Unanswered::start().await.unwrap();
+    let world = setup(engine).start().await;
+    let function = world.another_with(&[("DB_PORT", &hole.address().unwrap().port().to_string())]).await;
+    let (told, log) = ask(&function, "one", json!({})).await;
+    assert_eq!((told.0, told.1.as_str(), log["phase"].as_str()), (503, "unreachable", Some("tcp")), "{log}");
+    assert!(log["detail"].as_str().unwrap().contains("security groups"), "{log}");
+}
+
+/// The server falls silent at each of its answers in turn.
+async fn while_a_session_is_opened(engine: Engine) {
+    let world = setup(engine).start().await;
+    world.rows("one", json!({})).await;
+    // MySQL greets before anything is asked, and the last answers are those to the statement.
+    let answers = world.wire().flights() + 1;
+    let mut all = JoinSet::new();
+    for answer in 0..answers {
+        let proxy = Proxy::start(world.address()).unwrap();
+        proxy.inject(Fault::stall(Direction::ToClient, After::Flights(answer)).always());
+        let function = world.another_with(&[("DB_PORT", &proxy.port().to_string())]).await;
+        all.spawn(async move {
+            let (told, log) = ask(&function, "one", json!({})).await;
+            let phase = log["phase"].as_str().unwrap_or_default().to_owned();
+            let expected = match (told.0, phase.as_str()) {
+                (200, _) => return (answer, "done".to_owned()),
+                (_, "query") => (504, "timeout".to_owned()),
+                _ => (503, "unreachable".to_owned()),
+            };
+            assert_eq!(told, expected, "{log}");
+            // Mended, without a restart.
+            proxy.disarm();
+            assert_eq!(ask(&function, "one", json!({})).await.0.0, 200);
+            (answer, phase)
+        });
+    }
+    let mut phases = all.join_all().await;
+    phases.sort_unstable();
+    let phases: Vec<String> = phases.into_iter().map(|(_, phase)| phase).collect();
+    // In this order, and none of these three left out.
+    let mut rest = ["tls", "auth", "ready", "query", "done"].into_iter().peekable();
+    for phase in &phases {
+        while rest.peek().is_some_and(|next| next != phase) {
+            rest.next();
+        }
+        assert!(rest.peek().is_some(), "{phases:?}");
+    }
+    for phase in ["tls", "auth", "query"] {
+        assert!(phases.iter().any(|found| found == phase), "no {phase} in {phases:?}");
+    }
+}
+
+/// Only this one connection has fallen silent: the server can be told by another.
+async fn under_a_statement_that_can_be_stopped(engine: Engine) {
+    let world = setup(engine).start().await;
+    for query in ["slow", "slow_mark"] {
+        // The machine has other things to do as well: one of five tries must do it in time.
+        let mut took = Duration::MAX;
+        for _ in 0..5 {
+            world.rows("mark", json!({"id": 0})).await;
+            // The statement reaches the server; what it says from then on does not come back.
+            let before_the_statement = if query == "slow" { 0 } else { 1 };
+            world.wire().inject(Fault::stall(Direction::ToClient, After::Flights(before_the_statement)));
+            let (told, log) = ask(&world.function, query, json!({})).await;
+            let answered = Instant::now();
+            until("the end of the statement", || world.running() == 0).await;
+            took = took.min(answered.elapsed());
+            assert_eq!((told, log["phase"].as_str()), ((504, "timeout".to_owned()), Some("query")), "{log}");
+            if took < Duration::from_millis(200) {
+                break;
+            }
+        }
+        assert!(took < Duration::from_millis(200), "{query}: {took:?}");
+    }
+    assert_eq!(world.count("marks WHERE id <> 0"), 0);
+}
+
+/// Nothing reaches the server any more, whichever connection it takes.
+async fn under_a_statement_that_cannot_be_stopped(engine: Engine) {
+    let world = setup(engine).start().await;
+    for query in ["one", "mark"] {
+        world.rows("one", json!({})).await;
+        world.rows("mark", json!({"id": 0})).await;
+        world.wire().black_hole();
+        let params = if query == "mark" { json!({"id": 1}) } else { json!({}) };
+        let (told, log) = ask(&world.function, query, params).await;
+        assert_eq!((told, log["phase"].as_str()), ((504, "timeout".to_owned()), Some("query")), "{log}");
+        assert!(log["detail"].as_str().unwrap().contains("may still run"), "{log}");
+        world.wire().flow();
+        world.rows("one", json!({})).await;
+        until("the end of what was held back", || world.running() == 0).await;
+        assert_eq!(world.count("marks WHERE id = 1"), 0);
+    }
+}
+
+/// Status and code of a call's answer, which comes before the deadline, and its line in the log.
+async fn ask(function: &Function, query: &str, params: Value) -> ((u64, String), Value) {
+    let outcome = function.invoke(json!({"query": query, "params": params})).await.unwrap();
+    assert!(outcome.elapsed < TIMEOUT, "{:?}", outcome.elapsed);
+    let (status, body) = outcome.reply().unwrap();
+    let code = body["error"]["code"].as_str().unwrap_or_default().to_owned();
+    ((status, code), last_log(function, &outcome.request_id).await)
+}
