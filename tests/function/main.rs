@@ -20,6 +20,7 @@ mod leaks;
 mod memory;
 mod migrations;
 mod mysql;
+mod pooled_mysql;
 mod pooler;
 mod queues;
 mod reconnects;

@@ -14,11 +14,33 @@ use tokio::task::JoinHandle;
 
 use crate::world::{Engine, SECRET, Setup, World, postgres};
 
+/// Under load, so with threads for the load beside the one that rotates.
+macro_rules! on_every_server_under_load {
+    ($($name:ident),+ $(,)?) => {
+        on_every_server_under_load!(postgres, Postgres: $($name),+);
+        on_every_server_under_load!(mysql, Mysql: $($name),+);
+        on_every_server_under_load!(mariadb, MariaDb: $($name),+);
+    };
+    ($module:ident, $engine:ident: $($name:ident),+) => {
+        mod $module {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $name() { super::$name($crate::world::Engine::$engine).await; })+
+        }
+    };
+}
+
+on_every_server_under_load!(
+    a_single_users_rotation_under_load_fails_no_call,
+    alternating_users_rotate_under_load_and_fail_no_call,
+    an_environment_that_starts_in_the_window_finds_the_pending_version,
+    an_environment_frozen_through_a_rotation_thaws_into_the_new_password,
+    a_wrong_password_is_tried_once_however_often_the_function_is_called,
+);
+
 const ENVIRONMENTS: usize = 3;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_single_users_rotation_under_load_fails_no_call() {
-    let world = Setup::new(Engine::Postgres).start().await;
+async fn a_single_users_rotation_under_load_fails_no_call(engine: Engine) {
+    let world = start(engine).await;
     let load = Load::start(&world).await;
     let user = world.database().user.clone();
 
@@ -35,17 +57,22 @@ async fn a_single_users_rotation_under_load_fails_no_call() {
     let asked = world.secrets.count() - asked;
     assert!(asked <= 2 * ENVIRONMENTS, "{asked} questions by {ENVIRONMENTS} environments");
     // Servers lock out who insists: the old version is tried once per environment.
-    let rejected = rejections(&user);
+    let rejected = rejections(&world, &user);
     assert!(rejected <= ENVIRONMENTS, "{rejected} rejected logins by {ENVIRONMENTS} environments");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn alternating_users_rotate_under_load_and_fail_no_call() {
-    let world = Setup::new(Engine::Postgres).start().await;
+async fn alternating_users_rotate_under_load_and_fail_no_call(engine: Engine) {
+    let world = start(engine).await;
     let load = Load::start(&world).await;
     let first = world.database().user.clone();
     let second = format!("{first}_clone");
-    world.sql(&format!("CREATE ROLE {second} LOGIN IN ROLE {first};"));
+    match engine {
+        Engine::Postgres => world.sql(&format!("CREATE ROLE {second} LOGIN IN ROLE {first};")),
+        _ => world.sql(&format!(
+            "CREATE USER '{second}'@'%' IDENTIFIED BY 'one';\nGRANT ALL ON {}.* TO '{second}'@'%';",
+            world.database().name
+        )),
+    };
 
     // Three rotations: each sets the password of the user that is not current, so it invalidates what an
     // environment may have had in its cache since the rotation before.
@@ -60,13 +87,12 @@ async fn alternating_users_rotate_under_load_and_fail_no_call() {
         assert!(asked <= 2 * ENVIRONMENTS, "{asked} questions by {ENVIRONMENTS} environments");
     }
     assert!(load.stop().await > 0);
-    let rejected = rejections(&first) + rejections(&second);
+    let rejected = rejections(&world, &first) + rejections(&world, &second);
     assert!(rejected <= 2 * ENVIRONMENTS, "{rejected} rejected logins by {ENVIRONMENTS} environments");
 }
 
-#[tokio::test]
-async fn an_environment_that_starts_in_the_window_finds_the_pending_version() {
-    let world = Setup::new(Engine::Postgres).start().await;
+async fn an_environment_that_starts_in_the_window_finds_the_pending_version(engine: Engine) {
+    let world = start(engine).await;
     let user = world.database().user.clone();
     world.secrets.put_pending(SECRET, login(&world, &user, "second"));
     set_password(&world, &user, "second");
@@ -76,9 +102,8 @@ async fn an_environment_that_starts_in_the_window_finds_the_pending_version() {
     assert_eq!(world.secrets.count() - asked, 2);
 }
 
-#[tokio::test]
-async fn an_environment_frozen_through_a_rotation_thaws_into_the_new_password() {
-    let world = Setup::new(Engine::Postgres).start().await;
+async fn an_environment_frozen_through_a_rotation_thaws_into_the_new_password(engine: Engine) {
+    let world = start(engine).await;
     let user = world.database().user.clone();
     assert_eq!(read(&world.function).await.0, 200);
     world.function.pause().unwrap();
@@ -92,9 +117,8 @@ async fn an_environment_frozen_through_a_rotation_thaws_into_the_new_password() 
     assert!(world.secrets.count() - asked <= 2);
 }
 
-#[tokio::test]
-async fn a_wrong_password_is_tried_once_however_often_the_function_is_called() {
-    let world = Setup::new(Engine::Postgres).start().await;
+async fn a_wrong_password_is_tried_once_however_often_the_function_is_called(engine: Engine) {
+    let world = start(engine).await;
     let user = world.database().user.clone();
     set_password(&world, &user, "nobody-knows");
     world.hang_up();
@@ -102,7 +126,7 @@ async fn a_wrong_password_is_tried_once_however_often_the_function_is_called() {
         let (status, body) = read(&world.function).await;
         assert_eq!((status, body["error"]["code"].as_str()), (503, Some("credentials_rejected")), "{body}");
     }
-    assert_eq!(rejections(&user), 1);
+    assert_eq!(rejections(&world, &user), 1);
     // A version that is new is tried at once.
     world.secrets.put(SECRET, login(&world, &user, "nobody-knows"));
     assert_eq!(read(&world.function).await.0, 200);
@@ -175,11 +199,26 @@ fn login(world: &World, user: &str, password: &str) -> Value {
 }
 
 fn set_password(world: &World, user: &str, password: &str) {
-    world.sql(&format!("ALTER ROLE {user} PASSWORD '{password}'"));
+    world.sql(&match world.engine {
+        Engine::Postgres => format!("ALTER ROLE {user} PASSWORD '{password}'"),
+        _ => format!("ALTER USER '{user}'@'%' IDENTIFIED BY '{password}'"),
+    });
+}
+
+/// A world whose server writes of each login that it rejects.
+async fn start(engine: Engine) -> World {
+    let world = Setup::new(engine).start().await;
+    if engine == Engine::Mysql {
+        world.sql("SET GLOBAL log_error_verbosity = 3");
+    }
+    world
 }
 
 /// How many logins of this user the server has rejected.
-fn rejections(user: &str) -> usize {
-    let failed = format!("password authentication failed for user \"{user}\"");
-    postgres().log().unwrap().lines().filter(|line| line.contains(&failed)).count()
+fn rejections(world: &World, user: &str) -> usize {
+    let (log, failed) = match world.engine {
+        Engine::Postgres => (postgres().log(), format!("password authentication failed for user \"{user}\"")),
+        _ => (world.mysql().log(), format!("Access denied for user '{user}'")),
+    };
+    log.unwrap().lines().filter(|line| line.contains(&failed)).count()
 }

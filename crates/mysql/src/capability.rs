@@ -18,12 +18,15 @@ pub(crate) const PLUGIN_AUTH_LENENC_DATA: Capabilities = 1 << 21;
 const FOUND_ROWS: Capabilities = 1 << 1;
 const IGNORE_SPACE: Capabilities = 1 << 8;
 const TRANSACTIONS: Capabilities = 1 << 13;
+/// Several statements in one message, which only our own texts are: a limit goes with what begins a transaction, and the
+/// server's warnings come with what ends it. Queries are prepared, and a prepared text is one statement.
+const MULTI_STATEMENTS: Capabilities = 1 << 16;
 const MULTI_RESULTS: Capabilities = 1 << 17;
 const PS_MULTI_RESULTS: Capabilities = 1 << 18;
 const DEPRECATE_EOF: Capabilities = 1 << 24;
 
 /// What we ask for: what the driver would (`MySqlStream::with_socket` of sqlx-mysql 0.9.0), since it is the one who
-/// speaks from then on. But for several statements in one, which nothing needs and an injection would.
+/// speaks from then on.
 pub(crate) const WANTED: Capabilities = FOUND_ROWS
     | CONNECT_WITH_DB
     | IGNORE_SPACE
@@ -31,6 +34,7 @@ pub(crate) const WANTED: Capabilities = FOUND_ROWS
     | SSL
     | TRANSACTIONS
     | SECURE_CONNECTION
+    | MULTI_STATEMENTS
     | MULTI_RESULTS
     | PS_MULTI_RESULTS
     | PLUGIN_AUTH
