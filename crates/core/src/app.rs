@@ -686,8 +686,8 @@ mod tests {
             Box::pin(async { Ok(Effect::Undone) })
         }
 
-        fn pins(&self, _statement: &Statement) -> bool {
-            false
+        fn pins(&self, statement: &Statement) -> bool {
+            statement.sql.contains("pinned")
         }
 
         fn describe<'a>(&'a mut self, _statement: &'a Statement) -> BoxFuture<'a, Result<Described>> {
@@ -737,7 +737,8 @@ mod tests {
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         let Config { db, function, platform, .. } =
             Config::read(&Sources { env, ..Sources::default() }, &Engine::ALL).unwrap();
-        let text = "-- name: fine :many\nSELECT 1;\n-- name: buggy :many\nSELECT 'bug';\n";
+        let text = "-- name: fine :many\nSELECT 1;\n-- name: buggy :many\nSELECT 'bug';\n\
+                    -- name: pinned :many\nSELECT 'pinned';\n";
         let files = [("q.sql".to_owned(), text.to_owned())];
         let queries = Queries::parse(&files, Engine::Sqlite, Dialect::Sqlite).unwrap();
         let backend = Arc::new(Buggy::default());
@@ -755,5 +756,8 @@ mod tests {
         check("fine", r#""statusCode":200"#, 1).await;
         check("buggy", r#"\"code\":\"internal\""#, 1).await;
         check("fine", r#""statusCode":200"#, 2).await;
+        assert!(!app.told_of_pins.load(Ordering::Relaxed));
+        check("pinned", r#""statusCode":200"#, 2).await;
+        assert!(app.told_of_pins.load(Ordering::Relaxed));
     }
 }

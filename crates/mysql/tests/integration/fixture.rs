@@ -63,6 +63,7 @@ impl Opening {
             server_name: Some("localhost".into()),
             statement_timeout: Duration::from_secs(10),
             log_values: false,
+            pooling: Pooling::None,
             time: Duration::from_secs(10),
             progress: Phases::default(),
         }
@@ -88,7 +89,7 @@ impl Opening {
             tls: Arc::clone(tls),
             application_name: "test".into(),
             statement_timeout: self.statement_timeout,
-            pooling: Pooling::None,
+            pooling: self.pooling,
             log_values: self.log_values,
             by: Deadline::after(self.time),
             progress: self.progress.clone(),
