@@ -5,7 +5,8 @@
 //! protocols: each is in some flight, and ends at some byte.
 //!
 //! [`everywhere`] goes through all of a call's flights in both directions, and through bytes all along the way.
-//! [`at_random`] does so by dice, from several environments at once. `cargo xtask soak` throws them ten thousand
+//! In [`again_and_again`] every connection is cut, so that running again does not help.
+//! [`at_random`] cuts by dice, from several environments at once. `cargo xtask soak` throws them ten thousand
 //! times; `TESTBED_SEED` repeats the dice of a run, which prints it, and `TESTBED_CUTS` says how often.
 
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ use tokio::task::JoinSet;
 use crate::on_every_server;
 use crate::world::{Engine, Setup, World, until};
 
-on_every_server!(everywhere, at_random);
+on_every_server!(everywhere, again_and_again, at_random);
 
 /// The environments that are called at once.
 const ENVIRONMENTS: u64 = 3;
@@ -83,6 +84,29 @@ async fn everywhere(engine: Engine) {
     }
 }
 
+/// Every connection is cut at the same place, so that nothing can succeed that goes so far: each call says what it
+/// has left, all the same.
+async fn again_and_again(engine: Engine) {
+    let world = world(engine).env("DB_CONNECT_TIMEOUT", "5s").start().await;
+    let mut environment = Environment::new(&world, 1).await;
+    let mut failed = 0;
+    for call in [Call::Read, Call::Note, Call::Batch] {
+        let way = environment.way(call, true).await;
+        for direction in [Direction::ToServer, Direction::ToClient] {
+            for flight in 0..way.flights {
+                environment.get_ready(call, false).await;
+                environment.proxy.inject(Fault::cut(direction, After::Flights(flight), Cut::Rst).always());
+                let said = environment.try_call(call).await;
+                environment.proxy.disarm();
+                failed += u64::from(said == Said::Failed);
+            }
+        }
+    }
+    let seen = Ledger::check(&world, vec![environment.ledger]).await;
+    assert!(failed > 0, "{seen:?}");
+    assert!(seen.keys().any(|(_, said, _)| *said == Said::Unknown), "{seen:?}");
+}
+
 #[expect(
     clippy::print_stdout,
     reason = "the dice of a run that fails must be known, and what one that succeeds has seen"
@@ -108,15 +132,16 @@ async fn at_random(engine: Engine) {
         });
     }
     let mut ledgers = Vec::new();
-    let (mut struck, mut calls) = (0, 0);
+    let (mut struck, mut calls, mut slowest) = (0, 0, Duration::ZERO);
     while let Some(environment) = running.join_next().await {
         let environment = environment.unwrap_or_else(|error| panic!("TESTBED_SEED={seed}: {error}"));
         struck += environment.struck;
         calls += environment.ledger.0.len();
+        slowest = slowest.max(environment.slowest);
         ledgers.push(environment.ledger);
     }
     let seen = Ledger::check(&world, ledgers).await;
-    println!("{engine:?}: {struck} cuts in {calls} calls and {:?}", started.elapsed());
+    println!("{engine:?}: {struck} cuts in {calls} calls and {:?}, {slowest:?} at most", started.elapsed());
     for ((call, said, left), count) in seen {
         println!(
             "{engine:?}: {call:?} {said:?}, {}: {count}",
@@ -209,6 +234,8 @@ fn lines(from: u64) -> Value {
 enum Said {
     Done,
     Unknown,
+    /// It was not done, and may be sent again.
+    Failed,
 }
 
 /// What was said of each call, by its token.
@@ -231,7 +258,11 @@ impl Ledger {
         let mut seen = BTreeMap::new();
         for (token, (call, said)) in ledgers.into_iter().flat_map(|ledger| ledger.0) {
             let left = left.remove(&token).unwrap_or_default();
-            let right = left == call.steps() || (said == Said::Unknown && left.is_empty());
+            let right = match said {
+                Said::Done => left == call.steps(),
+                Said::Unknown => left == call.steps() || left.is_empty(),
+                Said::Failed => left.is_empty(),
+            };
             assert!(right, "{token}, a {call:?}: said {said:?}, left {left:?}");
             *seen.entry((call, said, !left.is_empty())).or_insert(0) += 1;
         }
@@ -247,26 +278,44 @@ struct Environment {
     ledger: Ledger,
     next_token: u64,
     struck: u64,
+    slowest: Duration,
 }
 
 impl Environment {
     async fn new(world: &World, number: u64) -> Self {
         let proxy = Proxy::start(world.address()).unwrap();
         let function = world.another_with(&[("DB_PORT", &proxy.port().to_string())]).await;
-        Self { function, proxy, ledger: Ledger::default(), next_token: number << 32, struck: 0 }
+        Self {
+            function,
+            proxy,
+            ledger: Ledger::default(),
+            next_token: number << 32,
+            struck: 0,
+            slowest: Duration::ZERO,
+        }
     }
 
-    /// Makes a call, and notes what was said of it. One cut in it fails no read, and a write in one way at most.
+    /// Makes a call that is cut once at most: that fails no read, and leaves a write in doubt at worst.
     async fn call(&mut self, call: Call) {
+        let said = self.try_call(call).await;
+        assert!(said != Said::Failed, "{call:?}\n{}", self.function.logs().join("\n"));
+    }
+
+    /// Makes a call, and notes what was said of it.
+    async fn try_call(&mut self, call: Call) -> Said {
         let token = self.next_token;
         self.next_token += 1;
-        let reply = self.function.invoke(call.event(token)).await.unwrap().reply().unwrap();
+        let outcome = self.function.invoke(call.event(token)).await.unwrap();
+        self.slowest = self.slowest.max(outcome.elapsed);
+        let reply = outcome.reply().unwrap();
         let said = match &reply {
             (200, body) if *body == call.success() => Said::Done,
             (500, body) if call != Call::Read && body["error"]["code"] == "outcome_unknown" => Said::Unknown,
+            (503, body) if body["error"]["retryable"] == true => Said::Failed,
             other => panic!("{call:?} {token}: {other:?}\n{}", self.function.logs().last().unwrap()),
         };
         self.ledger.0.insert(token, (call, said));
+        said
     }
 
     /// Sees to it that there is a session on which this kind of call is prepared, or that there is none.

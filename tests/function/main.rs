@@ -5,10 +5,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod broken;
 mod concurrency;
 mod contention;
 mod cuts;
 mod deadlines;
+mod diagnose;
 mod events;
 mod frozen;
 mod http;
@@ -20,6 +22,7 @@ mod leaks;
 mod memory;
 mod migrations;
 mod mysql;
+mod mysql_login;
 mod pooled_mysql;
 mod pooler;
 mod queues;
@@ -56,17 +59,20 @@ macro_rules! on_every_engine {
 pub(crate) use on_every_engine;
 
 /// Makes a test of each engine that is a server out of each function that takes an engine: what befalls a wire or a
-/// server befalls no file.
+/// server befalls no file. What it spawns goes on while it waits for a server without giving way.
 macro_rules! on_every_server {
     ($($name:ident),+ $(,)?) => {
         mod postgres {
-            $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::Postgres).await; })+
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $name() { super::$name($crate::world::Engine::Postgres).await; })+
         }
         mod mysql {
-            $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::Mysql).await; })+
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $name() { super::$name($crate::world::Engine::Mysql).await; })+
         }
         mod mariadb {
-            $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::MariaDb).await; })+
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $name() { super::$name($crate::world::Engine::MariaDb).await; })+
         }
     };
 }

@@ -9,6 +9,7 @@ mod apt;
 mod bootstrap;
 mod elf;
 mod fuzz;
+mod openapi;
 mod servers;
 mod soak;
 mod zip;
@@ -41,6 +42,8 @@ enum Task {
     Api(api::Options),
     /// Run the property tests of what reads foreign text for a long time: events, queries, configuration, the wire
     Fuzz(fuzz::Options),
+    /// Judge the OpenAPI document, and call a served function with what it allows and what it does not
+    Openapi(openapi::Options),
     /// Cut the wire at random places, thousands of times on each engine: no write is lost or doubled, no read fails
     Soak(soak::Options),
 }
@@ -56,6 +59,7 @@ fn main() -> Result<()> {
         }
         Task::Api(options) => api::api(&workspace()?, &options),
         Task::Fuzz(options) => fuzz::fuzz(&workspace()?, &options),
+        Task::Openapi(options) => openapi::openapi(&workspace()?, &options),
         Task::Soak(options) => soak::soak(&workspace()?, &options),
     }
 }

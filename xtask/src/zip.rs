@@ -75,9 +75,11 @@ pub(crate) fn zip(options: &Options) -> Result<()> {
     let workspace = crate::workspace()?;
     // Read before the build, which takes minutes: a wrong folder should be told at once.
     let mut entries = query_entries(&workspace.join(&options.queries))?;
-    let config = workspace.join("lambda-rds.toml");
-    if config.is_file() {
-        entries.push(Entry::read("lambda-rds.toml", &config)?);
+    for name in BESIDE {
+        let file = workspace.join(name);
+        if file.is_file() {
+            entries.push(Entry::read(name, &file)?);
+        }
     }
     let executable = bootstrap::build(&workspace, options.engine, options.arch)?;
     let (size, glibc) = (executable.bytes.len(), executable.glibc);
@@ -97,6 +99,9 @@ pub(crate) fn zip(options: &Options) -> Result<()> {
     println!("target/lambda/{name}  {} bytes", archive.len());
     Ok(())
 }
+
+/// What is packed if it is there: the configuration, and the OpenAPI document (`LAMBDA_RDS_OPENAPI`).
+const BESIDE: [&str; 2] = ["lambda-rds.toml", "openapi.json"];
 
 /// One file of the archive.
 #[derive(Debug)]

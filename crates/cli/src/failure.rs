@@ -44,6 +44,11 @@ pub(crate) enum Failure {
     Raised(String),
     /// The function replied with this status, and the reply has been printed.
     Status(u16),
+    /// The walk of `doctor` ended at a step that failed, and has been printed.
+    Diagnosed {
+        /// Whether it was the settings that failed.
+        settings: bool,
+    },
     /// The function's reply, which has no status, tells of a failure, and has been printed.
     Told,
 }
@@ -69,7 +74,7 @@ impl Failure {
                 tell(&serde_json::json!({"error": {"code": fault.code(), "message": reason}}).to_string());
             }
             Self::Database { reason, .. } => note(reason),
-            Self::Status(_) | Self::Told => {}
+            Self::Status(_) | Self::Told | Self::Diagnosed { .. } => {}
         }
         ExitCode::from(self.code())
     }
@@ -84,7 +89,8 @@ impl Failure {
             Self::Status(404 | 409 | 413 | 422) => 5,
             Self::Status(400..=499) => 2,
             Self::Status(503 | 504) => 4,
-            Self::Status(_) | Self::Told => 1,
+            Self::Diagnosed { settings: true } => 2,
+            Self::Status(_) | Self::Told | Self::Diagnosed { settings: false } => 1,
         }
     }
 }

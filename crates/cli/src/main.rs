@@ -9,6 +9,7 @@
 
 mod check;
 mod completions;
+mod doctor;
 mod failure;
 mod init;
 mod invoke;
@@ -41,6 +42,7 @@ enum Command {
     Invoke(invoke::Invoke),
     Serve(serve::Serve),
     Check(check::Check),
+    Doctor(doctor::Doctor),
     Openapi(openapi::Openapi),
     Completions(completions::Completions),
 }
@@ -52,6 +54,7 @@ impl Command {
             Self::Invoke(invoke) => invoke.run().await,
             Self::Serve(serve) => serve.run().await,
             Self::Check(check) => check.run().await,
+            Self::Doctor(doctor) => doctor.run().await,
             Self::Openapi(openapi) => openapi.run().await,
             Self::Completions(completions) => completions.run(),
         }

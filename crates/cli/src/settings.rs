@@ -44,12 +44,7 @@ impl Settings {
         quiet: bool,
         defaults: &[(&str, &str)],
     ) -> Result<Config, Failure> {
-        let mut sources = Sources::process();
-        // The binary of a command lies in no project; the working folder does.
-        if Path::new(FILE).is_file() {
-            sources.file = Some(PathBuf::from(FILE));
-        }
-        self.apply(&mut sources)?;
+        let mut sources = self.sources()?;
         if !names_database(&sources) {
             use_sample(&mut sources, quiet).await?;
         }
@@ -59,6 +54,17 @@ impl Settings {
             }
         }
         Config::read(&sources, lambda_rds::ENGINES).map_err(|error| Failure::Setup(error.to_string()))
+    }
+
+    /// What the environment, the file in the working folder and the command line say.
+    pub(crate) fn sources(&self) -> Result<Sources, Failure> {
+        let mut sources = Sources::process();
+        // The binary of a command lies in no project; the working folder does.
+        if Path::new(FILE).is_file() {
+            sources.file = Some(PathBuf::from(FILE));
+        }
+        self.apply(&mut sources)?;
+        Ok(sources)
     }
 
     /// Writes what the command line says over what the environment says.

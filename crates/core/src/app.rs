@@ -19,6 +19,7 @@ use crate::backend::{Backend, Fixed};
 use crate::config::{Config, ConfigError, ConnectAt, Db, Engine, Function, OpenApi, Platform};
 use crate::connect::sessions::Sessions;
 use crate::deadline::Deadline;
+use crate::diagnose::{self, Diagnosis};
 use crate::error::{Error, Fault, Result};
 use crate::event::{self, Batch, Call, Invocation, Request};
 use crate::execute::{self, Step, Trace, Work};
@@ -193,6 +194,24 @@ impl App {
         outcome
     }
 
+    /// Walks through everything that a call needs, from the configuration to a query, on a session of its own, and
+    /// tells of each step. Takes no longer than opening a session and a few short statements may.
+    ///
+    /// # Cancel safety
+    /// A dropped future closes what it had opened.
+    pub async fn diagnose(&self) -> Diagnosis {
+        self.diagnose_until(Deadline::after(UNLIMITED)).await
+    }
+
+    async fn diagnose_until(&self, by: Deadline) -> Diagnosis {
+        let Self { db, platform, queries, sessions, .. } = self;
+        let left = by.remaining();
+        let mut found =
+            Box::pin(diagnose::walk(&diagnose::Subject { db, platform, queries, sessions }, by)).await;
+        found.warnings.extend(self.misfit(left + db.deadline_reserve));
+        found
+    }
+
     /// What AWS tells about where we run.
     #[must_use]
     pub fn platform(&self) -> &Platform {
@@ -263,7 +282,8 @@ impl App {
             Request::Health => Ok(Body::health()),
             Request::Preflight => Ok(Body::preflight(Arc::clone(&self.cors_headers))),
             Request::OpenApi => self.openapi(limits),
-            Request::Diagnose => Err(no_diagnose(self.function.diagnose)),
+            Request::Diagnose if !self.function.diagnose => Err(no_diagnose()),
+            Request::Diagnose => Ok(Body::new(self.diagnose_until(call.by).await.to_json())),
             Request::Records(records) => Ok(self.records(records, limits, call).await),
             other => self.execute(&other, limits, call).await,
         }
@@ -410,19 +430,25 @@ impl App {
 
     /// Warns once if the timeouts do not fit into the function's: only an invocation shows that one.
     fn check_timeouts(&self, invocation: &Invocation) {
+        if let Some(warning) = time_left(invocation).and_then(|left| self.misfit(left)) {
+            tracing::warn!("{warning}");
+        }
+    }
+
+    /// What is wrong with timeouts that do not fit into the function's, of which this much is left.
+    fn misfit(&self, left: Duration) -> Option<String> {
         // Timeouts are whole seconds, of which a little has gone by.
-        let Some(left) = time_left(invocation) else { return };
         let timeout = Duration::from_secs(left.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX));
         let Db { connect_timeout, query_timeout, deadline_reserve, .. } = self.db;
         let sum = connect_timeout + query_timeout + deadline_reserve;
-        if sum > timeout {
-            tracing::warn!(
+        (sum > timeout).then(|| {
+            format!(
                 "DB_CONNECT_TIMEOUT + DB_QUERY_TIMEOUT + DB_DEADLINE_RESERVE = {connect_timeout:?} + \
                  {query_timeout:?} + {deadline_reserve:?} = {sum:?}, more than the function's timeout, of \
                  which {timeout:?} are left: a slow call will be cut short by the invocation's deadline. Raise \
                  the function's timeout or lower the others"
-            );
-        }
+            )
+        })
     }
 }
 
@@ -590,12 +616,8 @@ fn panicked() -> Error {
     Error::new(Fault::Internal, "a bug: the call panicked, see the line above")
 }
 
-fn no_diagnose(on: bool) -> Error {
-    if on {
-        Error::told(Fault::BadEvent, "`diagnose` is not in this version.")
-    } else {
-        Error::told(Fault::BadEvent, "`diagnose` is off.").with_detail("set LAMBDA_RDS_DIAGNOSE=true")
-    }
+fn no_diagnose() -> Error {
+    Error::told(Fault::BadEvent, "`diagnose` is off.").with_detail("set LAMBDA_RDS_DIAGNOSE=true")
 }
 
 /// What is said once, when RDS Proxy has pinned a connection.

@@ -285,29 +285,50 @@ pub enum Pooling {
 /// The phases of opening one session, as they were entered: for the log, and to name the one that took too long.
 /// Clones share what they note.
 #[derive(Debug, Clone, Default)]
-pub struct Phases(Arc<Mutex<Vec<(Phase, Instant)>>>);
+pub struct Phases(Arc<Mutex<Vec<Entered>>>);
+
+/// A phase that was entered.
+#[derive(Debug)]
+struct Entered {
+    phase: Phase,
+    at: Instant,
+    note: Option<String>,
+}
 
 impl Phases {
     /// A phase begins, and with it the one before has ended.
     pub fn enter(&self, phase: Phase) {
-        self.noted().push((phase, Instant::now()));
+        self.noted().push(Entered { phase, at: Instant::now(), note: None });
+    }
+
+    /// What the current phase has found out, for diagnose: an address, a cipher. Never a secret.
+    pub fn note(&self, text: impl Into<String>) {
+        if let Some(current) = self.noted().last_mut() {
+            current.note = Some(text.into());
+        }
+    }
+
+    /// What a phase has found out.
+    #[must_use]
+    pub fn found(&self, phase: Phase) -> Option<String> {
+        self.noted().iter().rev().find(|entered| entered.phase == phase)?.note.clone()
     }
 
     /// The phase that was entered last.
     #[must_use]
     pub fn current(&self) -> Option<Phase> {
-        self.noted().last().map(|(phase, _)| *phase)
+        self.noted().last().map(|entered| entered.phase)
     }
 
     /// How long each phase took, the last one until now.
     #[must_use]
     pub fn durations(&self) -> Vec<(Phase, Duration)> {
         let noted = self.noted();
-        let ends = noted.iter().skip(1).map(|(_, at)| *at).chain([Instant::now()]);
-        noted.iter().zip(ends).map(|((phase, at), end)| (*phase, end.duration_since(*at))).collect()
+        let ends = noted.iter().skip(1).map(|entered| entered.at).chain([Instant::now()]);
+        noted.iter().zip(ends).map(|(entered, end)| (entered.phase, end.duration_since(entered.at))).collect()
     }
 
-    fn noted(&self) -> MutexGuard<'_, Vec<(Phase, Instant)>> {
+    fn noted(&self) -> MutexGuard<'_, Vec<Entered>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

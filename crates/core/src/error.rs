@@ -279,6 +279,7 @@ struct Inner {
     unclassified: bool,
     retry_after: Option<Duration>,
     allow: Option<String>,
+    hint: Option<Cow<'static, str>>,
 }
 
 impl Error {
@@ -296,6 +297,7 @@ impl Error {
             unclassified: false,
             retry_after: None,
             allow: None,
+            hint: None,
         }))
     }
 
@@ -369,6 +371,13 @@ impl Error {
         self
     }
 
+    /// The same failure with what its owner should change, for diagnose: one thing, named.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
     /// The same failure under another kind, with that kind's advice; the detail stays.
     #[must_use]
     pub fn into_fault(mut self, fault: Fault) -> Self {
@@ -423,6 +432,12 @@ impl Error {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after.or(self.0.fault.retry_after())
+    }
+
+    /// What its owner should change, where that is known at the place of the failure.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        self.0.hint.as_deref()
     }
 
     /// The methods that would do, for a [`Fault::MethodNotAllowed`].

@@ -17,6 +17,7 @@ pub mod credentials;
 pub mod db;
 pub mod deadline;
 pub mod describe;
+pub mod diagnose;
 pub mod error;
 pub mod event;
 mod execute;

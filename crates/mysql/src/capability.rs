@@ -18,15 +18,14 @@ pub(crate) const PLUGIN_AUTH_LENENC_DATA: Capabilities = 1 << 21;
 const FOUND_ROWS: Capabilities = 1 << 1;
 const IGNORE_SPACE: Capabilities = 1 << 8;
 const TRANSACTIONS: Capabilities = 1 << 13;
-/// Several statements in one message, which only our own texts are: a limit goes with what begins a transaction, and the
-/// server's warnings come with what ends it. Queries are prepared, and a prepared text is one statement.
 const MULTI_STATEMENTS: Capabilities = 1 << 16;
 const MULTI_RESULTS: Capabilities = 1 << 17;
 const PS_MULTI_RESULTS: Capabilities = 1 << 18;
 const DEPRECATE_EOF: Capabilities = 1 << 24;
 
 /// What we ask for: what the driver would (`MySqlStream::with_socket` of sqlx-mysql 0.9.0), since it is the one who
-/// speaks from then on.
+/// speaks from then on. Several statements in one message are among it: a query never is, since what is prepared is
+/// one statement whatever was agreed upon, but a transaction may begin with its settings.
 pub(crate) const WANTED: Capabilities = FOUND_ROWS
     | CONNECT_WITH_DB
     | IGNORE_SPACE

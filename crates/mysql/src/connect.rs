@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lambda_rds_core::backend::{Pooling, Session, Target};
 use lambda_rds_core::connect::dial;
+use lambda_rds_core::connect::guard::{Guard, Guarded};
 use lambda_rds_core::connect::relay::Relay;
 use lambda_rds_core::error::{Error, Fault, Phase, Result};
 use sqlx::ConnectOptions as _;
@@ -14,6 +15,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlSslMode};
 
 use crate::cancel::MySqlCancel;
 use crate::classify::{self, Doing};
+use crate::guard::Packets;
 use crate::login::{Greeted, LoggedIn, Who};
 use crate::packet::Refusal;
 use crate::session::{MySqlSession, lock_wait};
@@ -65,8 +67,9 @@ async fn set(connection: &mut LoggedIn, to: &Target) -> Result<()> {
 /// and its answer goes nowhere. From then on all bytes pass as they are.
 async fn hand_over(connection: LoggedIn, cancel: MySqlCancel, to: &Target) -> Result<Box<dyn Session>> {
     let (wire, greeting) = connection.into_parts();
+    let guard = Arc::new(Guard::default());
     let relay = wire.tcp().and_then(|tcp| {
-        let stream = Introduced::new(wire, greeting);
+        let stream = Introduced::new(Guarded::new(wire, Packets::default(), &guard), greeting);
         Relay::start(stream, &tcp, SOCKET, Box::new(<[u8]>::to_vec), Box::new(|_| false))
     });
     let relay =
@@ -80,7 +83,7 @@ async fn hand_over(connection: LoggedIn, cancel: MySqlCancel, to: &Target) -> Re
         .connect_lazy_with(options(&relay));
     match to.by.bound(pool.acquire()).await {
         Ok(Ok(connection)) => {
-            Ok(Box::new(MySqlSession::new(pool, connection, relay.into_wire(), cancel, to)))
+            Ok(Box::new(MySqlSession::new(pool, connection, relay.into_wire(), guard, cancel, to)))
         }
         Ok(Err(error)) => Err(internal(format!("the driver did not take the connection: {error}"))),
         Err(_) => {

@@ -11,6 +11,7 @@ mod decode;
 mod describe;
 mod effects;
 mod greeting;
+mod guard;
 mod login;
 mod packet;
 mod session;

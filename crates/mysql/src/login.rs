@@ -17,7 +17,7 @@ use std::io;
 
 use lambda_rds_core::backend::Phases;
 use lambda_rds_core::config::TlsMode;
-use lambda_rds_core::connect::tls::TlsClient;
+use lambda_rds_core::connect::tls::{NOT_OFFERED, TlsClient};
 use lambda_rds_core::credentials::{ExposeSecret as _, Login};
 use lambda_rds_core::deadline::Deadline;
 use lambda_rds_core::error::{Error, Fault, Phase, Result};
@@ -99,7 +99,10 @@ impl Greeted {
             Greeting::Refusal(Refusal { number, message }) => {
                 let fault = classify::of_number(number, &message, Doing::Connect);
                 let text = format!("the server refused the connection: {message}.{}", classify::hint(number));
-                return Err(Error::new(fault, text).with_sqlstate(number.to_string()).with_phase(phase));
+                // What it refuses is the login, before it was begun.
+                return Err(Error::new(fault, text)
+                    .with_sqlstate(number.to_string())
+                    .with_phase(Phase::Auth));
             }
         };
         let spoken = capability::WANTED & welcome.capabilities;
@@ -117,10 +120,14 @@ impl Greeted {
                 Phase::Tls,
                 "the server does not offer TLS. Turn it on there (`ssl_cert`, `ssl_key`), or set DB_TLS=disable \
                  where the network is trusted",
-            ));
+            )
+            .with_hint(NOT_OFFERED));
         }
         let request = packet::frame(number, &client_hello(spoken));
         let wire = Wire::encrypt(tcp, &request, tls, config, by).await?;
+        if let Some(agreed) = wire.agreed() {
+            progress.note(agreed);
+        }
         let trust = match tls.mode() {
             TlsMode::VerifyFull | TlsMode::VerifyCa => Trust::Verified,
             TlsMode::Require | TlsMode::Disable => Trust::Encrypted,

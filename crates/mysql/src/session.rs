@@ -10,6 +10,7 @@ use futures_util::stream::{BoxStream, StreamExt as _};
 use lambda_rds_core::backend::{
     Access, CancelHandle, Done, Effect, Failure, Item, Pooling, Session, Sql, Statement, Target,
 };
+use lambda_rds_core::connect::guard::Guard;
 use lambda_rds_core::connect::relay::Wire;
 use lambda_rds_core::describe::Described;
 use lambda_rds_core::error::{Error, Fault, Result};
@@ -28,6 +29,7 @@ use crate::classify::{self, Doing};
 use crate::decode::Columns;
 use crate::describe;
 use crate::effects::{self, Lasting};
+use crate::guard;
 
 /// One live connection.
 ///
@@ -38,6 +40,8 @@ pub(crate) struct MySqlSession {
     pool: MySqlPool,
     connection: Option<PoolConnection<sqlx::MySql>>,
     wire: Arc<Wire>,
+    /// Lets no row in that is too large to be held.
+    guard: Arc<Guard>,
     cancel: MySqlCancel,
     /// A statement is running, or was left half read.
     busy: bool,
@@ -61,6 +65,7 @@ impl MySqlSession {
         pool: MySqlPool,
         connection: PoolConnection<sqlx::MySql>,
         wire: Arc<Wire>,
+        guard: Arc<Guard>,
         cancel: MySqlCancel,
         to: &Target,
     ) -> Self {
@@ -69,6 +74,7 @@ impl MySqlSession {
             pool,
             connection: Some(connection),
             wire,
+            guard,
             cancel,
             log_values: to.log_values,
             pooling: to.pooling,
@@ -161,13 +167,16 @@ impl MySqlSession {
     /// Runs one statement to the end of its result, in the transaction that there is, or by itself.
     async fn statement(&mut self, statement: &Statement, rows: &mut RowWriter) -> Result<Done> {
         self.busy = true;
+        let watch = self.guard.watch();
         let outcome = self.execute(statement, rows).await;
+        drop(watch);
         self.busy = match &outcome {
             Ok(_) | Err(Stopped::Ours(_)) => false,
             Err(Stopped::Driver(error)) => !answered(error),
             Err(Stopped::Unread(_)) => true,
         };
         outcome.map_err(|stopped| match stopped {
+            Stopped::Driver(_) if self.guard.tripped() => guard::too_large(),
             Stopped::Driver(error) => self.error(&error, self.doing()),
             Stopped::Ours(error) | Stopped::Unread(error) => error,
         })

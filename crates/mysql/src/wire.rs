@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use lambda_rds_core::connect::tls::TlsClient;
+use lambda_rds_core::connect::tls::{self, TlsClient};
 use lambda_rds_core::deadline::Deadline;
 use lambda_rds_core::error::{Error, Fault, Phase, Result};
 use rustls::ClientConfig;
@@ -54,6 +54,14 @@ impl Wire {
                 format!("`{}` greeted but did not answer the TLS handshake in time", tls.name()),
             )
             .with_phase(Phase::Tls)),
+        }
+    }
+
+    /// What the handshake has agreed on; `None` without TLS.
+    pub(crate) fn agreed(&self) -> Option<String> {
+        match self {
+            Self::Tls(stream) => Some(tls::agreed(stream.get_ref().1)),
+            Self::Plain(_) => None,
         }
     }
 

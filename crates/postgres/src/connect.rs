@@ -8,8 +8,9 @@ use std::time::Duration;
 use lambda_rds_core::backend::{Pooling, Session, Target};
 use lambda_rds_core::config::TlsMode;
 use lambda_rds_core::connect::dial;
+use lambda_rds_core::connect::guard::{Guard, Guarded};
 use lambda_rds_core::connect::relay::Relay;
-use lambda_rds_core::connect::tls::TlsClient;
+use lambda_rds_core::connect::tls::{NOT_OFFERED, TlsClient, agreed};
 use lambda_rds_core::deadline::Deadline;
 use lambda_rds_core::error::{Error, Fault, Phase, Result};
 use sqlx::ConnectOptions as _;
@@ -21,7 +22,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::cancel::PgCancel;
 use crate::classify::{self, Doing};
-use crate::guard::{Guard, Guarded};
+use crate::guard::Messages;
 use crate::session::PgSession;
 
 /// Opens one session.
@@ -43,12 +44,17 @@ pub(crate) async fn connect(to: &Target) -> Result<Box<dyn Session>> {
     let guard = Arc::new(Guard::default());
     let relay = match encrypt(tcp, &to.tls, to.by).await? {
         Encrypted::Tls(stream) => {
+            to.progress.note(agreed(stream.get_ref().1));
             let tcp = stream.get_ref().0.as_fd().try_clone_to_owned();
-            tcp.and_then(|tcp| Relay::start(Guarded::new(*stream, &guard), &tcp, &name, edit, tap))
+            tcp.and_then(|tcp| {
+                Relay::start(Guarded::new(*stream, Messages::default(), &guard), &tcp, &name, edit, tap)
+            })
         }
         Encrypted::Plain(stream) => {
             let tcp = stream.as_fd().try_clone_to_owned();
-            tcp.and_then(|tcp| Relay::start(Guarded::new(stream, &guard), &tcp, &name, edit, tap))
+            tcp.and_then(|tcp| {
+                Relay::start(Guarded::new(stream, Messages::default(), &guard), &tcp, &name, edit, tap)
+            })
         }
     }
     .map_err(|error| {
@@ -106,7 +112,8 @@ pub(crate) async fn encrypt(mut tcp: TcpStream, tls: &TlsClient, by: Deadline) -
                 "the server does not offer TLS. Turn it on there (`ssl = on`), or set DB_TLS=disable where the \
                  network is trusted",
             )
-            .with_phase(Phase::Tls));
+            .with_phase(Phase::Tls)
+            .with_hint(NOT_OFFERED));
         }
         Ok(other) => {
             return Err(Error::new(
@@ -271,6 +278,10 @@ fn explain_refusal(notice: &Notice, to: &Target) -> Error {
             " Allow this user and network in pg_hba.conf; `no encryption` in the text means that the server \
              wants TLS."
         }
+        _ if code == INVALID_CATALOG_NAME => " Is DB_NAME, or `dbname` in the secret, right?",
+        _ if message.contains("startup parameter") => {
+            " A pooler answers there and takes no settings: set DB_POOLER=transaction."
+        }
         Fault::TooManyConnections => " Lower the function's reserved concurrency, or put RDS Proxy between.",
         _ => "",
     };
@@ -309,6 +320,8 @@ fn hung_up(phase: Phase, detail: String) -> Error {
 /// Where a cancel request goes, beside the key.
 pub(crate) type Peer = SocketAddr;
 
+/// As in [`classify`]'s table.
+const INVALID_CATALOG_NAME: &str = "3D000";
 const PROTOCOL_3_0: [u8; 4] = [0, 3, 0, 0];
 /// Length 8, then the code 1234.5679.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];

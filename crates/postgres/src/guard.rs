@@ -1,102 +1,7 @@
-//! A message too large to be held, seen by its header and not let in.
-//!
-//! A row comes as one message, and the driver holds a message whole, at times twice, before it shows a part of
-//! it. Of a value of 500 MB, which no reply could take, a function of 128 MB would die.
+//! Where PostgreSQL's messages begin, so that one too large to be held is not let in.
 
-use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
-
+use lambda_rds_core::connect::guard;
 use lambda_rds_core::error::{Error, Fault};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-/// Whether messages are watched, and whether one was too large. Two sides share it: the session and the wire.
-#[derive(Debug, Default)]
-pub(crate) struct Guard {
-    watching: AtomicBool,
-    tripped: AtomicBool,
-}
-
-impl Guard {
-    /// Lets no large message in until the watch is dropped.
-    pub(crate) fn watch(self: &Arc<Self>) -> Watch {
-        self.watching.store(true, Ordering::Relaxed);
-        Watch(Arc::clone(self))
-    }
-
-    /// Whether a message was not let in. The connection has ended with it.
-    pub(crate) fn tripped(&self) -> bool {
-        self.tripped.load(Ordering::Relaxed)
-    }
-}
-
-/// The time of one statement of ours; what sea-orm reads on the same connection may be of any size.
-#[derive(Debug)]
-pub(crate) struct Watch(Arc<Guard>);
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.0.watching.store(false, Ordering::Relaxed);
-    }
-}
-
-/// The server's side of a connection; reading fails where a message begins that is too large.
-#[derive(Debug)]
-pub(crate) struct Guarded<S> {
-    stream: S,
-    messages: Messages,
-    guard: Arc<Guard>,
-}
-
-impl<S> Guarded<S> {
-    /// From the first message of the server on.
-    pub(crate) fn new(stream: S, guard: &Arc<Guard>) -> Self {
-        Self { stream, messages: Messages::default(), guard: Arc::clone(guard) }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        let largest = self.messages.follow(&buffer.filled()[before..]);
-        if largest > LARGEST && self.guard.watching.load(Ordering::Relaxed) {
-            self.guard.tripped.store(true, Ordering::Relaxed);
-            // An error comes without bytes.
-            buffer.set_filled(before);
-            return Poll::Ready(Err(io::Error::other("the server sends a message too large to be held")));
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-/// The largest message that is let in, in bytes: far above the largest reply, since what is on the wire may be
-/// longer than its JSON, an array of small numbers up to six times.
-const LARGEST: u32 = 12 * 1024 * 1024;
 
 /// The failure of a statement whose row was not let in.
 pub(crate) fn too_large() -> Error {
@@ -110,7 +15,7 @@ pub(crate) fn too_large() -> Error {
 /// Where the messages are: each a byte for its kind, and its length without that.
 /// <https://www.postgresql.org/docs/current/protocol-overview.html#PROTOCOL-MESSAGE-CONCEPTS>
 #[derive(Debug, Default)]
-struct Messages {
+pub(crate) struct Messages {
     /// What has come of the next header.
     header: [u8; HEADER],
     come: usize,
@@ -120,8 +25,7 @@ struct Messages {
 
 const HEADER: usize = 5;
 
-impl Messages {
-    /// Passes over these bytes, and gives the length of the largest message that begins in them.
+impl guard::Messages for Messages {
     fn follow(&mut self, mut bytes: &[u8]) -> u32 {
         let mut largest = 0;
         while !bytes.is_empty() {
@@ -148,8 +52,7 @@ impl Messages {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt as _;
-
+    use super::guard::Messages as _;
     use super::*;
 
     #[test]
@@ -166,23 +69,6 @@ mod tests {
             let largest = bytes.chunks(step).map(|chunk| messages.follow(chunk)).max();
             assert_eq!(largest, Some(4000), "{step}");
             assert_eq!((messages.rest, messages.come), (0, 0));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_large_message_is_let_in_only_when_nobody_watches() {
-        let message = |length: u32| [&b"D"[..], &length.to_be_bytes()].concat();
-        for (watched, length, passes) in
-            [(true, LARGEST, true), (true, LARGEST + 1, false), (false, u32::MAX, true)]
-        {
-            let guard = Arc::new(Guard::default());
-            let watch = watched.then(|| guard.watch());
-            let bytes = message(length);
-            let mut guarded = Guarded::new(&bytes[..], &guard);
-            assert_eq!(guarded.read_to_end(&mut Vec::new()).await.is_ok(), passes);
-            assert_eq!(guard.tripped(), !passes);
-            drop(watch);
-            assert!(!guard.watching.load(Ordering::Relaxed));
         }
     }
 }

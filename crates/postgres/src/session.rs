@@ -11,6 +11,7 @@ use futures_util::stream::{BoxStream, StreamExt as _};
 use lambda_rds_core::backend::{
     Access, CancelHandle, Done, Effect, Failure, Item, Pooling, Session, Sql, Statement, Target,
 };
+use lambda_rds_core::connect::guard::Guard;
 use lambda_rds_core::connect::relay::Wire;
 use lambda_rds_core::describe::Described;
 use lambda_rds_core::error::{Error, Fault, Result};
@@ -29,7 +30,7 @@ use crate::cancel::PgCancel;
 use crate::classify::{self, Doing};
 use crate::decode::Columns;
 use crate::describe;
-use crate::guard::{self, Guard};
+use crate::guard;
 
 /// One live connection.
 ///

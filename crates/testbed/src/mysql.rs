@@ -314,7 +314,11 @@ impl Builder {
         self.write_certificates(&folder, account)?;
 
         let path = |name: &str| folder.path().join(name).display().to_string();
-        let mut settings: Vec<String> = COMMON.iter().map(|&setting| setting.to_owned()).collect();
+        // What is given replaces ours: to some settings, such as `skip-name-resolve`, a later value means nothing.
+        let name = |setting: &str| setting.split('=').next().unwrap_or(setting).to_owned();
+        let given: Vec<String> = self.settings.iter().map(|setting| name(setting)).collect();
+        let ours = COMMON.iter().filter(|setting| !given.contains(&name(setting)));
+        let mut settings: Vec<String> = ours.map(|&setting| setting.to_owned()).collect();
         settings.extend(own_settings(self.kind).map(str::to_owned));
         if self.certificate == Certificate::None {
             let off = if self.kind == MysqlKind::Mysql { "--tls-version=" } else { "--skip-ssl" };

@@ -61,6 +61,7 @@ impl Postgres {
             certificate: Certificate::Good,
             require_tls: false,
             access: String::new(),
+            usual_access: true,
             settings: Vec::new(),
         }
     }
@@ -376,6 +377,7 @@ pub struct Builder {
     certificate: Certificate,
     require_tls: bool,
     access: String,
+    usual_access: bool,
     settings: Vec<(String, String)>,
 }
 
@@ -399,6 +401,13 @@ impl Builder {
     pub fn access(mut self, line: &str) -> Self {
         self.access.push_str(line);
         self.access.push('\n');
+        self
+    }
+
+    /// Leaves out the usual lines of `pg_hba.conf`, which let everybody in over TCP.
+    #[must_use]
+    pub fn no_usual_access(mut self) -> Self {
+        self.usual_access = false;
         self
     }
 
@@ -480,7 +489,9 @@ impl Builder {
 
     fn access_text(&self) -> String {
         let kind = if self.require_tls { "hostssl" } else { "host" };
-        format!("local all postgres trust\n{}{kind} all all 127.0.0.1/32 scram-sha-256\n", self.access)
+        let usual = format!("{kind} all all 127.0.0.1/32 scram-sha-256\n");
+        let usual = if self.usual_access { usual.as_str() } else { "" };
+        format!("local all postgres trust\n{}{usual}", self.access)
     }
 }
 
@@ -563,7 +574,7 @@ fn is_ready(data: &Path, pid: Pid) -> bool {
     let mut lines = file.lines();
     // The pid file of a server that crashed is still there at first.
     lines.next() == Some(&pid.as_raw_nonzero().to_string())
-        && lines.nth(6).is_some_and(|status| status.trim() == "ready")
+        && lines.nth(6).is_some_and(|status| ["ready", "standby"].contains(&status.trim()))
 }
 
 /// Kills the server with all of its processes, and removes the shared memory that it can no longer remove.

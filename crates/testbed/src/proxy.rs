@@ -109,6 +109,12 @@ impl Proxy {
         lock(&self.shared.state).target = target;
     }
 
+    /// Connects to the server from this address of the loopback interface from now on: servers take 127.0.0.1 for
+    /// their own host, and every other one for a client's.
+    pub fn come_from(&self, source: Ipv4Addr) {
+        lock(&self.shared.state).source = Some(source);
+    }
+
     /// Holds back what is read in `direction` by `delay`, on all connections from now on; zero ends it.
     ///
     /// Each read of up to 64 KiB waits by itself: large transfers are slowed down as well.
@@ -362,6 +368,7 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     target: SocketAddr,
+    source: Option<Ipv4Addr>,
     delay: [Duration; 2],
     fault: Option<Fault>,
     counts: Counts,
@@ -410,7 +417,15 @@ struct Verdict {
 impl State {
     fn new(target: SocketAddr) -> Self {
         let counts = Counts::default();
-        Self { target, delay: [Duration::ZERO; 2], fault: None, counts, next_link: 0, links: HashMap::new() }
+        Self {
+            target,
+            source: None,
+            delay: [Duration::ZERO; 2],
+            fault: None,
+            counts,
+            next_link: 0,
+            links: HashMap::new(),
+        }
     }
 
     /// Counts `read` bytes that arrived on a link, and decides about them.
@@ -530,7 +545,15 @@ async fn carry(mut client: TcpStream, mut orders: watch::Receiver<Option<Order>>
     let connect = async {
         shared.flowing().await;
         let target = lock(&shared.state).target;
-        TcpStream::connect(target).await
+        let source = lock(&shared.state).source;
+        match source {
+            None => TcpStream::connect(target).await,
+            Some(source) => {
+                let socket = TcpSocket::new_v4()?;
+                socket.bind(SocketAddr::from((source, 0)))?;
+                socket.connect(target).await
+            }
+        }
     };
     let server = tokio::select! { server = connect => server.ok(), _ = &mut order => None };
     let Some(mut server) = server else {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, bail};
 use bytes::Bytes;
@@ -96,6 +96,11 @@ impl Secrets {
         lock(&self.store.state).fault = Some((fault, Some(requests)));
     }
 
+    /// Sets its clock, which its answers show (`Date`), so much ahead of this machine's.
+    pub fn set_ahead(&self, ahead: Duration) {
+        lock(&self.store.state).ahead = Some(ahead);
+    }
+
     /// Ends a fault. Requests that hang stay hanging.
     pub fn heal(&self) {
         lock(&self.store.state).fault = None;
@@ -177,6 +182,8 @@ struct State {
     /// The fault and for how many requests more; `None` for all.
     fault: Option<(Fault, Option<u64>)>,
     requests: Vec<SecretRequest>,
+    /// How much its clock is ahead, where that was set.
+    ahead: Option<Duration>,
 }
 
 impl State {
@@ -295,6 +302,19 @@ struct GetSecretValue {
 
 impl Handler for Store {
     async fn answer(&self, request: Request<Bytes>) -> Reply {
+        let mut reply = self.answer_now(request).await?;
+        let ahead = lock(&self.state).ahead;
+        if let Some(ahead) = ahead {
+            // In place of the one that the server would put there.
+            let date = http_date(SystemTime::now() + ahead);
+            reply.headers_mut().insert(http::header::DATE, HeaderValue::from_str(&date).ok()?);
+        }
+        Some(reply)
+    }
+}
+
+impl Store {
+    async fn answer_now(&self, request: Request<Bytes>) -> Reply {
         let target = request.headers().get("x-amz-target").map(HeaderValue::as_bytes);
         if request.method() != Method::POST || target != Some(b"secretsmanager.GetSecretValue") {
             return refuse("UnknownOperationException", "only GetSecretValue is stood in for");
@@ -355,6 +375,15 @@ impl Handler for Store {
             Some(Fault::Garbage) => standin::json(200, "<html>this is not Secrets Manager</html>"),
         }
     }
+}
+
+/// A time as HTTP writes it: `Sat, 31 Jan 2026 12:34:56 GMT`.
+fn http_date(time: SystemTime) -> String {
+    let time = time::OffsetDateTime::from(time);
+    let day = &time.weekday().to_string()[..3];
+    let month = &time.month().to_string()[..3];
+    let (date, year, (hour, minute, second)) = (time.day(), time.year(), time.to_hms());
+    format!("{day}, {date:02} {month} {year} {hour:02}:{minute:02}:{second:02} GMT")
 }
 
 /// Whether a request carries a Signature Version 4 for this service. The signature itself is not computed: that

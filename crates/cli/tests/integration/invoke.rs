@@ -1,88 +1,8 @@
 //! `lambda-rds invoke`
 
-#![expect(clippy::unwrap_used, reason = "what fails here fails its test")]
-
-use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Stdio};
-
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-/// A user with an empty home folder, who stands in it.
-struct User {
-    home: TempDir,
-}
-
-/// What a run gave.
-struct Run {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl User {
-    fn new() -> Self {
-        Self { home: tempfile::tempdir().unwrap() }
-    }
-
-    fn folder(&self) -> &Path {
-        self.home.path()
-    }
-
-    fn write(&self, file: &str, text: &str) {
-        let file = self.folder().join(file);
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(file, text).unwrap();
-    }
-
-    fn invoke(&self, args: &[&str]) -> Run {
-        self.invoke_with(&[], args, "")
-    }
-
-    fn invoke_with(&self, env: &[(&str, &str)], args: &[&str], stdin: &str) -> Run {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_lambda-rds"))
-            .arg("invoke")
-            .args(args)
-            .env_clear()
-            .env("HOME", self.folder())
-            .envs(env.iter().copied())
-            .current_dir(self.folder())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // A run that reads no stdin may be gone before this is written.
-        let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
-        let output = child.wait_with_output().unwrap();
-        Run {
-            code: output.status.code().unwrap(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-}
-
-impl Run {
-    #[track_caller]
-    fn json(&self) -> Value {
-        assert_eq!(self.code, 0, "{}", self.stderr);
-        serde_json::from_str(&self.stdout).unwrap()
-    }
-
-    /// The body of a failure, which stands on stderr's first line of JSON.
-    #[track_caller]
-    fn error(&self, code: i32) -> Value {
-        assert_eq!((self.code, self.stdout.as_str()), (code, ""), "{}", self.stderr);
-        let body = self
-            .stderr
-            .lines()
-            .find(|line| line.starts_with('{'))
-            .unwrap_or_else(|| panic!("{}", self.stderr));
-        serde_json::from_str::<Value>(body).unwrap()["error"].take()
-    }
-}
+use crate::user::User;
 
 #[test]
 fn the_first_command_of_the_readme_prints_rows_of_a_sample_database() {

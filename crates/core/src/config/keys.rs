@@ -151,7 +151,7 @@ keys! {
          encryption, or nothing. The last two are warned of.";
     DB_TLS_CA: Told("built-in"), "a PEM file with at least one certificate",
         "Roots to trust instead of the built-in ones, which are those of Amazon RDS and of Amazon Trust Services. \
-         On MySQL the driver trusts the public web's roots as well. Relative to the working folder or to the program's.";
+         Nothing else is trusted. Relative to the working folder or to the program's.";
     DB_TLS_SERVER_NAME: Told("the host"), HOST,
         "The name to verify where the host is another one, such as a CNAME.";
     DB_POOLER: Is("auto"), "auto · none · transaction",

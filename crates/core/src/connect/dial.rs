@@ -24,28 +24,51 @@ use crate::error::{Error, Fault, Phase, Result};
 pub async fn dial(endpoint: &Endpoint, by: Deadline, progress: &Phases) -> Result<TcpStream> {
     progress.enter(Phase::Resolve);
     let addresses = resolve(endpoint, by).await?;
+    progress.note(listed(&addresses));
     progress.enter(Phase::Tcp);
-    dial_each(&addresses, by).await.map_err(|failures| {
-        unreachable(Phase::Tcp, format!("no TCP connection to {endpoint}: {}", failures.join("; ")))
-    })
+    match dial_each(&addresses, by).await {
+        Ok((stream, address)) => {
+            progress.note(address.to_string());
+            Ok(stream)
+        }
+        Err(Undialled { failures, hint }) => {
+            let detail = format!("no TCP connection to {endpoint}: {}", failures.join("; "));
+            Err(unreachable(Phase::Tcp, detail).with_hint(hint))
+        }
+    }
+}
+
+/// Why none of the addresses took a connection: of each, and what to change.
+#[derive(Debug)]
+struct Undialled {
+    failures: Vec<String>,
+    hint: &'static str,
 }
 
 /// Opens a connection to the first of the addresses that takes one; else says of each why not.
-async fn dial_each(addresses: &[SocketAddr], by: Deadline) -> Result<TcpStream, Vec<String>> {
+async fn dial_each(addresses: &[SocketAddr], by: Deadline) -> Result<(TcpStream, SocketAddr), Undialled> {
     let mut failures = Vec::new();
+    let mut hint = REFUSED;
     for (tried, address) in addresses.iter().enumerate() {
         let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
         let share = by.within(by.remaining() / left);
         match share.bound(open(*address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => failures.push(refusal(*address, &error)),
-            Err(_) => failures.push(format!(
-                "{address} did not answer: look at the security groups of the function and of the database, \
-                 the subnet's route and network ACL"
-            )),
+            Ok(Ok(stream)) => return Ok((stream, *address)),
+            Ok(Err(error)) => {
+                hint = match error.kind() {
+                    io::ErrorKind::ConnectionRefused => hint,
+                    io::ErrorKind::TimedOut => SILENT,
+                    _ => NO_ROUTE,
+                };
+                failures.push(refusal(*address, &error));
+            }
+            Err(_) => {
+                hint = SILENT;
+                failures.push(silence(*address));
+            }
         }
     }
-    Err(failures)
+    Err(Undialled { failures, hint })
 }
 
 /// Opens a TCP connection to an address that was dialled before, for a cancel request.
@@ -90,6 +113,13 @@ async fn resolve(endpoint: &Endpoint, by: Deadline) -> Result<Vec<SocketAddr>> {
     Ok(found)
 }
 
+/// Addresses for people, of a name that may have many.
+fn listed(addresses: &[SocketAddr]) -> String {
+    let shown: Vec<String> = addresses.iter().take(SHOWN).map(|address| address.ip().to_string()).collect();
+    let more = addresses.len().saturating_sub(SHOWN);
+    if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
+}
+
 async fn open(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // Nagle's algorithm and delayed ACKs together cost a TLS login 40 ms twice.
@@ -112,13 +142,31 @@ fn refusal(address: SocketAddr, error: &io::Error) -> String {
         io::ErrorKind::ConnectionRefused => {
             format!("{address} refuses connections: is DB_PORT right, and does the database listen there?")
         }
+        // The kernel has given up before us.
+        io::ErrorKind::TimedOut => silence(address),
         _ => format!("{address}: {error}"),
     }
+}
+
+fn silence(address: SocketAddr) -> String {
+    format!(
+        "{address} did not answer: look at the security groups of the function and of the database, the subnet's \
+         route and network ACL"
+    )
 }
 
 fn unreachable(phase: Phase, detail: String) -> Error {
     Error::new(Fault::Unreachable, detail).with_phase(phase)
 }
+
+const REFUSED: &str = "the port (DB_PORT, or `port` in the secret): the host is there and nothing listens on this one; if \
+                       the port is right, the database is stopped";
+const SILENT: &str = "the database's security group: let the function's security group in on this port; if it does, the \
+                      subnets' routes and network ACLs";
+const NO_ROUTE: &str =
+    "the subnet's route table: from the function's subnets there is no way to this address";
+/// How many addresses are shown.
+const SHOWN: usize = 8;
 
 // A peer that vanished without a word (a host that crashed, a firewall that forgot the connection) answers neither
 // bytes nor probes. Its kernel would answer both at once, however long the statement takes, so three seconds of
@@ -177,7 +225,8 @@ mod tests {
         let by = Deadline::after(Duration::from_secs(10));
         let started = std::time::Instant::now();
         // A fifth each, until one answers.
-        let stream = dial_each(&[silent, good, silent, silent, silent], by).await.unwrap();
+        let (stream, address) = dial_each(&[silent, good, silent, silent, silent], by).await.unwrap();
+        assert_eq!(address, good);
         assert_eq!(stream.peer_addr().unwrap(), good);
         assert!(started.elapsed() >= Duration::from_secs(2));
         assert!(by.remaining() > Duration::from_secs(4));
@@ -188,8 +237,11 @@ mod tests {
         let (_hole, silent) = black_hole();
         let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let by = Deadline::after(Duration::from_millis(300));
-        let failures = dial_each(&[silent, closed], by).await.unwrap_err();
+        let Undialled { failures, hint } = dial_each(&[silent, closed], by).await.unwrap_err();
+        // What is silent may be mended; the other may be silent for the same reason.
+        assert!(hint.contains("security group"), "{hint}");
         assert!(failures[0].contains("security groups"), "{failures:?}");
         assert!(failures[1].contains("refuses connections"), "{failures:?}");
+        assert_eq!(hint, SILENT);
     }
 }

@@ -124,6 +124,18 @@ impl Sessions {
         &self.backend
     }
 
+    /// Where the sessions are opened.
+    #[must_use]
+    pub fn topology(&self) -> &Arc<dyn Topology> {
+        &self.topology
+    }
+
+    /// What the sessions have in common.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// Lends a session: one that is parked and alive, else a new one. A connection known to be dead is never
     /// lent.
     ///

@@ -20,12 +20,12 @@ use crate::config::{Tls, TlsMode};
 use crate::error::{Error, Fault, Phase, Result};
 
 /// How the connections to one host are protected. Made once and kept: it remembers TLS sessions, so that a
-/// reconnect resumes instead of handshaking in full, where the server lets it. PostgreSQL itself never does (it turns
-/// both tickets and its session cache off); what stands before it may.
+/// reconnect resumes instead of handshaking in full, where the server lets it. MySQL does; PostgreSQL itself never does (it
+/// turns both tickets and its session cache off), nor MariaDB; what stands before them may.
 pub struct TlsClient {
     mode: TlsMode,
-    host: String,
     name: String,
+    /// The file of the roots, where it is not the built-in ones.
     ca: Option<PathBuf>,
     config: Option<(Arc<ClientConfig>, ServerName<'static>)>,
 }
@@ -40,10 +40,11 @@ impl TlsClient {
         let name = settings.server_name.as_deref().unwrap_or(host).to_owned();
         let mode = settings.mode;
         if mode == TlsMode::Disable {
-            return Ok(Self { mode, host: host.to_owned(), name, ca: settings.ca.clone(), config: None });
+            return Ok(Self { mode, name, ca: None, config: None });
         }
         let server_name = ServerName::try_from(name.clone()).map_err(|_| {
             failure(format!("`{name}` is no name that a certificate could carry: set DB_TLS_SERVER_NAME"))
+                .with_hint("DB_TLS_SERVER_NAME: the name that the server's certificate carries")
         })?;
         let provider = Arc::new(provider());
         let verifier: Arc<dyn ServerCertVerifier> = if mode == TlsMode::Require {
@@ -63,7 +64,7 @@ impl TlsClient {
             .with_no_client_auth();
         config.resumption = Resumption::in_memory_sessions(REMEMBERED_SESSIONS);
         let config = Some((Arc::new(config), server_name));
-        Ok(Self { mode, host: host.to_owned(), name, ca: settings.ca.clone(), config })
+        Ok(Self { mode, name, ca: settings.ca.clone(), config })
     }
 
     /// What is verified.
@@ -84,21 +85,6 @@ impl TlsClient {
         &self.name
     }
 
-    /// The roots as PEM text, for a driver that does TLS by itself.
-    ///
-    /// # Errors
-    /// [`Fault::Unreachable`] with [`Phase::Tls`] if the CA file cannot be read any more.
-    pub fn pem(&self) -> Result<Vec<u8>> {
-        if let Some(path) = &self.ca {
-            return read(path);
-        }
-        let mut pem = Vec::new();
-        for block in rds_roots(&self.host).chain([AMAZON_TRUST_SERVICES]) {
-            pem.extend_from_slice(block.as_bytes());
-        }
-        Ok(pem)
-    }
-
     /// Says in words why a handshake failed, and what to look at: [`Fault::Unreachable`], or, where it was not
     /// TLS that failed but the connection under it, [`Fault::ConnectionLost`].
     #[must_use]
@@ -108,31 +94,89 @@ impl TlsClient {
             let detail = format!("`{name}` hung up during the TLS handshake: {error}");
             return Error::new(Fault::ConnectionLost, detail).with_phase(Phase::Tls);
         };
-        failure(match reason {
-            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => format!(
-                "the certificate of `{name}` was not issued by a CA that we trust (certificate verify failed: \
-                 unknown issuer). Built in are the roots of Amazon RDS and Amazon Trust Services; for another \
-                 server name its CA's PEM file in DB_TLS_CA"
+        let (detail, hint) = match reason {
+            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => (
+                format!(
+                    "the certificate of `{name}` was not issued by a CA that we trust (certificate verify failed: \
+                     unknown issuer). Built in are the roots of Amazon RDS and Amazon Trust Services; for another \
+                     server name its CA's PEM file in DB_TLS_CA"
+                ),
+                match &self.ca {
+                    None => "DB_TLS_CA: name the PEM file of the CA that issued the server's certificate"
+                        .to_owned(),
+                    Some(path) => format!(
+                        "DB_TLS_CA: {} does not hold the CA that issued the server's certificate",
+                        path.display()
+                    ),
+                },
             ),
             rustls::Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            ) => format!(
-                "the server's certificate is not for the name `{name}` (certificate verify failed: name \
-                 mismatch). Connect by the name that the certificate carries, or give that name in \
-                 DB_TLS_SERVER_NAME"
-            ),
+                error @ (CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }),
+            ) => {
+                let (carried, hint) = match presented(error) {
+                    Some(names) => (
+                        format!("; it is for {names}"),
+                        format!("DB_TLS_SERVER_NAME: the certificate is for {names}, and not for `{name}`"),
+                    ),
+                    None => (
+                        String::new(),
+                        format!(
+                            "DB_TLS_SERVER_NAME: give the name that the certificate carries, not `{name}`"
+                        ),
+                    ),
+                };
+                (
+                    format!(
+                        "the server's certificate is not for the name `{name}` (certificate verify failed: name \
+                         mismatch){carried}. Connect by the name that the certificate carries, or give that name in \
+                         DB_TLS_SERVER_NAME"
+                    ),
+                    hint,
+                )
+            }
             rustls::Error::InvalidCertificate(
                 CertificateError::Expired | CertificateError::ExpiredContext { .. },
-            ) => format!(
-                "the certificate of `{name}` has expired (certificate verify failed: expired). Renew it on \
-                 the server; on RDS, rotate to a current CA"
+            ) => (
+                format!(
+                    "the certificate of `{name}` has expired (certificate verify failed: expired). Renew it on \
+                     the server; on RDS, rotate to a current CA"
+                ),
+                "the server's certificate: renew it; on RDS, rotate the instance to a current CA".to_owned(),
             ),
             rustls::Error::InvalidCertificate(
                 CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
-            ) => format!("the certificate of `{name}` is not valid yet: compare the clocks"),
-            _ => format!("the TLS handshake with `{name}` failed: {error}"),
-        })
+            ) => (
+                format!("the certificate of `{name}` is not valid yet: compare the clocks"),
+                "the clock: by ours, the server's certificate is not valid yet".to_owned(),
+            ),
+            _ => (
+                format!("the TLS handshake with `{name}` failed: {error}"),
+                "the server's TLS: it must speak TLS 1.2 or 1.3 with a certificate that can be verified"
+                    .to_owned(),
+            ),
+        };
+        failure(detail).with_hint(hint)
     }
+}
+
+/// What a handshake has agreed on, for diagnose: `TLSv1_3, TLS13_AES_256_GCM_SHA384`.
+#[must_use]
+pub fn agreed(connection: &rustls::ClientConnection) -> String {
+    let version = connection.protocol_version().and_then(|version| version.as_str().map(str::to_owned));
+    let suite =
+        connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str().map(str::to_owned));
+    [version, suite].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// The names that a certificate carries, for people.
+fn presented(error: &CertificateError) -> Option<String> {
+    let CertificateError::NotValidForNameContext { presented, .. } = error else { return None };
+    // As rustls has them: `DnsName("db.example")`.
+    let name = |text: &String| text.split('"').nth(1).unwrap_or(text).to_owned();
+    let shown: Vec<String> =
+        presented.iter().take(SHOWN_NAMES).map(|text| format!("`{}`", name(text))).collect();
+    let more = if presented.len() > SHOWN_NAMES { " and others" } else { "" };
+    (!shown.is_empty()).then(|| format!("{}{more}", shown.join(", ")))
 }
 
 impl fmt::Debug for TlsClient {
@@ -154,18 +198,20 @@ fn provider() -> CryptoProvider {
 }
 
 fn read(ca: &Path) -> Result<Vec<u8>> {
-    std::fs::read(ca)
-        .map_err(|error| failure(format!("the file {} (DB_TLS_CA) cannot be read: {error}", ca.display())))
+    std::fs::read(ca).map_err(|error| {
+        failure(format!("the file {} (DB_TLS_CA) cannot be read: {error}", ca.display())).with_hint(NO_ROOTS)
+    })
 }
 
 fn roots(ca: Option<&Path>, host: &str) -> Result<RootCertStore> {
     let mut store = RootCertStore::empty();
     let mut add = |pem: &[u8], origin: &str| -> Result<()> {
         for certificate in CertificateDer::pem_slice_iter(pem) {
-            let certificate =
-                certificate.map_err(|error| failure(format!("{origin} is not PEM: {error}")))?;
+            let certificate = certificate
+                .map_err(|error| failure(format!("{origin} is not PEM: {error}")).with_hint(NO_ROOTS))?;
             store.add(certificate).map_err(|error| {
                 failure(format!("{origin} holds a certificate that cannot be a root: {error}"))
+                    .with_hint(NO_ROOTS)
             })?;
         }
         Ok(())
@@ -174,7 +220,7 @@ fn roots(ca: Option<&Path>, host: &str) -> Result<RootCertStore> {
         let origin = format!("the file {} (DB_TLS_CA)", path.display());
         add(&read(path)?, &origin)?;
         if store.is_empty() {
-            return Err(failure(format!("{origin} holds no certificate")));
+            return Err(failure(format!("{origin} holds no certificate")).with_hint(NO_ROOTS));
         }
         return Ok(store);
     }
@@ -290,9 +336,16 @@ impl ServerCertVerifier for Unverified {
     }
 }
 
+const NO_ROOTS: &str = "DB_TLS_CA: it must name a readable PEM file with the CA of the server's certificate";
+/// How many names of a certificate are shown.
+const SHOWN_NAMES: usize = 5;
 // One host, a handful of sessions: the default of 256 is for browsers.
 const REMEMBERED_SESSIONS: usize = 8;
 
+/// What to change where a server does not offer the TLS that we want, for the engines.
+pub const NOT_OFFERED: &str = "the server's TLS: turn it on there (PostgreSQL: ssl = on; MySQL: ssl_cert and ssl_key). RDS \
+                               always has it, so is this the database's own endpoint? Where the network is trusted, \
+                               DB_TLS=disable does without";
 /// Three self-signed roots per region, each after a comment line that names it.
 const RDS_ROOTS: &str = include_str!("roots/rds-roots.pem");
 const AMAZON_TRUST_SERVICES: &str = include_str!("roots/amazon-trust-services.pem");

@@ -1,6 +1,6 @@
 //! Asking Secrets Manager, and making sense of the answer.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_config::SdkConfig;
 use aws_config::meta::region::ProvideRegion as _;
@@ -10,11 +10,13 @@ use aws_sdk_secretsmanager::config::timeout::TimeoutConfig;
 use aws_sdk_secretsmanager::config::{BehaviorVersion, Builder, Region, StalledStreamProtectionConfig};
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
+use aws_sdk_secretsmanager::primitives::{DateTime, DateTimeFormat};
 use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::{
-    HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
+    HttpConnector as _, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
 };
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
@@ -37,6 +39,11 @@ impl Asker {
         Self { id: id.to_owned(), platform: platform.clone(), client: OnceCell::new() }
     }
 
+    fn misshapen(&self, said: String) -> Unreadable {
+        let hint = format!("the secret's fields: {} must be a JSON object with {FIELDS}", self.id);
+        Unreadable { said, hint: Some(hint) }
+    }
+
     /// The secret's name or ARN.
     pub(super) fn id(&self) -> &str {
         &self.id
@@ -46,8 +53,8 @@ impl Asker {
     /// version is pending.
     ///
     /// # Errors
-    /// A sentence for the log, without any of the secret's values.
-    pub(super) async fn fetch(&self, db: &Db, stage: Stage) -> Result<Option<Resolved>, String> {
+    /// What is wrong, without any of the secret's values.
+    pub(super) async fn fetch(&self, db: &Db, stage: Stage) -> Result<Option<Resolved>, Unreadable> {
         let client = self.client.get_or_try_init(|| client(&self.id, &self.platform)).await?;
         let mut question = client.get_secret_value().secret_id(&self.id);
         if stage == Stage::Pending {
@@ -59,12 +66,34 @@ impl Asker {
             Err(error) => return Err(refused(&self.id, &error)),
         };
         let Some(text) = answer.secret_string else {
-            return Err(format!(
+            let said = format!(
                 "secret {}: it is binary; it must be text, a JSON object with the fields {FIELDS}",
                 self.id
-            ));
+            );
+            return Err(self.misshapen(said));
         };
-        resolve(&self.id, &text, answer.version_id, db).map(Some)
+        let resolved = resolve(&self.id, &text, answer.version_id, db);
+        resolved.map(Some).map_err(|said| self.misshapen(said))
+    }
+}
+
+/// Why a secret could not be read: a sentence for the log, and what to change, if that can be said.
+#[derive(Debug, Clone)]
+pub(super) struct Unreadable {
+    pub(super) said: String,
+    pub(super) hint: Option<String>,
+}
+
+impl Unreadable {
+    /// No answer came in time.
+    pub(super) fn late(said: impl Into<String>) -> Self {
+        Self { said: said.into(), hint: Some(ENDPOINT.to_owned()) }
+    }
+}
+
+impl From<String> for Unreadable {
+    fn from(said: String) -> Self {
+        Self { said, hint: None }
     }
 }
 
@@ -145,6 +174,11 @@ pub(super) async fn chain_of_the_sdk(region: Region, http: SharedHttpClient) -> 
 /// An HTTP client that trusts exactly Amazon's roots, or those of `AWS_CA_BUNDLE`. Loading the system's roots
 /// costs 4 ms of a cold start, measured.
 pub(super) fn http_client(platform: &Platform) -> Result<SharedHttpClient, String> {
+    let connector = connector(platform)?;
+    Ok(http_client_fn(move |_, _| connector.clone()))
+}
+
+fn connector(platform: &Platform) -> Result<SharedHttpConnector, String> {
     let roots = match &platform.ca_bundle {
         None => AMAZON_ROOTS.to_vec(),
         Some(path) => {
@@ -168,8 +202,23 @@ pub(super) fn http_client(platform: &Platform) -> Result<SharedHttpClient, Strin
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
         .tls_context(tls)
         .build();
-    let connector = SharedHttpConnector::new(connector);
-    Ok(http_client_fn(move |_, _| connector.clone()))
+    Ok(SharedHttpConnector::new(connector))
+}
+
+/// The time by Secrets Manager's clock: the `Date` with which it answers a request that asks nothing. `None` where it
+/// cannot be asked, as in a VPC without its endpoint.
+pub(super) async fn clock(platform: &Platform) -> Option<SystemTime> {
+    let url = match &platform.secrets_endpoint {
+        Some(url) => url.clone(),
+        None => {
+            let region = region(None, platform).await?;
+            let suffix = if region.as_ref().starts_with("cn-") { ".cn" } else { "" };
+            format!("https://secretsmanager.{region}.amazonaws.com{suffix}/")
+        }
+    };
+    let answer = connector(platform).ok()?.call(HttpRequest::get(url).ok()?).await.ok()?;
+    let date = DateTime::from_str(answer.headers().get("date")?, DateTimeFormat::HttpDate).ok()?;
+    SystemTime::try_from(date).ok()
 }
 
 /// Proves that every certificate can be a root: the SDK panics on one that cannot.
@@ -189,22 +238,23 @@ fn is_absent(error: &SdkError<GetSecretValueError>) -> bool {
 }
 
 /// Why there was no answer, with what to look at.
-fn refused(id: &str, error: &SdkError<GetSecretValueError>) -> String {
+fn refused(id: &str, error: &SdkError<GetSecretValueError>) -> Unreadable {
     let Some(service) = error.as_service_error() else {
         let reason = chain(error);
         // The words of others, so good for a hint and for nothing else.
-        let advice = if reason.contains("loading credentials") {
-            NO_ACCESS
+        let (advice, hint) = if reason.contains("loading credentials") {
+            (NO_ACCESS, NO_ACCESS)
         } else if reason.contains("certificate") {
-            UNTRUSTED
+            (UNTRUSTED, UNTRUSTED)
         } else {
-            UNREACHABLE
+            (UNREACHABLE, ENDPOINT)
         };
-        return format!("secret {id}: no answer from Secrets Manager: {advice} ({reason})");
+        let said = format!("secret {id}: no answer from Secrets Manager: {advice} ({reason})");
+        return Unreadable { said, hint: Some(hint.to_owned()) };
     };
     let Some(code) = service.code() else {
         // The parser's words may quote what it could not parse.
-        return format!("secret {id}: {NOT_THERE}");
+        return Unreadable { said: format!("secret {id}: {NOT_THERE}"), hint: Some(NOT_THERE.to_owned()) };
     };
     let message = service.message().unwrap_or("no message");
     let permission;
@@ -218,12 +268,20 @@ fn refused(id: &str, error: &SdkError<GetSecretValueError>) -> String {
         "DecryptionFailure" => BAD_KEY,
         "InvalidRequestException" => "it is not in a state to be read; is it scheduled for deletion?",
         "ThrottlingException" | "TooManyRequestsException" | "LimitExceededException" => THROTTLED,
+        "InvalidSignatureException" | "RequestTimeTooSkewed" if is_about_time(message) => SKEWED,
         "UnrecognizedClientException" | "InvalidSignatureException" | "ExpiredTokenException" => {
             "AWS does not accept the credentials of the environment"
         }
         _ => "Secrets Manager failed",
     };
-    format!("secret {id}: {advice} ({code}: {message})")
+    let said = format!("secret {id}: {advice} ({code}: {message})");
+    Unreadable { said, hint: Some(advice.to_owned()) }
+}
+
+/// Whether a signature was refused for its time: "Signature expired: 20260131T120000Z is now earlier than …", "Signature
+/// not yet current: …".
+fn is_about_time(message: &str) -> bool {
+    ["Signature expired", "not yet current", "skew"].iter().any(|words| message.contains(words))
 }
 
 /// An error and what caused it, as one line.
@@ -340,6 +398,10 @@ const UNREACHABLE: &str = "it cannot be reached; a function in a VPC needs the i
                            whose security group lets port 443 in, or a route to the internet";
 const UNTRUSTED: &str = "the certificate of whoever answers there is not of Amazon's roots; AWS_CA_BUNDLE names a PEM \
                          file of others to trust";
+const ENDPOINT: &str = "the VPC endpoint for Secrets Manager: the function's subnets need the interface endpoint \
+                        com.amazonaws.<region>.secretsmanager with private DNS, whose security group lets the function in on \
+                        port 443, or a route to the internet";
+const SKEWED: &str = "this machine's clock is wrong: AWS refuses what is signed with it";
 const NOT_THERE: &str = "the answer is none of Secrets Manager's; does a proxy answer in its place, or does \
                          AWS_ENDPOINT_URL_SECRETS_MANAGER lead elsewhere?";
 pub(super) const NO_ACCESS: &str = "there are no AWS credentials; outside Lambda, set a profile or AWS_ACCESS_KEY_ID and \

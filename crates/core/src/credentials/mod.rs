@@ -19,8 +19,8 @@ use crate::error::{Error, Fault, Phase, Result};
 mod fetch;
 mod iam;
 
-use fetch::Stage;
 pub(crate) use fetch::region_of;
+use fetch::{Stage, Unreadable};
 
 /// The credentials of one database.
 #[derive(Debug)]
@@ -139,6 +139,22 @@ impl Credentials {
     }
 }
 
+/// By how much this machine's clock is ahead of AWS's, in seconds; negative if it is behind. `None` where AWS cannot be
+/// asked. For diagnose: signatures and tokens are good for minutes.
+pub(crate) async fn clock_ahead(platform: &Platform, by: Deadline) -> Option<i64> {
+    let theirs = by.within(CLOCK_PATIENCE).bound(fetch::clock(platform)).await.ok()??;
+    Some(ahead(SystemTime::now(), theirs))
+}
+
+/// By how many seconds one time is ahead of another.
+pub(crate) fn ahead(one: SystemTime, other: SystemTime) -> i64 {
+    let whole = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+    match one.duration_since(other) {
+        Ok(ahead) => whole(ahead),
+        Err(behind) => -whole(behind.duration()),
+    }
+}
+
 /// How to log in beside a session, later: the connection that cancels what a session runs needs a login of its own,
 /// and by then the session's may have been rotated away, or be a token that is no longer good.
 #[derive(Debug, Clone)]
@@ -209,7 +225,7 @@ struct State {
     /// How many times asking has come to an end, so that those who waited know that it has.
     answers: u64,
     /// Why the last answer was none.
-    failure: Option<String>,
+    failure: Option<Unreadable>,
     /// When AWSCURRENT was last told.
     current_told: Option<SystemTime>,
     /// What is not to be tried again for a while.
@@ -294,7 +310,8 @@ impl Secret {
         // Where there is something to fall back on, half of the time is kept for logging in with it.
         let by = if stale { by.within(by.remaining() / 2) } else { by };
         let Ok(_flight) = by.bound(self.flight.lock()).await else {
-            return self.settle(Some("another session's question was not answered in time"));
+            return self
+                .settle(Some(&Unreadable::late("another session's question was not answered in time")));
         };
         if self.state().answers == before {
             let failure = self.search(db, by).await.err();
@@ -303,14 +320,14 @@ impl Secret {
             state.failure = failure;
         }
         let failure = self.state().failure.clone();
-        self.settle(failure.as_deref())
+        self.settle(failure.as_ref())
     }
 
     /// Asks for AWSCURRENT, and if the server has rejected that, for AWSPENDING; keeps the first that it has not.
     ///
     /// # Errors
-    /// A sentence for the log, without any of the secret's values.
-    async fn search(&self, db: &Db, by: Deadline) -> Result<(), String> {
+    /// What is wrong, without any of the secret's values.
+    async fn search(&self, db: &Db, by: Deadline) -> Result<(), Unreadable> {
         // Whoever was told AWSCURRENT a moment ago, and is rejected with it, need not hear it again first.
         let told = {
             let state = self.state();
@@ -320,14 +337,15 @@ impl Secret {
         let stages = if told { [Stage::Pending, Stage::Current] } else { [Stage::Current, Stage::Pending] };
         for stage in stages {
             let fetched = match by.bound(self.asker.fetch(db, stage)).await {
-                Ok(Err(reason)) if stage == Stage::Pending => {
+                Ok(Err(failure)) if stage == Stage::Pending => {
                     // Half made, or none of our business: it is not what we were told to use.
-                    tracing::warn!(reason, "the secret's pending version cannot be used");
+                    tracing::warn!(reason = failure.said, "the secret's pending version cannot be used");
                     None
                 }
                 Ok(fetched) => fetched?,
                 Err(_) => {
-                    return Err(format!("secret {}: the deadline came before an answer", self.asker.id()));
+                    let said = format!("secret {}: the deadline came before an answer", self.asker.id());
+                    return Err(Unreadable::late(said));
                 }
             };
             let mut state = self.state();
@@ -344,23 +362,32 @@ impl Secret {
     }
 
     /// What there is after asking: the cached value, or the reason why there is none to use.
-    fn settle(&self, failure: Option<&str>) -> Result<Resolved> {
+    fn settle(&self, failure: Option<&Unreadable>) -> Result<Resolved> {
         let state = self.state();
         match (state.usable(), failure) {
             (Some(resolved), None) => Ok(resolved),
-            (Some(resolved), Some(reason)) => {
-                tracing::warn!(reason, "the secret cannot be read; the cached one is used");
+            (Some(resolved), Some(failure)) => {
+                tracing::warn!(reason = failure.said, "the secret cannot be read; the cached one is used");
                 Ok(resolved)
             }
             (None, failure) => Err(match state.rejected.last() {
                 Some(rejection) if state.cached.is_some() => {
-                    if let Some(reason) = failure {
-                        tracing::warn!(reason, "the secret cannot be read, and the cached one was rejected");
+                    if let Some(failure) = failure {
+                        tracing::warn!(
+                            reason = failure.said,
+                            "the secret cannot be read, and the cached one was rejected"
+                        );
                     }
                     rejection.to_error()
                 }
-                _ => Error::new(Fault::Unreachable, failure.unwrap_or("the secret was not told"))
-                    .with_phase(Phase::Credentials),
+                _ => {
+                    let said = failure.map_or("the secret was not told", |failure| &failure.said);
+                    let error = Error::new(Fault::Unreachable, said).with_phase(Phase::Credentials);
+                    match failure.and_then(|failure| failure.hint.clone()) {
+                        Some(hint) => error.with_hint(hint),
+                        None => error,
+                    }
+                }
             }),
         }
     }
@@ -410,6 +437,8 @@ fn younger(when: SystemTime, now: SystemTime, span: Duration) -> bool {
     now.duration_since(when).is_ok_and(|age| age < span)
 }
 
+/// How long AWS is waited for where only its clock is wanted.
+const CLOCK_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a rejected version is not tried again.
 const REJECTED_PAUSE: Duration = Duration::from_secs(30);
 /// Long enough for a login to have failed since, too short for a rotation to have taken a step.

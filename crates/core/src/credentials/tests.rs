@@ -512,6 +512,41 @@ async fn a_rejection_brings_the_rotated_secret_at_once() {
 }
 
 #[tokio::test]
+async fn a_second_connection_logs_in_with_the_newest_login() {
+    let fake = rotating(|n| (if n == 0 { "v1" } else { "v2" }, None)).await;
+    let credentials = Arc::new(fake.credentials(&[]));
+    let old = credentials.get(soon()).await.unwrap();
+    age(&credentials);
+    let mut first = Relogin::new(&credentials, old.clone(), old.endpoint.clone());
+    let mut second = first.clone();
+    let password = |login: Result<Login>| login.unwrap().password.expose_secret().to_owned();
+    assert_eq!((password(first.login(soon()).await), fake.questions()), ("v1".to_owned(), 1));
+    assert!(first.rejected(&refusal(), soon()).await);
+    assert_eq!((password(first.login(soon()).await), fake.questions()), ("v2".to_owned(), 2));
+    // The other session's handle learns of it without being rejected.
+    assert_eq!((password(second.login(soon()).await), fake.questions()), ("v2".to_owned(), 2));
+    assert!(!second.rejected(&refusal(), soon()).await);
+
+    let mut fixed = Relogin::fixed(old.login);
+    assert!(!fixed.rejected(&refusal(), soon()).await);
+    assert_eq!(password(fixed.login(soon()).await), "v1");
+}
+
+#[tokio::test]
+async fn a_second_connection_has_a_token_of_its_own() {
+    let env = [("DB_AUTH", "iam"), ("DB_HOST", "h"), ("DB_NAME", "n"), ("DB_USER", "u")];
+    let (db, platform) = settings(&env);
+    let credentials = Arc::new(Credentials::new(&db, &platform));
+    let resolved = credentials.get(soon()).await.unwrap();
+    let endpoint = Endpoint { host: "reader".to_owned(), port: 3306 };
+    let mut relogin = Relogin::new(&credentials, resolved, endpoint);
+    let token = relogin.login(soon()).await.unwrap();
+    // For the server of the session, which may be another than the configured one.
+    assert!(token.password.expose_secret().starts_with("reader:3306/?Action=connect&DBUser=u&X-Amz-"));
+    assert!(!relogin.rejected(&refusal(), soon()).await);
+}
+
+#[tokio::test]
 async fn without_a_secret_the_configuration_says_all() {
     let (db, platform) = settings(&[
         ("DB_AUTH", "password"),

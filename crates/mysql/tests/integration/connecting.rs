@@ -162,6 +162,7 @@ async fn too_many_connections_are_told_as_themselves(kind: MysqlKind) {
         assert!(open.len() < 40, "no end of connections");
     };
     assert_eq!((refused.fault(), refused.sqlstate()), (Fault::TooManyConnections, Some("1040")), "{refused}");
+    assert_eq!(refused.phase(), Some(Phase::Auth));
     open.clear();
 
     server.sql(&format!("ALTER USER '{}'@'%' WITH MAX_USER_CONNECTIONS 1", own.user)).unwrap();

@@ -27,6 +27,7 @@ on_both_servers!(
     a_read_only_server_is_not_the_writer,
     a_server_that_stops_is_told,
     a_session_that_the_server_ended_for_idleness_is_lost,
+    a_row_too_large_to_be_held_is_not_let_in,
 );
 
 async fn constraints_are_constraints(kind: MysqlKind) {
@@ -321,5 +322,24 @@ async fn a_session_that_the_server_ended_for_idleness_is_lost(kind: MysqlKind) {
     if kind == MysqlKind::Mysql {
         // "The client was disconnected by the server because of inactivity."
         assert!([Some("4031"), None].contains(&error.sqlstate()), "{error}");
+    }
+}
+
+async fn a_row_too_large_to_be_held_is_not_let_in(kind: MysqlKind) {
+    let (opening, _) = session(kind, &[]).await;
+    // The first below, the others above what is let in, and the last in several packets, if the server lets it.
+    for (length, held) in [(12_000_000, true), (13_000_000, false), (16_700_000, false), (40_000_000, false)]
+    {
+        let mut session = opening.connect().await.unwrap();
+        if kind == MysqlKind::MariaDb && length > 16_777_000 {
+            // Its `max_allowed_packet`.
+            continue;
+        }
+        let sql = format!("SELECT REPEAT('x', {length}) AS v");
+        let error = rows(&mut session, &sql, &[]).await.unwrap_err();
+        // Too large for a reply is each of them.
+        assert_eq!(error.fault(), Fault::ResultTooLarge, "{error}");
+        assert_eq!(!error.message().contains("12 MiB"), held, "{length}: {error}");
+        assert!(!session.usable());
     }
 }

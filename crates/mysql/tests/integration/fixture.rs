@@ -49,6 +49,7 @@ pub(crate) struct Opening {
     /// How long it may take.
     pub(crate) time: Duration,
     pub(crate) progress: Phases,
+    pub(crate) pooling: Pooling,
 }
 
 impl Opening {

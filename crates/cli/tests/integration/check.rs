@@ -1,0 +1,158 @@
+//! `lambda-rds check`
+
+use serde_json::{Value, json};
+
+use crate::server::{database, env};
+use crate::user::User;
+
+/// The findings, in the order told, and the exit code.
+fn findings(user: &User, settings: &[(&str, &str)], more: &[&str]) -> (i32, Vec<String>) {
+    let args: Vec<&str> = ["check", "--quiet"].into_iter().chain(more.iter().copied()).collect();
+    let run = user.run_with(settings, &args, "");
+    assert!(run.code <= 1, "{}", run.stderr);
+    (run.code, run.stdout.lines().map(str::to_owned).collect())
+}
+
+#[test]
+fn types_are_told_and_sound_queries_pass() {
+    let user = User::new();
+    user.run(&["init"]);
+    let run = user.run(&["check"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(
+        run.stdout,
+        "queries/users.sql:5: active_users(active bool, limit int) -> [id integer, name text, email text]\n\
+         queries/users.sql:12: user(id int) -> id integer, name text, email text, active boolean\n\
+         queries/users.sql:18: add_user(name text, email text, active bool) -> rowsAffected\n\
+         queries/users.sql:26: rename_user(id int, name text) -> rowsAffected\n"
+    );
+    assert!(run.stderr.ends_with("lambda-rds: 4 queries: 0 errors, 0 warnings\n"), "{}", run.stderr);
+}
+
+#[test]
+fn mistakes_in_a_file_are_errors_with_their_lines() {
+    let user = User::new();
+    user.write("queries/a.sql", "-- name: a :many\n-- param: x int\nSELECT :y;\n");
+    let (code, found) = findings(&user, &[], &[]);
+    assert_eq!(code, 1);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].starts_with("queries/a.sql:2: error: "), "{found:?}");
+    assert!(found[1].starts_with("queries/a.sql:3: error: "), "{found:?}");
+}
+
+#[test]
+fn on_sqlite() {
+    let user = User::new();
+    user.write(
+        "queries/a.sql",
+        "-- name: unknown :many\nSELECT nothing FROM users;\n\
+         -- name: twice :many\nSELECT id, id FROM users;\n\
+         -- name: quiet :one\nINSERT INTO users (name, email) VALUES ('a', 'b');\n\
+         -- name: joined :many\nSELECT a.id, b.name FROM users a LEFT JOIN users b ON b.id = a.id + 1;\n",
+    );
+    let (code, found) = findings(&user, &[], &[]);
+    assert_eq!(code, 1);
+    assert_eq!(
+        found,
+        [
+            "queries/a.sql:2: error: unknown: no such column: nothing [1]",
+            "queries/a.sql:4: error: twice: two columns are named `id`: give one another name, as in `b.id AS b_id`",
+            "queries/a.sql:6: error: quiet: a read, and INSERT writes: the server will refuse it. Say `-- write`",
+            "queries/a.sql:6: error: quiet: the statement gives no rows, so a caller gets `not_found` each time: say \
+             `:exec`, or let it return some",
+        ]
+    );
+    let run = user.run(&["check", "--json"]);
+    assert_eq!((run.code, run.stderr.as_str()), (1, ""));
+    let told: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!((&told["errors"], &told["warnings"]), (&json!(4), &json!(0)));
+    let joined = &told["queries"][0];
+    assert_eq!((&joined["name"], &joined["access"]), (&json!("joined"), &json!("read")));
+    assert!(joined["columns"][1].get("nullable").is_none(), "an outer join: {joined}");
+}
+
+#[test]
+fn on_postgresql() {
+    let settings = database(
+        "CREATE TABLE t (id bigint PRIMARY KEY, n int NOT NULL, note text, at point); CREATE SEQUENCE s;\n\
+         CREATE FUNCTION bump() RETURNS int LANGUAGE sql AS 'SELECT 1';",
+    );
+    let user = User::new();
+    user.write(
+        "queries/a.sql",
+        "-- name: fine :many\n-- param: note text\nSELECT id, note FROM t WHERE note = :note;\n\
+         -- name: typed :many\n-- param: n text\nSELECT id FROM t\nWHERE n = :n;\n\
+         -- name: broken :many\nSELECT id,\n  nothing\nFROM t;\n\
+         -- name: shape :many\nSELECT id, at FROM t;\n\
+         -- name: next :one\nSELECT nextval('s') AS id;\n\
+         -- name: bumped :one\nSELECT bump() AS n;\n\
+         -- name: locked :many\nSELECT id FROM t FOR UPDATE;\n",
+    );
+    let (code, found) = findings(&user, &env(&settings), &[]);
+    assert_eq!(code, 1);
+    let expected = [
+        "queries/a.sql:5: error: typed: parameter `n` is declared `text`, and the statement takes it as `int4`: declare \
+         it `int`, or write the cast `:n::text::int4`",
+        "queries/a.sql:10: error: broken: column \"nothing\" does not exist [42703]",
+        "queries/a.sql:13: error: shape: column `at` has the type `point`, which has no JSON form here: cast it, for \
+         example `at::text AS at`",
+        "queries/a.sql:15: error: next: a read, and it calls nextval(): the server will refuse it. Say `-- write`",
+        "queries/a.sql:17: warning: bumped: a read, and it calls the function bump, which is declared VOLATILE: if it \
+         only reads, declare it STABLE; if it writes, say `-- write`, or the server will refuse it",
+        "queries/a.sql:19: error: locked: a read, and FOR UPDATE writes: the server will refuse it. Say `-- write`",
+    ];
+    assert_eq!(found[..expected.len()], expected);
+    // The server of the tests has no limit for idle sessions; the one for statements is ours.
+    let limits = &found[expected.len()..];
+    assert_eq!(limits.len(), 1, "{limits:?}");
+    assert!(limits[0].contains(": warning: no idle_session_timeout"), "{limits:?}");
+
+    let run = user.run_with(&env(&settings), &["check", "--json"], "");
+    let told: Value = serde_json::from_str(&run.stdout).unwrap();
+    let fine = told["queries"].as_array().unwrap().iter().find(|query| query["name"] == "fine").unwrap();
+    assert_eq!(fine["params"][0]["serverTypes"], json!(["text"]));
+    assert_eq!(
+        fine["columns"],
+        json!([
+            {"name": "id", "type": "int8", "nullable": false, "outside": false},
+            {"name": "note", "type": "text", "nullable": true, "outside": false},
+        ])
+    );
+}
+
+#[test]
+fn warnings_alone_pass_unless_they_must_not() {
+    let settings = database("ALTER ROLE CURRENT_USER SET idle_session_timeout = 0;");
+    let user = User::new();
+    user.write("queries/a.sql", "-- name: one :one\nSELECT 1 AS one;\n");
+    let (code, found) = findings(&user, &env(&settings), &[]);
+    assert_eq!((code, found.len()), (0, 1), "{found:?}");
+    assert_eq!(findings(&user, &env(&settings), &["--strict"]).0, 1);
+
+    let settings = database("ALTER ROLE CURRENT_USER SET idle_session_timeout = '15min';");
+    assert_eq!(findings(&user, &env(&settings), &["--strict"]), (0, vec![]));
+}
+
+#[test]
+fn a_database_that_cannot_be_reached_is_no_mistake_of_the_queries() {
+    let user = User::new();
+    user.write("queries/a.sql", "-- name: one :one\nSELECT 1 AS one;\n");
+    let run = user.run(&["check", "--db", "missing.db"]);
+    assert_eq!((run.code, run.stdout.as_str()), (4, ""));
+    assert!(run.stderr.contains("missing.db"), "{}", run.stderr);
+    let run = user.run(&["check", "--db", "missing.db", "--json"]);
+    let told: Value = serde_json::from_str(&run.stderr).unwrap();
+    assert_eq!((run.code, &told["error"]["code"]), (4, &json!("unreachable")));
+}
+
+#[test]
+fn colours_are_for_terminals() {
+    let user = User::new();
+    user.write("queries/a.sql", "-- name: a :many\nSELECT :y;\n");
+    let plain = user.run(&["check"]);
+    assert!(!plain.stdout.contains('\u{1b}'), "{}", plain.stdout);
+    let forced = user.run_with(&[("CLICOLOR_FORCE", "1")], &["check"], "");
+    assert!(forced.stdout.contains("\u{1b}[1m\u{1b}[31merror"), "{:?}", forced.stdout);
+    let refused = user.run_with(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], &["check"], "");
+    assert!(!refused.stdout.contains('\u{1b}'), "{}", refused.stdout);
+}
