@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
-use lambda_rds_core::backend::{CancelHandle, Done, Failure, Item, Sql, Statement};
+use lambda_rds_core::backend::{CancelHandle, Done, Effect, Failure, Item, Sql, Statement};
 use lambda_rds_core::config::{Config, Sources};
 use lambda_rds_core::describe::Described;
 use lambda_rds_core::rows::RowWriter;
@@ -228,7 +228,11 @@ impl Session for Scripted {
             .boxed()
     }
 
-    fn prepare<'a>(&'a mut self, _: &'a Statement) -> BoxFuture<'a, Result<()>> {
+    fn prepare<'a>(&'a mut self, _: &'a Statement, _: Access, _: Duration) -> BoxFuture<'a, Result<Effect>> {
+        unreachable!("nothing is run")
+    }
+
+    fn pins(&self, _: &Statement) -> bool {
         unreachable!("nothing is run")
     }
 

@@ -225,8 +225,7 @@ fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db
     r.aurora(engine, read_from, reader_host.is_some(), instance_pattern.is_some());
 
     // What a later version does is refused, not ignored: a user who wrote it relies on it.
-    if pooler == Some(Pooler::Transaction) && engine.is_some_and(|engine| !engine.speaks_as(Engine::Postgres))
-    {
+    if pooler == Some(Pooler::Transaction) && embedded {
         r.later(&keys::DB_POOLER, "transaction");
     }
 
@@ -1257,10 +1256,10 @@ mod tests {
             check("transaction", server, Pooling::Transaction);
             check("none", server, Pooling::None);
         }
-        let mysql = sources(&[("DB_ENGINE", "mysql"), ("DB_SECRET_ID", "app"), ("DB_POOLER", "transaction")]);
+        let sqlite = sources(&[("DB_ENGINE", "sqlite"), ("DB_NAME", "app.db"), ("DB_POOLER", "transaction")]);
         check_sources(
-            &mysql,
-            &[Engine::Mysql],
+            &sqlite,
+            &[Engine::Sqlite],
             &["DB_POOLER (environment) is \"transaction\", which is not in this version."],
         );
     }
