@@ -1,5 +1,7 @@
 //! From the server's and the driver's errors to faults: a table, and what log and caller are told.
 
+use std::borrow::Cow;
+
 use lambda_rds_core::error::{Error, Fault};
 use sqlx::mysql::MySqlDatabaseError;
 
@@ -78,6 +80,7 @@ pub(crate) fn of_number(number: u16, message: &str, doing: Doing) -> Fault {
         | ER_DUP_KEY
         | ER_DUP_ENTRY
         | ER_DUP_ENTRY_WITH_KEY_NAME
+        | ER_NO_PARTITION_FOR_GIVEN_VALUE
         | ER_NO_REFERENCED_ROW
         | ER_ROW_IS_REFERENCED
         | ER_ROW_IS_REFERENCED_2
@@ -86,12 +89,29 @@ pub(crate) fn of_number(number: u16, message: &str, doing: Doing) -> Fault {
         // MySQL has the number for an InnoDB option, which no statement of ours sets.
         ER_CONSTRAINT_FAILED => Fault::Constraint,
         ER_QUERY_TIMEOUT | ER_QUERY_INTERRUPTED | ER_STATEMENT_TIMEOUT => Fault::Timeout,
-        ER_WARN_DATA_OUT_OF_RANGE
-        | ER_TRUNCATED_WRONG_VALUE
-        | ER_TRUNCATED_WRONG_VALUE_FOR_FIELD
-        | ER_DATA_TOO_LONG
+        // What PostgreSQL has the SQLSTATEs 22001, 22003, 22007, 22008, 22021 and 22P02 for; that of MySQL is HY000 for
+        // many of them. The first is a value larger than `max_allowed_packet`, after which the server hangs up.
+        ER_NET_PACKET_TOO_LARGE
+        | ER_WARN_DATA_OUT_OF_RANGE
         | WARN_DATA_TRUNCATED
-        | ER_INVALID_JSON_TEXT => Fault::BadParameter,
+        | ER_TRUNCATED_WRONG_VALUE
+        | ER_INVALID_CHARACTER_STRING
+        | ER_TRUNCATED_WRONG_VALUE_FOR_FIELD
+        | ER_ILLEGAL_VALUE_FOR_TYPE
+        | ER_DATA_TOO_LONG
+        | ER_WRONG_VALUE_FOR_TYPE
+        | ER_CANT_CREATE_GEOMETRY_OBJECT
+        | ER_DATETIME_FUNCTION_OVERFLOW
+        | ER_WRONG_VALUE
+        | ER_DATA_OUT_OF_RANGE
+        | ER_DATA_OVERFLOW
+        | ER_DATA_TRUNCATED
+        | ER_BAD_DATA
+        | ER_INVALID_JSON_TEXT
+        | ER_INVALID_JSON_TEXT_IN_PARAM
+        | ER_JSON_DOCUMENT_TOO_DEEP
+        | ER_LONGITUDE_OUT_OF_RANGE
+        | ER_LATITUDE_OUT_OF_RANGE => Fault::BadParameter,
         ER_SIGNAL_EXCEPTION => Fault::Rejected,
         _ => Fault::QueryFailed,
     }
@@ -130,9 +150,11 @@ const ER_BAD_DB_ERROR: u16 = 1049;
 const ER_SERVER_SHUTDOWN: u16 = 1053;
 const ER_DUP_ENTRY: u16 = 1062;
 const ER_NORMAL_SHUTDOWN: u16 = 1077;
+const ER_UNKNOWN_ERROR: u16 = 1105;
 const ER_HOST_IS_BLOCKED: u16 = 1129;
 const ER_HOST_NOT_PRIVILEGED: u16 = 1130;
 const ER_ABORTING_CONNECTION: u16 = 1152;
+const ER_NET_PACKET_TOO_LARGE: u16 = 1153;
 const ER_NET_READ_INTERRUPTED: u16 = 1159;
 const ER_NET_ERROR_ON_WRITE: u16 = 1160;
 const ER_NET_WRITE_INTERRUPTED: u16 = 1161;
@@ -147,25 +169,40 @@ const ER_WARN_DATA_OUT_OF_RANGE: u16 = 1264;
 const WARN_DATA_TRUNCATED: u16 = 1265;
 const ER_OPTION_PREVENTS_STATEMENT: u16 = 1290;
 const ER_TRUNCATED_WRONG_VALUE: u16 = 1292;
+const ER_INVALID_CHARACTER_STRING: u16 = 1300;
 const ER_QUERY_INTERRUPTED: u16 = 1317;
 const ER_TRUNCATED_WRONG_VALUE_FOR_FIELD: u16 = 1366;
+const ER_ILLEGAL_VALUE_FOR_TYPE: u16 = 1367;
 const ER_DATA_TOO_LONG: u16 = 1406;
+const ER_WRONG_VALUE_FOR_TYPE: u16 = 1411;
+const ER_CANT_CREATE_GEOMETRY_OBJECT: u16 = 1416;
+const ER_DATETIME_FUNCTION_OVERFLOW: u16 = 1441;
 const ER_ROW_IS_REFERENCED_2: u16 = 1451;
 const ER_NO_REFERENCED_ROW_2: u16 = 1452;
+const ER_WRONG_VALUE: u16 = 1525;
+const ER_NO_PARTITION_FOR_GIVEN_VALUE: u16 = 1526;
 const ER_DUP_ENTRY_WITH_KEY_NAME: u16 = 1586;
 const ER_SIGNAL_EXCEPTION: u16 = 1644;
+const ER_DATA_OUT_OF_RANGE: u16 = 1690;
 const ER_ACCESS_DENIED_NO_PASSWORD_ERROR: u16 = 1698;
 const ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION: u16 = 1792;
 const ER_MUST_CHANGE_PASSWORD: u16 = 1820;
 const ER_READ_ONLY_MODE: u16 = 1836;
 const ER_MUST_CHANGE_PASSWORD_LOGIN: u16 = 1862;
+const ER_DATA_OVERFLOW: u16 = 1916;
+const ER_DATA_TRUNCATED: u16 = 1917;
+const ER_BAD_DATA: u16 = 1918;
 const ER_CONNECTION_KILLED: u16 = 1927;
 const ER_STATEMENT_TIMEOUT: u16 = 1969;
 const ER_QUERY_TIMEOUT: u16 = 3024;
 const ER_ACCOUNT_HAS_BEEN_LOCKED: u16 = 3118;
 const ER_INVALID_JSON_TEXT: u16 = 3140;
+const ER_INVALID_JSON_TEXT_IN_PARAM: u16 = 3141;
+const ER_JSON_DOCUMENT_TOO_DEEP: u16 = 3157;
 const ER_SECURE_TRANSPORT_REQUIRED: u16 = 3159;
 const ER_LOCK_NOWAIT: u16 = 3572;
+const ER_LONGITUDE_OUT_OF_RANGE: u16 = 3616;
+const ER_LATITUDE_OUT_OF_RANGE: u16 = 3617;
 const ER_CHECK_CONSTRAINT_VIOLATED: u16 = 3819;
 const ER_CONSTRAINT_FAILED: u16 = 4025;
 const ER_CLIENT_INTERACTION_TIMEOUT: u16 = 4031;
@@ -191,11 +228,8 @@ pub(crate) fn to_error(error: &sqlx::Error, doing: Doing, log_values: bool) -> E
         Error::new(fault, "")
     };
     let message = server.message();
-    let detail = if log_values || !shows_value(server.number()) {
-        message.to_owned()
-    } else {
-        without_value(server.number(), message)
-    };
+    let detail =
+        if log_values { message.to_owned() } else { without_value(server.number(), message).into_owned() };
     told.with_detail(detail).with_sqlstate(server.number().to_string())
 }
 
@@ -255,29 +289,33 @@ fn driver_detail(error: &sqlx::Error) -> String {
     detail
 }
 
-/// The messages that quote a value of the statement.
-fn shows_value(number: u16) -> bool {
-    matches!(
-        number,
-        ER_DUP_ENTRY
-            | ER_DUP_ENTRY_WITH_KEY_NAME
-            | ER_TRUNCATED_WRONG_VALUE
-            | ER_TRUNCATED_WRONG_VALUE_FOR_FIELD
-    )
+/// What stands before and after the value in the messages that quote one, out of the servers' lists of messages.
+fn around_value(number: u16) -> Option<(&'static str, &'static str)> {
+    Some(match number {
+        ER_DUP_ENTRY | ER_DUP_ENTRY_WITH_KEY_NAME => ("'", "' for key "),
+        ER_TRUNCATED_WRONG_VALUE | ER_TRUNCATED_WRONG_VALUE_FOR_FIELD => ("'", "' for column "),
+        ER_WRONG_VALUE_FOR_TYPE => ("'", "' for function "),
+        ER_ILLEGAL_VALUE_FOR_TYPE => ("'", "' value found"),
+        ER_DATA_OVERFLOW | ER_DATA_TRUNCATED | ER_BAD_DATA => ("'", "' when converting "),
+        // The third quotes the expression with the values in it.
+        ER_WRONG_VALUE | ER_INVALID_CHARACTER_STRING | ER_DATA_OUT_OF_RANGE | ER_UNKNOWN_ERROR => ("'", ""),
+        ER_NO_PARTITION_FOR_GIVEN_VALUE => ("for value ", ""),
+        ER_LONGITUDE_OUT_OF_RANGE | ER_LATITUDE_OUT_OF_RANGE => ("itude ", " is out of range"),
+        _ => return None,
+    })
 }
 
-/// A message with its value replaced: "Duplicate entry '…' for key 'users.email'",
+/// A message with the value that it quotes replaced: "Duplicate entry '…' for key 'users.email'",
 /// "Incorrect integer value: '…' for column 'age' at row 1".
-fn without_value(number: u16, message: &str) -> String {
-    let Some(start) = message.find('\'') else { return message.to_owned() };
+fn without_value(number: u16, message: &str) -> Cow<'_, str> {
+    let Some((before, after)) = around_value(number) else { return message.into() };
+    // The server may speak another language, and quote in another way.
+    let Some(at) = message.find(before) else { return "… (the server's message shows a value)".into() };
+    let start = at + before.len();
     // The value may hold quotes and anything else, so what the server wrote after it is looked for from the end.
-    let after = match number {
-        ER_DUP_ENTRY | ER_DUP_ENTRY_WITH_KEY_NAME => message.rfind("' for key "),
-        ER_TRUNCATED_WRONG_VALUE | ER_TRUNCATED_WRONG_VALUE_FOR_FIELD => message.rfind("' for column "),
-        _ => None,
-    };
-    let rest = after.filter(|after| *after > start).map_or("'", |after| &message[after..]);
-    format!("{}…{rest}", &message[..=start])
+    let rest = message.rfind(after).filter(|rest| *rest >= start && !after.is_empty());
+    let rest = rest.map_or(if before == "'" { "'" } else { "" }, |rest| &message[rest..]);
+    format!("{}…{rest}", &message[..start]).into()
 }
 
 #[cfg(test)]
@@ -299,9 +337,10 @@ mod tests {
         check(&[1129], Fault::Unreachable);
         check(&[1213], Fault::Conflict);
         check(&[1205, 3572], Fault::LockTimeout);
-        check(&[1062, 1451, 1452, 1048, 3819, 4025], Fault::Constraint);
+        check(&[1062, 1451, 1452, 1048, 3819, 4025, 1526], Fault::Constraint);
         check(&[3024, 1317, 1969], Fault::Timeout);
         check(&[1264, 1292, 1366, 1406], Fault::BadParameter);
+        check(&[1153, 1300, 1367, 1411, 1416, 1441, 1525, 1690, 1916, 1918, 3140, 3141], Fault::BadParameter);
         check(&[1644], Fault::Rejected);
         check(&[1064, 1146, 1054, 1305, 1142], Fault::QueryFailed);
     }
@@ -341,6 +380,27 @@ mod tests {
             "Incorrect integer value: '…' for column 'age' at row 1",
         );
         check(1292, "Incorrect DATE value: 'yesterday'", "Incorrect DATE value: '…'");
-        check(1292, "no quotes", "no quotes");
+        check(1292, "Truncated incorrect DOUBLE value: 'x' for y'", "Truncated incorrect DOUBLE value: '…'");
+        check(
+            1411,
+            "Incorrect date value: 'x' for function str_to_date",
+            "Incorrect date value: '…' for function str_to_date",
+        );
+        check(1525, "Incorrect DATE value: 'it's'", "Incorrect DATE value: '…'");
+        check(1690, "BIGINT value is out of range in '(5 - 'x')'", "BIGINT value is out of range in '…'");
+        check(1526, "Table has no partition for value 7", "Table has no partition for value …");
+        check(
+            1918,
+            "Encountered illegal value 'x' when converting to INT",
+            "Encountered illegal value '…' when converting to INT",
+        );
+        check(
+            3617,
+            "Latitude 91.5 is out of range in function st_geomfromtext.",
+            "Latitude … is out of range in function st_geomfromtext.",
+        );
+        check(1062, "Doppelter Eintrag 'x' für Schlüssel 'k'", "Doppelter Eintrag '…'");
+        check(1062, "„x“ gibt es schon", "… (the server's message shows a value)");
+        check(1406, "Data too long for column 'v' at row 1", "Data too long for column 'v' at row 1");
     }
 }

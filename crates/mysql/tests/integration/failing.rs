@@ -8,7 +8,7 @@ use lambda_rds_core::queries::Verb;
 use lambda_rds_testbed::{Mysql, MysqlKind};
 
 use crate::fixture::{
-    Opening, alone, database, failure, rows, server, session, statement, text, write, writer,
+    Opening, alone, database, failure, int, rows, server, session, statement, text, write, writer,
 };
 use crate::on_both_servers;
 
@@ -18,6 +18,10 @@ on_both_servers!(
     broken_queries_are_the_querys_fault,
     what_the_author_raises_reaches_the_caller,
     values_stay_out_of_the_log_unless_it_may_show_them,
+    values_that_functions_and_types_refuse,
+    a_value_larger_than_a_packet_is_the_parameters_fault,
+    a_users_own_limits_are_a_busy_server,
+    a_server_that_blocks_this_host_is_told_from_one_that_is_gone,
     a_deadlock_is_a_conflict_and_a_lock_a_lock_timeout,
     a_killed_statement_is_a_timeout,
     a_read_only_server_is_not_the_writer,
@@ -117,6 +121,114 @@ async fn values_stay_out_of_the_log_unless_it_may_show_them(kind: MysqlKind) {
     }
 }
 
+/// What quotes the value that was refused, each in its own words.
+async fn values_that_functions_and_types_refuse(kind: MysqlKind) {
+    let schema = [
+        "CREATE TABLE t (d DATE, g POINT, j JSON, dt DATETIME)",
+        "CREATE TABLE p (n INT) PARTITION BY RANGE (n) (PARTITION few VALUES LESS THAN (10))",
+        "INSERT INTO t (d) VALUES ('2026-01-31')",
+    ];
+    let (mut opening, mut session) = session(kind, &schema).await;
+    opening.log_values = true;
+    let mut open = opening.connect().await.unwrap();
+    let written = [
+        ("INSERT INTO t (d) VALUES (STR_TO_DATE(?, '%Y-%m-%d'))", text("v4lue"), 1411, Fault::BadParameter),
+        (
+            "INSERT INTO t (dt) VALUES (DATE_ADD('2026-01-31', INTERVAL ? YEAR))",
+            int(9009),
+            1441,
+            Fault::BadParameter,
+        ),
+        ("INSERT INTO t (g) VALUES (?)", text("v4lue"), 1416, Fault::BadParameter),
+        ("INSERT INTO p VALUES (?)", int(9009), 1526, Fault::Constraint),
+        ("UPDATE t SET dt = ?", text("v4lue"), 1292, Fault::BadParameter),
+    ];
+    let read = [("SELECT CAST(? AS UNSIGNED) - 9009 AS n", int(7), 1690)];
+    let on_mysql = [
+        ("SELECT d FROM t WHERE d = CAST(? AS CHAR)", text("v4lue"), 1525),
+        ("SELECT JSON_EXTRACT(?, '$.a') AS a", text("{v4lue}"), 3141),
+    ];
+    let shows = |text: &str| text.contains("v4lue") || text.contains("9009");
+    for (sql, value, number, fault) in written {
+        let error = write(&mut session, sql, std::slice::from_ref(&value)).await.unwrap_err();
+        assert_eq!(
+            (error.fault(), error.sqlstate()),
+            (fault, Some(number.to_string().as_str())),
+            "{sql}: {error}"
+        );
+        assert!(!shows(&error.to_string()), "{error}");
+        let error = write(&mut open, sql, &[value]).await.unwrap_err();
+        // Some do not quote it.
+        assert_eq!(shows(error.detail()), ![1416, 1441].contains(&number), "{error}");
+    }
+    for (sql, value, number) in
+        read.into_iter().chain(on_mysql.into_iter().filter(|_| kind == MysqlKind::Mysql))
+    {
+        let error = rows(&mut session, sql, std::slice::from_ref(&value)).await.unwrap_err();
+        assert_eq!(
+            (error.fault(), error.sqlstate()),
+            (Fault::BadParameter, Some(number.to_string().as_str())),
+            "{sql}: {error}"
+        );
+        assert!(!shows(&error.to_string()), "{error}");
+        let error = rows(&mut open, sql, &[value]).await.unwrap_err();
+        assert_eq!(shows(error.detail()), number != 3141, "{error}");
+    }
+    if kind == MysqlKind::Mysql {
+        let outcome = write(&mut session, "UPDATE t SET j = ?", &[text("{v4lue}")]).await;
+        assert_eq!(failure(outcome), (Fault::BadParameter, 3140));
+    }
+}
+
+async fn a_value_larger_than_a_packet_is_the_parameters_fault(kind: MysqlKind) {
+    let server = Mysql::builder(kind).config(&[("max-allowed-packet", "1048576")]).start().unwrap();
+    let mut session = Opening::new(&server, &database(&server)).connect().await.unwrap();
+    let error = rows(&mut session, "SELECT LENGTH(?) AS n", &[text(&"x".repeat(2 << 20))]).await.unwrap_err();
+    // The server says so and hangs up, or hangs up before its word is heard.
+    let told = (Fault::BadParameter, Some("1153"));
+    assert!([told, (Fault::ConnectionLost, None)].contains(&(error.fault(), error.sqlstate())), "{error}");
+}
+
+async fn a_users_own_limits_are_a_busy_server(kind: MysqlKind) {
+    let server = Mysql::builder(kind).config(&[("max-user-connections", "5")]).start().unwrap();
+    let mut held = Vec::new();
+    let refused = async |opening: &Opening, held: &mut Vec<_>| loop {
+        match opening.connect().await {
+            Ok(session) if held.len() < 5 => held.push(session),
+            outcome => return failure(outcome),
+        }
+    };
+    let opening = Opening::new(&server, &database(&server));
+    assert_eq!(refused(&opening, &mut held).await, (Fault::TooManyConnections, 1203));
+
+    let opening = Opening::new(&server, &database(&server));
+    server.sql(&format!("ALTER USER '{}'@'%' WITH MAX_USER_CONNECTIONS 1", opening.user)).unwrap();
+    held.clear();
+    assert_eq!(refused(&opening, &mut held).await, (Fault::TooManyConnections, 1226));
+}
+
+/// The real servers never block a host that is 127.0.0.1, so one is stood in for: its first word is 1129, and its last.
+async fn a_server_that_blocks_this_host_is_told_from_one_that_is_gone(kind: MysqlKind) {
+    use tokio::io::AsyncWriteExt as _;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut opening = Opening::new(server(kind), &database(server(kind)));
+    opening.port = listener.local_addr().unwrap().port();
+    let refuse = async {
+        let (mut peer, _) = listener.accept().await.unwrap();
+        let text = b"Host '127.0.0.1' is blocked because of many connection errors";
+        let length = u8::try_from(3 + text.len()).unwrap();
+        let mut packet = vec![length, 0, 0, 0, 0xff];
+        packet.extend_from_slice(&1129_u16.to_le_bytes());
+        packet.extend_from_slice(text);
+        peer.write_all(&packet).await.unwrap();
+        peer.shutdown().await.unwrap();
+    };
+    let (outcome, ()) = tokio::join!(opening.connect(), refuse);
+    let error = outcome.unwrap_err();
+    assert_eq!((error.fault(), error.sqlstate()), (Fault::Unreachable, Some("1129")), "{error}");
+    assert!(error.detail().contains("max_connect_errors"), "{error}");
+}
+
 async fn a_deadlock_is_a_conflict_and_a_lock_a_lock_timeout(kind: MysqlKind) {
     let (mut opening, mut first) =
         session(kind, &["CREATE TABLE t (id INT PRIMARY KEY, n INT)", "INSERT INTO t VALUES (1, 0), (2, 0)"])
@@ -207,6 +319,10 @@ async fn a_session_that_the_server_ended_for_idleness_is_lost(kind: MysqlKind) {
     assert!(!session.usable());
     let error = rows(&mut session, "SELECT 1 AS n", &[]).await.unwrap_err();
     assert_eq!(error.fault(), Fault::ConnectionLost, "{error}");
+    if kind == MysqlKind::Mysql {
+        // "The client was disconnected by the server because of inactivity."
+        assert!([Some("4031"), None].contains(&error.sqlstate()), "{error}");
+    }
 }
 
 async fn a_row_too_large_to_be_held_is_not_let_in(kind: MysqlKind) {
