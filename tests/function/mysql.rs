@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::world::{Engine, Setup, World, mysql};
+use crate::world::{Engine, Setup, World, mysql, until};
 
 macro_rules! on_both_servers {
     ($($name:ident),+ $(,)?) => {
@@ -24,6 +24,8 @@ on_both_servers!(
     ddl_commits_by_itself_and_is_refused_beside_others,
     a_wrong_password_is_told_without_a_trace_of_the_inside,
     a_session_that_was_ended_between_two_calls_costs_no_failure,
+    a_wait_for_a_lock_ends_before_its_query_does,
+    a_migration_between_two_calls_is_not_noticed,
 );
 
 const SCHEMA: &str = "
@@ -54,6 +56,17 @@ SELECT SLEEP(10) AS n;
 -- name: slow_write :exec
 -- timeout: 400ms
 INSERT INTO products (name, in_stock) SELECT a.collation_name, SLEEP(5) FROM information_schema.collations a;
+
+-- name: hold :exec
+-- timeout: 20s
+UPDATE products SET in_stock = TRUE WHERE id = 1 AND SLEEP(8) = 0;
+
+-- name: touch :exec
+-- timeout: 1900ms
+UPDATE products SET in_stock = FALSE WHERE id = 1;
+
+-- name: everything :many
+SELECT * FROM products ORDER BY id;
 
 -- name: shelf :exec
 CREATE TABLE IF NOT EXISTS shelves (id INT PRIMARY KEY);
@@ -153,4 +166,42 @@ async fn a_session_that_was_ended_between_two_calls_costs_no_failure(engine: Eng
     let second = world.rows("thread", json!({"x": 0})).await["id"].clone();
     assert_ne!(first, second);
     assert_eq!(world.rows("add", json!({"name": "x"})).await["rowsAffected"], 1);
+}
+
+/// The session's own limit is that of its longest query, and the server's for locks is told for each transaction.
+async fn a_wait_for_a_lock_ends_before_its_query_does(engine: Engine) {
+    let world = shop(engine).timeout(Duration::from_secs(60)).start().await;
+    // Prepared, and what is to be known of tables known.
+    world.rows("touch", json!({})).await;
+    let holder = world.another().await;
+    let held = holder.invoke(json!({"query": "hold"}));
+    let waiting = async {
+        until("the lock", || world.running() == 1).await;
+        world.wire().reset();
+        let outcome = world.invoke(json!({"query": "touch"})).await;
+        let (status, body) = outcome.reply().unwrap();
+        assert_eq!((status, &body["error"]["code"]), (409, &json!("conflict")), "{body}");
+        let line = world.last_log(&outcome.request_id).await;
+        assert_eq!((&line["sqlstate"], &line["retries"]), (&json!("1205"), &json!(1)), "{line}");
+        // BEGIN with the limit, the statement, ROLLBACK; and once more.
+        assert_eq!(world.wire().flights(), 6);
+    };
+    let (held, ()) = tokio::join!(held, waiting);
+    assert_eq!(held.unwrap().reply().unwrap().0, 200);
+}
+
+async fn a_migration_between_two_calls_is_not_noticed(engine: Engine) {
+    let world = shop(engine).start().await;
+    for (change, columns) in [
+        ("SELECT 1", 3),
+        ("ALTER TABLE products ADD COLUMN extra INT DEFAULT 7", 4),
+        ("ALTER TABLE products MODIFY COLUMN extra VARCHAR(10)", 4),
+        ("ALTER TABLE products DROP COLUMN extra", 3),
+    ] {
+        world.sql(change);
+        let rows = world.rows("everything", json!({})).await;
+        assert_eq!(rows[0].as_object().unwrap().len(), columns, "{change}: {rows}");
+        world.rows("add", json!({"name": change})).await;
+    }
+    assert_eq!(world.count("products"), 7);
 }

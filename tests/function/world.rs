@@ -63,6 +63,12 @@ impl Setup {
         self
     }
 
+    /// The same with a MySQL or MariaDB server.
+    pub(crate) fn on_mysql(mut self, server: &Arc<Mysql>) -> Self {
+        self.own_mysql = Some(Arc::clone(server));
+        self
+    }
+
     /// Uses a server of its own instead of the one that the tests share: to be restarted, or set up otherwise.
     pub(crate) fn own_server(mut self) -> Self {
         match self.engine {
@@ -189,7 +195,10 @@ impl Setup {
                 server.script(&own.name, &self.schema).unwrap();
                 let wire = Proxy::start(server.address()).unwrap();
                 secrets.put(SECRET, own.secret(server.host(), wire.port()));
-                function = function.env("DB_SECRET_ID", SECRET).env("DB_TLS_CA", server.ca_pem_path());
+                function = function.env("DB_SECRET_ID", SECRET);
+                if !self.built_in_roots {
+                    function = function.env("DB_TLS_CA", server.ca_pem_path());
+                }
                 proxy = Some(wire);
                 database = Some(own);
             }
@@ -451,7 +460,7 @@ pub(crate) async fn last_log(function: &Function, request_id: &str) -> Value {
 }
 
 impl Engine {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
             // As it is spelt on RDS; both are the engine `mysql`.

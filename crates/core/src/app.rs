@@ -44,6 +44,8 @@ pub struct App {
     openapi: Option<Vec<u8>>,
     /// Whether an invocation has been served: the first one is cold.
     warm: AtomicBool,
+    /// Whether it has been said that a pooler pins its connections.
+    told_of_pins: AtomicBool,
 }
 
 /// A way to call a query over HTTP.
@@ -126,7 +128,17 @@ impl App {
         let openapi = openapi(&function, &platform, &queries)?;
         let cors_headers = cors_headers(&queries);
         let warm = AtomicBool::new(false);
-        Ok(Self { db, function, platform, queries, sessions, cors_headers, openapi, warm })
+        Ok(Self {
+            db,
+            function,
+            platform,
+            queries,
+            sessions,
+            cors_headers,
+            openapi,
+            warm,
+            told_of_pins: AtomicBool::new(false),
+        })
     }
 
     /// Opens the first session during INIT, if the configuration wants that. A failure is logged and costs
@@ -523,7 +535,10 @@ impl<'a> Observed<'a> {
     }
 
     fn finish(mut self, outcome: &Result<Body>) {
-        let Trace { cost, query, retries, rows } = self.trace;
+        let Trace { cost, query, retries, pinned, rows } = self.trace;
+        if pinned > 0 && !self.app.told_of_pins.swap(true, Ordering::Relaxed) {
+            tracing::warn!(pinned, "{PINNED}");
+        }
         let record = &mut self.record;
         record.total = self.started.elapsed();
         if cost.connects > 0 {
@@ -533,6 +548,7 @@ impl<'a> Observed<'a> {
         }
         record.query_time = (!query.is_zero()).then_some(query);
         record.retries = retries;
+        record.pinned = pinned;
         record.rows = rows;
         match outcome {
             Ok(body) => record.bytes = body.json.len() as u64,
@@ -604,6 +620,13 @@ fn no_diagnose() -> Error {
     Error::told(Fault::BadEvent, "`diagnose` is off.").with_detail("set LAMBDA_RDS_DIAGNOSE=true")
 }
 
+/// What is said once, when RDS Proxy has pinned a connection.
+const PINNED: &str = "RDS Proxy keeps a database connection for this environment alone (pinning), so that it shares \
+     nothing while the environment's session lasts: count one connection per environment, as without a proxy. \
+     On MySQL every query does that, since all are prepared statements; then the proxy is of use for failovers and \
+     credentials only, and DB_HOST may as well be the database's. On PostgreSQL it is a query with a text above 16 KB, \
+     or with state that outlives its transaction: sequences by name, set_config, advisory locks of the session, \
+     temporary tables. The metric Pinned counts such statements by query";
 /// How many queries an error names.
 const MENTIONED: usize = 20;
 /// Lambda gives INIT 10 s; what is not there by then is started over.
@@ -622,7 +645,7 @@ mod tests {
     use sea_orm::{DatabaseConnection, DbErr};
 
     use super::*;
-    use crate::backend::{Access, CancelHandle, Done, Failure, Item, Session, Statement, Target};
+    use crate::backend::{Access, CancelHandle, Done, Effect, Failure, Item, Session, Statement, Target};
     use crate::config::Sources;
     use crate::describe::{Described, Description};
     use crate::queries::Dialect;
@@ -676,8 +699,17 @@ mod tests {
             unreachable!("nothing is run")
         }
 
-        fn prepare<'a>(&'a mut self, _statement: &'a Statement) -> BoxFuture<'a, Result<()>> {
-            Box::pin(async { Ok(()) })
+        fn prepare<'a>(
+            &'a mut self,
+            _statement: &'a Statement,
+            _access: Access,
+            _limit: Duration,
+        ) -> BoxFuture<'a, Result<Effect>> {
+            Box::pin(async { Ok(Effect::Undone) })
+        }
+
+        fn pins(&self, statement: &Statement) -> bool {
+            statement.sql.contains("pinned")
         }
 
         fn describe<'a>(&'a mut self, _statement: &'a Statement) -> BoxFuture<'a, Result<Described>> {
@@ -727,7 +759,8 @@ mod tests {
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         let Config { db, function, platform, .. } =
             Config::read(&Sources { env, ..Sources::default() }, &Engine::ALL).unwrap();
-        let text = "-- name: fine :many\nSELECT 1;\n-- name: buggy :many\nSELECT 'bug';\n";
+        let text = "-- name: fine :many\nSELECT 1;\n-- name: buggy :many\nSELECT 'bug';\n\
+                    -- name: pinned :many\nSELECT 'pinned';\n";
         let files = [("q.sql".to_owned(), text.to_owned())];
         let queries = Queries::parse(&files, Engine::Sqlite, Dialect::Sqlite).unwrap();
         let backend = Arc::new(Buggy::default());
@@ -745,5 +778,8 @@ mod tests {
         check("fine", r#""statusCode":200"#, 1).await;
         check("buggy", r#"\"code\":\"internal\""#, 1).await;
         check("fine", r#""statusCode":200"#, 2).await;
+        assert!(!app.told_of_pins.load(Ordering::Relaxed));
+        check("pinned", r#""statusCode":200"#, 2).await;
+        assert!(app.told_of_pins.load(Ordering::Relaxed));
     }
 }

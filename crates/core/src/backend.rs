@@ -84,12 +84,24 @@ pub trait Session: Send + Debug {
     /// As [`Session::run`]'s, if the stream is dropped before its end.
     fn stream(&mut self, sql: Sql) -> BoxStream<'_, Result<Item, Failure>>;
 
-    /// Learns what must be known of a statement before a transaction begins, because learning it may fail, and
-    /// that would end the transaction. Costs nothing where there is nothing to learn, or once it is known.
+    /// Announces a statement of the transaction that is about to begin: what it may do, and how long it may take.
+    ///
+    /// Learns what must be known of it before, because learning it may fail, and that would end the transaction;
+    /// and tells whether a rollback undoes what it does. Costs nothing where there is nothing to learn, or once it
+    /// is known.
     ///
     /// # Errors
     /// The server's error, classified. The statement was not run.
-    fn prepare<'a>(&'a mut self, statement: &'a Statement) -> BoxFuture<'a, Result<()>>;
+    fn prepare<'a>(
+        &'a mut self,
+        statement: &'a Statement,
+        access: Access,
+        limit: Duration,
+    ) -> BoxFuture<'a, Result<Effect>>;
+
+    /// Whether running this statement makes the pooler in between keep its connection to the server for this
+    /// session alone ("pinning"), so that others cannot share it any more.
+    fn pins(&self, statement: &Statement) -> bool;
 
     /// Asks the server what a statement takes and what it gives, without running it; the values of its arguments do
     /// not matter. For tools, not for calls: it may take several round trips.
@@ -113,7 +125,8 @@ pub trait Session: Send + Debug {
     /// Undoes it. The session is read-only again.
     ///
     /// # Errors
-    /// If the connection is gone; then the server undoes the transaction by itself.
+    /// If the connection is gone; then the server undoes the transaction by itself. [`Fault::OutcomeUnknown`], if
+    /// the server says that something in it could not be undone; the session can go on.
     fn rollback(&mut self) -> BoxFuture<'_, Result<()>>;
 
     /// Allows writes outside a transaction, or forbids them again. One round trip.
@@ -203,6 +216,15 @@ pub enum Access {
     Read,
     /// May write.
     Write,
+}
+
+/// What becomes of what a statement in a transaction did, if that is never committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// A rollback undoes it.
+    Undone,
+    /// It stays, or may stay: the statement may commit by itself, or write where there are no transactions.
+    Stays,
 }
 
 /// A host and a port.
@@ -325,8 +347,9 @@ pub struct Statement {
 pub struct Done {
     /// Rows written, or read by a query.
     pub rows_affected: u64,
-    /// The id that the engine generated last, where it has such a thing.
-    pub last_insert_id: Option<i64>,
+    /// The id that the engine generated last, where it has such a thing. Wider than any engine's, of which one has
+    /// negative ids and another those above [`i64::MAX`].
+    pub last_insert_id: Option<i128>,
 }
 
 /// One server: the endpoint that configuration and secret name, whatever happens.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::backend::{Access, CancelHandle, Session, Statement};
+use crate::backend::{Access, CancelHandle, Effect, Session, Statement};
 use crate::config::Int64;
 use crate::connect::sessions::{Cost, Lease, Sessions};
 use crate::deadline::Deadline;
@@ -43,6 +43,8 @@ pub(crate) struct Trace {
     pub(crate) query: Duration,
     /// How many times something ran again.
     pub(crate) retries: u32,
+    /// How many statements made a pooler pin its connection.
+    pub(crate) pinned: u32,
     /// Rows in the results.
     pub(crate) rows: u64,
 }
@@ -66,7 +68,7 @@ pub(crate) async fn run(work: &Work<'_>, sessions: &Arc<Sessions>, trace: &mut T
         let mut lease = attempts.lease(trace).await?;
         let started = Instant::now();
         let mut progress = Progress::Unsent;
-        let outcome = attempt(work, &mut lease, &mut rows, &mut progress).await;
+        let outcome = attempt(work, &mut lease, &mut rows, &mut progress, &mut trace.pinned).await;
         trace.query += started.elapsed();
         match outcome {
             Ok(()) => {
@@ -126,7 +128,9 @@ impl<'a> Attempts<'a> {
                 return Err(if fault == error.fault() { error } else { error.into_fault(fault) });
             }
             Next::Again { times } => {
-                settle(lease, settled_by).await;
+                if let Effect::Stays = settle(lease, settled_by).await {
+                    return Err(error.into_fault(Fault::OutcomeUnknown));
+                }
                 (times, true)
             }
             Next::Reconnect { times } => {
@@ -188,22 +192,25 @@ impl Work<'_> {
     }
 }
 
-/// One attempt at the whole work; `progress` tells how far it came.
+/// One attempt at the whole work; `progress` tells how far it came, `pinned` how often a pooler pinned.
 async fn attempt(
     work: &Work<'_>,
     lease: &mut Lease,
     rows: &mut RowWriter,
     progress: &mut Progress,
+    pinned: &mut u32,
 ) -> Result<()> {
     let access = work.access();
     let session = lease.session();
     let alone = !work.list && work.steps.len() == 1;
     if alone && access == Access::Read {
         // One round trip. The server refuses it if it writes.
+        *pinned += u32::from(session.pins(&work.steps[0].statement));
         return step(work, 0, Progress::Sent, session, rows, progress).await;
     }
     if alone && !work.steps[0].query.transaction() {
         limited(session.cancel_handle(), work.each(), *progress, session.autocommit(true)).await?;
+        *pinned += u32::from(session.pins(&work.steps[0].statement));
         let outcome = step(work, 0, Progress::Autocommitted, session, rows, progress).await;
         // The statement's outcome stands whatever becomes of this: a session that did not turn read-only
         // again is not used again.
@@ -215,18 +222,27 @@ async fn attempt(
         }
         return outcome;
     }
+    let mut effects = Vec::with_capacity(work.steps.len());
     for (index, step) in work.steps.iter().enumerate() {
         let cancel = session.cancel_handle();
         let by = work.step(step.query);
-        let prepared = limited(cancel, by, *progress, session.prepare(&step.statement)).await;
-        // A later step may need what an earlier one makes; then running it tells.
-        if index == 0 || !session.usable() {
-            prepared.map_err(|error| if work.list { error.at_step(index) } else { error })?;
+        let prepare = session.prepare(&step.statement, access, by.0.remaining());
+        match limited(cancel, by, *progress, prepare).await {
+            Ok(effect) => effects.push(effect),
+            // A later step may need what an earlier one makes; then running it tells. An engine where effects stay
+            // does not fail for not knowing them.
+            Err(_) if index > 0 && session.usable() => effects.push(Effect::Undone),
+            Err(error) => return Err(if work.list { error.at_step(index) } else { error }),
         }
     }
     limited(session.cancel_handle(), work.each(), *progress, session.begin(access)).await?;
-    for index in 0..work.steps.len() {
-        let outcome = step(work, index, Progress::InTransaction, session, rows, progress).await;
+    for (index, effect) in effects.into_iter().enumerate() {
+        let sent = match effect {
+            Effect::Undone => Progress::InTransaction,
+            Effect::Stays => Progress::Autocommitted,
+        };
+        *pinned += u32::from(session.pins(&work.steps[index].statement));
+        let outcome = step(work, index, sent, session, rows, progress).await;
         outcome.map_err(|error| if work.list { error.at_step(index) } else { error })?;
     }
     if !session.usable() {
@@ -234,7 +250,7 @@ async fn attempt(
         return Err(Error::new(Fault::ConnectionLost, "the server closed the connection before COMMIT"));
     }
     if access == Access::Write {
-        *progress = Progress::Committing;
+        *progress = Progress::Committing.max(*progress);
     }
     limited(session.cancel_handle(), work.each(), *progress, session.commit()).await
 }
@@ -253,8 +269,8 @@ async fn step(
         rows.next_result(query.verb(), query.max_rows())?;
     }
     let cancel = session.cancel_handle();
-    *progress = sent;
-    let done = limited(cancel, work.step(query), sent, session.run(statement, rows)).await?;
+    *progress = sent.max(*progress);
+    let done = limited(cancel, work.step(query), *progress, session.run(statement, rows)).await?;
     rows.end_result(done)
 }
 
@@ -302,16 +318,19 @@ fn late(progress: Progress) -> Error {
 }
 
 /// Leaves a session behind after a failure: its transaction undone and itself parked if it can go on, else
-/// closed, which undoes the transaction as well.
-async fn settle(mut lease: Lease, by: Deadline) {
+/// closed, which undoes the transaction as well. Tells if the server says that something in it stays.
+async fn settle(mut lease: Lease, by: Deadline) -> Effect {
     let session = lease.session();
+    let mut effect = Effect::Undone;
     if session.usable() && session.in_transaction() {
         match by.bound(session.rollback()).await {
             Ok(Ok(())) => {}
-            _ => return,
+            Ok(Err(error)) if error.fault() == Fault::OutcomeUnknown => effect = Effect::Stays,
+            _ => return effect,
         }
     }
     lease.park();
+    effect
 }
 
 // Within it, the server has been told to stop; it is part of the reserve (DB_DEADLINE_RESERVE).

@@ -151,6 +151,7 @@ impl Record {
                     queryMillis = self.query_time.map(millis),
                     totalMillis = millis(self.total),
                     retries = self.retries,
+                    pinned = (self.pinned > 0).then_some(self.pinned),
                     rows = self.rows,
                     bytes = self.bytes,
                     failedMessages = (self.failed_messages > 0).then_some(self.failed_messages),

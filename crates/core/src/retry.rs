@@ -12,8 +12,9 @@ use std::time::Duration;
 use crate::backend::Access;
 use crate::error::Fault;
 
-/// How far a statement, or the transaction around it, had come when a fault was met.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// How far a statement, or the transaction around it, had come when a fault was met. The further it has come, the
+/// less can be undone: the greatest that was reached counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Progress {
     /// Nothing of it reached the server.
     Unsent,
@@ -23,7 +24,7 @@ pub enum Progress {
     InTransaction,
     /// COMMIT was sent.
     Committing,
-    /// A write outside a transaction was sent, and commits by itself.
+    /// A write was sent that commits by itself, or that no rollback undoes: outside a transaction, or in one.
     Autocommitted,
 }
 
@@ -143,7 +144,7 @@ pub fn truth_table() -> String {
         ("write, unsent", Access::Write, Progress::Unsent),
         ("write, in transaction", Access::Write, Progress::InTransaction),
         ("write, COMMIT sent", Access::Write, Progress::Committing),
-        ("write, `-- transaction: none`, sent", Access::Write, Progress::Autocommitted),
+        ("write that commits by itself, sent", Access::Write, Progress::Autocommitted),
     ];
     let mut table = String::from("| fault |");
     for (name, ..) in STATES {
@@ -185,6 +186,14 @@ mod tests {
         check(Fault::Conflict, Progress::Committing, Next::Again { times: 3 });
         check(Fault::Conflict, Progress::Autocommitted, Next::Fail(Fault::Conflict));
         check(Fault::Timeout, Progress::InTransaction, Next::Fail(Fault::Timeout));
+    }
+
+    #[test]
+    fn what_cannot_be_undone_stays_so() {
+        let steps =
+            [Progress::Unsent, Progress::InTransaction, Progress::Autocommitted, Progress::Committing];
+        assert_eq!(steps.into_iter().max(), Some(Progress::Autocommitted));
+        assert_eq!(Progress::Sent.max(Progress::InTransaction), Progress::InTransaction);
     }
 
     #[test]

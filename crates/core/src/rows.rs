@@ -219,7 +219,7 @@ impl RowWriter {
                 self.body.write(digits.format(done.rows_affected).as_bytes(), 0)?;
                 if let Some(id) = done.last_insert_id {
                     self.body.write(b",\"lastInsertId\":", 2)?;
-                    self.int(id)?;
+                    self.wide(digits.format(id))?;
                 }
                 self.body.write(b"}", 0)
             }
@@ -894,6 +894,12 @@ mod tests {
         assert_eq!(
             exec.finish_exec(Done { rows_affected: 1, last_insert_id: Some(-7) }).unwrap(),
             b"{\"rowsAffected\":1,\"lastInsertId\":\"-7\"}"
+        );
+        // MySQL's BIGINT UNSIGNED.
+        let exec = RowWriter::new(Verb::Exec, WIDE, Int64::Number);
+        assert_eq!(
+            exec.finish_exec(Done { rows_affected: 1, last_insert_id: Some(u64::MAX.into()) }).unwrap(),
+            b"{\"rowsAffected\":1,\"lastInsertId\":18446744073709551615}"
         );
         let exec = RowWriter::new(Verb::Exec, WIDE, Int64::Number);
         assert_eq!(exec.finish().unwrap_err().fault(), Fault::Internal);

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lambda_rds_core::backend::{Session, Target};
+use lambda_rds_core::backend::{Pooling, Session, Target};
 use lambda_rds_core::connect::dial;
 use lambda_rds_core::connect::guard::{Guard, Guarded};
 use lambda_rds_core::connect::relay::Relay;
@@ -18,7 +18,7 @@ use crate::classify::{self, Doing};
 use crate::guard::Packets;
 use crate::login::{Greeted, LoggedIn, Who};
 use crate::packet::Refusal;
-use crate::session::MySqlSession;
+use crate::session::{MySqlSession, lock_wait};
 use crate::wire::Introduced;
 
 /// Opens one session. After the TCP handshake: three flights with TLS 1.3 and a login that the server has cached.
@@ -44,7 +44,7 @@ pub(crate) async fn connect(to: &Target) -> Result<Box<dyn Session>> {
 
 /// Tells the server what every session is like.
 async fn set(connection: &mut LoggedIn, to: &Target) -> Result<()> {
-    match to.by.bound(connection.run(&settings(to.statement_timeout))).await {
+    match to.by.bound(connection.run(&settings(to))).await {
         Ok(Ok(Ok(()))) => Ok(()),
         Ok(Ok(Err(Refusal { number, message }))) => {
             let fault = classify::of_number(number, &message, Doing::Connect);
@@ -83,7 +83,7 @@ async fn hand_over(connection: LoggedIn, cancel: MySqlCancel, to: &Target) -> Re
         .connect_lazy_with(options(&relay));
     match to.by.bound(pool.acquire()).await {
         Ok(Ok(connection)) => {
-            Ok(Box::new(MySqlSession::new(pool, connection, relay.into_wire(), guard, cancel, to.log_values)))
+            Ok(Box::new(MySqlSession::new(pool, connection, relay.into_wire(), guard, cancel, to)))
         }
         Ok(Err(error)) => Err(internal(format!("the driver did not take the connection: {error}"))),
         Err(_) => {
@@ -112,11 +112,17 @@ fn options(relay: &Relay) -> MySqlConnectOptions {
 ///
 /// The server's `sql_mode` stays, but for what would change the meaning of quotes and backslashes under our
 /// lexer, and with strictness, without which the server stores what it likes instead of refusing it.
-fn settings(statement_timeout: Duration) -> String {
+fn settings(to: &Target) -> String {
+    match to.pooling {
+        Pooling::None => session_settings(to.statement_timeout),
+        Pooling::Transaction | Pooling::RdsProxy => POOLED_SETTINGS.to_owned(),
+    }
+}
+
+fn session_settings(statement_timeout: Duration) -> String {
     let millis = statement_timeout.as_millis().clamp(1, u128::from(u32::MAX));
-    let seconds = statement_timeout.as_secs().clamp(1, LONGEST_WAIT);
-    // The wait for a lock ends first, so that it is told as what it is.
-    let lock = seconds.saturating_sub(1).max(1);
+    let seconds = statement_timeout.as_secs().clamp(1, LONGEST_IDLE);
+    let lock = lock_wait(statement_timeout);
     let mut set = String::with_capacity(640);
     // Writing to a `String` cannot fail.
     let _ = write!(
@@ -142,8 +148,13 @@ pub(crate) type Peer = SocketAddr;
 
 /// The socket's name in the relay's folder.
 const SOCKET: &str = "mysql.sock";
-/// A year, the most that `lock_wait_timeout` takes.
-const LONGEST_WAIT: u64 = 31_536_000;
+/// A year.
+const LONGEST_IDLE: u64 = 31_536_000;
+/// Behind a pooler: only what poolers know to give to each client anew, as plain values, without which they would
+/// keep the connection for us alone.
+/// <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy-pinning.html>
+const POOLED_SETTINGS: &str = "SET NAMES utf8mb4, autocommit = 1, time_zone = '+00:00', \
+     sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'";
 
 #[cfg(test)]
 mod tests {
@@ -152,7 +163,7 @@ mod tests {
     #[test]
     fn the_lock_wait_ends_before_the_statement_does() {
         let check = |millis, lock: &str, mysql: &str, mariadb: &str| {
-            let set = settings(Duration::from_millis(millis));
+            let set = session_settings(Duration::from_millis(millis));
             for want in [
                 format!("innodb_lock_wait_timeout = {lock}, lock_wait_timeout = {lock} "),
                 format!("max_execution_time = {mysql} "),
@@ -162,7 +173,7 @@ mod tests {
             }
         };
         check(10_000, "9", "10000", "10.000");
-        check(2_500, "1", "2500", "2.500");
+        check(2_500, "2", "2500", "2.500");
         check(1_000, "1", "1000", "1.000");
         // Zero would mean no limit.
         check(0, "1", "1", "0.001");

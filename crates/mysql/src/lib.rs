@@ -9,6 +9,7 @@ mod classify;
 mod connect;
 mod decode;
 mod describe;
+mod effects;
 mod greeting;
 mod guard;
 mod login;

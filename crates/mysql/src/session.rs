@@ -2,15 +2,18 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt as _};
-use lambda_rds_core::backend::{Access, CancelHandle, Done, Failure, Item, Session, Sql, Statement};
+use lambda_rds_core::backend::{
+    Access, CancelHandle, Done, Effect, Failure, Item, Pooling, Session, Sql, Statement, Target,
+};
 use lambda_rds_core::connect::guard::Guard;
 use lambda_rds_core::connect::relay::Wire;
 use lambda_rds_core::describe::Described;
-use lambda_rds_core::error::{Error, Result};
+use lambda_rds_core::error::{Error, Fault, Result};
 use lambda_rds_core::rows::RowWriter;
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, SqlxMySqlConnector};
 use sea_query_sqlx::SqlxValues;
@@ -25,6 +28,7 @@ use crate::cancel::MySqlCancel;
 use crate::classify::{self, Doing};
 use crate::decode::Columns;
 use crate::describe;
+use crate::effects::{self, Lasting};
 use crate::guard;
 
 /// One live connection.
@@ -46,6 +50,14 @@ pub(crate) struct MySqlSession {
     in_transaction: bool,
     /// Whether the log may show values, which some of the server's messages hold.
     log_values: bool,
+    /// What stands between us and the server: where anything does, a session has no settings of its own.
+    pooling: Pooling,
+    /// What no rollback undoes, once it is known.
+    lasting: Option<Lasting>,
+    /// How long the shortest statement of the transaction that is about to begin may take.
+    announced: Option<Duration>,
+    /// How long the server waits for a lock, in seconds: by default, and now.
+    lock_waits: (u64, u64),
 }
 
 impl MySqlSession {
@@ -55,15 +67,20 @@ impl MySqlSession {
         wire: Arc<Wire>,
         guard: Arc<Guard>,
         cancel: MySqlCancel,
-        log_values: bool,
+        to: &Target,
     ) -> Self {
+        let lock_wait = lock_wait(to.statement_timeout);
         Self {
             pool,
             connection: Some(connection),
             wire,
             guard,
             cancel,
-            log_values,
+            log_values: to.log_values,
+            pooling: to.pooling,
+            lasting: None,
+            announced: None,
+            lock_waits: (lock_wait, lock_wait),
             busy: false,
             access: Access::Read,
             in_transaction: false,
@@ -105,11 +122,19 @@ impl MySqlSession {
                 Either::Left(result) => {
                     results += 1;
                     done.rows_affected += result.rows_affected();
-                    done.last_insert_id = last_insert_id(result.last_insert_id()).or(done.last_insert_id);
+                    // The server says 0 for none.
+                    let id = Some(i128::from(result.last_insert_id())).filter(|id| *id != 0);
+                    done.last_insert_id = id.or(done.last_insert_id);
                 }
             }
         }
         drop(stream);
+        if let Some(id) = done.last_insert_id
+            && id > i128::from(i64::MAX)
+            && !self.generated(id).await?
+        {
+            done.last_insert_id = None;
+        }
         if rows.wants_rows() && columns.is_none() {
             // No row has shown the columns. The driver has them since it prepared the statement, so that asking
             // costs nothing.
@@ -120,15 +145,76 @@ impl MySqlSession {
         Ok(done)
     }
 
-    /// Runs a statement that has no parameters and gives no rows, in one round trip.
-    async fn simple(&mut self, sql: &'static str, doing: Doing) -> Result<()> {
+    /// Whether the server has generated this id. As one so large it also tells a negative one that the statement
+    /// gave itself.
+    async fn generated(&mut self, id: i128) -> Result<bool, sqlx::Error> {
+        let row = self.connection().await?.fetch_one(sqlx::raw_sql("SELECT LAST_INSERT_ID()")).await?;
+        Ok(i128::from(row.try_get_unchecked::<u64, _>(0)?) == id)
+    }
+
+    /// Runs statements that have no parameters and give no rows, in one round trip.
+    async fn simple(&mut self, sql: impl Into<String>, doing: Doing) -> Result<()> {
         self.busy = true;
+        let sql = AssertSqlSafe(sql.into());
         let outcome = match self.connection().await {
             Ok(connection) => connection.execute(sqlx::raw_sql(sql)).await,
             Err(error) => Err(error),
         };
         self.busy = matches!(&outcome, Err(error) if !answered(error));
         outcome.map(|_| ()).map_err(|error| self.error(&error, doing))
+    }
+
+    /// Runs one statement to the end of its result, in the transaction that there is, or by itself.
+    async fn statement(&mut self, statement: &Statement, rows: &mut RowWriter) -> Result<Done> {
+        self.busy = true;
+        let watch = self.guard.watch();
+        let outcome = self.execute(statement, rows).await;
+        drop(watch);
+        self.busy = match &outcome {
+            Ok(_) | Err(Stopped::Ours(_)) => false,
+            Err(Stopped::Driver(error)) => !answered(error),
+            Err(Stopped::Unread(_)) => true,
+        };
+        outcome.map_err(|stopped| match stopped {
+            Stopped::Driver(_) if self.guard.tripped() => guard::too_large(),
+            Stopped::Driver(error) => self.error(&error, self.doing()),
+            Stopped::Ours(error) | Stopped::Unread(error) => error,
+        })
+    }
+
+    /// Runs a read behind a pooler: a transaction of its own, since no session there is read-only. If it fails, the
+    /// transaction is left to whoever settles that.
+    async fn pooled_read(&mut self, statement: &Statement, rows: &mut RowWriter) -> Result<Done> {
+        self.begin(Access::Read).await?;
+        let done = self.statement(statement, rows).await?;
+        self.commit().await?;
+        Ok(done)
+    }
+
+    /// What goes before the next statement of ours, in the same message, so that the server waits for a lock this
+    /// long: by itself a `SET` would be one more round trip.
+    fn set_lock_wait(&mut self, seconds: u64) -> String {
+        if self.pooling != Pooling::None || self.lock_waits.1 == seconds {
+            return String::new();
+        }
+        self.lock_waits.1 = seconds;
+        format!("SET innodb_lock_wait_timeout = {seconds}, lock_wait_timeout = {seconds}; ")
+    }
+
+    /// Undoes the transaction, and tells whether the server says that something of it stays: with the failure that
+    /// made it undo a transaction by itself, or with ROLLBACK.
+    async fn undo(&mut self) -> Result<Effect, sqlx::Error> {
+        let pooled = self.pooling != Pooling::None;
+        let connection = self.connection().await?;
+        if pooled {
+            // There, several statements in one message are none for everybody.
+            connection.execute(sqlx::raw_sql("ROLLBACK")).await?;
+            return Ok(Effect::Undone);
+        }
+        let rows = connection.fetch_all(sqlx::raw_sql("SHOW WARNINGS; ROLLBACK; SHOW WARNINGS")).await?;
+        let stays =
+            |row: &MySqlRow| row.try_get_unchecked(1).is_ok_and(|code: u32| code == NOT_COMPLETE_ROLLBACK);
+        Ok(if rows.iter().any(stays) { Effect::Stays } else { Effect::Undone })
     }
 
     /// The statements of an application, as sea-orm sends them.
@@ -166,10 +252,11 @@ impl MySqlSession {
     }
 }
 
-/// The id that the statement generated; the server says 0 for none.
-fn last_insert_id(id: u64) -> Option<i64> {
-    // Above that only a column `BIGINT UNSIGNED` whose counter was set so by hand has ids.
-    i64::try_from(id).ok().filter(|id| *id != 0)
+/// How long the server may wait for a lock, in seconds, under a statement that may take this long: the wait ends
+/// first, so that it is told as what it is. The server knows whole seconds, and at least one: a statement that may
+/// take less is stopped by our own timer.
+pub(crate) fn lock_wait(limit: Duration) -> u64 {
+    limit.saturating_sub(LOCK_MARGIN).as_secs().clamp(1, LONGEST_WAIT)
 }
 
 /// Why a statement ended early.
@@ -206,21 +293,48 @@ impl Session for MySqlSession {
         statement: &'a Statement,
         rows: &'a mut RowWriter,
     ) -> BoxFuture<'a, Result<Done>> {
+        if self.pooling != Pooling::None && !self.in_transaction && self.access == Access::Read {
+            return Box::pin(self.pooled_read(statement, rows));
+        }
+        Box::pin(self.statement(statement, rows))
+    }
+
+    fn prepare<'a>(
+        &'a mut self,
+        statement: &'a Statement,
+        access: Access,
+        limit: Duration,
+    ) -> BoxFuture<'a, Result<Effect>> {
+        // What fails to prepare fails by itself here, and a transaction around it goes on: so there is nothing to be
+        // learned but the effect.
+        self.announced = Some(self.announced.map_or(limit, |other| other.min(limit)));
         Box::pin(async move {
-            self.busy = true;
-            let watch = self.guard.watch();
-            let outcome = self.execute(statement, rows).await;
-            drop(watch);
-            self.busy = match &outcome {
-                Ok(_) | Err(Stopped::Ours(_)) => false,
-                Err(Stopped::Driver(error)) => !answered(error),
-                Err(Stopped::Unread(_)) => true,
-            };
-            outcome.map_err(|stopped| match stopped {
-                Stopped::Driver(_) if self.guard.tripped() => guard::too_large(),
-                Stopped::Driver(error) => self.error(&error, self.doing()),
-                Stopped::Ours(error) | Stopped::Unread(error) => error,
-            })
+            if access == Access::Read {
+                return Ok(Effect::Undone);
+            }
+            if !effects::is_plain(&statement.sql) {
+                return Ok(Effect::Stays);
+            }
+            if self.lasting.is_none() {
+                self.busy = true;
+                let asked = match self.connection().await {
+                    Ok(connection) => Lasting::ask(connection).await,
+                    Err(error) => Err(error),
+                };
+                self.busy = matches!(&asked, Err(error) if !answered(error));
+                match asked {
+                    Ok(lasting) => self.lasting = Some(lasting),
+                    Err(error) if self.busy => return Err(self.error(&error, Doing::Read)),
+                    Err(error) => {
+                        tracing::warn!(
+                            "the server does not say which tables have no transactions, so that no write is tried \
+                             again: {error}"
+                        );
+                        return Ok(Effect::Stays);
+                    }
+                }
+            }
+            Ok(self.lasting.as_ref().map_or(Effect::Stays, |lasting| lasting.effect(&statement.sql)))
         })
     }
 
@@ -251,9 +365,9 @@ impl Session for MySqlSession {
         })
     }
 
-    fn prepare<'a>(&'a mut self, _statement: &'a Statement) -> BoxFuture<'a, Result<()>> {
-        // What fails to prepare fails by itself here: a transaction around it goes on.
-        Box::pin(std::future::ready(Ok(())))
+    fn pins(&self, _statement: &Statement) -> bool {
+        // Values travel in prepared statements alone, and RDS Proxy pins for each.
+        self.pooling == Pooling::RdsProxy
     }
 
     fn describe<'a>(&'a mut self, statement: &'a Statement) -> BoxFuture<'a, Result<Described>> {
@@ -271,9 +385,11 @@ impl Session for MySqlSession {
     fn begin(&mut self, access: Access) -> BoxFuture<'_, Result<()>> {
         self.access = access;
         self.in_transaction = true;
+        let wait = self.announced.take().map_or(self.lock_waits.0, lock_wait);
+        let set = self.set_lock_wait(wait);
         Box::pin(match access {
-            Access::Read => self.simple("START TRANSACTION READ ONLY", Doing::Read),
-            Access::Write => self.simple("START TRANSACTION READ WRITE", Doing::Write),
+            Access::Read => self.simple(format!("{set}START TRANSACTION READ ONLY"), Doing::Read),
+            Access::Write => self.simple(format!("{set}START TRANSACTION READ WRITE"), Doing::Write),
         })
     }
 
@@ -287,16 +403,29 @@ impl Session for MySqlSession {
 
     fn rollback(&mut self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async {
-            let outcome = self.simple("ROLLBACK", self.doing()).await;
+            self.busy = true;
+            let undone = self.undo().await;
+            self.busy = matches!(&undone, Err(error) if !answered(error));
+            let undone = undone.map_err(|error| self.error(&error, self.doing()));
             self.end_transaction();
-            outcome
+            match undone? {
+                Effect::Undone => Ok(()),
+                Effect::Stays => Err(Error::new(
+                    Fault::OutcomeUnknown,
+                    "the server could not undo all of the transaction: it wrote to a table without transactions",
+                )),
+            }
         })
     }
 
     fn autocommit(&mut self, write: bool) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            if write {
-                self.simple("SET SESSION TRANSACTION READ WRITE", Doing::Write).await?;
+            if self.pooling != Pooling::None {
+                // There is no session that could be read-only.
+                self.access = if write { Access::Write } else { Access::Read };
+            } else if write {
+                let set = self.set_lock_wait(self.lock_waits.0);
+                self.simple(format!("{set}SET SESSION TRANSACTION READ WRITE"), Doing::Write).await?;
                 self.access = Access::Write;
             } else {
                 self.simple("SET SESSION TRANSACTION READ ONLY", Doing::Read).await?;
@@ -327,7 +456,8 @@ impl Session for MySqlSession {
     }
 
     fn cancel_handle(&self) -> Option<Box<dyn CancelHandle>> {
-        Some(Box::new(self.cancel.clone()))
+        // The thread that RDS Proxy greets with is its own, and it takes no KILL.
+        (self.pooling != Pooling::RdsProxy).then(|| Box::new(self.cancel.clone()) as Box<dyn CancelHandle>)
     }
 
     fn close(mut self: Box<Self>) -> BoxFuture<'static, ()> {
@@ -359,5 +489,30 @@ impl fmt::Debug for MySqlSession {
             .field("access", &self.access)
             .field("wire", &self.wire)
             .finish_non_exhaustive()
+    }
+}
+
+/// ER_WARNING_NOT_COMPLETE_ROLLBACK: "Some non-transactional changed tables couldn't be rolled back".
+const NOT_COMPLETE_ROLLBACK: u32 = 1196;
+/// How much sooner than the statement a wait for a lock must end, for its answer to come in time.
+const LOCK_MARGIN: Duration = Duration::from_millis(200);
+/// A year, the most that `lock_wait_timeout` takes.
+const LONGEST_WAIT: u64 = 31_536_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_for_a_lock_ends_before_the_statement_does() {
+        let check = |millis, want| assert_eq!(lock_wait(Duration::from_millis(millis)), want, "{millis}");
+        check(10_000, 9);
+        check(10_200, 10);
+        check(2_500, 2);
+        check(2_000, 1);
+        // The least that there is; zero would mean none at all.
+        check(1_000, 1);
+        check(0, 1);
+        check(u64::MAX, LONGEST_WAIT);
     }
 }

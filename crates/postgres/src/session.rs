@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt as _};
 use lambda_rds_core::backend::{
-    Access, CancelHandle, Done, Failure, Item, Pooling, Session, Sql, Statement, Target,
+    Access, CancelHandle, Done, Effect, Failure, Item, Pooling, Session, Sql, Statement, Target,
 };
 use lambda_rds_core::connect::guard::Guard;
 use lambda_rds_core::connect::relay::Wire;
@@ -52,6 +53,8 @@ pub(crate) struct PgSession {
     log_values: bool,
     /// Whether a pooler lends us a connection of the server's per transaction: then nothing may outlive one.
     pooled: bool,
+    /// Whether that pooler is RDS Proxy.
+    proxied: bool,
     /// What goes with BEGIN, where no session has the limits.
     limits: String,
 }
@@ -83,6 +86,7 @@ impl PgSession {
             statements: Statements::default(),
             log_values: to.log_values,
             pooled: to.pooling != Pooling::None,
+            proxied: to.pooling == Pooling::RdsProxy,
             limits,
             busy: false,
             access: Access::Read,
@@ -156,6 +160,14 @@ impl PgSession {
         Ok(())
     }
 
+    /// Learns what the server takes the parameters for, before a transaction that a failure would end.
+    async fn learn(&mut self, statement: &Statement) -> Result<()> {
+        self.busy = true;
+        let outcome = self.resolve(statement).await;
+        self.busy = matches!(&outcome, Err(error) if !answered(error));
+        outcome.map_err(|error| self.error(&error, Doing::Write))
+    }
+
     /// What becomes of a statement that is prepared now.
     fn preparing(&self) -> Preparing {
         match (self.pooled, self.in_transaction) {
@@ -217,7 +229,7 @@ impl PgSession {
     /// Runs a read behind a pooler: a transaction of its own, which is what keeps it read-only and to one
     /// connection of the server's. If it fails, the transaction is left to whoever settles that.
     async fn pooled_read(&mut self, statement: &Statement, rows: &mut RowWriter) -> Result<Done> {
-        self.prepare(statement).await?;
+        self.learn(statement).await?;
         self.begin(Access::Read).await?;
         let done = self.statement(statement, rows).await?;
         self.commit().await?;
@@ -307,6 +319,24 @@ impl From<sqlx::Error> for Stopped {
     }
 }
 
+/// Whether RDS Proxy keeps its connection to the server for a session that runs this: what it says of texts, and of
+/// state that outlives a transaction. Our own statements are none of those: they have no name, and there is no `SET`.
+/// <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy-pinning.html>
+fn pins(sql: &str) -> bool {
+    const LONGEST: usize = 16 * 1024;
+    const STATE: [&str; 7] = [
+        "nextval",
+        "setval",
+        "set_config",
+        "pg_advisory_lock",
+        "pg_try_advisory_lock",
+        "create temp ",
+        "create temporary ",
+    ];
+    let lower = sql.to_ascii_lowercase();
+    sql.len() > LONGEST || STATE.iter().any(|word| lower.contains(word))
+}
+
 /// Whether an error is the server's own answer, after which it waits for the next statement.
 fn answered(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(_))
@@ -358,13 +388,21 @@ impl Session for PgSession {
         })
     }
 
-    fn prepare<'a>(&'a mut self, statement: &'a Statement) -> BoxFuture<'a, Result<()>> {
+    fn prepare<'a>(
+        &'a mut self,
+        statement: &'a Statement,
+        _access: Access,
+        _limit: Duration,
+    ) -> BoxFuture<'a, Result<Effect>> {
         Box::pin(async move {
-            self.busy = true;
-            let outcome = self.resolve(statement).await;
-            self.busy = matches!(&outcome, Err(error) if !answered(error));
-            outcome.map(|_| ()).map_err(|error| self.error(&error, Doing::Write))
+            self.learn(statement).await?;
+            // All of it has transactions, and the server refuses what has to commit by itself.
+            Ok(Effect::Undone)
         })
+    }
+
+    fn pins(&self, statement: &Statement) -> bool {
+        self.proxied && pins(&statement.sql)
     }
 
     fn describe<'a>(&'a mut self, statement: &'a Statement) -> BoxFuture<'a, Result<Described>> {
@@ -475,5 +513,22 @@ impl fmt::Debug for PgSession {
             .field("access", &self.access)
             .field("wire", &self.wire)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_rds_proxy_pins_for() {
+        let check = |sql: &str, want| assert_eq!(pins(sql), want, "{sql}");
+        check("SELECT id FROM users WHERE id = $1", false);
+        check("SELECT pg_advisory_xact_lock($1)", false);
+        check("SELECT pg_advisory_lock($1)", true);
+        check("SELECT pg_try_advisory_lock_shared($1)", true);
+        check("SELECT NEXTVAL('ids')", true);
+        check("CREATE TEMP TABLE t (id int)", true);
+        check(&format!("SELECT '{}'", "x".repeat(16 * 1024)), true);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt as _};
-use lambda_rds_core::backend::{Access, CancelHandle, Done, Failure, Item, Session, Sql, Statement};
+use lambda_rds_core::backend::{Access, CancelHandle, Done, Effect, Failure, Item, Session, Sql, Statement};
 use lambda_rds_core::describe::Described;
 use lambda_rds_core::error::{Error, Fault, Result};
 use lambda_rds_core::rows::RowWriter;
@@ -99,7 +99,8 @@ impl SqliteSession {
                     changed = result.rows_affected();
                     // SQLite keeps the id of the last insert for ever; it is this statement's only if it
                     // inserted.
-                    last_insert_id = inserted.load(Ordering::Relaxed).then(|| result.last_insert_rowid());
+                    last_insert_id =
+                        inserted.load(Ordering::Relaxed).then(|| i128::from(result.last_insert_rowid()));
                 }
             }
         }
@@ -284,8 +285,17 @@ impl Session for SqliteSession {
         })
     }
 
-    fn prepare<'a>(&'a mut self, _statement: &'a Statement) -> BoxFuture<'a, Result<()>> {
-        Box::pin(std::future::ready(Ok(())))
+    fn prepare<'a>(
+        &'a mut self,
+        _statement: &'a Statement,
+        _access: Access,
+        _limit: Duration,
+    ) -> BoxFuture<'a, Result<Effect>> {
+        Box::pin(std::future::ready(Ok(Effect::Undone)))
+    }
+
+    fn pins(&self, _statement: &Statement) -> bool {
+        false
     }
 
     fn describe<'a>(&'a mut self, statement: &'a Statement) -> BoxFuture<'a, Result<Described>> {

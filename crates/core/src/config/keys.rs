@@ -156,9 +156,8 @@ keys! {
         "The name to verify where the host is another one, such as a CNAME.";
     DB_POOLER: Is("auto"), "auto · none · transaction",
         "What stands between the function and the server: nothing, or a pooler that lends its connections per \
-         transaction, such as PgBouncer in that mode or RDS Proxy, which `auto` tells by its host name. On \
-         PostgreSQL a read behind one takes four round trips instead of one. On MySQL `transaction` is not in \
-         this version.";
+         transaction, such as PgBouncer in that mode, ProxySQL or RDS Proxy, which `auto` tells by its host name. A \
+         read behind one takes four round trips instead of one on PostgreSQL, and three on MySQL.";
     DB_CONNECT_TIMEOUT: Is("5s"), LIMIT,
         "The longest that opening a session may take. The invocation's deadline, less the reserve, always wins.";
     DB_QUERY_TIMEOUT: Is("10s"), LIMIT,

@@ -219,8 +219,7 @@ fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db
         r.word(&keys::DB_CONNECT_AT, &[("init", ConnectAt::Init), ("first-use", ConnectAt::FirstUse)]);
 
     // What a later version does is refused, not ignored: a user who wrote it relies on it.
-    if pooler == Some(Pooler::Transaction) && engine.is_some_and(|engine| !engine.speaks_as(Engine::Postgres))
-    {
+    if pooler == Some(Pooler::Transaction) && embedded {
         r.later(&keys::DB_POOLER, "transaction");
     }
     if r.word(&keys::DB_READ_FROM, &[("writer", false), ("reader", true)]) == Some(true) {
@@ -1222,10 +1221,10 @@ mod tests {
             check("transaction", server, Pooling::Transaction);
             check("none", server, Pooling::None);
         }
-        let mysql = sources(&[("DB_ENGINE", "mysql"), ("DB_SECRET_ID", "app"), ("DB_POOLER", "transaction")]);
+        let sqlite = sources(&[("DB_ENGINE", "sqlite"), ("DB_NAME", "app.db"), ("DB_POOLER", "transaction")]);
         check_sources(
-            &mysql,
-            &[Engine::Mysql],
+            &sqlite,
+            &[Engine::Sqlite],
             &["DB_POOLER (environment) is \"transaction\", which is not in this version."],
         );
     }

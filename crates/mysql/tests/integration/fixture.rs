@@ -49,6 +49,7 @@ pub(crate) struct Opening {
     /// How long it may take.
     pub(crate) time: Duration,
     pub(crate) progress: Phases,
+    pub(crate) pooling: Pooling,
 }
 
 impl Opening {
@@ -63,6 +64,7 @@ impl Opening {
             server_name: Some("localhost".into()),
             statement_timeout: Duration::from_secs(10),
             log_values: false,
+            pooling: Pooling::None,
             time: Duration::from_secs(10),
             progress: Phases::default(),
         }
@@ -88,7 +90,7 @@ impl Opening {
             tls: Arc::clone(tls),
             application_name: "test".into(),
             statement_timeout: self.statement_timeout,
-            pooling: Pooling::None,
+            pooling: self.pooling,
             log_values: self.log_values,
             by: Deadline::after(self.time),
             progress: self.progress.clone(),

@@ -1,6 +1,6 @@
 //! Reads and writes: who may do what, and what a write tells.
 
-use lambda_rds_core::backend::Access;
+use lambda_rds_core::backend::{Access, Pooling};
 use lambda_rds_core::error::Fault;
 use lambda_rds_core::queries::Verb;
 use lambda_rds_testbed::MysqlKind;
@@ -12,7 +12,9 @@ use crate::on_both_servers;
 on_both_servers!(
     a_read_cannot_write,
     a_write_tells_its_rows_and_its_id,
+    an_id_is_told_up_to_the_largest,
     what_is_rolled_back_is_gone,
+    a_pooler_gets_a_transaction_per_read_and_rds_proxy_no_kill,
     a_write_without_a_transaction_is_allowed_and_forbidden_again,
     a_commit_in_the_middle_is_the_querys_fault_and_runs_once,
     sea_orm_speaks_over_the_same_connection,
@@ -50,6 +52,41 @@ async fn a_write_tells_its_rows_and_its_id(kind: MysqlKind) {
     assert_eq!((done.rows_affected, done.last_insert_id), (2, None));
     let done = write(&mut session, "DELETE FROM t WHERE id = ?", &[int(9)]).await.unwrap();
     assert_eq!((done.rows_affected, done.last_insert_id), (0, None));
+}
+
+async fn an_id_is_told_up_to_the_largest(kind: MysqlKind) {
+    let schema = [
+        "CREATE TABLE large (id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY, n INT) AUTO_INCREMENT = 9223372036854775808",
+        "CREATE TABLE small (id BIGINT AUTO_INCREMENT PRIMARY KEY, n INT)",
+    ];
+    let (_, mut session) = session(kind, &schema).await;
+    let done = write(&mut session, "INSERT INTO small (n) VALUES (1)", &[]).await.unwrap();
+    assert_eq!(done.last_insert_id, Some(1));
+    let done = write(&mut session, "INSERT INTO large (n) VALUES (1)", &[]).await.unwrap();
+    assert_eq!(done.last_insert_id, Some(9_223_372_036_854_775_808));
+    // Not generated, and to the server's answer the same as a very large one.
+    let done = write(&mut session, "INSERT INTO small (id, n) VALUES (-5, 1)", &[]).await.unwrap();
+    assert_eq!(done.last_insert_id, None);
+}
+
+async fn a_pooler_gets_a_transaction_per_read_and_rds_proxy_no_kill(kind: MysqlKind) {
+    let (mut opening, mut plain) = session(kind, &[TABLE]).await;
+    let one = statement("SELECT 1 AS n", &[]);
+    assert!(!plain.pins(&one) && plain.cancel_handle().is_some());
+    for (pooling, pins) in [(Pooling::Transaction, false), (Pooling::RdsProxy, true)] {
+        opening.pooling = pooling;
+        let mut session = opening.connect().await.unwrap();
+        assert_eq!((session.pins(&one), session.cancel_handle().is_none()), (pins, pins), "{pooling:?}");
+        let state = rows(&mut session, "SELECT @@sql_mode AS mode, @@time_zone AS zone", &[]).await.unwrap();
+        assert_eq!(state, json!([{"mode": "STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION", "zone": "+00:00"}]));
+        assert!(!session.in_transaction());
+        // Enforced by the server, though the session may write.
+        let outcome = rows(&mut session, "INSERT INTO t (name) VALUES ('x')", &[]).await;
+        assert_eq!(failure(outcome), (Fault::QueryFailed, 1792), "{pooling:?}");
+        session.rollback().await.unwrap();
+        write(&mut session, "INSERT INTO t (name) VALUES ('x')", &[]).await.unwrap();
+    }
+    assert_eq!(rows(&mut plain, "SELECT COUNT(*) AS n FROM t", &[]).await.unwrap(), json!([{"n": 2}]));
 }
 
 async fn what_is_rolled_back_is_gone(kind: MysqlKind) {
