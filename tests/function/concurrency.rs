@@ -6,9 +6,20 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::on_every_engine;
-use crate::world::{Engine, Setup, World};
+use crate::world::{Engine, Setup};
 
 on_every_engine!(nobody_sees_the_parameters_of_another);
+
+mod where_there_is_a_server {
+    use super::*;
+
+    crate::on_every_server!(
+        eight_run_at_once_on_eight_sessions_at_most,
+        a_slow_one_does_not_delay_the_rest,
+        deadlines_are_our_own,
+        fewer_sessions_than_invocations_are_shared,
+    );
+}
 
 /// Many calls of many kinds at once; each gets what it asked for.
 async fn nobody_sees_the_parameters_of_another(engine: Engine) {
@@ -44,9 +55,8 @@ async fn nobody_sees_the_parameters_of_another(engine: Engine) {
     join_all((0..CALLERS).map(caller)).await;
 }
 
-#[tokio::test]
-async fn eight_run_at_once_on_eight_sessions_at_most() {
-    let world = world(Engine::Postgres).start().await;
+async fn eight_run_at_once_on_eight_sessions_at_most(engine: Engine) {
+    let world = world(engine).start().await;
     world.api.idle(8, Duration::from_secs(10)).await.unwrap();
     // Two rounds: with eight sessions to open, and with eight at hand.
     for _ in 0..2 {
@@ -58,14 +68,13 @@ async fn eight_run_at_once_on_eight_sessions_at_most() {
     }
     // Twice as many wait for their turn, and get it.
     join_all((0..16).map(|n| world.rows("sleep", json!({"seconds": 0.2, "n": n})))).await;
-    assert_eq!(sessions(&world, "true"), 8);
+    assert_eq!(world.sessions(), 8);
     assert_eq!(world.wire().connections(), 8);
     assert_eq!(world.secrets.count(), 1);
 }
 
-#[tokio::test]
-async fn a_slow_one_does_not_delay_the_rest() {
-    let world = world(Engine::Postgres).start().await;
+async fn a_slow_one_does_not_delay_the_rest(engine: Engine) {
+    let world = world(engine).start().await;
     let slow = world.rows("sleep", json!({"seconds": 4, "n": 0}));
     let fast = async {
         for n in 0..50 {
@@ -82,9 +91,8 @@ async fn a_slow_one_does_not_delay_the_rest() {
 }
 
 /// Lambda stops nobody there, so each invocation stops by itself, and what it ran on the server stops with it.
-#[tokio::test]
-async fn deadlines_are_our_own() {
-    let world = world(Engine::Postgres)
+async fn deadlines_are_our_own(engine: Engine) {
+    let world = world(engine)
         .env("DB_QUERY_TIMEOUT", "60s")
         .env("DB_CONNECT_TIMEOUT", "2s")
         .timeout(Duration::from_secs(3))
@@ -95,7 +103,7 @@ async fn deadlines_are_our_own() {
         assert_eq!(failure, (504, "timeout".to_owned()));
     }
     let until = Instant::now() + Duration::from_secs(10);
-    while sessions(&world, "state = 'active'") > 0 {
+    while world.running() > 0 {
         assert!(Instant::now() < until, "something still runs on the server");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -104,19 +112,15 @@ async fn deadlines_are_our_own() {
 }
 
 /// More invocations than sessions: they share, and one that gets none in time is told to come back.
-#[tokio::test]
-async fn fewer_sessions_than_invocations_are_shared() {
-    let world = world(Engine::Postgres)
-        .env("DB_MAX_CONNECTIONS", "2")
-        .env("LAMBDA_RDS_HTTP_TIMEOUT", "500ms")
-        .start()
-        .await;
+async fn fewer_sessions_than_invocations_are_shared(engine: Engine) {
+    let world =
+        world(engine).env("DB_MAX_CONNECTIONS", "2").env("LAMBDA_RDS_HTTP_TIMEOUT", "500ms").start().await;
     join_all((0..8).map(|n| world.rows("sleep", json!({"seconds": 0.2, "n": n})))).await;
-    assert_eq!(sessions(&world, "true"), 2);
+    assert_eq!(world.sessions(), 2);
 
     let held = (0..2).map(|n| world.rows("sleep", json!({"seconds": 4, "n": n})));
     let waiting = async {
-        while sessions(&world, "state = 'active'") < 2 {
+        while world.running() < 2 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let request = json!({
@@ -136,15 +140,6 @@ fn world(engine: Engine) -> Setup {
     Setup::new(engine).queries(QUERIES).env("AWS_LAMBDA_MAX_CONCURRENCY", "8")
 }
 
-/// How many sessions of the function there are on the server, under this condition.
-fn sessions(world: &World, condition: &str) -> usize {
-    let count = format!(
-        "SELECT count(*) FROM pg_stat_activity \
-         WHERE datname = current_database() AND pid <> pg_backend_pid() AND {condition}"
-    );
-    world.sql(&count).parse().unwrap()
-}
-
 const QUERIES: &str = "
 -- name: echo :one
 -- http: GET
@@ -161,4 +156,10 @@ SELECT :id AS id;
 -- param: seconds float
 -- param: n int
 SELECT :n AS n FROM pg_sleep(:seconds);
+
+-- name: sleep :one
+-- engine: mysql
+-- param: seconds float
+-- param: n int
+SELECT :n AS n FROM (SELECT SLEEP(:seconds) AS slept) AS s;
 ";

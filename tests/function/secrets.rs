@@ -6,11 +6,23 @@ use lambda_rds_testbed::certs::Authority;
 use lambda_rds_testbed::{Function, Secrets, SecretsFault, Unanswered};
 use serde_json::{Value, json};
 
+use crate::on_every_server;
 use crate::world::{Engine, SECRET, Setup, World, last_log};
 
-#[tokio::test]
-async fn by_name_and_by_arn() {
-    let world = start().await;
+on_every_server!(
+    by_name_and_by_arn,
+    fields,
+    what_is_wrong_with_a_secret_is_told_to_the_log_alone,
+    what_secrets_manager_refuses_is_told_with_what_to_do,
+    an_address_of_secrets_manager_where_nobody_is_any_more,
+    a_slow_secrets_manager_is_not_waited_for_longer_than_the_deadline,
+    one_failure_of_secrets_manager_costs_nothing,
+    its_certificate_is_verified,
+    the_cached_secret_carries_on_when_secrets_manager_is_down,
+);
+
+async fn by_name_and_by_arn(engine: Engine) {
+    let world = start(engine).await;
     let arn = world.secrets.put(SECRET, secret(&world)).arn;
     for id in [SECRET, &arn] {
         world.secrets.reset();
@@ -24,9 +36,8 @@ async fn by_name_and_by_arn() {
     works(&world, &[("AWS_ENDPOINT_URL_SECRETS_MANAGER", ""), ("AWS_ENDPOINT_URL", &endpoint)]).await;
 }
 
-#[tokio::test]
-async fn fields() {
-    let world = start().await;
+async fn fields(engine: Engine) {
+    let world = start(engine).await;
     let port = world.wire().port();
     let (text, name) = (port.to_string(), world.database().name.clone());
     let place = [("DB_HOST", "127.0.0.1"), ("DB_PORT", &text), ("DB_NAME", &name)];
@@ -38,7 +49,11 @@ async fn fields() {
     works_with(&[("port", json!(text))], &[]).await;
     works_with(&[("port", json!(port))], &[]).await;
     works_with(
-        &[("engine", json!("postgres")), ("masterarn", json!("arn:…")), ("dbInstanceIdentifier", json!(7))],
+        &[
+            ("engine", json!(engine.name())),
+            ("masterarn", json!("arn:…")),
+            ("dbInstanceIdentifier", json!(7)),
+        ],
         &[],
     )
     .await;
@@ -52,10 +67,11 @@ async fn fields() {
     works_with(&[("username", json!("gone"))], &[("DB_USER", &user)]).await;
 }
 
-#[tokio::test]
-async fn what_is_wrong_with_a_secret_is_told_to_the_log_alone() {
-    let world = start().await;
+async fn what_is_wrong_with_a_secret_is_told_to_the_log_alone(engine: Engine) {
+    let world = start(engine).await;
     let none = Value::Null;
+    let other = if engine == Engine::Postgres { "mysql" } else { "postgres" };
+    let is_other = format!("field `engine` is \"{other}\"");
     for (change, names) in [
         (vec![("username", none.clone())], "field `username` is missing"),
         (vec![("password", none.clone())], "field `password` is missing"),
@@ -65,7 +81,7 @@ async fn what_is_wrong_with_a_secret_is_told_to_the_log_alone() {
         (vec![("password", json!(["hunter2"]))], "field `password` is no text"),
         (vec![("port", json!("hunter2"))], "field `port` is no whole number"),
         (vec![("port", json!(70_000))], "field `port` is no whole number"),
-        (vec![("engine", json!("mysql"))], "field `engine` is \"mysql\""),
+        (vec![("engine", json!(other))], is_other.as_str()),
         (vec![("host", json!("https://hunter2"))], "field `host` is no host name"),
         (
             vec![("username", none.clone()), ("password", none)],
@@ -84,9 +100,8 @@ async fn what_is_wrong_with_a_secret_is_told_to_the_log_alone() {
     fails(&world, &world.another().await, "it is binary").await;
 }
 
-#[tokio::test]
-async fn what_secrets_manager_refuses_is_told_with_what_to_do() {
-    let world = start().await;
+async fn what_secrets_manager_refuses_is_told_with_what_to_do(engine: Engine) {
+    let world = start(engine).await;
     for (fault, names) in [
         (SecretsFault::AccessDenied, "secretsmanager:GetSecretValue on prod/app"),
         (SecretsFault::NotFound, "there is no such secret"),
@@ -111,9 +126,8 @@ async fn what_secrets_manager_refuses_is_told_with_what_to_do() {
 }
 
 /// The whole of Secrets Manager goes: its port refuses, or nobody answers there at all.
-#[tokio::test]
-async fn an_address_of_secrets_manager_where_nobody_is_any_more() {
-    let world = start().await;
+async fn an_address_of_secrets_manager_where_nobody_is_any_more(engine: Engine) {
+    let world = start(engine).await;
     let secrets = Secrets::start().unwrap();
     secrets.put(SECRET, secret(&world));
     let endpoint = secrets.endpoint();
@@ -132,29 +146,26 @@ async fn an_address_of_secrets_manager_where_nobody_is_any_more() {
 }
 
 /// A cold environment tells before its deadline that Secrets Manager does not answer in time.
-#[tokio::test]
-async fn a_slow_secrets_manager_is_not_waited_for_longer_than_the_deadline() {
+async fn a_slow_secrets_manager_is_not_waited_for_longer_than_the_deadline(engine: Engine) {
     for (delay, timeout) in [(10, 8), (10, 2)] {
         let timeout = Duration::from_secs(timeout);
-        let setup = Setup::new(Engine::Postgres).env("DB_CONNECT_AT", "first-use").timeout(timeout);
+        let setup = Setup::new(engine).env("DB_CONNECT_AT", "first-use").timeout(timeout);
         let world = setup.env("DB_DEADLINE_RESERVE", "1s").start().await;
         world.secrets.fail(SecretsFault::Delay(Duration::from_secs(delay)));
         fails(&world, &world.another().await, "secret prod/app").await;
     }
 }
 
-#[tokio::test]
-async fn one_failure_of_secrets_manager_costs_nothing() {
-    let world = start().await;
+async fn one_failure_of_secrets_manager_costs_nothing(engine: Engine) {
+    let world = start(engine).await;
     for fault in [SecretsFault::Internal, SecretsFault::Throttling, SecretsFault::Close] {
         world.secrets.fail_next(1, fault);
         assert_eq!(read(&world.another().await).await, 200, "{fault:?}");
     }
 }
 
-#[tokio::test]
-async fn its_certificate_is_verified() {
-    let world = start().await;
+async fn its_certificate_is_verified(engine: Engine) {
+    let world = start(engine).await;
     let authority = Authority::new("a company's own").unwrap();
     let secrets = Secrets::start_tls(&authority).unwrap();
     secrets.put(SECRET, secret(&world));
@@ -170,10 +181,9 @@ async fn its_certificate_is_verified() {
 
 /// Each way to be out of order costs a warm environment nothing but a warning, though it has to log in anew and the
 /// secret is older than it may be; and the environment recovers without a restart.
-#[tokio::test]
-async fn the_cached_secret_carries_on_when_secrets_manager_is_down() {
+async fn the_cached_secret_carries_on_when_secrets_manager_is_down(engine: Engine) {
     // The time that a black hole costs is Secrets Manager's two seconds, and half of what there is for a connection.
-    let world = Setup::new(Engine::Postgres).env("DB_SECRET_TTL", "1ms").timeout(TIMEOUT).start().await;
+    let world = Setup::new(engine).env("DB_SECRET_TTL", "1ms").timeout(TIMEOUT).start().await;
     let asked =
         |least: usize| assert!(world.secrets.count() >= least, "it was asked {}", world.secrets.count());
     assert_eq!(read(&world.function).await, 200);
@@ -214,7 +224,7 @@ async fn the_cached_secret_carries_on_when_secrets_manager_is_down() {
         .await;
 
     // Within the TTL nobody asks.
-    let world = Setup::new(Engine::Postgres).start().await;
+    let world = Setup::new(engine).start().await;
     assert_eq!(read(&world.function).await, 200);
     world.secrets.reset();
     world.hang_up();
@@ -225,8 +235,8 @@ async fn the_cached_secret_carries_on_when_secrets_manager_is_down() {
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A world whose functions log in when they are called, not before.
-async fn start() -> World {
-    Setup::new(Engine::Postgres).env("DB_CONNECT_AT", "first-use").start().await
+async fn start(engine: Engine) -> World {
+    Setup::new(engine).env("DB_CONNECT_AT", "first-use").start().await
 }
 
 fn secret(world: &World) -> Value {
