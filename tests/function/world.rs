@@ -375,9 +375,16 @@ impl World {
             Engine::Mysql | Engine::MariaDb => {
                 let theirs = "SELECT id FROM information_schema.processlist
                               WHERE db = DATABASE() AND id <> CONNECTION_ID()";
-                for id in self.rows_of(theirs) {
+                let ids = self.rows_of(theirs);
+                for id in &ids {
                     // It may have ended a moment ago.
                     let _ = self.mysql().sql(&format!("KILL {id}"));
+                }
+                // KILL only marks a session, which notices by itself.
+                let end = Instant::now() + Duration::from_secs(10);
+                while self.rows_of(theirs).iter().any(|id| ids.contains(id)) {
+                    assert!(Instant::now() < end, "killed sessions go on");
+                    std::thread::yield_now();
                 }
             }
             Engine::Sqlite => {}
