@@ -69,12 +69,15 @@ impl Setup {
         self
     }
 
+<<<<<<< HEAD
     /// Uses this cluster instead of the one that the tests share; its engine must be that of the setup.
     pub(crate) fn on_cluster(mut self, cluster: &Arc<Cluster>) -> Self {
         self.cluster = Some(Arc::clone(cluster));
         self
     }
 
+=======
+>>>>>>> mysqlsafe
     /// The same with a MySQL or MariaDB server.
     pub(crate) fn on_mysql(mut self, server: &Arc<Mysql>) -> Self {
         self.own_mysql = Some(Arc::clone(server));
@@ -432,9 +435,16 @@ impl World {
             Engine::Mysql | Engine::MariaDb => {
                 let theirs = "SELECT id FROM information_schema.processlist
                               WHERE db = DATABASE() AND id <> CONNECTION_ID()";
-                for id in self.rows_of(theirs) {
+                let ids = self.rows_of(theirs);
+                for id in &ids {
                     // It may have ended a moment ago.
                     let _ = self.mysql().sql(&format!("KILL {id}"));
+                }
+                // KILL only marks a session, which notices by itself.
+                let end = Instant::now() + Duration::from_secs(10);
+                while self.rows_of(theirs).iter().any(|id| ids.contains(id)) {
+                    assert!(Instant::now() < end, "killed sessions go on");
+                    std::thread::yield_now();
                 }
             }
             Engine::AuroraPostgres | Engine::AuroraMysql => panic!("see `Cluster`"),
@@ -519,6 +529,7 @@ pub(crate) async fn last_log(function: &Function, request_id: &str) -> Value {
 }
 
 impl Engine {
+<<<<<<< HEAD
     /// The engine without the topology over it: the one whose SQL is spoken.
     pub(crate) fn plain(self) -> Self {
         match self {
@@ -528,6 +539,8 @@ impl Engine {
         }
     }
 
+=======
+>>>>>>> mysqlsafe
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
