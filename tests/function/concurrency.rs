@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::on_every_engine;
 use crate::world::{Engine, Setup, World};
+use crate::{on_clusters, on_every_engine};
 
 on_every_engine!(nobody_sees_the_parameters_of_another);
+on_clusters!(nobody_sees_the_parameters_of_another,);
 
 /// Many calls of many kinds at once; each gets what it asked for.
 async fn nobody_sees_the_parameters_of_another(engine: Engine) {

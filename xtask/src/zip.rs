@@ -31,6 +31,8 @@ pub(crate) struct Options {
 pub(crate) enum Engine {
     Postgres,
     Mysql,
+    AuroraPostgres,
+    AuroraMysql,
 }
 
 impl Engine {
@@ -39,6 +41,8 @@ impl Engine {
         match self {
             Self::Postgres => "postgres",
             Self::Mysql => "mysql",
+            Self::AuroraPostgres => "aurora-postgres",
+            Self::AuroraMysql => "aurora-mysql",
         }
     }
 }

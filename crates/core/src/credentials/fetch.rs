@@ -263,7 +263,8 @@ fn refused(id: &str, error: &SdkError<GetSecretValueError>) -> Unreadable {
         "DecryptionFailure" => BAD_KEY,
         "InvalidRequestException" => "it is not in a state to be read; is it scheduled for deletion?",
         "ThrottlingException" | "TooManyRequestsException" | "LimitExceededException" => THROTTLED,
-        "InvalidSignatureException" | "RequestTimeTooSkewed" if is_about_time(message) => SKEWED,
+        "RequestTimeTooSkewed" => SKEWED,
+        "InvalidSignatureException" if is_about_time(message) => SKEWED,
         "UnrecognizedClientException" | "InvalidSignatureException" | "ExpiredTokenException" => {
             "AWS does not accept the credentials of the environment"
         }
@@ -276,7 +277,7 @@ fn refused(id: &str, error: &SdkError<GetSecretValueError>) -> Unreadable {
 /// Whether a signature was refused for its time: "Signature expired: 20260131T120000Z is now earlier than …", "Signature
 /// not yet current: …".
 fn is_about_time(message: &str) -> bool {
-    ["Signature expired", "not yet current", "skew"].iter().any(|words| message.contains(words))
+    ["Signature expired", "not yet current"].iter().any(|words| message.contains(words))
 }
 
 /// An error and what caused it, as one line.

@@ -36,12 +36,18 @@ impl Signer {
         Self { host, platform: platform.clone(), elsewhere: OnceCell::new() }
     }
 
-    /// User and token for one connection to this endpoint.
+    /// User and token for one connection to this endpoint; `by_its_name`: whatever host is configured to sign for.
     ///
     /// # Errors
     /// [`Fault::Unreachable`] in [`Phase::Credentials`] if region or keys are not known.
-    pub(super) async fn login(&self, user: &str, endpoint: &Endpoint, by: Deadline) -> Result<Login> {
-        let host = self.host.as_deref().unwrap_or(&endpoint.host);
+    pub(super) async fn login(
+        &self,
+        user: &str,
+        endpoint: &Endpoint,
+        by_its_name: bool,
+        by: Deadline,
+    ) -> Result<Login> {
+        let host = self.host.as_deref().filter(|_| !by_its_name).unwrap_or(&endpoint.host);
         let signed = by.bound(async {
             let Some(region) = fetch::region(None, &self.platform).await else {
                 return Err("the region is not known; set AWS_REGION".to_owned());
@@ -193,7 +199,7 @@ mod tests {
     async fn signed(signer: &Signer) -> Result<String> {
         let endpoint = Endpoint { host: "db.internal.example".to_owned(), port: 6543 };
         let by = Deadline::after(Duration::from_secs(10));
-        let login = signer.login("app", &endpoint, by).await?;
+        let login = signer.login("app", &endpoint, false, by).await?;
         assert_eq!(login.user, "app");
         Ok(login.password.expose_secret().to_owned())
     }
