@@ -5,13 +5,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-<<<<<<< HEAD
 use crate::world::{Engine, Setup};
 use crate::{on_clusters, on_every_engine};
-=======
-use crate::on_every_engine;
-use crate::world::{Engine, Setup};
->>>>>>> mysqlsafe
 
 on_every_engine!(nobody_sees_the_parameters_of_another);
 on_clusters!(nobody_sees_the_parameters_of_another,);

@@ -25,10 +25,7 @@ mod memory;
 mod migrations;
 mod mysql;
 mod mysql_login;
-<<<<<<< HEAD
 mod openapi;
-=======
->>>>>>> mysqlsafe
 mod pooled_mysql;
 mod pooler;
 mod queues;

@@ -69,15 +69,12 @@ impl Setup {
         self
     }
 
-<<<<<<< HEAD
     /// Uses this cluster instead of the one that the tests share; its engine must be that of the setup.
     pub(crate) fn on_cluster(mut self, cluster: &Arc<Cluster>) -> Self {
         self.cluster = Some(Arc::clone(cluster));
         self
     }
 
-=======
->>>>>>> mysqlsafe
     /// The same with a MySQL or MariaDB server.
     pub(crate) fn on_mysql(mut self, server: &Arc<Mysql>) -> Self {
         self.own_mysql = Some(Arc::clone(server));
@@ -529,7 +526,6 @@ pub(crate) async fn last_log(function: &Function, request_id: &str) -> Value {
 }
 
 impl Engine {
-<<<<<<< HEAD
     /// The engine without the topology over it: the one whose SQL is spoken.
     pub(crate) fn plain(self) -> Self {
         match self {
@@ -539,8 +535,6 @@ impl Engine {
         }
     }
 
-=======
->>>>>>> mysqlsafe
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",

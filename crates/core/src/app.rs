@@ -649,13 +649,9 @@ mod tests {
     use sea_orm::{DatabaseConnection, DbErr};
 
     use super::*;
-<<<<<<< HEAD
     use crate::backend::{
         Access, CancelHandle, Done, Effect, Failure, Fixed, Item, Session, Statement, Target,
     };
-=======
-    use crate::backend::{Access, CancelHandle, Done, Effect, Failure, Item, Session, Statement, Target};
->>>>>>> mysqlsafe
     use crate::config::Sources;
     use crate::describe::{Described, Description};
     use crate::queries::Dialect;

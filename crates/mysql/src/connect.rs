@@ -85,14 +85,11 @@ async fn hand_over(connection: LoggedIn, cancel: MySqlCancel, to: &Target) -> Re
     match to.by.bound(pool.acquire()).await {
         Ok(Ok(connection)) => {
             Ok(Box::new(MySqlSession::new(pool, connection, relay.into_wire(), guard, cancel, to)))
-<<<<<<< HEAD
         }
         // The server has hung up before the driver was through the door.
         Ok(Err(sqlx::Error::Io(error))) => {
             let text = format!("{} let us in and hung up: {error}", to.endpoint);
             Err(Error::new(Fault::ConnectionLost, text).with_phase(Phase::Ready))
-=======
->>>>>>> mysqlsafe
         }
         Ok(Err(error)) => Err(internal(format!("the driver did not take the connection: {error}"))),
         Err(_) => {
