@@ -8,6 +8,9 @@
 //! | `postgres` | PostgreSQL, on RDS or anywhere |
 //! | `mysql` | MySQL and MariaDB, the same |
 //! | `sqlite` | SQLite, embedded: for first steps and tests |
+//! | `aurora-postgres` | `postgres`, and Aurora PostgreSQL with its failover |
+//! | `aurora-mysql` | `mysql`, and Aurora MySQL with its failover |
+//! | `aurora` | both |
 //!
 //! Features add up; with several engines built in, `DB_ENGINE` picks.
 
@@ -21,7 +24,7 @@ pub use lambda_rds_core::*;
 use std::sync::Arc;
 
 use lambda_rds_core::app::StartError;
-use lambda_rds_core::backend::{Backend, Fixed};
+use lambda_rds_core::backend::{Backend, Topology};
 use lambda_rds_core::config::{Db as Database, Engine, Platform};
 
 /// The engines that are built in.
@@ -30,13 +33,17 @@ pub const ENGINES: &[Engine] = &[
     Engine::Postgres,
     #[cfg(feature = "mysql")]
     Engine::Mysql,
+    #[cfg(feature = "aurora-postgres")]
+    Engine::AuroraPostgres,
+    #[cfg(feature = "aurora-mysql")]
+    Engine::AuroraMysql,
     #[cfg(feature = "sqlite")]
     Engine::Sqlite,
 ];
 
 /// The backend of an engine; `None` if that engine is not built in.
 ///
-/// The one place that knows features.
+/// This and [`topology`] are the one place that knows features.
 #[must_use]
 pub fn backend(engine: Engine) -> Option<Arc<dyn Backend>> {
     match engine {
@@ -44,9 +51,24 @@ pub fn backend(engine: Engine) -> Option<Arc<dyn Backend>> {
         Engine::Postgres => Some(Arc::new(lambda_rds_postgres::Postgres)),
         #[cfg(feature = "mysql")]
         Engine::Mysql => Some(Arc::new(lambda_rds_mysql::Mysql)),
+        #[cfg(feature = "aurora-postgres")]
+        Engine::AuroraPostgres => Some(Arc::new(lambda_rds_postgres::Postgres)),
+        #[cfg(feature = "aurora-mysql")]
+        Engine::AuroraMysql => Some(Arc::new(lambda_rds_mysql::Mysql)),
         #[cfg(feature = "sqlite")]
         Engine::Sqlite => Some(Arc::new(lambda_rds_sqlite::Sqlite)),
+        #[cfg(not(all(feature = "aurora-postgres", feature = "aurora-mysql", feature = "sqlite")))]
         _ => None,
+    }
+}
+
+/// Where this database's servers are: for the engines of Aurora, a cluster whose writer is looked for.
+#[must_use]
+pub fn topology(db: &Database) -> Arc<dyn Topology> {
+    match db.engine {
+        #[cfg(any(feature = "aurora-postgres", feature = "aurora-mysql"))]
+        engine if engine.is_aurora() => Arc::new(lambda_rds_aurora::Aurora::new(db)),
+        _ => Arc::new(lambda_rds_core::backend::Fixed),
     }
 }
 
@@ -56,5 +78,5 @@ pub fn backend(engine: Engine) -> Option<Arc<dyn Backend>> {
 /// [`StartError::NotBuiltIn`].
 pub fn db(config: &Database, platform: &Platform) -> Result<Db, StartError> {
     let backend = backend(config.engine).ok_or(StartError::NotBuiltIn(config.engine))?;
-    Ok(Db::new(config, platform, backend, Arc::new(Fixed)))
+    Ok(Db::new(config, platform, backend, topology(config)))
 }

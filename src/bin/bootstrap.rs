@@ -12,5 +12,6 @@ fn main() -> ExitCode {
 fn start() -> Result<App, StartError> {
     let config = Config::load(lambda_rds::ENGINES)?;
     let backend = lambda_rds::backend(config.db.engine);
-    App::start(config, backend)
+    let topology = lambda_rds::topology(&config.db);
+    App::start(config, backend, topology)
 }

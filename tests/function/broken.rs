@@ -382,7 +382,7 @@ pub(crate) const BROKEN: &[Broken] = &[
             let settings = [("max_connections", "3"), ("superuser_reserved_connections", "0")];
             scene.alone(Certificate::Good, &settings, |scene| {
                 let setup = scene.base().env("DB_CONNECT_TIMEOUT", "500ms");
-                setup.keep((0..3).map(|_| scene.half_logged_in()).collect::<Vec<_>>())
+                setup.keep(scene.half_logged_in(3))
             })
         },
     },
@@ -397,7 +397,7 @@ pub(crate) const BROKEN: &[Broken] = &[
             scene.alone(Certificate::Good, &settings, |scene| {
                 let setup = scene.base().env("DB_CONNECT_TIMEOUT", "500ms");
                 // One more than the server says, which it keeps for its superuser.
-                setup.keep((0..11).map(|_| scene.half_logged_in()).collect::<Vec<_>>())
+                setup.keep(scene.half_logged_in(11))
             })
         },
     },
@@ -621,18 +621,31 @@ impl Scene {
         };
     }
 
-    /// A connection that takes a place and does not log in.
-    fn half_logged_in(&self) -> TcpStream {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.server.port())).unwrap();
-        if let Server::Postgres(_) = &self.server {
-            // <https://www.postgresql.org/docs/current/protocol-message-formats.html> (StartupMessage)
-            let fields = b"\0\x03\0\0user\0postgres\0database\0postgres\0\0";
-            let length = u32::try_from(fields.len() + 4).unwrap().to_be_bytes();
-            stream.write_all(&[&length[..], fields].concat()).unwrap();
+    /// So many connections that take a place and do not log in. Our own that made the database may be on its way out
+    /// and hold one for a moment, so whoever is refused comes again.
+    fn half_logged_in(&self, places: usize) -> Vec<TcpStream> {
+        let until = Instant::now() + Duration::from_secs(30);
+        let mut held = Vec::new();
+        while held.len() < places {
+            assert!(Instant::now() < until, "{} places are taken, not {places}", held.len());
+            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.server.port())).unwrap();
+            // What is heard first: of PostgreSQL, a message's kind; of MySQL, a packet's header of four bytes.
+            let refusal = if let Server::Postgres(_) = &self.server {
+                // <https://www.postgresql.org/docs/current/protocol-message-formats.html> (StartupMessage)
+                let fields = b"\0\x03\0\0user\0postgres\0database\0postgres\0\0";
+                let length = u32::try_from(fields.len() + 4).unwrap().to_be_bytes();
+                stream.write_all(&[&length[..], fields].concat()).unwrap();
+                |heard: &[u8; 5]| heard[0] == b'E'
+            } else {
+                |heard: &[u8; 5]| heard[4] == 0xff
+            };
+            let mut heard = [0; 5];
+            stream.read_exact(&mut heard).unwrap();
+            if !refusal(&heard) {
+                held.push(stream);
+            }
         }
-        // The question for the password, or the greeting.
-        stream.read_exact(&mut [0; 5]).unwrap();
-        stream
+        held
     }
 }
 

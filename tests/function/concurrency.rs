@@ -5,10 +5,22 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::on_every_engine;
 use crate::world::{Engine, Setup};
+use crate::{on_clusters, on_every_engine};
 
 on_every_engine!(nobody_sees_the_parameters_of_another);
+on_clusters!(nobody_sees_the_parameters_of_another,);
+
+mod where_there_is_a_server {
+    use super::*;
+
+    crate::on_every_server!(
+        eight_run_at_once_on_eight_sessions_at_most,
+        a_slow_one_does_not_delay_the_rest,
+        deadlines_are_our_own,
+        fewer_sessions_than_invocations_are_shared,
+    );
+}
 
 mod where_there_is_a_server {
     use super::*;

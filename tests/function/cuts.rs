@@ -121,7 +121,7 @@ async fn at_random(engine: Engine) {
     let mut running = JoinSet::new();
     for number in 1..=ENVIRONMENTS {
         let mut environment = Environment::new(&world, number).await;
-        let mut dice = Rng::with_seed(seed ^ (number << 32));
+        let mut dice = Rng::with_seed(seed ^ (number << 32) ^ ((engine as u64) << 40));
         let cuts = cuts / ENVIRONMENTS + u64::from(number <= cuts % ENVIRONMENTS);
         running.spawn(async move {
             let ways = Ways::of(&mut environment).await;

@@ -28,8 +28,8 @@ async fn what_there_is_to_know_when_all_is_well(engine: Engine) {
     }
     let facts = &walk["facts"];
     let product = match engine {
-        Engine::Postgres => "PostgreSQL 1",
-        Engine::Mysql => "MySQL ",
+        Engine::Postgres | Engine::AuroraPostgres => "PostgreSQL 1",
+        Engine::Mysql | Engine::AuroraMysql => "MySQL ",
         Engine::MariaDb => "MariaDB 1",
         Engine::Sqlite => "SQLite 3.",
     };
@@ -58,11 +58,11 @@ async fn what_there_is_to_know_when_all_is_well(engine: Engine) {
 /// How many sessions the function has with its server.
 fn sessions(world: &World) -> String {
     match world.engine {
-        Engine::Postgres => world.sql(
+        Engine::Postgres | Engine::AuroraPostgres => world.sql(
             "SELECT count(*) FROM pg_stat_activity
              WHERE datname = current_database() AND application_name LIKE 'lambda-rds%'",
         ),
-        Engine::Mysql | Engine::MariaDb => world.sql(&format!(
+        Engine::Mysql | Engine::MariaDb | Engine::AuroraMysql => world.sql(&format!(
             "SELECT COUNT(*) FROM information_schema.processlist WHERE user = '{}'",
             world.database().user
         )),

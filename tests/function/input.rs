@@ -1,12 +1,26 @@
 //! Bad input: each kind of it has its code, names what is wrong, and nothing of it is executed.
 
+use lambda_rds_testbed::Proxy;
 use serde_json::{Value, json};
 
 use crate::events::{changed, get, post, request, sample};
-use crate::on_every_engine;
 use crate::world::{Engine, Setup, World};
+use crate::{on_clusters, on_every_engine};
 
 on_every_engine!(
+    unknown_queries_and_bad_parameters,
+    events_that_are_none,
+    requests_that_are_none,
+    metacharacters_change_nothing,
+    metacharacters_in_an_array,
+    metacharacters_where_another_type_is_wanted,
+    a_result_too_large_for_its_source,
+    more_rows_than_the_query_allows,
+    two_columns_of_one_name,
+    two_columns_of_one_name_without_a_row,
+    a_read_that_writes,
+);
+on_clusters!(
     unknown_queries_and_bad_parameters,
     events_that_are_none,
     requests_that_are_none,
@@ -360,7 +374,7 @@ async fn types_outside_the_table() {
 async fn refused(world: &World, event: impl Into<Vec<u8>>, status: u64, code: &str, says: &str) {
     let event = event.into();
     let shown = String::from_utf8_lossy(&event[..event.len().min(300)]).into_owned();
-    let flights = (world.engine != Engine::Sqlite).then(|| world.wire().flights());
+    let flights = world.own_wire().map(Proxy::flights);
     let outcome = world.invoke_raw(event).await;
     let (actual, body) = outcome.reply().unwrap();
     let error = &body["error"];
@@ -417,7 +431,7 @@ fn notes(engine: Engine) -> Setup {
         SELECT id, name, id FROM users;
         ",
     );
-    queries.push_str(match engine {
+    queries.push_str(match engine.plain() {
         Engine::Postgres => {
             "
             -- name: find :many
@@ -461,7 +475,7 @@ fn notes(engine: Engine) -> Setup {
             SELECT write_a_note() AS n;
             "
         }
-        Engine::Sqlite => {
+        _ => {
             "
             -- name: find :many
             -- param: xs text[]
@@ -499,7 +513,7 @@ fn notes(engine: Engine) -> Setup {
         ("json", "JSONB", "JSON"),
         ("bytes", "BYTEA", "BLOB"),
     ] {
-        let column = match (engine, kind) {
+        let column = match (engine.plain(), kind) {
             (Engine::Postgres, _) => postgres.to_owned(),
             // To the microsecond: without, they are rounded to the second.
             (Engine::Mysql | Engine::MariaDb, "time" | "timestamp" | "timestamptz") => format!("{other}(6)"),
@@ -517,13 +531,13 @@ fn notes(engine: Engine) -> Setup {
         ));
     }
     let mut schema = format!("{}\nCREATE TABLE notes ({});\n", crate::world::USERS, columns.join(", "));
-    if engine == Engine::Postgres {
+    if engine.plain() == Engine::Postgres {
         schema.push_str(
             "CREATE FUNCTION write_a_note() RETURNS bigint LANGUAGE sql
              AS 'INSERT INTO notes (n) VALUES (7) RETURNING n';",
         );
     }
-    if matches!(engine, Engine::Mysql | Engine::MariaDb) {
+    if matches!(engine.plain(), Engine::Mysql | Engine::MariaDb) {
         schema.push_str(
             "CREATE FUNCTION write_a_note() RETURNS BIGINT MODIFIES SQL DATA \
              BEGIN INSERT INTO notes (n) VALUES (7); RETURN 7; END;\n",

@@ -1,9 +1,10 @@
 //! The whole function as Lambda runs it: the built `bootstrap`, real servers, TLS, and the event's way from the
 //! Runtime API and back.
 //!
-//! What holds on every engine is written once and instantiated per engine by [`on_every_engine`].
+//! What holds on every engine is written once and instantiated per engine by [`on_every_engine`], what concerns
+//! clusters by [`on_clusters`].
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 mod broken;
 mod concurrency;
@@ -12,6 +13,7 @@ mod cuts;
 mod deadlines;
 mod diagnose;
 mod events;
+mod failover;
 mod frozen;
 mod http;
 mod iam;
@@ -23,6 +25,7 @@ mod memory;
 mod migrations;
 mod mysql;
 mod mysql_login;
+mod openapi;
 mod pooled_mysql;
 mod pooler;
 mod queues;
@@ -58,6 +61,18 @@ macro_rules! on_every_engine {
 }
 pub(crate) use on_every_engine;
 
+/// The same for the two engines of clusters, through the topology.
+macro_rules! on_clusters {
+    ($($name:ident),+ $(,)?) => {
+        mod aurora_postgres {
+            $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::AuroraPostgres).await; })+
+        }
+        mod aurora_mysql {
+            $(#[tokio::test] async fn $name() { super::$name($crate::world::Engine::AuroraMysql).await; })+
+        }
+    };
+}
+pub(crate) use on_clusters;
 /// Makes a test of each engine that is a server out of each function that takes an engine: what befalls a wire or a
 /// server befalls no file. What it spawns goes on while it waits for a server without giving way.
 macro_rules! on_every_server {

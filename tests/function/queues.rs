@@ -4,10 +4,17 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::on_every_engine;
 use crate::world::{Engine, Setup, World};
+use crate::{on_clusters, on_every_engine};
 
 on_every_engine!(
+    a_poisoned_message_does_not_fail_its_neighbours,
+    a_failure_holds_up_its_group_and_no_other,
+    a_message_may_be_wrapped,
+    what_is_delivered_again_is_done_once,
+    a_message_is_all_or_nothing,
+);
+on_clusters!(
     a_poisoned_message_does_not_fail_its_neighbours,
     a_failure_holds_up_its_group_and_no_other,
     a_message_may_be_wrapped,

@@ -39,9 +39,9 @@ fn held(world: &World) -> Held {
     let entries = |path: &str| std::fs::read_dir(path).unwrap().count();
     let process = format!("/proc/{}", world.function.pid());
     let user = &world.database().user;
-    let sessions = match world.engine {
+    let sessions = match world.engine.plain() {
         Engine::Postgres => "pg_stat_activity WHERE usename",
-        Engine::Mysql | Engine::MariaDb | Engine::Sqlite => "information_schema.processlist WHERE user",
+        _ => "information_schema.processlist WHERE user",
     };
     Held {
         descriptors: entries(&format!("{process}/fd")),

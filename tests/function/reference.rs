@@ -2,10 +2,11 @@
 
 use serde_json::json;
 
-use crate::on_every_engine;
 use crate::world::{Engine, SECRET, Setup};
+use crate::{on_clusters, on_every_engine};
 
 on_every_engine!(the_default_query_answers_the_empty_event, rows_one_row_and_a_write);
+on_clusters!(the_default_query_answers_the_empty_event, rows_one_row_and_a_write,);
 
 async fn the_default_query_answers_the_empty_event(engine: Engine) {
     let world = Setup::new(engine).env("LAMBDA_RDS_DEFAULT_QUERY", "active_users").start().await;

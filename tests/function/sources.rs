@@ -6,10 +6,19 @@ use insta::{allow_duplicates, assert_snapshot};
 use lambda_rds_testbed::{Answer, Outcome};
 use serde_json::{Value, json};
 
-use crate::on_every_engine;
 use crate::world::{Engine, Setup, World};
+use crate::{on_clusters, on_every_engine};
 
 on_every_engine!(
+    gateways,
+    queues_and_buses,
+    direct_invokes,
+    what_is_not_served_runs_nothing,
+    failures_are_raised_where_the_configuration_says_so,
+    the_gate_of_http,
+    several_at_once_over_http,
+);
+on_clusters!(
     gateways,
     queues_and_buses,
     direct_invokes,

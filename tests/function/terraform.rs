@@ -11,9 +11,6 @@ use serde_json::{Value, json};
 use crate::world;
 use crate::world::Setup;
 
-/// Settings of examples that this version refuses.
-const LATER: &[(&str, &str)] = &[("aurora-serverless", "DB_READ_FROM")];
-
 /// What belongs to the place and not to the function: the test has its own server, secret and database.
 const OF_THE_PLACE: &[&str] =
     &["DB_ENGINE", "DB_HOST", "DB_PORT", "DB_NAME", "DB_SECRET_ID", "AWS_ENDPOINT_URL_SECRETS_MANAGER"];
@@ -34,12 +31,6 @@ fn each_examples_settings_are_a_configuration() {
             &Sources { env: inside_lambda(&planned.environment), ..Sources::default() },
             &Engine::ALL,
         );
-        if let Some((_, key)) = LATER.iter().find(|(name, _)| *name == example) {
-            let error = read.expect_err("It is accepted now: take it out of LATER.");
-            let [mistake] = error.mistakes() else { panic!("{example}: {error}") };
-            assert!(mistake.contains(key) && mistake.contains("not in this version"), "{example}: {mistake}");
-            continue;
-        }
         let config = read.unwrap_or_else(|error| panic!("{example}: {error}"));
         assert_eq!(config.warnings, [""; 0], "{example}");
         assert_eq!(config.db.host.as_ref(), planned.environment.get("DB_HOST"), "{example}");

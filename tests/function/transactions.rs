@@ -6,10 +6,17 @@ use std::time::{Duration, Instant};
 use lambda_rds_testbed::{After, Cut, Direction, Fault};
 use serde_json::{Value, json};
 
-use crate::on_every_engine;
 use crate::world::{Engine, Setup, World};
+use crate::{on_clusters, on_every_engine};
 
 on_every_engine!(
+    results_are_listed,
+    a_failing_step_is_named_and_undoes_all,
+    a_batch_of_a_thousand_is_all_or_nothing,
+    nothing_to_do_is_done,
+    what_cannot_run_in_a_transaction_is_refused,
+);
+on_clusters!(
     results_are_listed,
     a_failing_step_is_named_and_undoes_all,
     a_batch_of_a_thousand_is_all_or_nothing,
@@ -87,14 +94,14 @@ async fn a_batch_of_a_thousand_is_all_or_nothing(engine: Engine) {
         // One each, BEGIN, ROLLBACK, one to prepare; and one for the count.
         assert!((1_002..=1_006).contains(&world.wire().flights()), "{}", world.wire().flights());
     }
-    if engine != Engine::Sqlite {
-        world.wire().reset();
+    if let Some(wire) = world.own_wire() {
+        wire.reset();
     }
     let (status, body) = world.call(batch(1_000..1_999, 1_999)).await;
     assert_eq!((status, body.as_array().map(Vec::len)), (200, Some(1_000)));
-    if engine != Engine::Sqlite {
+    if let Some(wire) = world.own_wire() {
         // One each, and BEGIN, COMMIT: it was prepared by the batch before.
-        assert_eq!(world.wire().flights(), 1_002);
+        assert_eq!(wire.flights(), 1_002);
     }
     assert_eq!(world.rows("count", json!({})).await["n"], 1_003);
 }
@@ -106,8 +113,8 @@ async fn nothing_to_do_is_done(engine: Engine) {
     assert_eq!(world.call(json!({"batch": {"query": "add", "params": []}})).await, nothing);
     let (status, body) = world.call(json!({"batch": {"query": "unheard_of", "params": []}})).await;
     assert_eq!((status, &body["error"]["code"]), (404, &json!("unknown_query")));
-    if engine != Engine::Sqlite {
-        assert_eq!(world.wire().connections(), 0);
+    if let Some(wire) = world.own_wire() {
+        assert_eq!(wire.connections(), 0);
     }
 }
 

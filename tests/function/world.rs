@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use lambda_rds_testbed::{
-    Database, Function, FunctionBuilder, Mysql, MysqlKind, Outcome, Pgbouncer, Postgres, Proxy, RuntimeApi,
-    Secrets,
+    Cluster, Database, Function, FunctionBuilder, Mysql, MysqlKind, Outcome, Pgbouncer, Postgres, Proxy,
+    RuntimeApi, Secrets,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -20,6 +20,10 @@ pub(crate) enum Engine {
     Mysql,
     MariaDb,
     Sqlite,
+    /// PostgreSQL through the topology, on a cluster of servers.
+    AuroraPostgres,
+    /// MySQL likewise.
+    AuroraMysql,
 }
 
 /// What a test wants.
@@ -27,6 +31,7 @@ pub(crate) enum Engine {
 pub(crate) struct Setup {
     engine: Engine,
     server: Option<Arc<Postgres>>,
+    cluster: Option<Arc<Cluster>>,
     own_mysql: Option<Arc<Mysql>>,
     built_in_roots: bool,
     iam: bool,
@@ -44,6 +49,7 @@ impl Setup {
         Self {
             engine,
             server: None,
+            cluster: None,
             own_mysql: None,
             built_in_roots: false,
             iam: false,
@@ -63,6 +69,12 @@ impl Setup {
         self
     }
 
+    /// Uses this cluster instead of the one that the tests share; its engine must be that of the setup.
+    pub(crate) fn on_cluster(mut self, cluster: &Arc<Cluster>) -> Self {
+        self.cluster = Some(Arc::clone(cluster));
+        self
+    }
+
     /// The same with a MySQL or MariaDB server.
     pub(crate) fn on_mysql(mut self, server: &Arc<Mysql>) -> Self {
         self.own_mysql = Some(Arc::clone(server));
@@ -76,6 +88,7 @@ impl Setup {
             Engine::Mysql => self.own_mysql = Some(Arc::new(Mysql::start(MysqlKind::Mysql).unwrap())),
             Engine::MariaDb => self.own_mysql = Some(Arc::new(Mysql::start(MysqlKind::MariaDb).unwrap())),
             Engine::Sqlite => {}
+            Engine::AuroraPostgres | Engine::AuroraMysql => panic!("see `on_cluster`"),
         }
         self
     }
@@ -156,6 +169,7 @@ impl Setup {
         let mut proxy = None;
         let mut database = None;
         let mut file = None;
+        let mut in_cluster = None;
         match self.engine {
             Engine::Postgres => {
                 let server = self.server.as_deref().unwrap_or_else(|| postgres());
@@ -202,6 +216,26 @@ impl Setup {
                 proxy = Some(wire);
                 database = Some(own);
             }
+            Engine::AuroraPostgres | Engine::AuroraMysql => {
+                let cluster = self.cluster.unwrap_or_else(|| Arc::clone(shared_cluster(self.engine)));
+                let own = cluster.database(&unique()).unwrap();
+                let schema = match self.engine {
+                    Engine::AuroraPostgres => as_owner(&own, &self.schema),
+                    _ => self.schema,
+                };
+                cluster.sql(cluster.writer(), &own.name, &schema).unwrap();
+                cluster.catch_up().unwrap();
+                secrets.put(SECRET, own.secret(&cluster.host(), cluster.port()));
+                function = function
+                    .env("DB_SECRET_ID", SECRET)
+                    .env("DB_TLS_CA", cluster.ca_pem_path())
+                    .env("DB_READER_HOST", cluster.reader_host());
+                if let Some(pattern) = cluster.instance_pattern() {
+                    function = function.env("DB_INSTANCE_PATTERN", pattern);
+                }
+                in_cluster = Some(cluster);
+                database = Some(own);
+            }
             Engine::Sqlite => {
                 let folder = tempfile::tempdir().unwrap();
                 let path = folder.path().join(SQLITE_FILE);
@@ -220,6 +254,7 @@ impl Setup {
             builder,
             timeout: self.timeout,
             server: self.server,
+            cluster: in_cluster,
             own_mysql: self.own_mysql,
             _pooler: pooler,
             proxy,
@@ -240,6 +275,7 @@ pub(crate) struct World {
     builder: FunctionBuilder,
     timeout: Duration,
     server: Option<Arc<Postgres>>,
+    cluster: Option<Arc<Cluster>>,
     own_mysql: Option<Arc<Mysql>>,
     _pooler: Option<Pgbouncer>,
     proxy: Option<Proxy>,
@@ -289,14 +325,27 @@ impl World {
         function
     }
 
-    /// The wire to the server.
+    /// The wire to the server; of a cluster, to the writer.
     pub(crate) fn wire(&self) -> &Proxy {
+        if let Some(cluster) = &self.cluster {
+            return cluster.wire(cluster.writer());
+        }
         self.proxy.as_ref().expect("the embedded engine has no wire")
     }
 
     /// The PostgreSQL server.
     pub(crate) fn server(&self) -> &Postgres {
         self.server.as_deref().unwrap_or_else(|| postgres())
+    }
+
+    /// The wire, if nobody else's traffic is on it: so not that of a cluster, which is shared.
+    pub(crate) fn own_wire(&self) -> Option<&Proxy> {
+        self.proxy.as_ref()
+    }
+
+    /// The cluster.
+    pub(crate) fn cluster(&self) -> &Arc<Cluster> {
+        self.cluster.as_ref().expect("the engine is none of a cluster")
     }
 
     /// The MySQL or MariaDB server.
@@ -309,7 +358,7 @@ impl World {
         match self.engine {
             Engine::Postgres => self.server().address(),
             Engine::Mysql | Engine::MariaDb => self.mysql().address(),
-            Engine::Sqlite => panic!("the embedded engine has no address"),
+            _ => panic!("{:?} has no one address", self.engine),
         }
     }
 
@@ -322,6 +371,7 @@ impl World {
                 self.mysql().start_again().unwrap();
             }
             Engine::Sqlite => {}
+            Engine::AuroraPostgres | Engine::AuroraMysql => panic!("see `Cluster`"),
         }
     }
 
@@ -343,6 +393,10 @@ impl World {
                 let rows = self.mysql().script(&self.database().name, sql).unwrap();
                 rows.lines().last().and_then(|row| row.split('|').next()).unwrap_or_default().to_owned()
             }
+            Engine::AuroraPostgres | Engine::AuroraMysql => {
+                let rows = self.rows_of(sql);
+                rows.last().and_then(|row| row.split('|').next()).unwrap_or_default().to_owned()
+            }
             Engine::Sqlite => sqlite(&self.file.as_ref().unwrap().path().join(SQLITE_FILE), sql),
         }
     }
@@ -358,6 +412,9 @@ impl World {
         let rows = match self.engine {
             Engine::Postgres => self.server().psql(&self.database().name, sql),
             Engine::Mysql | Engine::MariaDb => self.mysql().script(&self.database().name, sql),
+            Engine::AuroraPostgres | Engine::AuroraMysql => {
+                self.cluster().sql(self.cluster().writer(), &self.database().name, sql)
+            }
             Engine::Sqlite => panic!("the embedded engine is asked for one value at a time"),
         };
         rows.unwrap().lines().map(str::to_owned).collect()
@@ -387,6 +444,7 @@ impl World {
                     std::thread::yield_now();
                 }
             }
+            Engine::AuroraPostgres | Engine::AuroraMysql => panic!("see `Cluster`"),
             Engine::Sqlite => {}
         }
     }
@@ -402,6 +460,7 @@ impl World {
             (Engine::Mysql | Engine::MariaDb, read_only) => {
                 self.sql(&format!("SET GLOBAL read_only = {}", u8::from(read_only)));
             }
+            (Engine::AuroraPostgres | Engine::AuroraMysql, _) => panic!("see `Cluster`"),
             (Engine::Sqlite, _) => {}
         }
     }
@@ -413,7 +472,7 @@ impl World {
 
     /// How many of them run a statement.
     pub(crate) fn running(&self) -> u64 {
-        match self.engine {
+        match self.engine.plain() {
             Engine::Postgres => self.sessions_that("AND state = 'active'"),
             _ => self.sessions_that("AND command IN ('Query', 'Execute')"),
         }
@@ -421,7 +480,7 @@ impl World {
 
     fn sessions_that(&self, condition: &str) -> u64 {
         let user = &self.database().user;
-        let sessions = match self.engine {
+        let sessions = match self.engine.plain() {
             Engine::Postgres => "pg_stat_activity WHERE usename",
             _ => "information_schema.processlist WHERE user",
         };
@@ -431,7 +490,7 @@ impl World {
     /// Gives the function's user another password, on the server alone.
     pub(crate) fn set_password(&self, password: &str) {
         let user = &self.database().user;
-        self.sql(&match self.engine {
+        self.sql(&match self.engine.plain() {
             Engine::Postgres => format!("ALTER ROLE {user} PASSWORD '{password}'"),
             _ => format!("ALTER USER '{user}'@'%' IDENTIFIED BY '{password}'"),
         });
@@ -467,6 +526,15 @@ pub(crate) async fn last_log(function: &Function, request_id: &str) -> Value {
 }
 
 impl Engine {
+    /// The engine without the topology over it: the one whose SQL is spoken.
+    pub(crate) fn plain(self) -> Self {
+        match self {
+            Self::AuroraPostgres => Self::Postgres,
+            Self::AuroraMysql => Self::Mysql,
+            plain => plain,
+        }
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
@@ -474,6 +542,8 @@ impl Engine {
             Self::Mysql => "mysql",
             Self::MariaDb => "mariadb",
             Self::Sqlite => "sqlite",
+            Self::AuroraPostgres => "aurora-postgres",
+            Self::AuroraMysql => "aurora-mysql",
         }
     }
 }
@@ -491,6 +561,16 @@ pub(crate) fn mysql(engine: Engine) -> &'static Mysql {
     match engine {
         Engine::MariaDb => MARIADB.get_or_init(|| Mysql::start(MysqlKind::MariaDb).unwrap()),
         _ => MYSQL.get_or_init(|| Mysql::start(MysqlKind::Mysql).unwrap()),
+    }
+}
+
+/// The cluster of this kind that all tests of this process share: two members, none of which ever fails.
+fn shared_cluster(engine: Engine) -> &'static Arc<Cluster> {
+    static POSTGRES: OnceLock<Arc<Cluster>> = OnceLock::new();
+    static MYSQL: OnceLock<Arc<Cluster>> = OnceLock::new();
+    match engine {
+        Engine::AuroraMysql => MYSQL.get_or_init(|| Arc::new(Cluster::mysql(2).unwrap())),
+        _ => POSTGRES.get_or_init(|| Arc::new(Cluster::postgres(2).unwrap())),
     }
 }
 

@@ -82,8 +82,14 @@ fn differences(known: &str, found: &str) -> String {
 }
 
 const FILE: &str = "public-api.txt";
-const PACKAGES: [&str; 5] =
-    ["lambda-rds", "lambda-rds-core", "lambda-rds-postgres", "lambda-rds-mysql", "lambda-rds-sqlite"];
+const PACKAGES: [&str; 6] = [
+    "lambda-rds",
+    "lambda-rds-core",
+    "lambda-rds-postgres",
+    "lambda-rds-mysql",
+    "lambda-rds-sqlite",
+    "lambda-rds-aurora",
+];
 const HEAD: &str =
     "# The public items of the crates that others build on. Made by `cargo xtask api --update`.\n";
 

@@ -180,7 +180,7 @@ fn zig(workspace: &Path) -> Result<PathBuf> {
 }
 
 /// The one line that a command prints.
-fn answer(command: &mut Command) -> Result<String> {
+pub(crate) fn answer(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("cannot start {}", shown(command)))?;
     ensure!(
         output.status.success(),

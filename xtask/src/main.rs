@@ -6,6 +6,7 @@
 
 mod api;
 mod apt;
+mod bench;
 mod bootstrap;
 mod elf;
 mod fuzz;
@@ -38,6 +39,8 @@ enum Task {
         #[arg(long)]
         private: bool,
     },
+    /// Measure the function beside what people use today; --help says more
+    Bench(bench::Options),
     /// Compare the public items of the crates with those of public-api.txt
     Api(api::Options),
     /// Run the property tests of what reads foreign text for a long time: events, queries, configuration, the wire
@@ -57,6 +60,7 @@ fn main() -> Result<()> {
             servers::ready(&workspace()?, private)?;
             Ok(())
         }
+        Task::Bench(options) => bench::bench(&options),
         Task::Api(options) => api::api(&workspace()?, &options),
         Task::Fuzz(options) => fuzz::fuzz(&workspace()?, &options),
         Task::Openapi(options) => openapi::openapi(&workspace()?, &options),

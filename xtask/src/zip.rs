@@ -31,6 +31,8 @@ pub(crate) struct Options {
 pub(crate) enum Engine {
     Postgres,
     Mysql,
+    AuroraPostgres,
+    AuroraMysql,
 }
 
 impl Engine {
@@ -39,6 +41,8 @@ impl Engine {
         match self {
             Self::Postgres => "postgres",
             Self::Mysql => "mysql",
+            Self::AuroraPostgres => "aurora-postgres",
+            Self::AuroraMysql => "aurora-mysql",
         }
     }
 }
@@ -53,6 +57,15 @@ pub(crate) enum Arch {
 }
 
 impl Arch {
+    /// This machine's.
+    ///
+    /// # Errors
+    /// If Lambda has no such processor.
+    pub(crate) fn this() -> Result<Self> {
+        let known = [Self::X86, Self::Arm].into_iter().find(|arch| arch.machine() == std::env::consts::ARCH);
+        known.with_context(|| format!("Lambda has no {}", std::env::consts::ARCH))
+    }
+
     /// Lambda's word for it.
     pub(crate) fn name(self) -> &'static str {
         match self {

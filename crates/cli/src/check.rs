@@ -44,7 +44,8 @@ impl Check {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let config = self.settings.config(self.json, if self.json { "off" } else { "warn" }).await?;
         let backend = lambda_rds::backend(config.db.engine);
-        let app = match App::start(config, backend) {
+        let topology = lambda_rds::topology(&config.db);
+        let app = match App::start(config, backend, topology) {
             Ok(app) => app,
             // A mistake in a query file is what this command is asked about.
             Err(StartError::Queries(mistakes)) => {

@@ -1,7 +1,7 @@
 //! `lambda-rds doctor`: the walk of `{"diagnose": true}` from this machine.
 
 use std::fmt::Write as _;
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::IsTerminal as _;
 
 use clap::Args;
 use lambda_rds::app::App;
@@ -10,6 +10,7 @@ use lambda_rds::diagnose::{Diagnosis, Step};
 use lambda_rds::queries::Queries;
 
 use crate::failure::Failure;
+use crate::output;
 use crate::settings::Settings;
 
 /// Find out why the database cannot be reached: one step after the other, from the settings to a query
@@ -40,18 +41,11 @@ impl Doctor {
             },
             Err(error) => (Diagnosis::of_config(&error), true),
         };
-        let mut stdout = std::io::stdout().lock();
-        let text = if self.json {
-            format!("{}\n", String::from_utf8_lossy(&found.to_json()))
+        if self.json {
+            output::print(&found.to_json())?;
         } else {
-            page(&found, &Paint::new(stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none()))
-        };
-        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-            // `| head` has seen enough.
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-                return Err(Failure::Setup(format!("stdout cannot be written: {error}")));
-            }
-            _ => {}
+            let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            output::print(page(&found, &Paint::new(colours)).as_bytes())?;
         }
         if found.ok { Ok(()) } else { Err(Failure::Diagnosed { settings: wrong }) }
     }
@@ -73,7 +67,9 @@ async fn walk(mut config: Config) -> Result<Diagnosis, String> {
     };
     // No log: the walk is what is said.
     let Config { db, function, platform, warnings } = config;
-    let app = App::assemble(db, function, platform, queries, backend).map_err(|error| error.to_string())?;
+    let topology = lambda_rds::topology(&db);
+    let app = App::assemble(db, function, platform, queries, backend, topology);
+    let app = app.map_err(|error| error.to_string())?;
     let mut found = app.diagnose().await;
     found.warnings.extend(warnings.into_iter().chain(broken));
     app.close().await;

@@ -53,7 +53,8 @@ impl Invoke {
         };
         let config = self.settings.config(self.json, log).await?;
         let backend = lambda_rds::backend(config.db.engine);
-        let app = App::start(config, backend).map_err(|error| Failure::Setup(error.to_string()))?;
+        let topology = lambda_rds::topology(&config.db);
+        let app = App::start(config, backend, topology).map_err(|error| Failure::Setup(error.to_string()))?;
         let invocation = Invocation { request_id: request_id(), ..Invocation::default() };
         let outcome = match call {
             Call::Query(query, params) => match app.call(query.as_deref(), params, &invocation).await {

@@ -50,7 +50,8 @@ impl Openapi {
             about.title = title;
         }
         let backend = lambda_rds::backend(config.db.engine);
-        let app = App::start(config, backend).map_err(|error| Failure::Setup(error.to_string()))?;
+        let topology = lambda_rds::topology(&config.db);
+        let app = App::start(config, backend, topology).map_err(|error| Failure::Setup(error.to_string()))?;
         let mut rows = Rows::new();
         if !self.offline {
             match check::report(&app, Deadline::after(TIMEOUT)).await {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use futures_util::FutureExt as _;
 use tracing::Instrument as _;
 
-use crate::backend::{Backend, Fixed};
+use crate::backend::{Backend, Topology};
 use crate::config::{Config, ConfigError, ConnectAt, Db, Engine, Function, OpenApi, Platform};
 use crate::connect::sessions::Sessions;
 use crate::deadline::Deadline;
@@ -92,7 +92,11 @@ impl App {
     ///
     /// # Errors
     /// [`StartError`], which names what to mend.
-    pub fn start(config: Config, backend: Option<Arc<dyn Backend>>) -> Result<Self, StartError> {
+    pub fn start(
+        config: Config,
+        backend: Option<Arc<dyn Backend>>,
+        topology: Arc<dyn Topology>,
+    ) -> Result<Self, StartError> {
         let Config { db, function, platform, warnings } = config;
         observe::init(&platform, &function);
         for warning in warnings {
@@ -101,7 +105,7 @@ impl App {
         let backend = backend.ok_or(StartError::NotBuiltIn(db.engine))?;
         let queries =
             Queries::load(&function.queries, db.engine, backend.dialect()).map_err(StartError::Queries)?;
-        Self::assemble(db, function, platform, queries, backend)
+        Self::assemble(db, function, platform, queries, backend, topology)
     }
 
     /// Assembles the application from queries that were parsed elsewhere. Sets up no logging.
@@ -114,6 +118,7 @@ impl App {
         platform: Platform,
         queries: Queries,
         backend: Arc<dyn Backend>,
+        topology: Arc<dyn Topology>,
     ) -> Result<Self, StartError> {
         if let Some(default) = &function.default_query
             && queries.get(default).is_none()
@@ -122,8 +127,7 @@ impl App {
             return Err(StartError::NoDefaultQuery { name: default.clone(), known });
         }
         let timeout = longest(&queries, db.query_timeout);
-        let sessions =
-            Sessions::configured(&db, &platform, timeout, function.log_values, backend, Arc::new(Fixed));
+        let sessions = Sessions::configured(&db, &platform, timeout, function.log_values, backend, topology);
         let sessions = Arc::new(sessions);
         let openapi = openapi(&function, &platform, &queries)?;
         let cors_headers = cors_headers(&queries);
@@ -645,7 +649,9 @@ mod tests {
     use sea_orm::{DatabaseConnection, DbErr};
 
     use super::*;
-    use crate::backend::{Access, CancelHandle, Done, Effect, Failure, Item, Session, Statement, Target};
+    use crate::backend::{
+        Access, CancelHandle, Done, Effect, Failure, Fixed, Item, Session, Statement, Target,
+    };
     use crate::config::Sources;
     use crate::describe::{Described, Description};
     use crate::queries::Dialect;
@@ -764,8 +770,8 @@ mod tests {
         let files = [("q.sql".to_owned(), text.to_owned())];
         let queries = Queries::parse(&files, Engine::Sqlite, Dialect::Sqlite).unwrap();
         let backend = Arc::new(Buggy::default());
-        let app =
-            App::assemble(db, function, platform, queries, Arc::clone(&backend) as Arc<dyn Backend>).unwrap();
+        let buggy = Arc::clone(&backend) as Arc<dyn Backend>;
+        let app = App::assemble(db, function, platform, queries, buggy, Arc::new(Fixed)).unwrap();
         let invocation = Invocation { request_id: "r".to_owned(), ..Invocation::default() };
         let check = async |query: &str, want: &str, connects: usize| {
             let event = format!(r#"{{"query":"{query}"}}"#);

@@ -7,7 +7,7 @@
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
@@ -192,21 +192,67 @@ pub struct Failure {
     pub driver: DbErr,
 }
 
-/// Where the writer and the readers are.
+/// Where the writer and the readers are: what opens the sessions of an environment.
 pub trait Topology: Debug + Send + Sync {
-    /// The endpoint to open a session on, given the one that configuration and secret name.
+    /// On which kind of server this is done. Sessions on the two are kept apart.
+    fn role(&self, want: Access) -> Role;
+
+    /// Opens a session on a server that will do for this. Whether it does is found out before anybody's statement
+    /// is sent.
     ///
     /// # Errors
-    /// If none is known that would do.
-    fn pick<'a>(
+    /// Why there is none by then. What can pass is waited for only where that means to ask again where the server
+    /// is; all else is for the caller to try again.
+    ///
+    /// # Cancel safety
+    /// A dropped future closes what it had opened.
+    fn open<'a>(
         &'a self,
-        configured: &'a Endpoint,
+        servers: &'a dyn Connect,
         want: Access,
         by: Deadline,
-    ) -> BoxFuture<'a, Result<Endpoint>>;
+    ) -> BoxFuture<'a, Result<Opened>>;
 
     /// Tells that a session on this endpoint met this fault: not the writer, or lost.
     fn blame(&self, endpoint: &Endpoint, fault: Fault);
+}
+
+/// What a topology opens sessions with: credentials, TLS and phases are seen to.
+pub trait Connect: Send + Sync {
+    /// The endpoint that configuration and secret name.
+    fn configured(&self) -> &Endpoint;
+
+    /// Opens a session on this endpoint, at the first try or not at all.
+    ///
+    /// # Errors
+    /// Why it could not be opened by then, with the phase. Nothing was sent.
+    ///
+    /// # Cancel safety
+    /// A dropped future closes what it had opened.
+    fn connect(&self, endpoint: Endpoint, by: Deadline) -> BoxFuture<'_, Result<Box<dyn Session>>>;
+
+    /// When a session of this environment was last seen alive, by the wall clock.
+    fn last_alive(&self) -> Option<SystemTime>;
+}
+
+/// What a topology has opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// The session.
+    pub session: Box<dyn Session>,
+    /// Where.
+    pub endpoint: Endpoint,
+    /// It is not where it should be, for want of better: it may serve reads for this long, and is then replaced.
+    pub makeshift: Option<Duration>,
+}
+
+/// What a server is in its cluster. One that has no cluster is a writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The one that takes writes.
+    Writer,
+    /// One that only reads.
+    Reader,
 }
 
 /// What a statement does to data.
@@ -357,13 +403,21 @@ pub struct Done {
 pub struct Fixed;
 
 impl Topology for Fixed {
-    fn pick<'a>(
+    fn role(&self, _want: Access) -> Role {
+        Role::Writer
+    }
+
+    fn open<'a>(
         &'a self,
-        configured: &'a Endpoint,
+        servers: &'a dyn Connect,
         _want: Access,
-        _by: Deadline,
-    ) -> BoxFuture<'a, Result<Endpoint>> {
-        Box::pin(std::future::ready(Ok(configured.clone())))
+        by: Deadline,
+    ) -> BoxFuture<'a, Result<Opened>> {
+        Box::pin(async move {
+            let endpoint = servers.configured().clone();
+            let session = servers.connect(endpoint.clone(), by).await?;
+            Ok(Opened { session, endpoint, makeshift: None })
+        })
     }
 
     fn blame(&self, _endpoint: &Endpoint, _fault: Fault) {}

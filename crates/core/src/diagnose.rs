@@ -144,14 +144,13 @@ impl Subject<'_> {
         walked.ok("config", Some(0.0), Some(self.configured()));
         self.warn_of_settings(walked);
 
-        let want = if self.writes() { Access::Write } else { Access::Read };
         let asked = Instant::now();
         let credentials = Arc::new(Credentials::new(self.db, self.platform));
         let refused = |error| Failed { step: "credentials", ms: Some(millis(asked.elapsed())), error };
         let resolved = credentials.get(by).await.map_err(refused)?;
         at.endpoint = Some(resolved.endpoint.clone());
         at.resolved = Some(resolved.clone());
-        let target = self.target(&credentials, &resolved, want, by).await;
+        let target = self.target(&credentials, &resolved, by).await;
         let ms = Some(millis(asked.elapsed()));
         let step = target.as_ref().err().map(|error| step_of(error.phase().unwrap_or(Phase::Credentials)));
         if step != Some("credentials") {
@@ -165,7 +164,7 @@ impl Subject<'_> {
             Err(error) if error.fault() == Fault::CredentialsRejected => {
                 let other = credentials.rejected(&resolved, &error, by).await;
                 let other = match other {
-                    Some(other) => self.target(&credentials, &other, want, by).await.ok(),
+                    Some(other) => self.target(&credentials, &other, by).await.ok(),
                     None => None,
                 };
                 let Some(other) = other else { return Err(walked.connecting(&target, Err(error))) };
@@ -200,11 +199,12 @@ impl Subject<'_> {
         &self,
         credentials: &Arc<Credentials>,
         resolved: &Resolved,
-        want: Access,
         by: Deadline,
     ) -> Result<Target> {
         let settings = self.sessions.settings();
-        let endpoint = self.sessions.topology().pick(&resolved.endpoint, want, by).await?;
+        // Of a cluster the endpoint that is configured, whoever is behind it: it is what the network lets through or
+        // does not.
+        let endpoint = resolved.endpoint.clone();
         let login = credentials.login(resolved, &endpoint, by).await?;
         Ok(Target {
             database: resolved.database.clone(),

@@ -88,7 +88,8 @@ pub(crate) struct Attempts<'a> {
     sessions: &'a Arc<Sessions>,
     access: Access,
     by: Deadline,
-    /// The faults after which it ran again.
+    /// Why the attempts before this one failed. Each fault has its own number of times: a failover is a lost
+    /// connection first, and then another writer.
     met: Vec<Fault>,
 }
 

@@ -5,12 +5,12 @@
 //! process. Log lines go to stderr, metrics to stdout: Lambda takes both, and outside nothing but a command's own
 //! output is on stdout.
 
-use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::Write as _;
+use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::json;
+use serde::Serialize;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Span, Subscriber};
@@ -121,7 +121,7 @@ impl Record {
             let line =
                 self.metrics(platform.function_name.as_deref().unwrap_or("unknown"), SystemTime::now());
             let mut stdout = std::io::stdout().lock();
-            let _ = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());
+            let _ = stdout.write_all(&line).and_then(|()| stdout.flush());
         }
     }
 
@@ -177,51 +177,82 @@ impl Record {
     /// the averages.
     ///
     /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
-    fn metrics(&self, function: &str, now: SystemTime) -> String {
+    fn metrics(&self, function: &str, now: SystemTime) -> Vec<u8> {
+        let faults = self.failed_faults
+            + u32::from(self.failure.as_ref().is_some_and(|failure| failure.status >= 500));
         let metrics = [
-            ("QueryMillis", "Milliseconds", self.query_time.map(|took| json!(millis(took)))),
-            ("ConnectMillis", "Milliseconds", self.connect.map(|took| json!(millis(took)))),
-            ("Retries", "Count", Some(json!(self.retries))),
-            (
-                "Faults",
-                "Count",
-                Some(json!(
-                    self.failed_faults + u32::from(self.failure.as_ref().is_some_and(|f| f.status >= 500))
-                )),
-            ),
-            ("ColdConnects", "Count", Some(json!(self.connects))),
-            ("Pinned", "Count", Some(json!(self.pinned))),
-            ("Rows", "Count", Some(json!(self.rows))),
-            ("Bytes", "Bytes", Some(json!(self.bytes))),
+            ("QueryMillis", "Milliseconds", self.query_time.map(|took| Number::Millis(millis(took)))),
+            ("ConnectMillis", "Milliseconds", self.connect.map(|took| Number::Millis(millis(took)))),
+            ("Retries", "Count", Some(Number::Whole(self.retries.into()))),
+            ("Faults", "Count", Some(Number::Whole(faults.into()))),
+            ("ColdConnects", "Count", Some(Number::Whole(self.connects.into()))),
+            ("Pinned", "Count", Some(Number::Whole(self.pinned.into()))),
+            ("Rows", "Count", Some(Number::Whole(self.rows))),
+            ("Bytes", "Bytes", Some(Number::Whole(self.bytes))),
         ];
         // By function for alarms, which cannot sum over queries; by query for finding the one.
-        let mut dimensions = vec![json!(["function"])];
-        if self.query.is_some() {
-            dimensions.push(json!(["function", "query"]));
+        let dimensions: &[&[&str]] = match self.query {
+            Some(_) => &[&["function"], &["function", "query"]],
+            None => &[&["function"]],
+        };
+        let mut declared = [Declared { name: "", unit: "" }; 8];
+        let mut count = 0;
+        for (name, unit, _) in metrics.iter().filter(|(_, _, value)| value.is_some()) {
+            declared[count] = Declared { name, unit };
+            count += 1;
         }
-        let declared: Vec<_> = metrics
-            .iter()
-            .filter(|(_, _, value)| value.is_some())
-            .map(|(name, unit, _)| json!({ "Name": name, "Unit": unit }))
-            .collect();
-        let timestamp = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut line = Line::default();
-        line.set("_aws", json!({
-                        "CloudWatchMetrics": [{ "Dimensions": dimensions, "Metrics": declared, "Namespace": NAMESPACE }],
-            "Timestamp": u64::try_from(timestamp).unwrap_or(u64::MAX),
-        }));
-        line.set("function", json!(function));
+        line.set(
+            "_aws",
+            &Aws {
+                sets: [Set { dimensions, metrics: &declared[..count], namespace: NAMESPACE }],
+                timestamp: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            },
+        );
+        line.set("function", function);
         if let Some(query) = &self.query {
-            line.set("query", json!(query));
+            line.set("query", query);
         }
-        line.set("requestId", json!(self.request_id));
-        for (name, _, value) in metrics {
+        line.set("requestId", &self.request_id);
+        for (name, _, value) in &metrics {
             if let Some(value) = value {
                 line.set(name, value);
             }
         }
         line.finish()
     }
+}
+
+/// The declaration that makes metrics of a line's members.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Aws<'a> {
+    #[serde(rename = "CloudWatchMetrics")]
+    sets: [Set<'a>; 1],
+    timestamp: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Set<'a> {
+    dimensions: &'a [&'a [&'a str]],
+    metrics: &'a [Declared],
+    namespace: &'a str,
+}
+
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Declared {
+    name: &'static str,
+    unit: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Number {
+    Millis(f64),
+    Whole(u64),
 }
 
 /// Writes each event as one line of JSON.
@@ -242,65 +273,109 @@ where
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut line = Line::default();
-        line.set("timestamp", json!(humantime::format_rfc3339_millis(SystemTime::now()).to_string()));
-        line.set("level", json!(event.metadata().level().as_str()));
+        line.show("timestamp", &humantime::format_rfc3339_millis(SystemTime::now()));
+        line.set("level", event.metadata().level().as_str());
         // Its place; the event's own fields come last.
-        line.set("message", json!(""));
-        line.set("target", json!(event.metadata().target()));
+        line.set("message", "");
+        line.set("target", event.metadata().target());
         for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
             if let Some(fields) = span.extensions().get::<Line>() {
-                fields.0.iter().for_each(|(name, value)| line.set(name.clone(), value.clone()));
+                line.extend(fields);
             }
         }
         event.record(&mut line);
-        (self.0)(line.finish().as_bytes());
+        (self.0)(&line.finish());
     }
 }
 
 /// The members of one JSON object, in order. A name that comes twice keeps its place and takes the later value.
+///
+/// Every call writes two of these, and waits for them; so a member costs no allocation of its own.
 #[derive(Debug, Default)]
-struct Line(Vec<(Cow<'static, str>, serde_json::Value)>);
+struct Line {
+    members: Vec<(&'static str, Range<usize>)>,
+    /// The values as JSON, one after the other.
+    values: Vec<u8>,
+    /// What is shown, before it is escaped.
+    shown: String,
+}
 
 impl Line {
-    fn set(&mut self, name: impl Into<Cow<'static, str>>, value: serde_json::Value) {
-        let name = name.into();
-        match self.0.iter_mut().find(|(known, _)| *known == name) {
+    fn set(&mut self, name: &'static str, value: &(impl Serialize + ?Sized)) {
+        let start = self.values.len();
+        // What is told here are numbers, texts and lists of them, which JSON has, and a vector takes all.
+        let written = serde_json::to_writer(&mut self.values, value);
+        debug_assert!(written.is_ok(), "{name}: {written:?}");
+        self.place(name, start);
+    }
+
+    /// Sets a member to what `value` shows.
+    fn show(&mut self, name: &'static str, value: &dyn fmt::Display) {
+        let mut shown = std::mem::take(&mut self.shown);
+        shown.clear();
+        // A text that fails to show itself is told as far as it came.
+        let _ = write!(shown, "{value}");
+        self.set(name, &shown);
+        self.shown = shown;
+    }
+
+    /// Adds the members of another line.
+    fn extend(&mut self, other: &Self) {
+        for (name, value) in &other.members {
+            let start = self.values.len();
+            self.values.extend_from_slice(&other.values[value.clone()]);
+            self.place(name, start);
+        }
+    }
+
+    /// Gives the value that was written last its name.
+    fn place(&mut self, name: &'static str, start: usize) {
+        let value = start..self.values.len();
+        match self.members.iter_mut().find(|(known, _)| *known == name) {
             Some((_, old)) => *old = value,
-            None => self.0.push((name, value)),
+            None => self.members.push((name, value)),
         }
     }
 
     /// The object, and the end of the line. JSON escapes line breaks, so one line it is.
-    fn finish(&self) -> String {
-        let members: Vec<_> =
-            self.0.iter().map(|(name, value)| format!("{}:{value}", json!(name.as_ref()))).collect();
-        format!("{{{}}}\n", members.join(","))
+    fn finish(&self) -> Vec<u8> {
+        let names: usize = self.members.iter().map(|(name, _)| name.len() + 4).sum();
+        let mut line = Vec::with_capacity(self.values.len() + names + 4);
+        for (name, value) in &self.members {
+            line.push(if line.is_empty() { b'{' } else { b',' });
+            // Nothing but memory could fail.
+            let _ = serde_json::to_writer(&mut line, name);
+            line.push(b':');
+            line.extend_from_slice(&self.values[value.clone()]);
+        }
+        line.extend_from_slice(if line.is_empty() { b"{}\n" } else { b"}\n" });
+        line
     }
 }
 
 impl Visit for Line {
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.set(field.name(), json!(value));
+        self.set(field.name(), &value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.set(field.name(), json!(value));
+        self.set(field.name(), &value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.set(field.name(), json!(value));
+        self.set(field.name(), &value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.set(field.name(), json!(value));
+        self.set(field.name(), &value);
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.set(field.name(), json!(value));
+        self.set(field.name(), value);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.set(field.name(), json!(format!("{value:?}")));
+        self.show(field.name(), &format_args!("{value:?}"));
     }
 }
 
@@ -365,6 +440,10 @@ mod tests {
         std::mem::take(&mut lines.lock().unwrap())
     }
 
+    fn text(line: Vec<u8>) -> String {
+        String::from_utf8(line).unwrap()
+    }
+
     #[test]
     fn one_line_per_invocation() {
         assert_eq!(
@@ -413,7 +492,7 @@ mod tests {
     fn metrics_have_the_contracted_names() {
         let now = UNIX_EPOCH + Duration::from_millis(1_764_000_000_123);
         assert_eq!(
-            record().metrics("reports", now),
+            text(record().metrics("reports", now)),
             concat!(
                 r#"{"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function"],["function","query"]],"Metrics":["#,
                 r#"{"Name":"QueryMillis","Unit":"Milliseconds"},{"Name":"ConnectMillis","Unit":"Milliseconds"},"#,
@@ -434,7 +513,7 @@ mod tests {
             ..Record::default()
         };
         assert_eq!(
-            failed.metrics("reports", now),
+            text(failed.metrics("reports", now)),
             concat!(
                 r#"{"_aws":{"CloudWatchMetrics":[{"Dimensions":[["function"]],"Metrics":["#,
                 r#"{"Name":"Retries","Unit":"Count"},{"Name":"Faults","Unit":"Count"},"#,

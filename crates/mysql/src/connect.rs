@@ -79,11 +79,17 @@ async fn hand_over(connection: LoggedIn, cancel: MySqlCancel, to: &Target) -> Re
         .test_before_acquire(false)
         .idle_timeout(None)
         .max_lifetime(None)
-        .acquire_timeout(to.by.remaining().max(Duration::from_millis(1)))
+        // Ours comes first, and knows more.
+        .acquire_timeout(to.by.remaining() + Duration::from_secs(1))
         .connect_lazy_with(options(&relay));
     match to.by.bound(pool.acquire()).await {
         Ok(Ok(connection)) => {
             Ok(Box::new(MySqlSession::new(pool, connection, relay.into_wire(), guard, cancel, to)))
+        }
+        // The server has hung up before the driver was through the door.
+        Ok(Err(sqlx::Error::Io(error))) => {
+            let text = format!("{} let us in and hung up: {error}", to.endpoint);
+            Err(Error::new(Fault::ConnectionLost, text).with_phase(Phase::Ready))
         }
         Ok(Err(error)) => Err(internal(format!("the driver did not take the connection: {error}"))),
         Err(_) => {

@@ -5,7 +5,7 @@ use lambda_rds_core::backend::Statement;
 use lambda_rds_core::describe::{
     Column, Described as Answer, Description, Form as Described, JsonType, Refused, Writes,
 };
-use sqlx::mysql::{MySqlColumn, MySqlConnection, MySqlDatabaseError};
+use sqlx::mysql::{MySqlColumn, MySqlConnection, MySqlDatabaseError, MySqlStatement};
 use sqlx::{
     AssertSqlSafe, Column as _, ColumnOrigin, Executor as _, SqlSafeStr as _, Statement as _, TypeInfo as _,
 };
@@ -20,15 +20,20 @@ pub(crate) async fn describe(
     connection: &mut MySqlConnection,
     statement: &Statement,
 ) -> Result<Answer, sqlx::Error> {
-    let sql = AssertSqlSafe(statement.sql.clone()).into_sql_str();
-    let prepared = match connection.prepare(sql).await {
+    // The session is read-only, and the server looks at that when it prepares: an exact answer to whether it writes.
+    let (prepared, writes) = match prepare(connection, statement).await? {
+        Err(error) if error.number() == READ_ONLY_TRANSACTION => {
+            connection.execute("START TRANSACTION READ WRITE").await?;
+            let prepared = prepare(connection, statement).await;
+            connection.execute("ROLLBACK").await?;
+            (prepared?, Writes::Yes("writes".to_owned()))
+        }
+        prepared => (prepared, Writes::Unknown),
+    };
+    let prepared = match prepared {
         Ok(prepared) => prepared,
-        Err(sqlx::Error::Database(error)) => match error.try_downcast::<MySqlDatabaseError>() {
-            Ok(error) if is_about_the_statement(&error) => return Ok(Answer::Refused(refused(&error))),
-            Ok(error) => return Err(sqlx::Error::Database(error)),
-            Err(error) => return Err(sqlx::Error::Database(error)),
-        },
-        Err(error) => return Err(error),
+        Err(error) if is_about_the_statement(&error) => return Ok(Answer::Refused(refused(&error))),
+        Err(error) => return Err(sqlx::Error::Database(error)),
     };
     // A merged view's columns say the table behind it, which the view may join in any way.
     let views: i64 =
@@ -50,7 +55,22 @@ pub(crate) async fn describe(
         let (name, type_name) = (column.name().to_owned(), column.type_info().name().to_lowercase());
         columns.push(Column { name, type_name, form, nullable });
     }
-    Ok(Answer::Statement(Description { parameters: Vec::new(), columns, writes: Writes::Unknown }))
+    Ok(Answer::Statement(Description { parameters: Vec::new(), columns, writes }))
+}
+
+/// Prepares a statement, and gives the server's own error apart from all others.
+async fn prepare(
+    connection: &mut MySqlConnection,
+    statement: &Statement,
+) -> Result<Result<MySqlStatement, Box<MySqlDatabaseError>>, sqlx::Error> {
+    let sql = AssertSqlSafe(statement.sql.clone()).into_sql_str();
+    match connection.prepare(sql).await {
+        Ok(prepared) => Ok(Ok(prepared)),
+        Err(sqlx::Error::Database(error)) => {
+            error.try_downcast::<MySqlDatabaseError>().map(Err).map_err(sqlx::Error::Database)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether a column of a table, named with its schema, may hold NULL.
@@ -127,6 +147,9 @@ fn json_type(form: Form) -> JsonType {
         Form::Null => JsonType::Null,
     }
 }
+
+/// `ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION`
+const READ_ONLY_TRANSACTION: u16 = 1792;
 
 #[cfg(test)]
 mod tests {

@@ -43,7 +43,7 @@ impl Function {
     /// Describes a function that runs the program `bootstrap`: `env!("CARGO_BIN_EXE_bootstrap")`.
     #[must_use]
     pub fn builder(bootstrap: impl Into<PathBuf>) -> Builder {
-        Builder { bootstrap: bootstrap.into(), vars: BTreeMap::new(), files: Vec::new() }
+        Builder { bootstrap: bootstrap.into(), args: Vec::new(), vars: BTreeMap::new(), files: Vec::new() }
     }
 
     /// Invokes it with a JSON event.
@@ -221,11 +221,19 @@ impl Function {
 #[derive(Debug, Clone)]
 pub struct Builder {
     bootstrap: PathBuf,
+    args: Vec<OsString>,
     vars: BTreeMap<OsString, OsString>,
     files: Vec<(String, String)>,
 }
 
 impl Builder {
+    /// Gives the program an argument: `bootstrap` has none, an interpreter has its script.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
     /// Sets an environment variable of the function; the last value counts.
     #[must_use]
     pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
@@ -271,6 +279,7 @@ impl Builder {
         let root = bootstrap.parent().context("the function has no folder")?;
 
         let mut command = Command::new(&bootstrap);
+        command.args(&self.args);
         command.env_clear().envs(lambda_vars(api, root)).env("TMPDIR", folder.path()).envs(&self.vars);
         command.current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let started = Instant::now();

@@ -6,6 +6,7 @@
 //!
 //! - [`Postgres`]: a PostgreSQL server with TLS and SCRAM-SHA-256
 //! - [`Mysql`]: the same for MySQL and MariaDB
+//! - [`Cluster`]: a writer and its readers, of either, with the endpoints and the failures of Aurora
 //! - [`MysqlTokens`]: stands before one of those and asks for tokens, as RDS does with IAM
 //! - [`Pgbouncer`]: PgBouncer in transaction mode in front of a PostgreSQL server
 //! - [`Proxy`]: stands in front of a server, counts round trips, breaks connections on demand
@@ -18,6 +19,7 @@
 
 mod background;
 pub mod certs;
+mod cluster;
 mod folder;
 mod function;
 mod mysql;
@@ -30,6 +32,7 @@ mod secrets;
 mod standin;
 mod tokens;
 
+pub use cluster::Cluster;
 pub use function::{Builder as FunctionBuilder, Function};
 pub use mysql::{Builder as MysqlBuilder, Mysql, MysqlKind};
 pub use pgbouncer::Pgbouncer;

@@ -1,12 +1,13 @@
 //! A private MySQL or MariaDB server: TLS with our own authority, a free port, a folder of its own.
 
 mod client;
+mod replication;
 
 use std::fs::{self, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use rustix::process::Signal;
 use crate::background::{self, lock};
 use crate::certs::{Authority, SERVER_NAMES, WRONG_NAME};
 use crate::folder::{self, Account, Folder, free_port};
-use crate::postgres::{Certificate, Database, Login};
+use crate::postgres::{Certificate, Database, Login, Membership};
 use crate::process::{self, Process};
 use client::Client;
 
@@ -63,7 +64,7 @@ impl Mysql {
     /// Describes a server.
     #[must_use]
     pub fn builder(kind: MysqlKind) -> Builder {
-        Builder { kind, certificate: Certificate::Good, settings: Vec::new() }
+        Builder { kind, certificate: Certificate::Good, settings: Vec::new(), member: None }
     }
 
     /// Which of the two it is.
@@ -220,6 +221,11 @@ impl Mysql {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// Whether it was started and neither stopped nor crashed since.
+    pub(crate) fn runs(&self) -> bool {
+        lock(&self.server).is_some()
+    }
+
     fn end(&self, signal: Signal) -> Result<()> {
         let mut server = lock(&self.server);
         let Some(running) = server.as_ref() else { return Ok(()) };
@@ -280,6 +286,7 @@ pub struct Builder {
     kind: MysqlKind,
     certificate: Certificate,
     settings: Vec<String>,
+    member: Option<Membership>,
 }
 
 impl Builder {
@@ -297,6 +304,12 @@ impl Builder {
         self
     }
 
+    /// Makes it one of a cluster.
+    pub(crate) fn member(mut self, of: Membership) -> Self {
+        self.member = Some(of);
+        self
+    }
+
     /// Starts it, and returns when it accepts connections.
     ///
     /// # Errors
@@ -305,12 +318,7 @@ impl Builder {
         let template = Template::get(self.kind)?;
         let (installation, account) = (template.installation.clone(), template.account);
         let folder = Folder::new(account)?;
-        let data = folder.path().join("data");
-        let mut copy = Command::new("cp");
-        copy.args(["-R", "-p"]).arg(template.folder.path().join("data")).arg(&data);
-        process::run(&mut copy, "", PATIENCE).context("cannot copy the template of the data folder")?;
-        // The server's identity, which it makes anew.
-        let _ = fs::remove_file(data.join("auto.cnf"));
+        template.copy_to(&folder.path().join("data"))?;
         self.write_certificates(&folder, account)?;
 
         let path = |name: &str| folder.path().join(name).display().to_string();
@@ -356,13 +364,16 @@ impl Builder {
     }
 
     fn write_certificates(&self, folder: &Folder, account: Account) -> Result<()> {
-        let good = Authority::new("lambda-rds testbed CA")?;
+        let own = || Authority::new("lambda-rds testbed CA").map(Arc::new);
+        let good = self.member.as_ref().map_or_else(own, |of| Ok(Arc::clone(&of.authority)))?;
+        let addresses = self.member.iter().flat_map(|of| &of.addresses).map(String::as_str);
+        let names: Vec<&str> = SERVER_NAMES.into_iter().chain(addresses).collect();
         let other = Authority::new("lambda-rds testbed CA of somebody else")?;
         let issued = match self.certificate {
-            Certificate::Good | Certificate::None => good.issue(&SERVER_NAMES)?,
-            Certificate::WrongAuthority => other.issue(&SERVER_NAMES)?,
+            Certificate::Good | Certificate::None => good.issue(&names)?,
+            Certificate::WrongAuthority => other.issue(&names)?,
             Certificate::WrongName => good.issue(&[WRONG_NAME])?,
-            Certificate::Expired => good.issue_expired(&SERVER_NAMES)?,
+            Certificate::Expired => good.issue_expired(&names)?,
         };
         folder.write(account, "ca.pem", good.pem())?;
         folder.write(account, "other-ca.pem", other.pem())?;
@@ -417,6 +428,15 @@ impl Template {
             Ok(template) => Ok(template),
             Err(error) => bail!("{error:#}"),
         }
+    }
+
+    fn copy_to(&self, data: &Path) -> Result<()> {
+        let mut copy = Command::new("cp");
+        copy.args(["-R", "-p"]).arg(self.folder.path().join("data")).arg(data);
+        process::run(&mut copy, "", PATIENCE).context("cannot copy the template of the data folder")?;
+        // The server's identity, which it makes anew.
+        let _ = fs::remove_file(data.join("auto.cnf"));
+        Ok(())
     }
 
     fn make(kind: MysqlKind) -> Result<Self> {

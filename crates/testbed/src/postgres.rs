@@ -1,12 +1,16 @@
 //! A private PostgreSQL server: TLS with our own authority, SCRAM-SHA-256, a free port, a folder of its own.
 
+mod replication;
+
+pub(crate) use replication::INCLUDE;
+
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -63,6 +67,7 @@ impl Postgres {
             access: String::new(),
             usual_access: true,
             settings: Vec::new(),
+            member: None,
         }
     }
 
@@ -240,6 +245,11 @@ impl Postgres {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// Whether it was started and neither stopped nor crashed since.
+    pub(crate) fn runs(&self) -> bool {
+        lock(&self.server).is_some()
+    }
+
     fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
@@ -379,6 +389,18 @@ pub struct Builder {
     access: String,
     usual_access: bool,
     settings: Vec<(String, String)>,
+    member: Option<Membership>,
+}
+
+/// What makes a server one of a cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct Membership {
+    /// Signs the certificates of all members.
+    pub(crate) authority: Arc<Authority>,
+    /// The addresses at which the members are met.
+    pub(crate) addresses: Vec<String>,
+    /// Whether it starts as one that follows another.
+    pub(crate) follows: bool,
 }
 
 impl Builder {
@@ -419,6 +441,12 @@ impl Builder {
         self
     }
 
+    /// Makes it one of a cluster.
+    pub(crate) fn member(mut self, of: Membership) -> Self {
+        self.member = Some(of);
+        self
+    }
+
     /// Starts it, and returns when it accepts connections.
     ///
     /// # Errors
@@ -435,6 +463,9 @@ impl Builder {
         self.write_certificates(&folder, account)?;
         append(&data.join("postgresql.conf"), &self.config_text(folder.path()))?;
         folder.write(account, "data/pg_hba.conf", &self.access_text())?;
+        if self.member.as_ref().is_some_and(|of| of.follows) {
+            folder.write(account, replication::STANDBY_SIGNAL, "")?;
+        }
 
         let superuser = template.superuser.clone();
         let (server, paused) = (Mutex::new(None), AtomicBool::new(false));
@@ -455,15 +486,18 @@ impl Builder {
     }
 
     fn write_certificates(&self, folder: &Folder, account: Account) -> Result<()> {
-        let authority = Authority::new("lambda-rds testbed")?;
+        let own = || Authority::new("lambda-rds testbed").map(Arc::new);
+        let authority = self.member.as_ref().map_or_else(own, |of| Ok(Arc::clone(&of.authority)))?;
+        let addresses = self.member.iter().flat_map(|of| &of.addresses).map(String::as_str);
+        let names: Vec<&str> = SERVER_NAMES.into_iter().chain(addresses).collect();
         let other = Authority::new("lambda-rds testbed, another authority")?;
         folder.write(account, "ca.pem", authority.pem())?;
         folder.write(account, "other-ca.pem", other.pem())?;
         let issued = match self.certificate {
-            Certificate::Good => authority.issue(&SERVER_NAMES)?,
-            Certificate::WrongAuthority => other.issue(&SERVER_NAMES)?,
+            Certificate::Good => authority.issue(&names)?,
+            Certificate::WrongAuthority => other.issue(&names)?,
             Certificate::WrongName => authority.issue(&[WRONG_NAME])?,
-            Certificate::Expired => authority.issue_expired(&SERVER_NAMES)?,
+            Certificate::Expired => authority.issue_expired(&names)?,
             Certificate::None => return Ok(()),
         };
         folder.write(account, "server.pem", &issued.certificate_pem)?;

@@ -2,7 +2,7 @@
 //!
 //! It sees bytes, not a protocol, and so serves every engine, with or without TLS.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::background::{self, lock};
 /// How long a connection that was cut with FIN is still read from, so that the kernel does not make it an RST.
 const LINGER: Duration = Duration::from_secs(30);
 
-/// A proxy on a free port of 127.0.0.1. It runs on threads of its own, so it also forwards while the test's
+/// A proxy, usually on a free port of 127.0.0.1. It runs on threads of its own, so it also forwards while the test's
 /// runtime is busy. Dropped: port closed, connections cut.
 #[derive(Debug)]
 pub struct Proxy {
@@ -35,6 +35,14 @@ impl Proxy {
     /// # Errors
     /// If there is no free port.
     pub fn start(target: SocketAddr) -> Result<Self> {
+        Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), target)
+    }
+
+    /// Starts a proxy at an address of one's own choice: any of 127.0.0.0/8, where port 0 stands for a free one.
+    ///
+    /// # Errors
+    /// If the address is taken.
+    pub fn start_at(address: SocketAddr, target: SocketAddr) -> Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State::new(target)),
             flow: watch::channel(true).0,
@@ -42,13 +50,15 @@ impl Proxy {
         });
         let runtime = background::handle()?;
         let _entered = runtime.enter();
-        let socket = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        let socket = bind(address)?;
         let address = socket.local_addr()?;
-        let accepting = runtime.spawn(accept(socket.listen(1024)?, Arc::clone(&shared)));
+        // With the port reusable, another proxy may have bound it as well: who listens second is told here.
+        let listening = socket.listen(1024).with_context(|| format!("cannot listen on {address}"))?;
+        let accepting = runtime.spawn(accept(listening, Arc::clone(&shared)));
         Ok(Self { shared, address, door: AsyncMutex::new(Door::Open(accepting)) })
     }
 
-    /// The port to connect to, on 127.0.0.1.
+    /// The port to connect to.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.address.port()
@@ -106,7 +116,13 @@ impl Proxy {
 
     /// Forwards new connections to another server. Open ones stay where they are; see [`Self::cut`].
     pub fn retarget(&self, target: SocketAddr) {
-        lock(&self.shared.state).target = target;
+        lock(&self.shared.state).targets = VecDeque::from([target]);
+    }
+
+    /// Forwards new connections to these servers in turn, as a name with several addresses does. None of them: new
+    /// connections are cut. Open ones stay where they are.
+    pub fn spread(&self, targets: impl IntoIterator<Item = SocketAddr>) {
+        lock(&self.shared.state).targets = targets.into_iter().collect();
     }
 
     /// Connects to the server from this address of the loopback interface from now on: servers take 127.0.0.1 for
@@ -137,7 +153,7 @@ impl Proxy {
         lock(&self.shared.state).fault.take().is_some()
     }
 
-    /// Cuts all open connections now, those that hang or are forgotten included.
+    /// Cuts all open connections now, those that hang included. One that is forgotten is reset either way.
     pub fn cut(&self, cut: Cut) {
         self.order(Order::Cut(cut));
     }
@@ -367,7 +383,8 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    target: SocketAddr,
+    /// Where the next connections go; the first is next.
+    targets: VecDeque<SocketAddr>,
     source: Option<Ipv4Addr>,
     delay: [Duration; 2],
     fault: Option<Fault>,
@@ -417,8 +434,9 @@ struct Verdict {
 impl State {
     fn new(target: SocketAddr) -> Self {
         let counts = Counts::default();
+        let targets = VecDeque::from([target]);
         Self {
-            target,
+            targets,
             source: None,
             delay: [Duration::ZERO; 2],
             fault: None,
@@ -426,6 +444,11 @@ impl State {
             next_link: 0,
             links: HashMap::new(),
         }
+    }
+
+    fn next_target(&mut self) -> Option<SocketAddr> {
+        self.targets.rotate_left(usize::from(self.targets.len() > 1));
+        self.targets.back().copied()
     }
 
     /// Counts `read` bytes that arrived on a link, and decides about them.
@@ -544,18 +567,16 @@ async fn carry(mut client: TcpStream, mut orders: watch::Receiver<Option<Order>>
     let shared = &link.shared;
     let connect = async {
         shared.flowing().await;
-        let target = lock(&shared.state).target;
-        let source = lock(&shared.state).source;
-        match source {
-            None => TcpStream::connect(target).await,
-            Some(source) => {
-                let socket = TcpSocket::new_v4()?;
-                socket.bind(SocketAddr::from((source, 0)))?;
-                socket.connect(target).await
-            }
-        }
+        let (target, source) = {
+            let mut state = lock(&shared.state);
+            (state.next_target()?, state.source)
+        };
+        let Some(source) = source else { return TcpStream::connect(target).await.ok() };
+        let socket = TcpSocket::new_v4().ok()?;
+        socket.bind(SocketAddr::from((source, 0))).ok()?;
+        socket.connect(target).await.ok()
     };
-    let server = tokio::select! { server = connect => server.ok(), _ = &mut order => None };
+    let server = tokio::select! { server = connect => server, _ = &mut order => None };
     let Some(mut server) = server else {
         let _ = client.set_zero_linger();
         drop(client);
@@ -578,11 +599,13 @@ async fn carry(mut client: TcpStream, mut orders: watch::Receiver<Option<Order>>
         end = order.await;
     }
     if matches!(end, End::Forgotten) {
-        let dropping = drop_packets(&client).and_then(|()| drop_packets(&server));
-        let cut = later.wait_for(|order| matches!(order, Some(Order::Cut(_)))).await;
-        let cut = cut.ok().and_then(|order| *order).map_or(End::Broken, End::from);
-        // Without the filter it would have been a connection that hangs: a test would see no difference at first.
-        end = if dropping.is_ok() { cut } else { End::Broken };
+        // Without the filters it would be a connection that hangs, which a test might take for what it wanted.
+        if drop_packets(&client).and_then(|()| drop_packets(&server)).is_ok() {
+            let _ = later.wait_for(|order| matches!(order, Some(Order::Cut(_)))).await;
+        }
+        // However it is cut: the answer to a FIN would be dropped, and until the kernel gives up on it, so would be
+        // the first packet of a new connection that comes from the same port.
+        end = End::Broken;
     }
     // The connection counts as open until the kernel has been told of its end.
     match end {
@@ -627,7 +650,9 @@ async fn pump(
         let verdict = lock(&link.shared.state).arrived(link.id, direction, read);
         link.shared.changed.send_replace(());
         if !verdict.delay.is_zero() {
-            tokio::time::sleep(verdict.delay).await;
+            // tokio's timers round up to whole milliseconds, which would double a delay of half of one. An error
+            // would mean that the runtime ends, and this task with it.
+            let _ = tokio::task::spawn_blocking(move || std::thread::sleep(verdict.delay)).await;
         }
         to.write_all(&buffer[..verdict.pass]).await.map_err(|_| End::Broken)?;
         match verdict.then {

@@ -15,7 +15,8 @@ use serde_json::value::RawValue;
 async fn main() -> Result<(), lambda_runtime::Error> {
     let config = Config::load(lambda_rds::ENGINES)?;
     let backend = lambda_rds::backend(config.db.engine);
-    let app = App::start(config, backend)?;
+    let topology = lambda_rds::topology(&config.db);
+    let app = App::start(config, backend, topology)?;
     app.warm().await;
     lambda_runtime::run(service_fn(|event| handle(&app, event))).await
 }

@@ -71,7 +71,8 @@ impl Live {
 }
 
 fn start(config: &Config) -> Result<App, String> {
-    App::start(config.clone(), lambda_rds::backend(config.db.engine)).map_err(|error| error.to_string())
+    let (backend, topology) = (lambda_rds::backend(config.db.engine), lambda_rds::topology(&config.db));
+    App::start(config.clone(), backend, topology).map_err(|error| error.to_string())
 }
 
 /// A handful of questions to the file system per request, of which nobody notices anything.

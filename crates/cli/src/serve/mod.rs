@@ -247,8 +247,9 @@ async fn invoke(
             empty(StatusCode::ACCEPTED)
         }
         _ => match app.handle(body, &invocation).await {
-            Ok(reply) => match serde_json::to_value(&reply) {
-                Ok(reply) => gateway(StatusCode::OK, &reply),
+            // As it is: read and written again, its numbers would be others.
+            Ok(reply) => match serde_json::to_vec(&reply) {
+                Ok(reply) => json_response(StatusCode::OK, reply),
                 Err(_) => internal(),
             },
             Err(raised) => {
@@ -270,7 +271,11 @@ async fn invoke(
 
 /// What comes from the gateway, not from the function.
 fn gateway(status: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
+    json_response(status, body.to_string().into_bytes())
+}
+
+fn json_response(status: StatusCode, body: Vec<u8>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

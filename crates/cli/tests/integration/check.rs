@@ -45,7 +45,7 @@ fn on_sqlite() {
     let user = User::new();
     user.write(
         "queries/a.sql",
-        "-- name: unknown :many\nSELECT nothing FROM users;\n\
+        "-- name: unknown :many\nSELECT missing FROM users;\n\
          -- name: twice :many\nSELECT id, id FROM users;\n\
          -- name: quiet :one\nINSERT INTO users (name, email) VALUES ('a', 'b');\n\
          -- name: joined :many\nSELECT a.id, b.name FROM users a LEFT JOIN users b ON b.id = a.id + 1;\n",
@@ -55,7 +55,7 @@ fn on_sqlite() {
     assert_eq!(
         found,
         [
-            "queries/a.sql:2: error: unknown: no such column: nothing [1]",
+            "queries/a.sql:2: error: unknown: no such column: missing [1]",
             "queries/a.sql:4: error: twice: two columns are named `id`: give one another name, as in `b.id AS b_id`",
             "queries/a.sql:6: error: quiet: a read, and INSERT writes: the server will refuse it. Say `-- write`",
             "queries/a.sql:6: error: quiet: the statement gives no rows, so a caller gets `not_found` each time: say \

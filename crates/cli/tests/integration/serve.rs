@@ -170,6 +170,8 @@ fn lambdas_own_invoke_answers() {
     let raised = invoke(r#"{"query": "user", "params": {"id": 99}, "onError": "raise"}"#, "RequestResponse");
     assert_eq!((raised.status, raised.json()["errorType"].clone()), (200, json!("not_found")));
     raised.has("x-amz-function-error: unhandled");
+    let raw = invoke(r#"{"query": "user", "params": {"id": 1}, "reply": "raw"}"#, "RequestResponse");
+    assert_eq!(raw.body, r#"{"id":1,"name":"Ada","email":"ada@example.com","active":true}"#, "byte for byte");
     assert_eq!(invoke("{}", "DryRun").status, 204);
 
     let add = r#"{"query": "add_user", "params": {"name": "Eve", "email": "eve@example.com"}}"#;

@@ -171,11 +171,16 @@ keys! {
         "When the first session opens: during INIT, of which a failure is logged and no more, or with the first \
          call that needs it.";
     DB_READER_HOST: Told("the cluster's reader endpoint"), HOST,
-        "Aurora: where readers are found. Not in this version.";
+        "Aurora: where readers are found, on the cluster's port. A custom endpoint, or one instance, is taken at its \
+         word: reads go there. Anything else only helps to find the cluster's members.";
     DB_READ_FROM: Is("writer"), "writer · reader",
-        "Aurora: where reads go. `reader` is not in this version.";
-    DB_INSTANCE_PATTERN: Told("formed from the cluster's host name"), "a host name with `?` for the instance",
-        "Aurora: how an instance's host name is formed. Not in this version.";
+        "Aurora: where reads go. On `reader` they are spread over the readers and go to the writer only where there is \
+         none; a list in which one step writes goes to the writer. Needs an engine of Aurora.";
+    DB_INSTANCE_PATTERN: Told("formed from the cluster's host name"),
+        "a host name with one `?` for the instance, such as ?.db.example.com, and a port if it is another: \
+         ?.db.example.com:6432",
+        "Aurora: the hosts of the cluster's members, where the cluster's own host name does not tell them: behind names \
+         of your own, or through a tunnel.";
     LAMBDA_RDS_QUERIES: Is("queries/"), "a folder",
         "The folder of the query files, relative to the working folder or to the program's.";
     LAMBDA_RDS_DEFAULT_QUERY: Told("–"), "the name of a query",
@@ -198,7 +203,8 @@ keys! {
          over HTTP: with `true` made of the query files, or a file that `lambda-rds openapi` wrote, which knows the \
          rows too. A relative file is looked for in the working folder and in the program's.";
     LAMBDA_RDS_DIAGNOSE: Is("false"), BOOL,
-        "Answers `{\"diagnose\": true}`.";
+        "Answers `{\"diagnose\": true}`: where calls fail, and what to change. The reply names hosts, users and the \
+         server's version, so take it away when all is well.";
     LAMBDA_RDS_LOG: Is("info"), "a filter such as info or info,lambda_rds_core=debug",
         "What is logged. JSON lines inside Lambda, text with `AWS_LAMBDA_LOG_FORMAT=Text` and outside. Where it is \
          not set, `AWS_LAMBDA_LOG_LEVEL` holds.";

@@ -13,7 +13,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use crate::backend::Pooling;
+use crate::backend::{Endpoint, Pooling};
 use crate::credentials::Login;
 
 mod keys;
@@ -98,6 +98,12 @@ pub struct Db {
     pub tls: Tls,
     /// What stands between us and the server.
     pub pooler: Pooler,
+    /// Where a cluster's readers are found, where that is set.
+    pub reader_host: Option<String>,
+    /// Where a cluster's reads go.
+    pub read_from: ReadFrom,
+    /// The hosts of a cluster's members, where the cluster's own name does not tell them.
+    pub instance_pattern: Option<InstancePattern>,
     /// The longest that opening one session may take.
     pub connect_timeout: Duration,
     /// The longest that one statement may take, unless its query says otherwise.
@@ -150,6 +156,12 @@ impl Engine {
             Self::Mysql | Self::AuroraMysql => 3306,
             Self::Sqlite => 0,
         }
+    }
+
+    /// Whether its servers are the members of a cluster.
+    #[must_use]
+    pub fn is_aurora(self) -> bool {
+        matches!(self, Self::AuroraPostgres | Self::AuroraMysql)
     }
 
     /// Whether a server of either kind is spoken to in the same way: Aurora differs only in where its members are.
@@ -259,6 +271,47 @@ fn is_rds_proxy(host: &str) -> bool {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     let name = host.strip_suffix(".cn").unwrap_or(&host).strip_suffix(".rds.amazonaws.com");
     name.is_some_and(|name| name.split('.').any(|label| label.starts_with("proxy-")))
+}
+
+/// Whether RDS has given this name: `db1.c9akciq32.eu-west-1.rds.amazonaws.com`, or `db1.c9akciq32.rds.cn-north-1.amazonaws.com.cn`.
+#[must_use]
+pub fn is_rds_name(host: &str) -> bool {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    let name = host.strip_suffix(".cn").unwrap_or(&host).strip_suffix(".amazonaws.com");
+    name.is_some_and(|name| name.split('.').any(|label| label == "rds"))
+}
+
+/// Where a cluster's reads go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// Where writes go.
+    Writer,
+    /// To the readers.
+    Reader,
+}
+
+/// The hosts of a cluster's members: a host name with a gap for the member's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstancePattern {
+    before: String,
+    after: String,
+    /// The port, where it is not the cluster's.
+    port: Option<u16>,
+}
+
+impl InstancePattern {
+    /// The pattern `?` and what follows it.
+    #[must_use]
+    pub fn of_domain(domain: &str) -> Self {
+        Self { before: String::new(), after: format!(".{domain}"), port: None }
+    }
+
+    /// Where this member is; `port` is the cluster's. `None` if its name is none that a host could have.
+    #[must_use]
+    pub fn endpoint(&self, member: &str, port: u16) -> Option<Endpoint> {
+        let host = host(&format!("{}{member}{}", self.before, self.after))?;
+        Some(Endpoint { host, port: self.port.unwrap_or(port) })
+    }
 }
 
 /// When the first session opens.

@@ -16,8 +16,8 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::keys::{self, Key, Preset, SECTIONS};
 use super::{
-    AccessKey, Auth, Config, ConnectAt, Db, DirectErrors, Engine, Function, Int64, OpenApi, Platform, Pooler,
-    Tls, TlsMode,
+    AccessKey, Auth, Config, ConnectAt, Db, DirectErrors, Engine, Function, InstancePattern, Int64, OpenApi,
+    Platform, Pooler, ReadFrom, Tls, TlsMode,
 };
 use crate::credentials::Login;
 
@@ -218,17 +218,15 @@ fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db
     let connect_at =
         r.word(&keys::DB_CONNECT_AT, &[("init", ConnectAt::Init), ("first-use", ConnectAt::FirstUse)]);
 
+    let reader_host = r.value(&keys::DB_READER_HOST, self::host);
+    let read_from =
+        r.word(&keys::DB_READ_FROM, &[("writer", ReadFrom::Writer), ("reader", ReadFrom::Reader)]);
+    let instance_pattern = r.value(&keys::DB_INSTANCE_PATTERN, instance_pattern);
+    r.aurora(engine, read_from, reader_host.is_some(), instance_pattern.is_some());
+
     // What a later version does is refused, not ignored: a user who wrote it relies on it.
     if pooler == Some(Pooler::Transaction) && embedded {
         r.later(&keys::DB_POOLER, "transaction");
-    }
-    if r.word(&keys::DB_READ_FROM, &[("writer", false), ("reader", true)]) == Some(true) {
-        r.later(&keys::DB_READ_FROM, "reader");
-    }
-    for key in [&keys::DB_READER_HOST, &keys::DB_INSTANCE_PATTERN] {
-        if let Some(text) = r.value(key, text) {
-            r.later(key, &text);
-        }
     }
 
     let auth = if embedded {
@@ -313,6 +311,9 @@ fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db
             server_name: tls_server_name,
         },
         pooler: pooler?,
+        reader_host,
+        read_from: read_from?,
+        instance_pattern,
         connect_timeout: connect_timeout?,
         query_timeout: query_timeout?,
         deadline_reserve: deadline_reserve?,
@@ -327,6 +328,10 @@ fn engine(r: &mut Reader<'_>, built_in: &[Engine]) -> Option<Engine> {
     let names = built_in.iter().map(|engine| engine.name()).collect::<Vec<_>>().join(", ");
     match (r.found(key), built_in) {
         (None, [one]) => Some(*one),
+        // Whoever builds in Aurora has its plain engine as well, and means Aurora.
+        (None, [first, rest @ ..]) if rest.iter().all(|engine| engine.speaks_as(*first)) => {
+            built_in.iter().copied().find(|engine| engine.is_aurora())
+        }
         (None, _) => {
             r.need(key, false, &format!("Built in are: {names}. Name the one to use."));
             None
@@ -611,6 +616,24 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// What is for clusters, on an engine that has none.
+    fn aurora(&mut self, engine: Option<Engine>, read_from: Option<ReadFrom>, host: bool, pattern: bool) {
+        let Some(engine) = engine.filter(|engine| !engine.is_aurora()) else { return };
+        let (set, of) = (self.label(&keys::DB_READ_FROM), self.name(&keys::DB_ENGINE));
+        if read_from == Some(ReadFrom::Reader) {
+            // Refused, not ignored: a user who wrote it relies on it.
+            self.mistakes.push(format!(
+                "{set}: \"reader\" needs an engine of Aurora, aurora-postgres or aurora-mysql; {of} is {engine}."
+            ));
+        }
+        for (key, there) in [(&keys::DB_READER_HOST, host), (&keys::DB_INSTANCE_PATTERN, pattern)] {
+            if there {
+                let set = self.label(key);
+                self.warnings.push(format!("{set} is set and not used, since {of} is {engine}."));
+            }
+        }
+    }
+
     /// The variable's name, under this prefix.
     fn name(&self, key: &Key) -> String {
         match key.env.strip_prefix(keys::DB.prefix) {
@@ -744,6 +767,18 @@ pub(crate) fn host(text: &str) -> Option<String> {
     let address = text.parse::<std::net::IpAddr>().is_ok();
     let name = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
     (!text.is_empty() && (address || name)).then(|| text.to_owned())
+}
+
+/// A host with one `?`, and perhaps a port.
+fn instance_pattern(text: &str) -> Option<InstancePattern> {
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) => (name, Some(whole::<u16>(port)?)),
+        None => (text, None),
+    };
+    let (before, after) = name.split_once('?')?;
+    // With any instance's name it must be a host.
+    host(&format!("{before}x{after}"))?;
+    Some(InstancePattern { before: before.to_owned(), after: after.to_owned(), port })
 }
 
 /// A secret's name, or its ARN.
@@ -1230,15 +1265,59 @@ mod tests {
     }
 
     #[test]
-    fn what_a_later_version_does_is_refused() {
-        for (name, value) in
-            [("DB_READ_FROM", "reader"), ("DB_READER_HOST", "h"), ("DB_INSTANCE_PATTERN", "?.example.com")]
-        {
-            check(
-                &[(name, value)],
-                &[&format!("{name} (environment) is \"{value}\", which is not in this version.")],
+    fn what_is_for_clusters_is_refused_or_told_where_there_is_none() {
+        check(
+            &[("DB_READ_FROM", "reader")],
+            &[
+                "DB_READ_FROM (environment): \"reader\" needs an engine of Aurora, aurora-postgres or aurora-mysql; \
+               DB_ENGINE is postgres.",
+            ],
+        );
+        for (name, value) in [("DB_READER_HOST", "h"), ("DB_INSTANCE_PATTERN", "?.example.com")] {
+            assert_eq!(
+                good(&[(name, value)]).warnings,
+                [format!("{name} (environment) is set and not used, since DB_ENGINE is postgres.")]
             );
         }
+    }
+
+    #[test]
+    fn a_cluster_is_described() {
+        let env = |more: &[(&'static str, &'static str)]| {
+            sources(&[&[("DB_ENGINE", "aurora-postgresql"), ("DB_SECRET_ID", "app")], more].concat())
+        };
+        let found = |more: &[(&'static str, &'static str)]| config(&env(more), &Engine::ALL).unwrap();
+        let plain = found(&[]).db;
+        assert_eq!((plain.engine, plain.read_from), (Engine::AuroraPostgres, ReadFrom::Writer));
+        assert_eq!((plain.reader_host, plain.instance_pattern), (None, None));
+        let set = found(&[("DB_READ_FROM", "reader"), ("DB_READER_HOST", "ro.example.com")]);
+        assert_eq!(set.warnings, [""; 0]);
+        assert_eq!(
+            (set.db.read_from, set.db.reader_host.as_deref()),
+            (ReadFrom::Reader, Some("ro.example.com"))
+        );
+        for (pattern, member, want) in [
+            ("?.db.example.com", "app-1", Some("app-1.db.example.com:5432")),
+            ("?.db.example.com:6432", "app-1", Some("app-1.db.example.com:6432")),
+            ("127.0.0.?", "7", Some("127.0.0.7:5432")),
+            ("db-?", "1", Some("db-1:5432")),
+            ("?.db.example.com", "a b", None),
+        ] {
+            let pattern = found(&[("DB_INSTANCE_PATTERN", pattern)]).db.instance_pattern.unwrap();
+            let endpoint = pattern.endpoint(member, 5432).map(|endpoint| endpoint.to_string());
+            assert_eq!(endpoint.as_deref(), want, "{pattern:?} {member}");
+        }
+        for wrong in
+            ["db.example.com", "?.?.example.com", "?.db.example.com:0", "?.db.example.com:", "?/db", ""]
+        {
+            let error = config(&env(&[("DB_INSTANCE_PATTERN", wrong)]), &Engine::ALL).unwrap_err();
+            assert!(error.to_string().contains("DB_INSTANCE_PATTERN (environment)"), "{wrong}: {error}");
+        }
+        // A binary with Aurora has the plain engine, too, and nobody need say which.
+        let both = [Engine::Postgres, Engine::AuroraPostgres];
+        let app = [("DB_SECRET_ID", "app")];
+        assert_eq!(config(&sources(&app), &both).unwrap().db.engine, Engine::AuroraPostgres);
+        assert!(config(&sources(&app), &[Engine::Postgres, Engine::Mysql, Engine::AuroraPostgres]).is_err());
     }
 
     #[test]

@@ -9,10 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use futures_util::future::{join, join_all};
+use futures_util::future::{BoxFuture, join, join_all};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::backend::{Access, Backend, CancelHandle, Endpoint, Phases, Pooling, Session, Target, Topology};
+use crate::backend::{
+    Access, Backend, CancelHandle, Connect, Endpoint, Opened, Phases, Pooling, Role, Session, Target,
+    Topology,
+};
 use crate::config;
 use crate::connect::tls::TlsClient;
 use crate::credentials::{Credentials, Login, Relogin, Resolved};
@@ -26,12 +29,16 @@ pub struct Sessions {
     topology: Arc<dyn Topology>,
     credentials: Arc<Credentials>,
     settings: Settings,
-    tls: Mutex<Option<(String, Arc<TlsClient>)>>,
+    /// How connections to each host are protected, those used last at the end.
+    tls: Mutex<Vec<(String, Arc<TlsClient>)>>,
     parked: Mutex<Vec<Parked>>,
+    /// When one was last parked.
+    alive: Mutex<Option<SystemTime>>,
     /// How to stop what the lent sessions run, under the number of the lease.
     running: Mutex<HashMap<u64, Arc<dyn CancelHandle>>>,
     leases: AtomicU64,
-    permits: Arc<Semaphore>,
+    /// For the sessions on the writer, and for those on readers.
+    permits: [Arc<Semaphore>; 2],
 }
 
 /// What every session of an environment has in common.
@@ -49,16 +56,41 @@ pub struct Settings {
     pub application_name: String,
     /// Whether the log may show values.
     pub log_values: bool,
-    /// How many sessions there may be at once; at least 1.
+    /// How many sessions there may be at once on the writer, and as many on readers; at least 1.
     pub max_connections: usize,
 }
 
 /// A session between two calls.
 struct Parked {
     session: Box<dyn Session>,
-    endpoint: Endpoint,
+    at: Place,
     /// Wall time: the timers of a frozen process tell nothing.
     since: SystemTime,
+}
+
+/// Where a session is, and what for.
+#[derive(Debug, Clone)]
+struct Place {
+    endpoint: Endpoint,
+    /// Whom it stands in for, if it is makeshift; else what the server is.
+    role: Role,
+    /// It is not where it should be: it serves reads until then.
+    makeshift: Option<SystemTime>,
+}
+
+impl Place {
+    fn new(endpoint: Endpoint, role: Role, makeshift: Option<Duration>) -> Self {
+        Self { endpoint, role, makeshift: makeshift.map(|span| SystemTime::now() + span) }
+    }
+
+    /// Whether it was to be used until now only.
+    fn outlived(&self) -> bool {
+        self.makeshift.is_some_and(|until| until <= SystemTime::now())
+    }
+
+    fn serves(&self, want: Access, role: Role) -> bool {
+        self.role == role && (self.makeshift.is_none() || want == Access::Read) && !self.outlived()
+    }
 }
 
 /// What lending a session cost.
@@ -81,7 +113,8 @@ impl Sessions {
         credentials: Credentials,
         settings: Settings,
     ) -> Self {
-        let permits = Arc::new(Semaphore::new(settings.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
+        let max_connections = settings.max_connections.clamp(1, Semaphore::MAX_PERMITS);
+        let permits = [max_connections; 2].map(|permits| Arc::new(Semaphore::new(permits)));
         Self {
             backend,
             topology,
@@ -89,6 +122,7 @@ impl Sessions {
             settings,
             tls: Mutex::default(),
             parked: Mutex::default(),
+            alive: Mutex::default(),
             running: Mutex::default(),
             leases: AtomicU64::new(0),
             permits,
@@ -124,12 +158,6 @@ impl Sessions {
         &self.backend
     }
 
-    /// Where the sessions are opened.
-    #[must_use]
-    pub fn topology(&self) -> &Arc<dyn Topology> {
-        &self.topology
-    }
-
     /// What the sessions have in common.
     #[must_use]
     pub fn settings(&self) -> &Settings {
@@ -146,16 +174,21 @@ impl Sessions {
     /// A dropped future closes what it was opening.
     pub async fn lease(self: &Arc<Self>, want: Access, by: Deadline, cost: &mut Cost) -> Result<Lease> {
         let asked = Instant::now();
-        let permit = match by.bound(Arc::clone(&self.permits).acquire_owned()).await {
+        let role = self.topology.role(want);
+        let permits = match role {
+            Role::Writer => &self.permits[0],
+            Role::Reader => &self.permits[1],
+        };
+        let permit = match by.bound(Arc::clone(permits).acquire_owned()).await {
             Ok(Ok(permit)) => permit,
             Ok(Err(_)) => return Err(Error::new(Fault::Internal, "the sessions are closed")),
             Err(_) => return Err(self.all_busy()),
         };
         let waited = asked.elapsed();
         let mut asks = true;
-        while let Some(parked) = self.take() {
+        while let Some(parked) = self.take(want, role) {
             match revive(parked, asks, by).await {
-                Revived::Alive(session, endpoint) => return Ok(self.lend(session, endpoint, permit)),
+                Revived::Alive(session, at) => return Ok(self.lend(session, at, permit)),
                 Revived::Closed => {}
                 // What has been forgotten on the way was forgotten for all that were idle as long: one question
                 // is enough.
@@ -164,7 +197,9 @@ impl Sessions {
         }
         // Boxed, because opening is rare and its future is large: the SDK's is in it.
         match Box::pin(self.open(want, by, cost)).await {
-            Ok((session, endpoint)) => Ok(self.lend(session, endpoint, permit)),
+            Ok(Opened { session, endpoint, makeshift }) => {
+                Ok(self.lend(session, Place::new(endpoint, role, makeshift), permit))
+            }
             // The time went by with waiting for the others, and the server never had a chance.
             Err(_) if by.passed() && waited > asked.elapsed() / 2 => Err(self.all_busy()),
             Err(error) => Err(error),
@@ -195,9 +230,9 @@ impl Sessions {
     ///
     /// A session that is lent stays with its call, which learns that its statement was cancelled.
     pub async fn close(&self) {
-        self.permits.close();
+        self.permits.iter().for_each(|permits| permits.close());
         let running: Vec<_> = self.running().values().cloned().collect();
-        let parked: Vec<_> = std::iter::from_fn(|| self.take()).collect();
+        let parked = std::mem::take(&mut *self.parked());
         let by = Deadline::after(CLOSE_TIMEOUT);
         let cancels = join_all(running.iter().map(|cancel| cancel.cancel(by)));
         let goodbyes = join_all(parked.into_iter().map(|parked| parked.session.close()));
@@ -212,43 +247,42 @@ impl Sessions {
     }
 
     /// Tells the topology what a session on its endpoint met, and closes the sessions parked there: whatever
-    /// befell this one has befallen them, and what follows wants a fresh one.
+    /// befell this one has befallen them, and what follows wants a fresh one. With a writer that is none any more,
+    /// those under another of its names go, too.
     pub fn blame(&self, lease: &Lease, fault: Fault) {
-        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
-        parked.retain(|parked| parked.endpoint != lease.endpoint);
-        drop(parked);
-        self.topology.blame(&lease.endpoint, fault);
+        let Place { endpoint, role, .. } = &lease.at;
+        let deposed = fault == Fault::NotTheWriter;
+        self.parked()
+            .retain(|parked| parked.at.endpoint != *endpoint && !(deposed && parked.at.role == *role));
+        self.topology.blame(endpoint, fault);
     }
 
-    fn take(&self) -> Option<Parked> {
-        self.parked.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    fn take(&self, want: Access, role: Role) -> Option<Parked> {
+        let mut parked = self.parked();
+        parked.retain(|parked| !parked.at.outlived());
+        let last = parked.iter().rposition(|parked| parked.at.serves(want, role))?;
+        Some(parked.remove(last))
+    }
+
+    fn parked(&self) -> MutexGuard<'_, Vec<Parked>> {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn running(&self) -> MutexGuard<'_, HashMap<u64, Arc<dyn CancelHandle>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lend(
-        self: &Arc<Self>,
-        session: Box<dyn Session>,
-        endpoint: Endpoint,
-        permit: OwnedSemaphorePermit,
-    ) -> Lease {
+    fn lend(self: &Arc<Self>, session: Box<dyn Session>, at: Place, permit: OwnedSemaphorePermit) -> Lease {
         let number = self.leases.fetch_add(1, Ordering::Relaxed);
         if let Some(cancel) = session.cancel_handle() {
             self.running().insert(number, cancel.into());
         }
         let sessions = Arc::clone(self);
-        Lease { session: Some(session), endpoint, sessions, number, spoilt: false, _permit: permit }
+        Lease { session: Some(session), at, sessions, number, spoilt: false, _permit: permit }
     }
 
     /// Opens a session, as often as [`retry::reopen`] says and the deadline allows.
-    async fn open(
-        &self,
-        want: Access,
-        by: Deadline,
-        cost: &mut Cost,
-    ) -> Result<(Box<dyn Session>, Endpoint)> {
+    async fn open(&self, want: Access, by: Deadline, cost: &mut Cost) -> Result<Opened> {
         let started = Instant::now();
         let by = by.within(self.settings.connect_timeout);
         let outcome = self.open_until(want, by, cost).await;
@@ -256,12 +290,7 @@ impl Sessions {
         outcome
     }
 
-    async fn open_until(
-        &self,
-        want: Access,
-        by: Deadline,
-        cost: &mut Cost,
-    ) -> Result<(Box<dyn Session>, Endpoint)> {
+    async fn open_until(&self, want: Access, by: Deadline, cost: &mut Cost) -> Result<Opened> {
         let asked = Instant::now();
         let mut resolved = self.credentials.get(by).await?;
         let credentials = (Phase::Credentials, asked.elapsed());
@@ -269,19 +298,15 @@ impl Sessions {
         let mut attempt = 0;
         let mut told: Option<Error> = None;
         loop {
-            let endpoint = self.topology.pick(&resolved.endpoint, want, by).await?;
-            let login = self.credentials.login(&resolved, &endpoint, by).await?;
-            let target = self.target(&resolved, login, &endpoint, by)?;
+            let servers = Servers { sessions: self, resolved: &resolved, phases: Mutex::default() };
             cost.connects += 1;
-            let connected = by.bound(self.backend.connect(&target)).await;
-            cost.phases = target.progress.durations();
+            let opened = self.topology.open(&servers, want, by).await;
+            cost.phases = servers.phases.into_inner().unwrap_or_else(PoisonError::into_inner);
             cost.phases.insert(0, credentials);
-            let error = match connected {
-                Ok(Ok(session)) => return Ok((session, endpoint)),
-                Ok(Err(error)) => error,
-                Err(_) => late(&endpoint, target.progress.current()),
+            let error = match opened {
+                Ok(opened) => return Ok(opened),
+                Err(error) => error,
             };
-            self.topology.blame(&endpoint, error.fault());
             if error.fault() == Fault::CredentialsRejected {
                 // Perhaps the password was rotated since the secret was read. Only another version of the
                 // secret is worth another try: the same one would be rejected again, and lock the user out.
@@ -330,14 +355,48 @@ impl Sessions {
     /// The TLS set-up for a host; kept, so that a reconnect may resume the TLS session.
     fn tls(&self, host: &str) -> Result<Arc<TlsClient>> {
         let mut kept = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, client)) = kept.as_ref()
-            && known == host
-        {
-            return Ok(Arc::clone(client));
-        }
-        let client = Arc::new(TlsClient::new(&self.settings.tls, host)?);
-        *kept = Some((host.to_owned(), Arc::clone(&client)));
+        let known = match kept.iter().position(|(known, _)| known == host) {
+            Some(at) => kept.remove(at),
+            None => (host.to_owned(), Arc::new(TlsClient::new(&self.settings.tls, host)?)),
+        };
+        let client = Arc::clone(&known.1);
+        kept.push(known);
+        let beyond = kept.len().saturating_sub(KEPT_HOSTS);
+        kept.drain(..beyond);
         Ok(client)
+    }
+}
+
+/// What the topology opens sessions with: as whom, once that is known.
+struct Servers<'a> {
+    sessions: &'a Sessions,
+    resolved: &'a Resolved,
+    /// How long each phase of the connect took that ended last.
+    phases: Mutex<Vec<(Phase, Duration)>>,
+}
+
+impl Servers<'_> {
+    async fn open(&self, endpoint: &Endpoint, by: Deadline) -> Result<Box<dyn Session>> {
+        let Self { sessions, resolved, phases } = self;
+        let login = sessions.credentials.login(resolved, endpoint, by).await?;
+        let target = sessions.target(resolved, login, endpoint, by)?;
+        let connected = by.bound(sessions.backend.connect(&target)).await;
+        *phases.lock().unwrap_or_else(PoisonError::into_inner) = target.progress.durations();
+        connected.unwrap_or_else(|_| Err(late(endpoint, target.progress.current())))
+    }
+}
+
+impl Connect for Servers<'_> {
+    fn configured(&self) -> &Endpoint {
+        &self.resolved.endpoint
+    }
+
+    fn connect(&self, endpoint: Endpoint, by: Deadline) -> BoxFuture<'_, Result<Box<dyn Session>>> {
+        Box::pin(async move { self.open(&endpoint, by).await })
+    }
+
+    fn last_alive(&self) -> Option<SystemTime> {
+        *self.sessions.alive.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -354,7 +413,7 @@ impl fmt::Debug for Sessions {
 /// A session lent to one call. Dropped, it is closed; [`Lease::park`] keeps it for the next call.
 pub struct Lease {
     session: Option<Box<dyn Session>>,
-    endpoint: Endpoint,
+    at: Place,
     sessions: Arc<Sessions>,
     number: u64,
     spoilt: bool,
@@ -375,7 +434,7 @@ impl Lease {
     /// Where the session is connected to.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
+        &self.at.endpoint
     }
 
     /// The sessions that it was lent from.
@@ -387,7 +446,7 @@ impl Lease {
     /// Whether something between us and the server shares its connections, so that no state outlives a transaction.
     #[must_use]
     pub fn pooled(&self) -> bool {
-        self.sessions.settings.pooler.at(&self.endpoint.host) != Pooling::None
+        self.sessions.settings.pooler.at(&self.at.endpoint.host) != Pooling::None
     }
 
     /// Sees to it that the session is closed, not parked, however it looks.
@@ -401,8 +460,9 @@ impl Lease {
             && session.usable()
             && !self.spoilt
         {
-            let parked = Parked { session, endpoint: self.endpoint.clone(), since: SystemTime::now() };
-            self.sessions.parked.lock().unwrap_or_else(PoisonError::into_inner).push(parked);
+            let since = SystemTime::now();
+            *self.sessions.alive.lock().unwrap_or_else(PoisonError::into_inner) = Some(since);
+            self.sessions.parked().push(Parked { session, at: self.at.clone(), since });
         }
     }
 }
@@ -415,7 +475,7 @@ impl Drop for Lease {
 
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease").field("endpoint", &self.endpoint).field("session", &self.session).finish()
+        f.debug_struct("Lease").field("at", &self.at).field("session", &self.session).finish()
     }
 }
 
@@ -429,7 +489,7 @@ fn application_name(platform: &config::Platform) -> String {
 
 /// Makes sure that a parked session is alive: by a look at its socket, and after a long time by a ping.
 async fn revive(parked: Parked, asks: bool, by: Deadline) -> Revived {
-    let Parked { mut session, endpoint, since } = parked;
+    let Parked { mut session, at, since } = parked;
     if !session.usable() {
         return Revived::Closed;
     }
@@ -440,12 +500,12 @@ async fn revive(parked: Parked, asks: bool, by: Deadline) -> Revived {
     {
         return Revived::Silent;
     }
-    Revived::Alive(session, endpoint)
+    Revived::Alive(session, at)
 }
 
 /// What became of a parked session.
 enum Revived {
-    Alive(Box<dyn Session>, Endpoint),
+    Alive(Box<dyn Session>, Place),
     /// The server has hung up.
     Closed,
     /// It did not answer, or there was no use in asking.
@@ -478,6 +538,8 @@ fn given_up(error: Error) -> Error {
 
 // AWSCURRENT again, then AWSPENDING.
 const MAX_REJECTIONS: u32 = 2;
+// A cluster has a writer, up to 15 readers, and three names more.
+const KEPT_HOSTS: usize = 20;
 // A connection may die without a word: NAT gateways and firewalls forget silent ones.
 const TRUSTED_IDLE: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_millis(300);
@@ -677,11 +739,8 @@ mod tests {
         ] {
             let sessions = sessions(&[], Duration::from_secs(20));
             let endpoint = Endpoint { host: String::new(), port: 0 };
-            sessions.parked.lock().unwrap().push(Parked {
-                session: Box::new(Idle { answers }),
-                endpoint,
-                since,
-            });
+            let at = Place::new(endpoint, Role::Writer, None);
+            sessions.parked().push(Parked { session: Box::new(Idle { answers }), at, since });
             let mut cost = Cost::default();
             let by = Deadline::after(Duration::from_secs(60));
             sessions.lease(Access::Read, by, &mut cost).await.unwrap();

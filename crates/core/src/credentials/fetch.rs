@@ -2,8 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use aws_config::SdkConfig;
-use aws_config::meta::region::ProvideRegion as _;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::config::retry::RetryConfig;
 use aws_sdk_secretsmanager::config::timeout::TimeoutConfig;
@@ -22,7 +20,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
 
-use super::{Login, Resolved};
+use super::{Login, Resolved, keys};
 use crate::backend::Endpoint;
 use crate::config::{self, Db, Engine, Platform};
 
@@ -136,7 +134,9 @@ async fn client(id: &str, platform: &Platform) -> Result<Client, String> {
                 "environment",
             ),
         ),
-        None => Builder::from(&chain_of_the_sdk(region.clone(), http.clone()).await),
+        None => Builder::new()
+            .behavior_version(BehaviorVersion::latest())
+            .credentials_provider(keys::elsewhere(region.clone(), http.clone()).await),
     };
     if let Some(url) = &platform.secrets_endpoint {
         builder = builder.endpoint_url(url);
@@ -162,13 +162,8 @@ async fn client(id: &str, platform: &Platform) -> Result<Client, String> {
 pub(super) async fn region(named: Option<&str>, platform: &Platform) -> Option<Region> {
     match named.or(platform.region.as_deref()) {
         Some(region) => Some(Region::new(region.to_owned())),
-        None => aws_config::profile::ProfileFileRegionProvider::new().region().await,
+        None => keys::region().await,
     }
-}
-
-/// What the SDK's own loader finds: profiles, single sign-on, a container's or an instance's role.
-pub(super) async fn chain_of_the_sdk(region: Region, http: SharedHttpClient) -> SdkConfig {
-    aws_config::defaults(BehaviorVersion::latest()).region(region).http_client(http).load().await
 }
 
 /// An HTTP client that trusts exactly Amazon's roots, or those of `AWS_CA_BUNDLE`. Loading the system's roots
@@ -268,7 +263,8 @@ fn refused(id: &str, error: &SdkError<GetSecretValueError>) -> Unreadable {
         "DecryptionFailure" => BAD_KEY,
         "InvalidRequestException" => "it is not in a state to be read; is it scheduled for deletion?",
         "ThrottlingException" | "TooManyRequestsException" | "LimitExceededException" => THROTTLED,
-        "InvalidSignatureException" | "RequestTimeTooSkewed" if is_about_time(message) => SKEWED,
+        "RequestTimeTooSkewed" => SKEWED,
+        "InvalidSignatureException" if is_about_time(message) => SKEWED,
         "UnrecognizedClientException" | "InvalidSignatureException" | "ExpiredTokenException" => {
             "AWS does not accept the credentials of the environment"
         }
@@ -281,7 +277,7 @@ fn refused(id: &str, error: &SdkError<GetSecretValueError>) -> Unreadable {
 /// Whether a signature was refused for its time: "Signature expired: 20260131T120000Z is now earlier than …", "Signature
 /// not yet current: …".
 fn is_about_time(message: &str) -> bool {
-    ["Signature expired", "not yet current", "skew"].iter().any(|words| message.contains(words))
+    ["Signature expired", "not yet current"].iter().any(|words| message.contains(words))
 }
 
 /// An error and what caused it, as one line.
@@ -404,5 +400,6 @@ const ENDPOINT: &str = "the VPC endpoint for Secrets Manager: the function's sub
 const SKEWED: &str = "this machine's clock is wrong: AWS refuses what is signed with it";
 const NOT_THERE: &str = "the answer is none of Secrets Manager's; does a proxy answer in its place, or does \
                          AWS_ENDPOINT_URL_SECRETS_MANAGER lead elsewhere?";
-pub(super) const NO_ACCESS: &str = "there are no AWS credentials; outside Lambda, set a profile or AWS_ACCESS_KEY_ID and \
-                         AWS_SECRET_ACCESS_KEY";
+pub(super) const NO_ACCESS: &str = "there are no AWS credentials; outside Lambda, set AWS_ACCESS_KEY_ID and \
+                                    AWS_SECRET_ACCESS_KEY, or a profile, which takes the command or the feature \
+                                    `profiles`";

@@ -6,14 +6,16 @@
 
 use std::time::{Duration, SystemTime};
 
-use aws_sdk_secretsmanager::config::{Credentials, ProvideCredentials as _, Region};
+use aws_sdk_secretsmanager::config::{
+    Credentials, ProvideCredentials as _, Region, SharedCredentialsProvider,
+};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OnceCell;
 
-use super::{Login, fetch};
+use super::{Login, fetch, keys};
 use crate::backend::Endpoint;
 use crate::config::Platform;
 use crate::deadline::Deadline;
@@ -26,20 +28,26 @@ pub(super) struct Signer {
     host: Option<String>,
     platform: Platform,
     /// Where to ask for keys, outside Lambda; looked for at the first connection, once.
-    chain: OnceCell<aws_config::SdkConfig>,
+    elsewhere: OnceCell<SharedCredentialsProvider>,
 }
 
 impl Signer {
     pub(super) fn new(host: Option<String>, platform: &Platform) -> Self {
-        Self { host, platform: platform.clone(), chain: OnceCell::new() }
+        Self { host, platform: platform.clone(), elsewhere: OnceCell::new() }
     }
 
-    /// User and token for one connection to this endpoint.
+    /// User and token for one connection to this endpoint; `by_its_name`: whatever host is configured to sign for.
     ///
     /// # Errors
     /// [`Fault::Unreachable`] in [`Phase::Credentials`] if region or keys are not known.
-    pub(super) async fn login(&self, user: &str, endpoint: &Endpoint, by: Deadline) -> Result<Login> {
-        let host = self.host.as_deref().unwrap_or(&endpoint.host);
+    pub(super) async fn login(
+        &self,
+        user: &str,
+        endpoint: &Endpoint,
+        by_its_name: bool,
+        by: Deadline,
+    ) -> Result<Login> {
+        let host = self.host.as_deref().filter(|_| !by_its_name).unwrap_or(&endpoint.host);
         let signed = by.bound(async {
             let Some(region) = fetch::region(None, &self.platform).await else {
                 return Err("the region is not known; set AWS_REGION".to_owned());
@@ -70,12 +78,11 @@ impl Signer {
                 "environment",
             ));
         }
-        let chain = self.chain.get_or_try_init(async || {
+        let elsewhere = self.elsewhere.get_or_try_init(async || {
             let http = fetch::http_client(&self.platform)?;
-            Ok::<_, String>(fetch::chain_of_the_sdk(region.clone(), http).await)
+            Ok::<_, String>(keys::elsewhere(region.clone(), http).await)
         });
-        let provider = chain.await?.credentials_provider().ok_or(fetch::NO_ACCESS)?;
-        let keys = provider.provide_credentials().await;
+        let keys = elsewhere.await?.provide_credentials().await;
         keys.map_err(|error| format!("{} ({})", fetch::NO_ACCESS, fetch::chain(&error)))
     }
 }
@@ -192,7 +199,7 @@ mod tests {
     async fn signed(signer: &Signer) -> Result<String> {
         let endpoint = Endpoint { host: "db.internal.example".to_owned(), port: 6543 };
         let by = Deadline::after(Duration::from_secs(10));
-        let login = signer.login("app", &endpoint, by).await?;
+        let login = signer.login("app", &endpoint, false, by).await?;
         assert_eq!(login.user, "app");
         Ok(login.password.expose_secret().to_owned())
     }

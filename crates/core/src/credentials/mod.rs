@@ -12,12 +12,13 @@ pub use secrecy::ExposeSecret;
 use secrecy::SecretString;
 
 use crate::backend::Endpoint;
-use crate::config::{Auth, Db, Platform};
+use crate::config::{Auth, Db, Platform, is_rds_name};
 use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Phase, Result};
 
 mod fetch;
 mod iam;
+mod keys;
 
 pub(crate) use fetch::region_of;
 use fetch::{Stage, Unreadable};
@@ -102,7 +103,11 @@ impl Credentials {
     /// [`Fault::Unreachable`] in [`Phase::Credentials`] if there is nothing to sign with.
     pub async fn login(&self, resolved: &Resolved, endpoint: &Endpoint, by: Deadline) -> Result<Login> {
         match &self.signer {
-            Some(signer) => signer.login(&resolved.login.user, endpoint, by).await,
+            Some(signer) => {
+                // RDS knows the members of a cluster by their own names.
+                let by_its_name = endpoint != &resolved.endpoint && is_rds_name(&endpoint.host);
+                signer.login(&resolved.login.user, endpoint, by_its_name, by).await
+            }
             None => Ok(resolved.login.clone()),
         }
     }

@@ -242,12 +242,19 @@ async fn each_refusal_says_what_to_look_at() {
             "Rate exceeded",
             "Secrets Manager is asked too often; a longer DB_SECRET_TTL asks less",
         ),
+        (
+            400,
+            "InvalidSignatureException",
+            "Signature expired: 20260131T120000Z is now earlier than 20260131T122500Z",
+            "this machine's clock is wrong: AWS refuses what is signed with it",
+        ),
         (500, "InternalServiceError", "oops", "Secrets Manager failed"),
     ] {
         let fake = Fake::refusing(status, code, message).await;
         let error = fake.credentials(&[]).get(soon()).await.unwrap_err();
         assert_eq!((error.fault(), error.phase()), (Fault::Unreachable, Some(Phase::Credentials)));
         assert_eq!(error.detail(), format!("secret app: {advice} ({code}: {message})"));
+        assert_eq!(error.hint(), Some(advice));
         // Once more where that can help, never oftener.
         let expected = if matches!(code, "ThrottlingException" | "InternalServiceError") { 2 } else { 1 };
         assert_eq!(fake.questions(), expected, "{code}");

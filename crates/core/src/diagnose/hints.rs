@@ -189,3 +189,89 @@ fn writer(at: &At<'_>) -> String {
 
 /// Signature Version 4 allows five minutes, <https://docs.aws.amazon.com/IAM/latest/UserGuide/create-signed-request.html>.
 const TOLERATED_SKEW: i64 = 300;
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::*;
+    use crate::config::{Config, Engine, Sources};
+    use crate::credentials::Login;
+    use crate::error::Phase;
+
+    /// What is named for an error in this step, where the secret says all but the host.
+    fn named(step: &str, error: &Error) -> String {
+        let env = [("DB_ENGINE", "postgres"), ("DB_SECRET_ID", "prod/app"), ("DB_HOST", "db.example")];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let Config { db, platform, .. } =
+            Config::read(&Sources { env, ..Sources::default() }, &Engine::ALL).unwrap();
+        let endpoint = Endpoint { host: "db.example".to_owned(), port: 5432 };
+        let login = Login { user: "app".to_owned(), password: SecretString::from("hunter2") };
+        let resolved =
+            Resolved { login, endpoint: endpoint.clone(), database: "shop".to_owned(), version: None };
+        let at = At {
+            db: &db,
+            platform: &platform,
+            resolved: Some(resolved),
+            endpoint: Some(endpoint),
+            clock_ahead: None,
+        };
+        hint(step, error, &at)
+    }
+
+    #[test]
+    fn what_a_server_answers_names_one_thing() {
+        let check = |code: &str, fault, detail: &str, begins: &str| {
+            let named = named("auth", &Error::new(fault, detail).with_sqlstate(code));
+            assert!(named.starts_with(begins), "{code}: {named}");
+            assert!(!named.contains("hunter2"), "{named}");
+        };
+        let (rejected, busy, unreachable) =
+            (Fault::CredentialsRejected, Fault::TooManyConnections, Fault::Unreachable);
+        check("28P01", rejected, "", "the fields `username` and `password` of the secret prod/app");
+        check("1045", rejected, "", "the fields `username` and `password` of the secret prod/app");
+        check("28000", rejected, "no pg_hba.conf entry for host", "pg_hba.conf: the server has no line");
+        check("3D000", unreachable, "", "the field `dbname` of the secret prod/app");
+        check("1049", unreachable, "", "the field `dbname` of the secret prod/app");
+        check(
+            "42501",
+            unreachable,
+            "",
+            "the database's rights: GRANT CONNECT ON DATABASE \"shop\" TO \"app\"",
+        );
+        check("1044", unreachable, "", "the database's rights: GRANT … ON `shop`.* TO the user `app`");
+        check("08P01", unreachable, "unsupported startup parameter: options", "DB_POOLER");
+        check("53300", busy, "sorry, too many clients already", "max_connections");
+        check("53300", busy, "too many connections for role", "the user's own limit");
+        check("53300", busy, "too many connections for database", "the database's own limit");
+        check("1040", busy, "", "max_connections");
+        check("1203", busy, "", "the user's own limit, max_user_connections");
+        check("1226", busy, "", "the user's own limit, max_user_connections");
+        check("1129", unreachable, "", "max_connect_errors");
+        check("1130", unreachable, "", "the host part of the database's user");
+        check("3159", unreachable, "", "DB_TLS");
+        check("1862", rejected, "", "the password of `app`, which has expired");
+        check("3118", rejected, "", "the user's lock");
+        check("57P03", Fault::ServerUnavailable, "", "nothing: the server is starting");
+        check("XX000", unreachable, "", "the server's log");
+    }
+
+    #[test]
+    fn where_nobody_has_said_more_the_step_names_one_thing() {
+        let check = |step: &str, fault, begins: &str| {
+            let named = named(step, &Error::new(fault, ""));
+            assert!(named.starts_with(begins), "{step}: {named}");
+        };
+        check("credentials", Fault::Unreachable, "the secret (DB_SECRET_ID)");
+        check("resolve", Fault::Unreachable, "DB_HOST: `db.example` has no address");
+        check("tcp", Fault::Unreachable, "the database's security group");
+        check("tls", Fault::ConnectionLost, "the field `port` of the secret prod/app");
+        check("auth", Fault::ConnectionLost, "the server's log");
+        check("query", Fault::NotTheWriter, "DB_HOST: `db.example` is a read-only server");
+        check("query", Fault::Timeout, "the server's load");
+        check("query", Fault::QueryFailed, "the server's log");
+        // Who made the failure knows best.
+        let known = Error::new(Fault::Unreachable, "").with_phase(Phase::Tcp).with_hint("the route");
+        assert_eq!(named("tcp", &known), "the route");
+    }
+}

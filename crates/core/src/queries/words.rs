@@ -127,7 +127,7 @@ mod tests {
         check(Postgres, "SELECT substring(a FOR 3) FROM t", None);
         check(Postgres, "SELECT a INTO copy FROM t", Some("SELECT INTO"));
         check(Postgres, "REFRESH MATERIALIZED VIEW v", Some("REFRESH"));
-        // MySQL locks rows in a read as well.
+        // Of locks MySQL itself tells, when it prepares.
         check(Mysql, "SELECT a FROM t FOR UPDATE", None);
         check(Mysql, "REPLACE INTO t VALUES (1)", Some("REPLACE"));
         check(Mysql, "SELECT REPLACE(a, 'x', 'y') FROM t", None);

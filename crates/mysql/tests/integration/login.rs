@@ -167,16 +167,17 @@ async fn a_reconnect_resumes_the_tls_session() {
 }
 
 async fn each_phase_is_the_one_in_which_the_server_falls_silent_or_hangs_up(kind: MysqlKind) {
-    let server = server(kind);
-    let own = database(server);
-    let proxy = Proxy::start(server.address()).unwrap();
-    let opening = Opening { port: proxy.port(), time: Duration::from_secs(1), ..Opening::new(server, &own) };
-    // Cached from here on.
-    Opening { time: Duration::from_secs(10), ..opening.clone() }.connect().await.unwrap();
+    // Its own: whoever makes or drops a user empties the cache of logins, and a full one has more words.
+    let server = &Mysql::start(kind).unwrap();
+    let good = Opening::new(server, &database(server));
+    good.connect().await.unwrap();
     // The server's words: its greeting, its part of TLS, who is let in, what is set.
     for (said, phase) in [(0, Phase::Tls), (1, Phase::Tls), (2, Phase::Auth), (3, Phase::Ready)] {
         for cut in [None, Some(Cut::Fin), Some(Cut::Rst)] {
             let after = After::Flights(said);
+            // Its own: a connection that is on its way out would take the fault with it.
+            let proxy = Proxy::start(server.address()).unwrap();
+            let opening = Opening { port: proxy.port(), time: Duration::from_secs(3), ..good.clone() };
             proxy.inject(match cut {
                 None => WireFault::stall(Direction::ToClient, after),
                 Some(cut) => WireFault::cut(Direction::ToClient, after, cut),

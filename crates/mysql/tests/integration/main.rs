@@ -4,6 +4,7 @@
 
 mod cancelling;
 mod connecting;
+mod describing;
 mod failing;
 mod fixture;
 mod login;

@@ -43,38 +43,34 @@ impl Client {
 
     /// Runs a statement and gives its rows, NULL as nothing.
     pub(super) fn query(&mut self, statement: &str) -> Result<Vec<Vec<String>>> {
+        Ok(self.table(statement)?.1)
+    }
+
+    /// The same with the names of the columns.
+    pub(super) fn table(&mut self, statement: &str) -> Result<(Vec<String>, Vec<Vec<String>>)> {
         let mut command = vec![3];
         command.extend_from_slice(statement.as_bytes());
         self.write(0, &command)?;
         let (_, first) = self.read()?;
         if answer(&first)? == 0 {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), Vec::new()));
         }
         let columns = length(&mut first.as_slice())?.context("a result without columns")?;
-        for _ in 0..=columns {
-            // The columns, and an EOF.
-            self.read()?;
+        let mut names = Vec::new();
+        for _ in 0..columns {
+            // Catalog, schema, table and its original name come before the name.
+            let (_, column) = self.read()?;
+            names.extend(values(&column, 5)?.pop());
         }
+        // An EOF.
+        self.read()?;
         let mut rows = Vec::new();
         loop {
             let (_, packet) = self.read()?;
             if answer(&packet)? == 0xfe && packet.len() < 9 {
-                return Ok(rows);
+                return Ok((names, rows));
             }
-            let mut rest = packet.as_slice();
-            let mut row = Vec::new();
-            while !rest.is_empty() {
-                let value = match length(&mut rest)? {
-                    Some(length) => {
-                        let (value, left) = rest.split_at_checked(length).context("a value is cut off")?;
-                        rest = left;
-                        String::from_utf8_lossy(value).into_owned()
-                    }
-                    None => String::new(),
-                };
-                row.push(value);
-            }
-            rows.push(row);
+            rows.push(values(&packet, usize::MAX)?);
         }
     }
 
@@ -104,6 +100,23 @@ fn answer(packet: &[u8]) -> Result<u8> {
         [first, ..] => Ok(*first),
         [] => bail!("an empty packet"),
     }
+}
+
+/// The first `limit` length-encoded values of a packet as text, NULL as nothing.
+fn values(packet: &[u8], limit: usize) -> Result<Vec<String>> {
+    let mut rest = packet;
+    let mut values = Vec::new();
+    while !rest.is_empty() && values.len() < limit {
+        values.push(match length(&mut rest)? {
+            Some(length) => {
+                let (value, left) = rest.split_at_checked(length).context("a value is cut off")?;
+                rest = left;
+                String::from_utf8_lossy(value).into_owned()
+            }
+            None => String::new(),
+        });
+    }
+    Ok(values)
 }
 
 /// A length-encoded integer; `None` for NULL.

@@ -1,0 +1,533 @@
+//! A cluster whose writer goes, comes back, and is cut off: what callers see of it.
+//!
+//! The cluster endpoint never moves in these tests unless they say so, as if DNS lagged for ever: so whoever trusts
+//! it never finds the new writer.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use lambda_rds_testbed::{Cluster, Function};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::on_clusters;
+use crate::world::{Engine, Setup, World, last_log};
+
+on_clusters!(
+    a_crash_of_the_writer_under_load,
+    a_writer_that_vanishes_without_a_word,
+    a_switchover_under_load,
+    an_environment_that_slept_through_it,
+    members_that_are_gone_or_silent,
+    nobody_is_left,
+    a_cluster_that_was_paused_resumes,
+    reads_are_spread_and_follow_the_readers,
+    a_read_after_a_write_of_the_same_call_sees_it,
+);
+
+/// Several failovers in a row, each with the endpoint at the first writer: which is dead, and later a reader.
+async fn a_crash_of_the_writer_under_load(engine: Engine) {
+    let cluster = cluster(engine, 3);
+    let world = world(engine, &cluster).start().await;
+    let writes = Load::start("mark", vec![world.another().await, world.another().await]);
+    let from_reader = [("DB_READ_FROM", "reader")];
+    let reads = Load::start("marks", vec![world.another().await, world.another_with(&from_reader).await]);
+
+    let mut latencies = Vec::new();
+    for _ in 0..3 {
+        let old = cluster.writer();
+        let new = (old + 1) % cluster.len();
+        writes.each_succeeds_after(Instant::now()).await;
+        reads.each_succeeds_after(Instant::now()).await;
+        cluster.change(move |cluster| cluster.crash(old)).await;
+        // There is no writer now, and reads go on.
+        reads.each_succeeds_after(Instant::now()).await;
+        let accepted = cluster.change(move |cluster| cluster.promote(new)).await;
+        let first = writes.each_succeeds_after(accepted).await;
+        latencies.push(first.duration_since(accepted));
+        reads.each_succeeds_after(accepted).await;
+        cluster.change(move |cluster| cluster.restart(old)).await;
+    }
+    let reads = reads.stop().await;
+    let writes = writes.stop().await;
+
+    println!("{engine:?}: the last environment's first write after the new writer accepts: {latencies:?}");
+    // The contract says 1.3 s; this machine may have other things to do.
+    assert!(latencies.iter().all(|latency| *latency < Duration::from_secs(4)), "{latencies:?}");
+    assert!(reads.iter().all(|call| call.status == 200), "{:?}", failed(&reads));
+    for call in failed(&writes) {
+        // Neither is a lie: nothing was written, or we cannot know.
+        let known = ["failing_over", "unreachable", "outcome_unknown"];
+        assert!(known.contains(&call.code.as_str()), "{call:?}");
+    }
+    check_marks(&world, &writes);
+}
+
+/// A host that is cut off before it dies: its connections stay open, and nothing comes back on them.
+async fn a_writer_that_vanishes_without_a_word(engine: Engine) {
+    let cluster = cluster(engine, 2);
+    let world = world(engine, &cluster).env("DB_QUERY_TIMEOUT", "1s").start().await;
+    let writes = Load::start("mark", vec![world.another().await, world.another().await]);
+    writes.each_succeeds_after(Instant::now()).await;
+    cluster.partition(0);
+    cluster.change(|cluster| cluster.crash(0)).await;
+    let accepted = cluster.change(|cluster| cluster.promote(1)).await;
+    writes.each_succeeds_after(accepted).await;
+    assert_eq!(mark(&world.function, "idle").await.0, 504, "the session that it had says nothing");
+    assert_eq!(mark(&world.function, "again").await, (200, json!({"rowsAffected": 1})));
+
+    let writes = writes.stop().await;
+    for call in failed(&writes) {
+        let known = ["timeout", "outcome_unknown", "failing_over", "unreachable"];
+        assert!(known.contains(&call.code.as_str()), "{call:?}");
+    }
+    check_marks(&world, &writes);
+    assert!(marks(&world).contains_key("again") && !marks(&world).contains_key("idle"));
+}
+
+/// Writes go on, nobody is refused, and no session stays on the old writer, which is a reader now.
+async fn a_switchover_under_load(engine: Engine) {
+    let cluster = cluster(engine, 2);
+    let world = world(engine, &cluster).start().await;
+    let writes = Load::start("mark", vec![world.another().await, world.another().await]);
+    writes.each_succeeds_after(Instant::now()).await;
+    let accepted = cluster.change(|cluster| cluster.switchover(1)).await;
+    writes.each_succeeds_after(accepted).await;
+    // A new environment is led to the old writer, which is there, and is not the writer.
+    assert_eq!(mark(&world.another().await, "new").await, (200, json!({"rowsAffected": 1})));
+    // The one that has had no call since is not to be asked for its session.
+    assert_eq!(mark(&world.function, "idle").await, (200, json!({"rowsAffected": 1})));
+    until("the sessions on the old writer to be dropped", || cluster.wire(0).open_connections() == 0).await;
+    assert!(cluster.connections(1) >= 3, "{}", cluster.connections(1));
+
+    let writes = writes.stop().await;
+    for call in failed(&writes) {
+        // PostgreSQL ends a session whose commit waits for the standbys, and then nobody can know. MySQL refuses it,
+        // or lets it through.
+        assert!(engine == Engine::AuroraPostgres && call.code == "outcome_unknown", "{call:?}");
+    }
+    check_marks(&world, &writes);
+
+    // The old writer serves reads.
+    let reader = world.another_with(&[("DB_READ_FROM", "reader")]).await;
+    assert_eq!(call(&reader, "who", json!({})).await.1["id"], json!("11"));
+}
+
+/// Once while the old writer is dead, once while it is a reader that would still take the session.
+async fn an_environment_that_slept_through_it(engine: Engine) {
+    let cluster = cluster(engine, 3);
+    let world = world(engine, &cluster).start().await;
+    assert_eq!(mark(&world.function, "before").await.0, 200);
+    let total = |cluster: &Cluster| (0..3).map(|member| cluster.connections(member)).sum::<usize>();
+
+    world.function.pause().unwrap();
+    cluster.change(|cluster| cluster.crash(0)).await;
+    cluster.change(|cluster| cluster.promote(1)).await;
+    world.function.resume().unwrap();
+    check_first_call(&world, "crashed").await;
+    until("one session to be left", || total(&cluster) == 1 && cluster.connections(1) == 1).await;
+
+    world.function.pause().unwrap();
+    cluster.change(|cluster| cluster.switchover(2)).await;
+    world.function.resume().unwrap();
+    check_first_call(&world, "switched").await;
+    until("one session to be left", || total(&cluster) == 1 && cluster.connections(2) == 1).await;
+    assert_eq!(marks(&world), ["before", "crashed", "switched"].map(|id| (id.to_owned(), 1)).into());
+}
+
+async fn check_first_call(world: &World, id: &str) {
+    let outcome = world.invoke(json!({"query": "mark", "params": {"id": id}})).await;
+    assert_eq!(outcome.reply().unwrap(), (200, json!({"rowsAffected": 1})));
+    let log = last_log(&world.function, &outcome.request_id).await;
+    assert!(log["connectMillis"].is_number(), "it had to reconnect: {log}");
+    // And that was all: the next one has a session.
+    let outcome = world.invoke(json!({"query": "marks"})).await;
+    assert_eq!(outcome.reply().unwrap().0, 200);
+    let log = last_log(&world.function, &outcome.request_id).await;
+    assert!(log["connectMillis"].is_null() && log["retries"] == 0, "{log}");
+}
+
+/// The list names members that are no more, and half of those that are do not answer.
+async fn members_that_are_gone_or_silent(engine: Engine) {
+    let cluster = cluster(engine, 4);
+    cluster.change(|cluster| cluster.list(&["98", "11", "12", "99", "13", "14"])).await;
+    let world = world(engine, &cluster).env("DB_QUERY_TIMEOUT", "1s").start().await;
+    assert_eq!(mark(&world.function, "before").await.0, 200);
+    let reader = world.another_with(&[("DB_READ_FROM", "reader")]).await;
+    assert_eq!(call(&reader, "marks", json!({})).await.0, 200);
+
+    cluster.partition(1);
+    cluster.partition(2);
+    // Its session may be on one of them, and hangs; that costs it one call.
+    let hung = call(&reader, "marks", json!({})).await.0;
+    assert!([200, 504].contains(&hung), "{hung}");
+    assert_eq!(call(&reader, "who", json!({})).await, (200, json!({"id": "14"})), "the last reader");
+    // Members that are cut off are no hindrance while the writer is there.
+    assert_eq!(mark(&world.another().await, "cut").await.0, 200);
+    cluster.change(|cluster| cluster.crash(0)).await;
+    cluster.change(|cluster| cluster.promote(3)).await;
+    assert_eq!(mark(&world.function, "after").await, (200, json!({"rowsAffected": 1})));
+    // The endpoint leads to the dead one, so a new environment has nothing but the reader endpoint.
+    cluster.move_readers(&[3]);
+    assert_eq!(mark(&world.another().await, "new").await, (200, json!({"rowsAffected": 1})));
+    // Of the readers none is left: the writer is the last resort.
+    let fresh = world.another_with(&[("DB_READ_FROM", "reader")]).await;
+    assert_eq!(call(&fresh, "who", json!({})).await, (200, json!({"id": "14"})));
+    assert_eq!(marks(&world), ["before", "cut", "after", "new"].map(|id| (id.to_owned(), 1)).into());
+}
+
+/// First no writer, then no reader either, then members that are there and say nothing.
+async fn nobody_is_left(engine: Engine) {
+    let cluster = cluster(engine, 2);
+    let timeout = Duration::from_secs(6);
+    let setup = world(engine, &cluster).timeout(timeout).env("DB_QUERY_TIMEOUT", "2s");
+    let world = setup.env("DB_CONNECT_TIMEOUT", "2s").start().await;
+    assert_eq!(mark(&world.function, "before").await.0, 200);
+    let refused = async |id: &str| {
+        let outcome = world.invoke(json!({"query": "mark", "params": {"id": id}})).await;
+        let (status, body) = outcome.reply().unwrap();
+        assert!(outcome.elapsed < timeout, "{:?}: {body}", outcome.elapsed);
+        assert_eq!((status, &body["error"]["retryable"]), (503, &json!(true)), "{body}");
+        body["error"]["code"].as_str().unwrap().to_owned()
+    };
+
+    cluster.change(|cluster| cluster.crash(0)).await;
+    assert_eq!(refused("no writer").await, "failing_over");
+    assert_eq!(call(&world.function, "marks", json!({})).await.0, 200, "a reader is there");
+    cluster.change(|cluster| cluster.crash(1)).await;
+    assert_eq!(refused("nobody").await, "unreachable");
+    assert_eq!(world.failure("marks", json!({})).await, (503, "unreachable".into()));
+
+    cluster.change(|cluster| cluster.restart(1)).await;
+    cluster.change(|cluster| cluster.promote(1)).await;
+    assert_eq!(mark(&world.function, "again").await.0, 200);
+    // Silence: whatever session there was hangs, and new ones are accepted and get no answer.
+    cluster.partition(0);
+    cluster.partition(1);
+    let (status, body) = mark(&world.function, "silent").await;
+    assert_eq!((status, &body["error"]["code"]), (504, &json!("timeout")), "undone, for COMMIT was not sent");
+    assert_eq!(refused("still silent").await, "unreachable");
+    cluster.heal(0);
+    cluster.heal(1);
+    assert_eq!(mark(&world.function, "healed").await.0, 200);
+    assert_eq!(marks(&world), ["before", "again", "healed"].map(|id| (id.to_owned(), 1)).into());
+}
+
+/// Aurora pauses when nobody is connected: then connections are accepted, and nothing is said until it has resumed.
+async fn a_cluster_that_was_paused_resumes(engine: Engine) {
+    let cluster = cluster(engine, 2);
+    let setup = world(engine, &cluster).env("DB_CONNECT_AT", "first-use");
+    let world = setup.env("DB_CONNECT_TIMEOUT", "15s").start().await;
+    let impatient = world.another_with(&[("DB_CONNECT_TIMEOUT", "1s")]).await;
+    cluster.partition(0);
+    cluster.partition(1);
+    let outcome = impatient.invoke(json!({"query": "marks"})).await.unwrap();
+    let (status, body) = outcome.reply().unwrap();
+    assert_eq!((status, &body["error"]["code"]), (503, &json!("resuming")), "{body}");
+    assert!(outcome.json().unwrap()["headers"]["retry-after"].is_string());
+
+    let resumes = async {
+        until("the call to wait", || cluster.endpoint_wire().open_connections() > 0).await;
+        cluster.heal(0);
+        cluster.heal(1);
+    };
+    let (answer, ()) = tokio::join!(mark(&world.function, "patient"), resumes);
+    assert_eq!(answer, (200, json!({"rowsAffected": 1})));
+}
+
+/// Multi-AZ DB clusters of RDS tell their members by another function.
+#[tokio::test]
+async fn a_crash_in_a_multi_az_cluster_of_postgres() {
+    let cluster = Arc::new(Cluster::postgres_multi_az(3).unwrap());
+    let world = world(Engine::AuroraPostgres, &cluster).queries(MARKS).start().await;
+    let reader = world.another_with(&[("DB_READ_FROM", "reader")]).await;
+    assert_eq!(mark(&world.function, "before").await.0, 200);
+    assert_eq!(call(&reader, "marks", json!({})).await, (200, json!({"n": 1})));
+    assert_eq!(cluster.connections(0), 1, "the other one is on a reader");
+    cluster.change(|cluster| cluster.crash(0)).await;
+    cluster.change(|cluster| cluster.promote(2)).await;
+    assert_eq!(mark(&world.function, "after").await, (200, json!({"rowsAffected": 1})));
+    assert_eq!(call(&reader, "marks", json!({})).await, (200, json!({"n": 2})));
+}
+
+/// As many environments as a small machine takes; a hundred are spread in the tests of the crate.
+async fn reads_are_spread_and_follow_the_readers(engine: Engine) {
+    const FLEET: usize = 24;
+    let cluster = cluster(engine, 4);
+    let world = world(engine, &cluster).env("DB_READ_FROM", "reader").start().await;
+    // The first environment has opened a session, too: to a reader, for nothing has been written.
+    let mut fleet = Vec::new();
+    for _ in 1..FLEET {
+        fleet.push(world.another().await);
+    }
+    let read = async |functions: &[Function]| {
+        for function in functions {
+            let (status, body) = call(function, "who", json!({})).await;
+            assert_eq!(status, 200, "{body}");
+        }
+        world.rows("who", json!({})).await;
+    };
+    read(&fleet).await;
+    let held = || [0, 1, 2, 3].map(|member| cluster.connections(member));
+    until("a session of each environment", || held().iter().sum::<usize>() == FLEET).await;
+    println!("{engine:?}: {FLEET} environments, sessions on the writer and the readers: {:?}", held());
+    let even = FLEET / 3;
+    assert_eq!(held()[0], 0, "the writer has none");
+    assert!(held()[1..].iter().all(|held| held.abs_diff(even) * 10 <= even * 3), "{:?}", held());
+
+    // A reader that is taken away: its load moves to the others.
+    cluster.change(|cluster| cluster.remove(3)).await;
+    read(&fleet).await;
+    until("a session of each environment", || held().iter().sum::<usize>() == FLEET).await;
+    assert_eq!((held()[0], held()[3]), (0, 0), "{:?}", held());
+
+    // And one that is added is used by new sessions.
+    cluster.change(|cluster| cluster.restart(3)).await;
+    let mut added = Vec::new();
+    for _ in 0..8 {
+        added.push(world.another().await);
+    }
+    read(&added).await;
+    assert!(held()[3] > 0, "{:?}", held());
+    assert_eq!(held()[0], 0, "{:?}", held());
+}
+
+/// `DB_READ_FROM=reader` sends nothing there but reads.
+async fn a_read_after_a_write_of_the_same_call_sees_it(engine: Engine) {
+    let world = Setup::new(engine)
+        .schema(SCHEMA)
+        .queries(queries(engine))
+        .env("DB_READ_FROM", "reader")
+        .start()
+        .await;
+    for n in 1..=20 {
+        let steps = json!({"transaction": [
+            {"query": "mark", "params": {"id": format!("{n}")}},
+            {"query": "marks"},
+            {"query": "who"},
+        ]});
+        let (status, body) = world.call(steps).await;
+        assert_eq!(status, 200, "{body}");
+        assert_eq!(body, json!([{"rowsAffected": 1}, {"n": n}, {"id": "11"}]));
+        assert_eq!(world.rows("who", json!({})).await, json!({"id": "12"}));
+    }
+}
+
+/// Where nothing is a cluster, the engines of clusters are the plain ones.
+#[tokio::test]
+async fn a_plain_server_is_served_as_by_the_plain_engine() {
+    for (plain, aurora) in [(Engine::Postgres, "aurora-postgres"), (Engine::Mysql, "aurora-mysql")] {
+        for read_from in ["writer", "reader"] {
+            let setup = Setup::new(plain).env("DB_ENGINE", aurora).env("DB_READ_FROM", read_from);
+            let world = setup.schema(SCHEMA).queries(MARKS).start().await;
+            assert_eq!(mark(&world.function, "one").await.0, 200);
+            world.wire().reset();
+            for _ in 0..10 {
+                assert_eq!(world.rows("marks", json!({})).await, json!({"n": 1}));
+            }
+            assert_eq!(world.wire().connections(), 0, "one session serves both");
+            assert!(world.wire().flights() <= 11, "{}", world.wire().flights());
+            let complaints = world.function.logs().into_iter().filter(|line| line.contains("\"WARN\""));
+            assert_eq!(complaints.collect::<Vec<_>>(), Vec::<String>::new());
+        }
+    }
+}
+
+/// Blue/green: the name moves to another server, and the old one turns read-only. That needs no topology.
+#[tokio::test]
+async fn a_name_that_moves_to_another_server_is_followed_by_the_plain_engine() {
+    for engine in [Engine::AuroraPostgres, Engine::AuroraMysql] {
+        let cluster = cluster(engine, 2);
+        let plain = if engine == Engine::AuroraPostgres { "postgres" } else { "mysql" };
+        let world = world(engine, &cluster).env("DB_ENGINE", plain).start().await;
+        assert_eq!(mark(&world.function, "blue").await.0, 200);
+        cluster
+            .change(|cluster| {
+                cluster.switchover(1)?;
+                cluster.move_endpoint(1)
+            })
+            .await;
+        assert_eq!(mark(&world.function, "green").await, (200, json!({"rowsAffected": 1})));
+        assert_eq!(call(&world.function, "who", json!({})).await.1, json!({"id": "12"}));
+    }
+}
+
+/// Calls that environments make one after the other, each as fast as it can.
+struct Load {
+    calls: Arc<Mutex<Vec<Call>>>,
+    environments: usize,
+    stopped: Arc<AtomicBool>,
+    running: Vec<JoinHandle<()>>,
+}
+
+/// One call and what became of it.
+#[derive(Debug, Clone)]
+struct Call {
+    environment: usize,
+    id: String,
+    status: u64,
+    /// Of the failure, else empty.
+    code: String,
+    ended: Instant,
+}
+
+impl Load {
+    fn start(query: &'static str, environments: Vec<Function>) -> Self {
+        static LOADS: AtomicU32 = AtomicU32::new(0);
+        let load = LOADS.fetch_add(1, Ordering::Relaxed);
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let stopped = Arc::new(AtomicBool::new(false));
+        let count = environments.len();
+        let running = environments.into_iter().enumerate().map(|(environment, function)| {
+            let (calls, stopped) = (Arc::clone(&calls), Arc::clone(&stopped));
+            tokio::spawn(async move {
+                for n in 0.. {
+                    if stopped.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let id = format!("{load}-{environment}-{n}");
+                    let params = if query == "mark" { json!({ "id": id }) } else { json!({}) };
+                    let started = Instant::now();
+                    let outcome = function.invoke(json!({"query": query, "params": params})).await.unwrap();
+                    let ended = started + outcome.elapsed;
+                    let (status, body) = outcome.reply().unwrap();
+                    let code = body["error"]["code"].as_str().unwrap_or_default().to_owned();
+                    calls.lock().unwrap().push(Call { environment, id, status, code, ended });
+                    // Leaves the servers some of the machine.
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            })
+        });
+        let running = running.collect();
+        Self { calls, environments: count, stopped, running }
+    }
+
+    /// Waits until each environment has had a success that ended after `moment`, and gives when the last had its
+    /// first.
+    async fn each_succeeds_after(&self, moment: Instant) -> Instant {
+        let firsts = || {
+            let calls = self.calls.lock().unwrap();
+            let mut firsts = BTreeMap::new();
+            for call in calls.iter().filter(|call| call.status == 200 && call.ended > moment) {
+                firsts.entry(call.environment).or_insert(call.ended);
+            }
+            firsts
+        };
+        until("a success of each environment", || {
+            assert!(self.running.iter().all(|task| !task.is_finished()), "an environment is gone");
+            firsts().len() == self.environments
+        })
+        .await;
+        firsts().into_values().max().unwrap()
+    }
+
+    /// Lets the last calls end, and gives all there were.
+    async fn stop(self) -> Vec<Call> {
+        self.stopped.store(true, Ordering::Relaxed);
+        for task in self.running {
+            task.await.unwrap();
+        }
+        std::mem::take(&mut *self.calls.lock().unwrap())
+    }
+}
+
+/// What is done to a cluster beside what goes on.
+trait Change {
+    async fn change<T, E>(&self, change: impl FnOnce(&Cluster) -> Result<T, E> + Send + 'static) -> T
+    where
+        T: Send + 'static,
+        E: Debug + Send + 'static;
+}
+
+impl Change for Arc<Cluster> {
+    async fn change<T, E>(&self, change: impl FnOnce(&Cluster) -> Result<T, E> + Send + 'static) -> T
+    where
+        T: Send + 'static,
+        E: Debug + Send + 'static,
+    {
+        let cluster = Arc::clone(self);
+        tokio::task::spawn_blocking(move || change(&cluster)).await.unwrap().unwrap()
+    }
+}
+
+fn failed(calls: &[Call]) -> Vec<&Call> {
+    calls.iter().filter(|call| call.status != 200).collect()
+}
+
+/// What was acknowledged is there once, what was refused is not there, and nothing is there twice.
+fn check_marks(world: &World, writes: &[Call]) {
+    let marks = marks(world);
+    assert!(marks.values().all(|times| *times == 1), "{marks:?}");
+    for call in writes {
+        let there = marks.contains_key(&call.id);
+        match call.status {
+            200 => assert!(there, "lost: {call:?}"),
+            _ => assert!(!there || call.code == "outcome_unknown", "refused, and yet done: {call:?}"),
+        }
+    }
+    assert!(writes.iter().any(|call| call.status == 200));
+}
+
+/// The marks that the writer has, and how many times.
+fn marks(world: &World) -> BTreeMap<String, u32> {
+    let (cluster, database) = (world.cluster(), &world.database().name);
+    let rows = "SELECT id, count(*) FROM marks GROUP BY id";
+    let rows = cluster.sql(cluster.writer(), database, rows).unwrap();
+    let counted = rows.lines().map(|row| {
+        let (id, times) = row.split_once('|').unwrap();
+        (id.to_owned(), times.parse().unwrap())
+    });
+    counted.collect()
+}
+
+async fn mark(function: &Function, id: &str) -> (u64, Value) {
+    call(function, "mark", json!({ "id": id })).await
+}
+
+async fn call(function: &Function, query: &str, params: Value) -> (u64, Value) {
+    function.invoke(json!({"query": query, "params": params})).await.unwrap().reply().unwrap()
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < end, "waited for {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn cluster(engine: Engine, members: usize) -> Arc<Cluster> {
+    let cluster = match engine {
+        Engine::AuroraMysql => Cluster::mysql(members),
+        _ => Cluster::postgres(members),
+    };
+    Arc::new(cluster.unwrap())
+}
+
+fn world(engine: Engine, cluster: &Arc<Cluster>) -> Setup {
+    Setup::new(engine).on_cluster(cluster).schema(SCHEMA).queries(queries(engine))
+}
+
+/// Without a key: what is done twice shall be there twice.
+const SCHEMA: &str = "CREATE TABLE marks (id VARCHAR(40) NOT NULL);\n";
+
+fn queries(engine: Engine) -> String {
+    let who = match engine {
+        Engine::AuroraMysql => "CAST(@@server_id AS CHAR)",
+        _ => "aurora_db_instance_identifier()",
+    };
+    format!("{MARKS}\n-- name: who :one\nSELECT {who} AS id;\n")
+}
+
+const MARKS: &str = "
+-- name: mark :exec
+-- write
+-- param: id text
+INSERT INTO marks (id) VALUES (:id);
+
+-- name: marks :one
+SELECT count(*) AS n FROM marks;
+";
