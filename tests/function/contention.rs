@@ -164,7 +164,9 @@ async fn a_lock_that_is_not_released(engine: Engine) {
         {"query": "nap", "params": {"seconds": 60}},
     ]});
     let meanwhile = async {
-        until("the lock", || world.running() == 1).await;
+        // By then the holder has written.
+        let nap = if engine == Engine::Postgres { "pg_sleep" } else { "SLEEP" };
+        until("the lock", || world.running_that(nap) == 1).await;
         let outcome = world.invoke(json!({"query": "add", "params": {"id": 1}})).await;
         let (status, body) = outcome.reply().unwrap();
         let told = (status, body["error"]["code"].as_str().unwrap());

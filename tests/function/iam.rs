@@ -59,22 +59,28 @@ async fn a_token_that_is_rejected_says_what_to_look_at() {
 }
 
 async fn world(judge: &Judge) -> World {
+    setup(judge).start().await
+}
+
+/// A function that logs in by tokens, on a server of its own that has them judged.
+pub(crate) fn setup(judge: &Judge) -> Setup {
     let line = format!(
         "hostssl all all 127.0.0.1/32 ldap ldapserver=127.0.0.1 ldapport={} ldapprefix=\"user=\" ldapsuffix=\"\"",
         judge.port
     );
     let server = Arc::new(Postgres::builder().access(&line).start().unwrap());
-    Setup::new(Engine::Postgres).on(&server).iam().start().await
+    Setup::new(Engine::Postgres).on(&server).iam()
 }
 
 /// Judges passwords over LDAP: notes them and finds all of them right, or all wrong.
-struct Judge {
+#[derive(Debug)]
+pub(crate) struct Judge {
     port: u16,
     seen: Arc<Mutex<Vec<(String, String)>>>,
 }
 
 impl Judge {
-    fn start(accepts: bool) -> Self {
+    pub(crate) fn start(accepts: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::new(Mutex::new(Vec::new()));

@@ -257,7 +257,8 @@ async fn what_is_stopped_in_its_middle_is_an_unknown_outcome(engine: Engine) {
         "eventSourceARN": "arn:aws:sqs:eu-west-1:1:q"});
     let outcome = world.invoke(json!({"Records": [record]})).await;
     assert_eq!(outcome.json().unwrap()["batchItemFailures"][0]["itemIdentifier"], "m1");
-    assert!(world.function.logs().iter().any(|line| line.contains("m1") && line.contains("outcome_unknown")));
+    let told = |line: &str| line.contains("m1") && line.contains("outcome_unknown");
+    world.function.wait_for_log(told, Duration::from_secs(10)).await.unwrap();
     assert_eq!(settled(&world, "called", 3, "").await, 1);
 }
 

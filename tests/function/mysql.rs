@@ -176,7 +176,7 @@ async fn a_wait_for_a_lock_ends_before_its_query_does(engine: Engine) {
     let holder = world.another().await;
     let held = holder.invoke(json!({"query": "hold"}));
     let waiting = async {
-        until("the lock", || world.running() == 1).await;
+        until("the lock", || world.running_that("SLEEP") == 1).await;
         world.wire().reset();
         let outcome = world.invoke(json!({"query": "touch"})).await;
         let (status, body) = outcome.reply().unwrap();

@@ -478,6 +478,14 @@ impl World {
         }
     }
 
+    /// How many of them run a statement with these words in it.
+    pub(crate) fn running_that(&self, words: &str) -> u64 {
+        self.sessions_that(&match self.engine.plain() {
+            Engine::Postgres => format!("AND state = 'active' AND query LIKE '%{words}%'"),
+            _ => format!("AND info LIKE '%{words}%'"),
+        })
+    }
+
     fn sessions_that(&self, condition: &str) -> u64 {
         let user = &self.database().user;
         let sessions = match self.engine.plain() {
