@@ -6,8 +6,8 @@
 //! - Each new session is asked, in one round trip, what its server is and who else is in the cluster. DNS, which
 //!   points to the old writer for a while, is not trusted with that.
 //! - Where that is not what is wanted, or a session was lost, all members and the cluster's endpoint are asked at the
-//!   same time, until one says yes ([`writer`]).
-//! - Readers are chosen by us, not by DNS ([`readers`]).
+//!   same time, until one says yes (`writer`).
+//! - Readers are chosen by us, not by DNS (`readers`).
 //!
 //! Whatever is no cluster (a single server, a proxy, a custom endpoint) is spoken to as if this crate were not there.
 
