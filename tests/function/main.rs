@@ -15,6 +15,7 @@ mod diagnose;
 mod events;
 mod failover;
 mod frozen;
+mod guides;
 mod http;
 mod iam;
 mod identity;
