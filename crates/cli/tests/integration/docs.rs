@@ -140,3 +140,8 @@ fn an_ellipsis_is_anything() {
         assert_eq!(is_as_shown(shown, said), expected, "{shown} {said}");
     }
 }
+
+#[test]
+fn the_first_tutorial() {
+    typed("docs/tutorial/first-query.md");
+}
