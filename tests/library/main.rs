@@ -16,7 +16,7 @@ use lambda_rds::sea_orm::{
     QueryOrder as _, Set, SqlErr, Statement, StreamTrait as _, TransactionSession as _,
     TransactionTrait as _,
 };
-use lambda_rds_testbed::{After, Cut, Direction, Fault as Broken};
+use lambda_rds_testbed::{After, Cut, Direction, Fault as Broken, Proxy};
 
 use world::{Engine, World};
 
@@ -248,14 +248,14 @@ async fn a_lost_connection_is_replaced(engine: Engine) {
     let Some(wire) = world.wire() else { return };
     assert_eq!(ids(&world).await, [1, 2]);
     // While nothing runs: seen without a round trip.
-    wire.cut(Cut::Fin);
+    cut(wire, Cut::Fin).await;
     assert_eq!(ids(&world).await, [1, 2]);
     // In the middle of a closure: from its beginning.
     let runs = AtomicU32::new(0);
     let read = world.db.read(async |tx| {
         users::Entity::find_by_id(1).one(&tx).await?;
         if runs.fetch_add(1, Ordering::Relaxed) == 0 {
-            wire.cut(Cut::Rst);
+            cut(wire, Cut::Rst).await;
         }
         Ok(users::Entity::find().all(&tx).await?.len())
     });
@@ -264,14 +264,18 @@ async fn a_lost_connection_is_replaced(engine: Engine) {
     // sea-orm's own transactions are not run again, and say why they ended.
     let tx = world.db.begin().await.unwrap();
     insert(&tx, 10).await.unwrap();
-    wire.cut(Cut::Rst);
-    // The wire is cut by a task of its own: a COMMIT that is quicker would be one in time.
-    while wire.open_connections() > 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    cut(wire, Cut::Rst).await;
     let lost = tx.commit().await.unwrap_err();
     assert!(matches!(world.db.error(&lost).fault(), Fault::ConnectionLost | Fault::OutcomeUnknown), "{lost}");
     assert_eq!(ids(&world).await, [1, 2]);
+}
+
+/// Cuts the wire, and waits for it: that is done by a task of its own, and a statement that is quicker would be in time.
+async fn cut(wire: &Proxy, how: Cut) {
+    wire.cut(how);
+    while wire.open_connections() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// A transaction cut at every flight: applied once, or unknown and at most once.
