@@ -88,7 +88,12 @@ pub struct Secret {
 impl Secret {
     /// Asks Secrets Manager, with the SDK set up as its guide says.
     pub async fn fetch() -> Result<Self, Error> {
-        let config = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
+        use aws_smithy_http_client::Builder;
+        use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+        // Without the SDK's default features, which bring a second TLS stack, its client has to be named.
+        let https = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+        let config = aws_config::defaults(aws_config::BehaviorVersion::latest()).http_client(https);
+        let config = config.load().await;
         let client = aws_sdk_secretsmanager::Client::new(&config);
         let answer = client.get_secret_value().secret_id(std::env::var("DB_SECRET_ID")?).send().await?;
         Ok(serde_json::from_str(answer.secret_string().ok_or("the secret is not text")?)?)
