@@ -259,6 +259,8 @@ impl Mysql {
         let mut command = self.installation.command(self.kind, &folder.join("data"));
         command.arg(format!("--socket={}", self.socket().display()));
         command.arg(format!("--pid-file={}", folder.join("pid").display()));
+        // A server that starts clears its folder of temporary tables, whoever they belong to.
+        command.arg(format!("--tmpdir={}", folder.display()));
         command.arg(format!("--port={}", self.port)).args(&self.settings);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).current_dir(folder);
         let (process, _) = Process::spawn(self.account.run(&mut command), Signal::KILL)?;
