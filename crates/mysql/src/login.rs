@@ -13,7 +13,7 @@
 //!
 //! Nor do the settings wait for the session's first command, to go out in one flight with it. If they are refused, a
 //! command that only prepares has done no harm; but the other side must take a command before it has answered the last:
-//! - Aurora MySQL 2 hangs. It took two drivers that do this, which now keep from it where they know it by its name:
+//! - Aurora MySQL 2 hangs. Two drivers that do this have met it, and keep from it where they know it by its name:
 //!   <https://mysqlconnector.net/troubleshooting/aurora-freeze/>, CONJ-386 in
 //!   <https://mariadb.com/docs/release-notes/connectors/java/mariadb-connector-j-15-release-notes/mariadb-connector-j-155-release-notes>.
 //!   Of Aurora 3 and RDS Proxy nobody says that they take it, and neither can be had for a test. The version that a
