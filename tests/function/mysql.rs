@@ -35,10 +35,6 @@ const QUERIES: &str = "
 -- param: in_stock bool = true
 SELECT id, name FROM products WHERE in_stock = :in_stock;
 
--- name: thread :one
--- param: x int
-SELECT CONNECTION_ID() AS id, :x AS x;
-
 -- name: add :exec
 -- param: name text
 INSERT INTO products (name, in_stock) VALUES (:name, TRUE);
@@ -75,6 +71,8 @@ fn shop(engine: Engine) -> Setup {
 
 async fn a_write_is_read_back_and_tells_its_id(engine: Engine) {
     let world = shop(engine).start().await;
+    let in_stock = json!([{"id": 1, "name": "Lamp"}, {"id": 3, "name": "Chair"}]);
+    assert_eq!(world.rows("products", json!({"in_stock": true})).await, in_stock);
     let added = world.rows("add", json!({"name": "Sofa"})).await;
     assert_eq!(added, json!({"rowsAffected": 1, "lastInsertId": 4}));
     assert_eq!(world.rows("products", json!({})).await[2], json!({"id": 4, "name": "Sofa"}));

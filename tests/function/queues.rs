@@ -326,8 +326,8 @@ ON CONFLICT (message_id) DO NOTHING;
 -- param: item text
 -- param: seconds float
 INSERT INTO orders (message_id, place, item)
-SELECT :message_id, coalesce(max(place), 0) + 1 + SLEEP(:seconds), :item FROM orders
-HAVING coalesce(sum(message_id = :message_id), 0) = 0;
+SELECT :message_id, coalesce(max(place), 0) + 1, :item FROM orders
+HAVING coalesce(sum(message_id = :message_id), 0) = 0 AND SLEEP(:seconds) = 0;
 
 -- name: take :exec
 -- param: item text
