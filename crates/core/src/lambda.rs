@@ -146,7 +146,7 @@ async fn invoked(app: Arc<App>, api: Arc<Client>, invocation: LambdaInvocation) 
     let outcome = AssertUnwindSafe(app.handle(&body, &Invocation::from(&context))).catch_unwind().await;
     let raised = match outcome {
         Ok(Ok(reply)) => {
-            let response = post(&parts, &request_id, "response").body(json(&reply)?)?;
+            let response = post(&parts, &request_id, "response").body(Body::from(reply.into_json()))?;
             return send(&api, response).await;
         }
         Ok(Err(raised)) => Diagnostic::from(raised),
