@@ -7,7 +7,7 @@ use lambda_rds_testbed::{Function, Proxy, RuntimeApi};
 use serde_json::{Value, json};
 
 use crate::on_every_engine;
-use crate::world::{Engine, Setup, postgres};
+use crate::world::{Engine, Setup, mysql, postgres};
 
 on_every_engine!(
     broken_queries,
@@ -225,11 +225,31 @@ async fn everything_may_stand_in_the_file_beside_the_program() {
     assert_eq!(function.invoke(json!({})).await.unwrap().reply().unwrap(), (200, json!({"n": "2"})));
 }
 
-#[tokio::test]
-async fn a_server_that_is_down_at_init_is_reported_by_the_first_call_and_used_once_it_is_up() {
-    let door = Proxy::start(postgres().address()).unwrap();
+mod without_a_server {
+    use super::{
+        a_server_that_is_down_at_init_is_reported_by_the_first_call_and_used_once_it_is_up,
+        a_server_that_is_silent_at_init_is_not_waited_for_any_longer_than_it_may_take_to_connect,
+    };
+
+    crate::on_every_server!(
+        a_server_that_is_down_at_init_is_reported_by_the_first_call_and_used_once_it_is_up,
+        a_server_that_is_silent_at_init_is_not_waited_for_any_longer_than_it_may_take_to_connect,
+    );
+}
+
+/// A way to the server of this kind that all tests share.
+fn door(engine: Engine) -> Proxy {
+    let address = match engine {
+        Engine::Postgres => postgres().address(),
+        _ => mysql(engine).address(),
+    };
+    Proxy::start(address).unwrap()
+}
+
+async fn a_server_that_is_down_at_init_is_reported_by_the_first_call_and_used_once_it_is_up(engine: Engine) {
+    let door = door(engine);
     door.refuse().await.unwrap();
-    let world = Setup::new(Engine::Postgres).env("DB_PORT", door.port().to_string()).start().await;
+    let world = Setup::new(engine).env("DB_PORT", door.port().to_string()).start().await;
     let warned = |line: &str| line.contains("no session at INIT");
     world.function.wait_for_log(warned, Duration::from_secs(10)).await.unwrap();
 
@@ -243,11 +263,12 @@ async fn a_server_that_is_down_at_init_is_reported_by_the_first_call_and_used_on
     assert_eq!(world.call(json!({"query": "active_users"})).await.0, 200);
 }
 
-#[tokio::test]
-async fn a_server_that_is_silent_at_init_is_not_waited_for_any_longer_than_it_may_take_to_connect() {
-    let door = Proxy::start(postgres().address()).unwrap();
+async fn a_server_that_is_silent_at_init_is_not_waited_for_any_longer_than_it_may_take_to_connect(
+    engine: Engine,
+) {
+    let door = door(engine);
     door.black_hole();
-    let world = Setup::new(Engine::Postgres)
+    let world = Setup::new(engine)
         .env("DB_PORT", door.port().to_string())
         .env("DB_CONNECT_TIMEOUT", "300ms")
         .start()

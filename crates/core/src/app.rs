@@ -821,5 +821,16 @@ mod tests {
         assert!(!app.told_of_pins.load(Ordering::Relaxed));
         check("pinned", r#""statusCode":200"#, 2).await;
         assert!(app.told_of_pins.load(Ordering::Relaxed));
+
+        // Each statement that pins counts for the metric, wherever in an event it is.
+        for (event, pinned) in [
+            (r#"{"query":"fine"}"#, 0),
+            (r#"{"query":"pinned"}"#, 1),
+            (r#"{"transaction":[{"query":"pinned"},{"query":"fine"},{"query":"pinned"}]}"#, 2),
+            (r#"{"batch":{"query":"pinned","params":[{},{},{}]}}"#, 3),
+        ] {
+            let (_, untold) = app.answer(event.as_bytes(), &invocation).await;
+            assert_eq!(untold.record.pinned, pinned, "{event}");
+        }
     }
 }
