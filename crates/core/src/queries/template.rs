@@ -126,6 +126,21 @@ impl Template {
         &self.sql
     }
 
+    /// The types of the values that are sent, in the order of the placeholders.
+    pub(super) fn kinds(&self, params: &[Param]) -> Vec<Kind> {
+        let sent = self.parts.iter().filter_map(|part| match part {
+            Part::Parameter { index, first: true, .. } => Some(params[*index].kind),
+            Part::Parameter { .. } | Part::Text(_) => None,
+        });
+        sent.collect()
+    }
+
+    /// Gives the text a comment at its end, by which it differs from those that are the same otherwise.
+    pub(super) fn mark(&mut self, number: usize) {
+        self.parts.push(Part::Text(format!("\n-- {number}")));
+        self.sql = self.text(&vec![1; self.lists.len()]);
+    }
+
     /// The statement with these values, one for each parameter in the order declared.
     ///
     /// # Errors
