@@ -262,6 +262,15 @@ fn headers(event: &Object<'_>) -> Result<Vec<(String, String)>> {
             }
         }
     }
+    // Format 2.0 has taken the cookies out of the headers.
+    if let Some(cookies) = event.some("cookies")
+        && header(&headers, "cookie").is_none()
+    {
+        let cookies = texts("cookies", cookies)?;
+        if !cookies.is_empty() {
+            headers.push(("cookie".to_owned(), cookies.join("; ")));
+        }
+    }
     Ok(headers)
 }
 
@@ -726,6 +735,24 @@ mod tests {
         let Ok(Request::Call(call)) = event.request else { panic!() };
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(call.origin.headers, [pair("x-one", "1"), pair("x-two", "a, b")]);
+    }
+
+    #[test]
+    fn cookies_are_a_header_again() {
+        fn check(more: &str, expected: Option<&str>) {
+            let event = format!(
+                r#"{{"version":"2.0","rawPath":"/a","rawQueryString":"",{more},
+                    "requestContext":{{"http":{{"method":"GET"}}}}}}"#
+            );
+            let event = super::super::parse(event.as_bytes(), &settings(), &Invocation::default());
+            let Ok(Request::Call(call)) = event.request else { panic!("{more}") };
+            assert_eq!(header(&call.origin.headers, "cookie"), expected, "{more}");
+        }
+        check(r#""cookies":["a=1","b=2; c=3"],"headers":{"x":"y"}"#, Some("a=1; b=2; c=3"));
+        check(r#""cookies":["a=1"]"#, Some("a=1"));
+        check(r#""cookies":["a=1"],"headers":{"Cookie":"z=0"}"#, Some("z=0"));
+        check(r#""cookies":[]"#, None);
+        check(r#""cookies":null"#, None);
     }
 
     #[test]

@@ -85,6 +85,7 @@ impl Template {
         let statement = one_statement(&tokens, &mut flaws);
         refuse_session_statements(statement, &mut flaws);
         check_tokens(dialect, statement, &mut flaws);
+        check_behind(&tokens, statement, &mut flaws);
         let uses = uses(statement, params, &mut flaws);
         check_arrays(dialect, statement, &uses, params, &mut flaws);
         if !flaws.is_empty() {
@@ -500,6 +501,20 @@ fn check_tokens(dialect: Dialect, statement: &[Token<'_>], flaws: &mut Vec<Flaw>
     }
 }
 
+/// Finds annotations behind the statement, where they would be lost: of this entry, or too early for the next.
+fn check_behind(tokens: &[Token<'_>], statement: &[Token<'_>], flaws: &mut Vec<Flaw>) {
+    let end = statement.last().map_or(0, |last| last.start + last.text.len());
+    for token in tokens.iter().filter(|token| token.start >= end) {
+        if token.kind == TokenKind::LineComment && super::annotations::is_annotation(token.text) {
+            let reason = format!(
+                "`{}` stands behind the SQL; annotations go between the `-- name:` line and the SQL",
+                token.text.trim_end()
+            );
+            flaws.push(flaw(token.start, reason));
+        }
+    }
+}
+
 /// Where a parameter is used.
 struct Use {
     /// The index of the token in the statement.
@@ -763,6 +778,8 @@ mod tests {
             (Sqlite, "", "SELECT @a", 7, "SQLite's own placeholder"),
             (Mysql, "a int", "SELECT /*!80000 :a */", 16, "inside `/*! … */`"),
             (Postgres, "", "SELECT 1\n-- timeout: 2s\n, 2", 9, "stands inside the SQL"),
+            (Mysql, "", "SELECT 1\n-- timeout: 2s\n;", 9, "stands behind the SQL"),
+            (Sqlite, "", "SELECT 1;\n\n-- http: GET\n", 11, "stands behind the SQL"),
             (Postgres, "a int[]", "x IN (:a)", 6, "`= ANY(:a)`"),
             (Postgres, "a int[]", "x NOT IN (1, :a)", 13, "`<> ALL(:a)`"),
             (Postgres, "a int[]", "x IN (:a::int[])", 6, "`= ANY(:a)`"),
