@@ -224,9 +224,11 @@ fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db
     let instance_pattern = r.value(&keys::DB_INSTANCE_PATTERN, instance_pattern);
     r.aurora(engine, read_from, reader_host.is_some(), instance_pattern.is_some());
 
-    // What a later version does is refused, not ignored: a user who wrote it relies on it.
     if pooler == Some(Pooler::Transaction) && embedded {
-        r.later(&keys::DB_POOLER, "transaction");
+        let (label, engine) = (r.label(&keys::DB_POOLER), r.name(&keys::DB_ENGINE));
+        r.mistakes.push(format!(
+            "{label} is \"transaction\", and {engine} is sqlite: a file has no pooler before it."
+        ));
     }
 
     let auth = if embedded {
@@ -571,12 +573,6 @@ impl<'a> Reader<'a> {
         if !there && self.found(key).is_none() {
             self.mistakes.push(format!("{} is not set. {advice}", self.name(key)));
         }
-    }
-
-    /// Notes that a value is for a later version.
-    fn later(&mut self, key: &Key, text: &str) {
-        let label = self.label(key);
-        self.mistakes.push(format!("{label} is {}, which is not in this version.", shown(key, text)));
     }
 
     /// What the mode and its companions say together.
@@ -1289,7 +1285,9 @@ mod tests {
         check_sources(
             &sqlite,
             &[Engine::Sqlite],
-            &["DB_POOLER (environment) is \"transaction\", which is not in this version."],
+            &[
+                "DB_POOLER (environment) is \"transaction\", and DB_ENGINE is sqlite: a file has no pooler before it.",
+            ],
         );
     }
 
