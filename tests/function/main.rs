@@ -9,6 +9,7 @@
 mod broken;
 mod concurrency;
 mod contention;
+mod contract;
 mod cuts;
 mod deadlines;
 mod diagnose;

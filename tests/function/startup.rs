@@ -128,7 +128,7 @@ async fn unknown_keys(engine: Engine) {
     let told = init_fails(setup).await;
     allow_duplicates! { assert_snapshot!(told, @"
         The configuration has 2 mistakes:
-        - LAMBDA_RDS_COLOUR (environment) is unknown. The reference of configuration lists the keys.
+        - LAMBDA_RDS_COLOUR (environment) is unknown. Allowed: LAMBDA_RDS_QUERIES, LAMBDA_RDS_DEFAULT_QUERY, LAMBDA_RDS_BASE_PATH, LAMBDA_RDS_HTTP_TIMEOUT, LAMBDA_RDS_HTTP_BATCH, LAMBDA_RDS_CORS_ORIGIN, LAMBDA_RDS_DIRECT_ERRORS, LAMBDA_RDS_INT64, LAMBDA_RDS_OPENAPI, LAMBDA_RDS_DIAGNOSE, LAMBDA_RDS_LOG, LAMBDA_RDS_LOG_VALUES.
         - LAMBDA_RDS_QUERRIES (environment) is unknown. Did you mean LAMBDA_RDS_QUERIES?
         "); }
 }
