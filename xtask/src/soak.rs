@@ -38,7 +38,7 @@ pub(crate) fn soak(workspace: &Path, options: &Options) -> Result<()> {
 }
 
 fn command(options: &Options) -> Command {
-    let mut cargo = Command::new(super::cargo());
+    let mut cargo = super::cargo();
     cargo.args([
         "test",
         "-p",
