@@ -78,7 +78,7 @@ async fn reconnect(engine: Engine, rounds: u64) {
     let before = held(&world);
     assert_eq!((before.files, before.sessions), (0, 1));
 
-    let answers = if engine.plain() == Engine::Postgres { 5 } else { 4 };
+    let answers = engine.answers_to_a_connect();
     for round in 0..rounds {
         match round % 8 {
             0 | 4 => world.wire().cut(Cut::Fin),

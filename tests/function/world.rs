@@ -606,6 +606,34 @@ impl World {
         self.members().map(|member| self.rows_on(member, &count)[0].parse::<u64>().unwrap()).sum()
     }
 
+    /// How many sessions of anybody but who asks run a statement with these words in it.
+    pub(crate) fn anybody_running(&self, words: &str) -> u64 {
+        self.sql(&match self.engine.plain() {
+            Engine::Postgres => format!(
+                "SELECT count(*) FROM pg_stat_activity
+                 WHERE state = 'active' AND query LIKE '%{words}%' AND pid <> pg_backend_pid()"
+            ),
+            _ => format!(
+                "SELECT count(*) FROM information_schema.processlist
+                 WHERE info LIKE '%{words}%' AND id <> CONNECTION_ID()"
+            ),
+        })
+        .parse()
+        .unwrap()
+    }
+
+    /// Lets the function's user have one session and no second one; what there was has ended.
+    pub(crate) async fn one_session(&self) {
+        let user = &self.database().user;
+        self.sql(&match self.engine.plain() {
+            Engine::Postgres => format!("ALTER ROLE {user} CONNECTION LIMIT 1"),
+            _ => format!("ALTER USER '{user}'@'%' WITH MAX_USER_CONNECTIONS 1"),
+        });
+        // MySQL counts the sessions that begin from now on.
+        self.hang_up();
+        until("the end of the sessions", || self.sessions() == 0).await;
+    }
+
     /// Gives the function's user another password, on the server alone.
     pub(crate) fn set_password(&self, password: &str) {
         self.set_password_of(&self.database().user, password);
@@ -656,6 +684,15 @@ impl Engine {
             Self::AuroraPostgres => Self::Postgres,
             Self::AuroraMysql => Self::Mysql,
             plain => plain,
+        }
+    }
+
+    /// How often the server answers while a session is opened whose login it knows, over TLS.
+    pub(crate) fn answers_to_a_connect(self) -> u64 {
+        match self.plain() {
+            Self::Postgres => 5,
+            // The first is its greeting.
+            _ => 4,
         }
     }
 
