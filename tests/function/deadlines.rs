@@ -8,8 +8,8 @@ use lambda_rds_testbed::{After, Cut, Direction, Fault, Outcome, Postgres, Stop, 
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::on_every_server;
 use crate::world::{Engine, Setup, World, last_log, mysql, postgres, until};
+use crate::{on_clusters, on_every_server};
 
 on_every_server!(
     a_query_over_its_time_is_stopped_on_the_server_within_200_ms,
@@ -18,6 +18,26 @@ on_every_server!(
     the_invocations_deadline_less_the_reserve_wins,
     silence_while_connecting_is_answered_in_time_and_names_the_phase,
     a_port_where_nobody_answers,
+    a_refused_port_and_an_unknown_name_are_told_at_once,
+    silence_during_a_query_is_answered_in_time,
+    a_busy_server_is_waited_for_inside_the_deadline,
+    a_session_that_was_killed_between_calls,
+    a_session_that_was_idle_for_too_long,
+    a_connection_that_was_cut_between_calls,
+    a_server_that_was_restarted_between_calls_and_while_the_function_was_frozen,
+    a_write_that_is_cut_before_commit_runs_again_and_is_applied_once,
+    a_write_whose_commit_is_cut_is_never_run_again,
+    a_commit_without_an_answer_is_an_unknown_outcome_in_time,
+    a_read_that_is_cut_runs_again_once,
+);
+
+// Silence and a port where nobody answers are those of all members there, and told as what they may be: see
+// [`crate::silence`].
+on_clusters!(
+    a_query_over_its_time_is_stopped_on_the_server_within_200_ms,
+    a_write_that_waits_before_its_transaction_is_stopped_in_its_time,
+    the_configured_query_timeout_holds_for_queries_without_one,
+    the_invocations_deadline_less_the_reserve_wins,
     a_refused_port_and_an_unknown_name_are_told_at_once,
     silence_during_a_query_is_answered_in_time,
     a_busy_server_is_waited_for_inside_the_deadline,
@@ -89,7 +109,7 @@ fn setup(engine: Engine) -> Setup {
 
 /// A server that keeps a record of what it runs, and for how long.
 fn traced(engine: Engine) -> Setup {
-    match engine {
+    match engine.plain() {
         Engine::Postgres => setup(engine).schema(format!(
             "{SCHEMA}
              RESET ROLE;
@@ -108,9 +128,9 @@ fn traced(engine: Engine) -> Setup {
 async fn ran(world: &World, process: u64) -> u64 {
     let mut ran = None;
     until("the end of the statement", || {
-        ran = match world.engine {
+        ran = match world.engine.plain() {
             Engine::Postgres => {
-                let log = world.server().log().unwrap();
+                let log = world.server_log();
                 let process = format!("[{process}]");
                 let find = |word: &str, text: &str| {
                     let wanted = |line: &&str| [&process, word, text].iter().all(|part| line.contains(part));
@@ -183,13 +203,18 @@ async fn a_query_over_its_time_is_stopped_on_the_server_within_200_ms(engine: En
 async fn a_write_that_waits_before_its_transaction_is_stopped_in_its_time(engine: Engine) {
     let world = setup(engine).schema("CREATE TABLE labels (label TEXT NOT NULL);").start().await;
     let name = world.database().name.clone();
-    let holder = std::thread::spawn(move || match engine {
+    let cluster = (engine != engine.plain()).then(|| Arc::clone(world.cluster()));
+    let holder = std::thread::spawn(move || {
+        let script = match engine.plain() {
+            Engine::Postgres => "BEGIN; LOCK TABLE labels IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60)",
+            _ => "LOCK TABLES labels WRITE;\nSELECT SLEEP(60)",
+        };
         // Ended by the test, in whatever way the client tells of that.
-        Engine::Postgres => {
-            let script = "BEGIN; LOCK TABLE labels IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60)";
-            postgres().psql(&name, script).is_err()
+        match cluster {
+            Some(cluster) => cluster.sql(cluster.writer(), &name, script).is_err(),
+            None if engine == Engine::Postgres => postgres().psql(&name, script).is_err(),
+            None => mysql(engine).script(&name, script).is_err(),
         }
-        _ => mysql(engine).script(&name, "LOCK TABLES labels WRITE;\nSELECT SLEEP(60)").is_err(),
     });
     until("the lock", || world.anybody_running("sleep(60)") == 1).await;
     let outcome = world.invoke(json!({"query": "label", "params": {"label": "x"}})).await;
@@ -260,13 +285,22 @@ async fn a_port_where_nobody_answers(engine: Engine) {
 
 async fn a_refused_port_and_an_unknown_name_are_told_at_once(engine: Engine) {
     let world = impatient(engine).start().await;
-    world.wire().refuse().await.unwrap();
+    for wire in world.wires() {
+        wire.refuse().await.unwrap();
+    }
     let detail = unreachable(&world, "tcp").await;
     assert!(detail.contains("refuses connections"), "{detail}");
-    world.wire().accept().await.unwrap();
+    for wire in world.wires() {
+        wire.accept().await.unwrap();
+    }
     world.rows("pid", json!({})).await;
 
-    let world = impatient(engine).env("DB_HOST", "no-such-host.invalid").start().await;
+    let mut setup = impatient(engine).env("DB_HOST", "no-such-host.invalid");
+    if engine != engine.plain() {
+        // Else a reader tells who the members are.
+        setup = setup.env("DB_READER_HOST", "no-such-host.invalid");
+    }
+    let world = setup.start().await;
     let detail = unreachable(&world, "resolve").await;
     assert!(detail.contains("no-such-host.invalid"), "{detail}");
 }
@@ -296,13 +330,18 @@ async fn a_busy_server_is_waited_for_inside_the_deadline(engine: Engine) {
     let world = setup(engine).start().await;
     world.one_session().await;
     world.rows("pid", json!({})).await;
+    let clustered = engine != engine.plain();
+    // A read would be given a reader.
+    let event =
+        if clustered { json!({"query": "mark", "params": {"id": 1}}) } else { json!({"query": "pid"}) };
     let waiter = world.another_with(&[("DB_CONNECT_AT", "first-use"), ("DB_CONNECT_TIMEOUT", "1s")]).await;
-    let outcome = waiter.invoke(json!({"query": "pid"})).await.unwrap();
+    let outcome = waiter.invoke(event.clone()).await.unwrap();
     assert_eq!(code(&outcome), failure(503, "database_busy"));
     assert_eq!(outcome.json().unwrap()["headers"]["retry-after"], "1");
     let log = last_log(&waiter, &outcome.request_id).await;
-    assert_eq!(log["sqlstate"], if engine == Engine::Postgres { "53300" } else { "1226" });
-    assert!(log["retries"].as_u64().unwrap() >= 2, "{log}");
+    assert_eq!(log["sqlstate"], if engine.plain() == Engine::Postgres { "53300" } else { "1226" });
+    // The search for the writer asks again by itself, which is one try.
+    assert!(clustered || log["retries"].as_u64().unwrap() >= 2, "{log}");
 
     let waiter = world.another_with(&[("DB_CONNECT_AT", "first-use"), ("DB_CONNECT_TIMEOUT", "20s")]).await;
     let before = world.wire().connections();
@@ -310,7 +349,7 @@ async fn a_busy_server_is_waited_for_inside_the_deadline(engine: Engine) {
         until("a second try", || world.wire().connections() >= before + 2).await;
         world.function.kill().unwrap();
     };
-    let (outcome, ()) = tokio::join!(waiter.invoke(json!({"query": "pid"})), free);
+    let (outcome, ()) = tokio::join!(waiter.invoke(event), free);
     assert_eq!(outcome.unwrap().reply().unwrap().0, 200);
 }
 
@@ -377,7 +416,7 @@ async fn a_session_that_was_killed_between_calls(engine: Engine) {
 }
 
 async fn a_session_that_was_idle_for_too_long(engine: Engine) {
-    let setup = match engine {
+    let setup = match engine.plain() {
         Engine::Postgres => setup(engine).schema(format!(
             "{SCHEMA}
              RESET ROLE;
@@ -480,9 +519,12 @@ async fn a_read_that_is_cut_runs_again_once(engine: Engine) {
         world.wire().inject(Fault::cut(direction, After::Flights(0), Cut::Rst));
         assert_eq!(world.rows("nap", json!({"seconds": 0})).await, one);
     }
-    // Twice in one call is once too often.
-    let connected = After::Flights(engine.answers_to_a_connect());
-    world.wire().inject(Fault::cut(Direction::ToClient, connected, Cut::Rst).always());
+    // Twice in one call is once too often. In a cluster a new session is first asked what its server is.
+    let asked = u64::from(engine != engine.plain());
+    let connected = After::Flights(engine.answers_to_a_connect() + asked);
+    for wire in world.wires() {
+        wire.inject(Fault::cut(Direction::ToClient, connected, Cut::Rst).always());
+    }
     world.wire().cut(Cut::Rst);
     assert_eq!(world.failure("nap", json!({"seconds": 0})).await, failure(503, "connection_lost"));
 }

@@ -7,10 +7,11 @@ use lambda_rds_testbed::{Function, RuntimeApi, SecretsFault};
 use serde_json::{Value, json};
 
 use crate::broken::{BROKEN, Broken, Kind, Outcome, QUERIES, STEPS, Scene, Setup};
-use crate::on_every_engine;
 use crate::world::{self, Engine, SECRET, World};
+use crate::{on_clusters, on_every_engine};
 
 on_every_engine!(what_there_is_to_know_when_all_is_well, nobody_is_told_unless_it_is_switched_on);
+on_clusters!(what_there_is_to_know_when_all_is_well, nobody_is_told_unless_it_is_switched_on,);
 
 mod of_servers {
     use super::{
@@ -50,10 +51,10 @@ async fn what_there_is_to_know_when_all_is_well(engine: Engine) {
     assert_eq!((&facts["readOnlySession"], &facts["takesWrites"]), (&json!(true), &json!(true)), "{facts}");
     assert_eq!(facts["applicationName"], "lambda-rds-test:$LATEST");
     if engine != Engine::Sqlite {
-        let port = world.wire().port();
-        assert_eq!(walk["endpoint"], format!("127.0.0.1:{port}"));
-        assert_eq!(facts["address"], format!("127.0.0.1:{port}"));
-        assert_eq!((&facts["maxConnections"], &facts["pooler"]), (&json!(50), &json!("none")), "{facts}");
+        let at = format!("{}:{}", world.host(), world.wire().port());
+        assert_eq!((&walk["endpoint"], &facts["address"]), (&json!(at), &json!(at)));
+        let most = if engine == engine.plain() { 50 } else { 150 };
+        assert_eq!((&facts["maxConnections"], &facts["pooler"]), (&json!(most), &json!("none")), "{facts}");
         assert!(facts["usedConnections"].as_u64().unwrap() >= 2, "{facts}");
         assert!(facts["tls"].as_str().unwrap().starts_with("TLSv1"), "{facts}");
         assert_eq!(facts["statementTimeout"], "10000ms");

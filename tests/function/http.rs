@@ -6,10 +6,24 @@ use insta::{allow_duplicates, assert_snapshot};
 use serde_json::{Value, json};
 
 use crate::events::{changed, get, post, request, sample};
-use crate::on_every_engine;
 use crate::world::{Engine, Setup, USERS, World, until};
+use crate::{on_clusters, on_every_engine};
 
 on_every_engine!(
+    a_rest_api,
+    an_http_api,
+    a_function_url,
+    a_load_balancer,
+    the_stage_and_the_base_path,
+    values_are_decoded_once,
+    health_needs_no_database,
+    a_browsers_preflight,
+    head_is_get_without_the_body,
+    replies_are_kept_only_where_the_query_says_so,
+    what_cannot_be_called,
+    transactions_only_where_they_are_allowed,
+);
+on_clusters!(
     a_rest_api,
     an_http_api,
     a_function_url,

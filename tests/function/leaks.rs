@@ -2,14 +2,24 @@
 
 use std::time::Duration;
 
+use lambda_rds_testbed::certs::Authority;
 use lambda_rds_testbed::{Answer, Function, Outcome};
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
 use crate::events::{get, post};
-use crate::on_every_server;
 use crate::world::{Engine, SECRET, Setup, World, last_log};
+use crate::{on_clusters, on_every_server};
 
 on_every_server!(
+    statements_that_fail,
+    values_are_logged_where_that_is_wanted,
+    connections_that_fail,
+    failures_over_http_and_raised_ones_say_the_same,
+    one_log_line_and_one_line_of_metrics_per_invocation,
+);
+
+on_clusters!(
     statements_that_fail,
     values_are_logged_where_that_is_wanted,
     connections_that_fail,
@@ -82,7 +92,8 @@ async fn values_are_logged_where_that_is_wanted(engine: Engine) {
     let outcome = world.invoke(json!({"transaction": steps})).await;
     let line = world.last_log(&outcome.request_id).await;
     assert_eq!(line["values"], "id=1, owner=\"Bob\"; x=\"v4lue\"");
-    let sql = if engine == Engine::Postgres { "SELECT refuse($1) AS x" } else { "SELECT refuse(?) AS x" };
+    let sql =
+        if engine.plain() == Engine::Postgres { "SELECT refuse($1) AS x" } else { "SELECT refuse(?) AS x" };
     assert_eq!((line["step"].as_u64(), line["sql"].as_str()), (Some(1), Some(sql)));
     // Of a success there is nothing to explain.
     let outcome = world.invoke(json!({"query": "echo", "params": {"x": "v4lue"}})).await;
@@ -116,7 +127,7 @@ async fn a_statement_inside_a_function_is_logged_with_values_where_that_is_wante
 
 async fn connections_that_fail(engine: Engine) {
     let world = accounts(engine).start().await;
-    let good = world.database().secret("127.0.0.1", world.wire().port());
+    let good = world.secret();
     let first_use = ("DB_CONNECT_AT", "first-use");
     let mut told = String::new();
     let mut check = async |what: &str, function: &Function, phase: &str, sqlstate: &str, names: &str| {
@@ -132,7 +143,7 @@ async fn connections_that_fail(engine: Engine) {
     };
     // The phase and the server's code where there is a login but no database, and where there is no place. MySQL judges
     // of both with the login; the unknown database is one that the user has no right to.
-    let (password, database, busy, words) = match engine {
+    let (password, database, busy, words) = match engine.plain() {
         Engine::Postgres => ("28P01", ("ready", "3D000"), ("ready", "53300"), "too many connections"),
         _ => ("1045", ("auth", "1044"), ("auth", "1226"), "max_user_connections"),
     };
@@ -148,19 +159,30 @@ async fn connections_that_fail(engine: Engine) {
     check("no such database", &world.another_with(&[first_use]).await, phase, number, "hunter2").await;
     world.secrets.put(SECRET, &good);
 
-    let gone = [first_use, ("DB_HOST", "gone.invalid"), ("DB_CONNECT_TIMEOUT", "2s")];
+    let mut gone = vec![first_use, ("DB_HOST", "gone.invalid"), ("DB_CONNECT_TIMEOUT", "2s")];
+    if engine != engine.plain() {
+        gone.push(("DB_READER_HOST", "gone.invalid"));
+    }
     check("no such host", &world.another_with(&gone).await, "resolve", "", "gone.invalid").await;
-    world.wire().refuse().await.unwrap();
+    for wire in world.wires() {
+        wire.refuse().await.unwrap();
+    }
     check("refused", &world.another_with(&[first_use]).await, "tcp", "", "refuses connections").await;
-    world.wire().accept().await.unwrap();
-    let other = match engine {
-        Engine::Postgres => world.server().other_ca_pem_path(),
-        _ => world.mysql().other_ca_pem_path(),
-    };
-    let untrusted = [first_use, ("DB_TLS_CA", other.to_str().unwrap())];
+    for wire in world.wires() {
+        wire.accept().await.unwrap();
+    }
+    let other = NamedTempFile::new().unwrap();
+    std::fs::write(other.path(), Authority::new("another one").unwrap().pem()).unwrap();
+    let untrusted = [first_use, ("DB_TLS_CA", other.path().to_str().unwrap())];
     check("wrong authority", &world.another_with(&untrusted).await, "tls", "", "certificate").await;
     world.one_session().await;
     world.rows("echo", json!({"x": "v4lue"})).await;
+    // In a cluster there is a place on each member.
+    let reader = world.another_with(&[("DB_READ_FROM", "reader")]).await;
+    if engine != engine.plain() {
+        let read = reader.invoke(json!({"query": "echo", "params": {"x": "v4lue"}})).await.unwrap();
+        assert_eq!(read.reply().unwrap().0, 200);
+    }
     let hasty = [first_use, ("DB_CONNECT_TIMEOUT", "1s")];
     let (phase, number) = busy;
     check("too many connections", &world.another_with(&hasty).await, phase, number, words).await;
@@ -223,7 +245,7 @@ async fn one_log_line_and_one_line_of_metrics_per_invocation(engine: Engine) {
     let echo = json!({"query": "echo", "params": {"x": "v4lue"}});
     let number = json!({"query": "number", "params": {"x": "v4lue"}});
     // On MySQL the settings are a phase with a round trip of its own.
-    let ready = if engine == Engine::Postgres { "" } else { "readyMillis " };
+    let ready = if engine.plain() == Engine::Postgres { "" } else { "readyMillis " };
     assert_eq!(
         keys(world.invoke(echo.clone()).await).await,
         format!(
@@ -363,7 +385,7 @@ fn no_password(world: &World, function: &Function) {
 fn provoked(engine: Engine) -> Vec<Provoked> {
     let x = || json!({"x": "v4lue"});
     let open = |id: i64, owner: &str, balance: &str| json!({"id": id, "owner": owner, "balance": balance});
-    let code = |postgres, mysql| if engine == Engine::Postgres { postgres } else { mysql };
+    let code = |postgres, mysql| if engine.plain() == Engine::Postgres { postgres } else { mysql };
     let check = if engine == Engine::MariaDb { "4025" } else { "3819" };
     vec![
         ("open", open(1, "v4lue", "1"), "constraint", code("23505", "1062")),
@@ -400,7 +422,7 @@ fn provoked(engine: Engine) -> Vec<Provoked> {
 fn outspoken(engine: Engine) -> Vec<(&'static str, Value, &'static str)> {
     let twice = json!({"id": 2, "owner": "Ada v4lue", "balance": "1"});
     let x = || json!({"x": "v4lue"});
-    match engine {
+    match engine.plain() {
         Engine::Postgres => vec![
             (
                 "open",
@@ -427,7 +449,7 @@ fn outspoken(engine: Engine) -> Vec<(&'static str, Value, &'static str)> {
 }
 
 fn accounts(engine: Engine) -> Setup {
-    let (schema, queries) = match engine {
+    let (schema, queries) = match engine.plain() {
         Engine::Postgres => (IN_POSTGRES, QUERIES_IN_POSTGRES),
         _ => (IN_MYSQL, QUERIES_IN_MYSQL),
     };

@@ -216,9 +216,11 @@ async fn five_deliveries_with_crashes_between_leave_one_row_a_message(engine: En
 #[tokio::test]
 async fn the_guides_queries_do_what_it_says() {
     let guide = include_str!("../../docs/how-to/sqs.md");
-    let queries: Vec<&str> =
-        guide.split("```sql\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    assert_eq!(queries.len(), 3);
+    let blocks = |opening: &str| -> Vec<&str> {
+        guide.split(opening).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
+    };
+    let (queries, events) = (blocks("```sql\n"), blocks("```json\n"));
+    assert_eq!((queries.len(), events.len()), (3, 1));
     let queries = format!(
         "{}\n-- name: add_to_stock :exec\n-- param: item int\n-- param: n int\n\
          UPDATE stock SET n = n + :n WHERE item = :item;",
@@ -230,10 +232,9 @@ async fn the_guides_queries_do_what_it_says() {
                   INSERT INTO stock VALUES (7, 0);";
     let world = Setup::new(Engine::Postgres).schema(schema).queries(queries).start().await;
     let add = json!({"item": 7, "n": 3});
-    let steps = json!([{"query": "first_time"}, {"query": "add_to_stock", "params": add}]);
     let batch = [
         message("m1", json!({"query": "record_order", "params": {"amount": "9.99"}}).to_string()),
-        message("m2", json!({ "transaction": steps }).to_string()),
+        message("m2", events[0].to_owned()),
         message("m3", json!({"query": "add_to_stock_once", "params": add}).to_string()),
     ];
     for expected in [&[][..], &["m2"], &["m2"]] {

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use lambda_rds_testbed::Function;
 use serde_json::json;
 
-use crate::on_every_engine;
-use crate::world::{Engine, Setup, World, postgres};
+use crate::world::{Engine, Setup, World};
+use crate::{on_clusters, on_every_engine};
 
 on_every_engine!(it_ends_with_success_and_without_a_word);
+on_clusters!(it_ends_with_success_and_without_a_word);
 
 mod with_sessions {
     use super::{an_idle_session_is_closed_with_a_goodbye, what_the_server_has_of_us_is_gone_at_once};
@@ -20,6 +21,7 @@ mod with_sessions {
         an_idle_session_is_closed_with_a_goodbye,
         what_the_server_has_of_us_is_gone_at_once,
     );
+    crate::on_clusters!(an_idle_session_is_closed_with_a_goodbye, what_the_server_has_of_us_is_gone_at_once,);
 }
 
 /// From SIGTERM until the server has seen the end. The contract gives us 300 ms to close, the server the rest.
@@ -27,7 +29,7 @@ const LIMIT: Duration = Duration::from_millis(500);
 
 /// PostgreSQL tells of a client that went without a word in its log, the others count them.
 async fn an_idle_session_is_closed_with_a_goodbye(engine: Engine) {
-    if engine != Engine::Postgres {
+    if engine.plain() != Engine::Postgres {
         let world = Setup::new(engine).own_server().start().await;
         world.rows("user", json!({"id": 1})).await;
         let aborted = || {
@@ -49,7 +51,7 @@ async fn an_idle_session_is_closed_with_a_goodbye(engine: Engine) {
     world.rows("user", json!({"id": 1})).await;
     let took = terminate(&world).await;
     assert!(took < LIMIT, "{took:?}");
-    let log = postgres().log().unwrap();
+    let log = world.server_log();
     let pid = pid_of(&log, &world);
     let farewell = log.lines().filter(|line| line.contains(&format!("[{pid}]")));
     let abrupt: Vec<_> = farewell.filter(|line| !line.contains(" LOG:  ") || line.contains("EOF")).collect();
@@ -93,7 +95,7 @@ async fn it_ends_with_success_and_without_a_word(engine: Engine) {
 /// run for their whole minute. MySQL's log has no times, so ours counts, and one of five tries must do it: the machine
 /// has other things to do as well.
 async fn what_the_server_has_of_us_is_gone_at_once(engine: Engine) {
-    let sleep = if engine == Engine::Postgres { "pg_sleep(60)::text" } else { "SLEEP(60)" };
+    let sleep = if engine.plain() == Engine::Postgres { "pg_sleep(60)::text" } else { "SLEEP(60)" };
     let queries = format!(
         "-- name: nothing :one\nSELECT 1 AS n;\n\
          -- name: slow :one\nSELECT {sleep} AS n;\n\
@@ -155,7 +157,7 @@ async fn terminate(world: &World) -> Duration {
     until(|| world.sql(sessions) == "0").await;
     let mut ended = None;
     until(|| {
-        ended = end_of(&postgres().log().unwrap(), world);
+        ended = end_of(&world.server_log(), world);
         ended.is_some()
     })
     .await;
@@ -170,9 +172,7 @@ fn end_of(log: &str, world: &World) -> Option<Duration> {
         log.lines().rfind(|line| line.contains("disconnection: session time") && line.contains(&user))?;
     // `2026-01-31 12:34:56.789 UTC [pid] LOG: …`; psql, which takes the words, is the superuser.
     let time: Vec<&str> = line.split_whitespace().take(3).collect();
-    let seconds = postgres()
-        .psql("postgres", &format!("SELECT extract(epoch FROM timestamptz '{}')", time.join(" ")))
-        .unwrap();
+    let seconds = world.sql(&format!("SELECT extract(epoch FROM timestamptz '{}')", time.join(" ")));
     Some(Duration::from_secs_f64(seconds.trim().parse().unwrap()))
 }
 

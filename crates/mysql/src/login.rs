@@ -189,10 +189,10 @@ impl LoggedIn {
     }
 
     /// The connection, on which a command may come next, and what to greet the driver with.
-    pub(crate) fn into_parts(self) -> (Wire, Vec<u8>) {
+    pub(crate) fn into_parts(self) -> (Wire, Vec<u8>, Capabilities) {
         let mut wire = self.channel.into_inner();
         wire.uncork();
-        (wire, self.welcome.for_the_driver(self.spoken))
+        (wire, self.welcome.for_the_driver(self.spoken), self.spoken)
     }
 }
 
