@@ -32,7 +32,7 @@ on_every_server!(
 );
 
 // Silence and a port where nobody answers are those of all members there, and told as what they may be: see
-// [`crate::silence`].
+// [`crate::silence`]. A restart is in [`crate::frozen`], one in order takes a cluster's writer as long as three failovers.
 on_clusters!(
     a_query_over_its_time_is_stopped_on_the_server_within_200_ms,
     a_write_that_waits_before_its_transaction_is_stopped_in_its_time,
@@ -44,7 +44,6 @@ on_clusters!(
     a_session_that_was_killed_between_calls,
     a_session_that_was_idle_for_too_long,
     a_connection_that_was_cut_between_calls,
-    a_server_that_was_restarted_between_calls_and_while_the_function_was_frozen,
     a_write_that_is_cut_before_commit_runs_again_and_is_applied_once,
     a_write_whose_commit_is_cut_is_never_run_again,
     a_commit_without_an_answer_is_an_unknown_outcome_in_time,
@@ -331,10 +330,12 @@ async fn a_busy_server_is_waited_for_inside_the_deadline(engine: Engine) {
     world.one_session().await;
     world.rows("pid", json!({})).await;
     let clustered = engine != engine.plain();
+    // There a writer that has not answered by then may be gone.
+    let limit = if clustered { "3s" } else { "1s" };
     // A read would be given a reader.
     let event =
         if clustered { json!({"query": "mark", "params": {"id": 1}}) } else { json!({"query": "pid"}) };
-    let waiter = world.another_with(&[("DB_CONNECT_AT", "first-use"), ("DB_CONNECT_TIMEOUT", "1s")]).await;
+    let waiter = world.another_with(&[("DB_CONNECT_AT", "first-use"), ("DB_CONNECT_TIMEOUT", limit)]).await;
     let outcome = waiter.invoke(event.clone()).await.unwrap();
     assert_eq!(code(&outcome), failure(503, "database_busy"));
     assert_eq!(outcome.json().unwrap()["headers"]["retry-after"], "1");

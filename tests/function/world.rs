@@ -507,7 +507,8 @@ impl World {
         rows.unwrap().lines().map(str::to_owned).collect()
     }
 
-    fn members(&self) -> std::ops::Range<usize> {
+    /// The servers: the members of the cluster, or the one.
+    pub(crate) fn members(&self) -> std::ops::Range<usize> {
         0..self.cluster.as_ref().map_or(1, |cluster| cluster.len())
     }
 

@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn each_engine_is_a_test_of_its_name() {
         let all = words(&Options { cuts: 1, seed: None, engine: None });
-        let tests: Vec<_> = all.iter().filter(|word| word.starts_with("cuts::")).collect();
+        let tests: Vec<_> = all.into_iter().filter(|word| word.starts_with("cuts::")).collect();
         assert_eq!(
             tests,
             ["postgres", "mysql", "mariadb", "aurora_postgres", "aurora_mysql"]

@@ -281,6 +281,10 @@ struct Failures {
 impl Failures {
     fn add(&mut self, endpoint: &Endpoint, error: Error, late: bool) {
         self.silent |= late && matches!(error.phase(), Some(Phase::Tls | Phase::Auth | Phase::Ready));
+        // What a server has said itself is not made void by its having no time for another answer.
+        if late && self.last.iter().any(|(known, before)| known == endpoint && told(before)) {
+            return;
+        }
         self.last.retain(|(known, _)| known != endpoint);
         self.last.push((endpoint.clone(), error));
     }
@@ -312,7 +316,6 @@ impl Failures {
             .with_phase(Phase::Ready);
         }
         // What a server said itself comes before what the wire did not say.
-        let told = |error: &Error| !matches!(error.fault(), Fault::Unreachable | Fault::ConnectionLost);
         let which = self.last.iter().position(|(_, error)| told(error));
         // Whoever has seen it alive within that time knows that it does not sleep.
         let awake = alive.is_some_and(|since| younger(since, SHORTEST_PAUSE));
@@ -332,6 +335,11 @@ impl fmt::Debug for Failures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Failures").field("last", &self.last.len()).finish_non_exhaustive()
     }
+}
+
+/// Whether a server has said this itself.
+fn told(error: &Error) -> bool {
+    !matches!(error.fault(), Fault::Unreachable | Fault::ConnectionLost)
 }
 
 /// A name that is not known is not known a moment later.
