@@ -419,6 +419,11 @@ impl Session for PgSession {
         })
     }
 
+    fn effect<'a>(&'a mut self, _sql: &'a str) -> BoxFuture<'a, Result<Effect>> {
+        // See `prepare`.
+        Box::pin(std::future::ready(Ok(Effect::Undone)))
+    }
+
     fn pins(&self, statement: &Statement) -> bool {
         self.proxied && pins(&statement.sql)
     }

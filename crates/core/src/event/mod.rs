@@ -27,7 +27,7 @@ use crate::config::Function;
 use crate::error::{Error, Fault, Result};
 use crate::value::{Origin, Params};
 
-pub use self::http::gate;
+pub use self::http::{gate, refusal, stray_body};
 pub use self::source::Source;
 
 use self::json::{Object, bad_event, quoted};
@@ -71,6 +71,8 @@ pub struct Call {
     pub params: Params,
     /// The method, if the call came over HTTP: then [`gate`] must be passed.
     pub method: Option<Method>,
+    /// Whether it is a GET with a body of JSON: refused, if the method is not.
+    pub stray_body: bool,
     /// What the invocation brings besides. The calls of one event share it.
     pub origin: Arc<Origin>,
 }
@@ -348,7 +350,13 @@ mod tests {
 
     #[test]
     fn the_default_query() {
-        let call = |method| Call { query: None, params: Params::default(), method, origin: Arc::default() };
+        let call = |method| Call {
+            query: None,
+            params: Params::default(),
+            method,
+            stray_body: false,
+            origin: Arc::default(),
+        };
         assert_eq!(call(None).name(Some("a")).unwrap(), "a");
         assert_eq!(call(None).name(None).unwrap_err().fault(), Fault::BadEvent);
         assert_eq!(call(Some(Method::Get)).name(None).unwrap_err().fault(), Fault::UnknownQuery);
