@@ -112,3 +112,46 @@ async fn dropped_statements_are_prepared_again() {
     }
     assert_eq!(world.sql("SELECT count(*) FROM t WHERE id >= 10"), "4");
 }
+
+/// "cache lookup failed for type", XX000: an enum's values are changed by making the type anew, and what was prepared
+/// with the old one failed for as long as its environment lived.
+#[tokio::test]
+async fn a_type_that_is_made_anew() {
+    for pooled in [false, true] {
+        let schema = "CREATE TYPE mood AS ENUM ('happy', 'sad');
+                      CREATE TABLE notes (id INTEGER PRIMARY KEY, mood mood); INSERT INTO notes VALUES (1, 'sad');";
+        let queries = "
+            -- name: of :many
+            -- param: mood text
+            SELECT id, mood FROM notes WHERE mood = :mood;
+            -- name: set :exec
+            -- param: mood text
+            UPDATE notes SET mood = :mood;
+            -- name: alone :exec
+            -- transaction: none
+            -- param: mood text
+            UPDATE notes SET mood = :mood;
+            -- name: bare :one
+            SELECT 'sad'::mood AS mood;";
+        let setup = Setup::new(Engine::Postgres).schema(schema).queries(queries.replace("            ", ""));
+        let world = if pooled { setup.pooler(1) } else { setup }.start().await;
+        for (query, params) in [
+            ("of", json!({"mood": "sad"})),
+            ("set", json!({"mood": "sad"})),
+            ("alone", json!({"mood": "sad"})),
+            ("bare", json!({})),
+        ] {
+            if pooled && query == "alone" {
+                continue;
+            }
+            let before = world.rows(query, params.clone()).await;
+            world.sql(
+                "ALTER TABLE notes ALTER mood TYPE text; DROP TYPE mood;
+                 CREATE TYPE mood AS ENUM ('calm', 'happy', 'sad');
+                 ALTER TABLE notes ALTER mood TYPE mood USING mood::mood;",
+            );
+            assert_eq!(call(&world, query, params.clone()).await.0, before, "{query} pooled {pooled}");
+            assert_eq!(call(&world, query, params).await, (before, 0), "{query} pooled {pooled}");
+        }
+    }
+}

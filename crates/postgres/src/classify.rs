@@ -50,11 +50,17 @@ fn server(error: &dyn DatabaseError) -> Option<&PgDatabaseError> {
 }
 
 /// Whether the server refused a prepared statement because the world has moved on since: a table has other
-/// columns after a migration, or something dropped the session's statements. sqlx would send it again for
+/// columns or a type is another one after a migration, or something dropped the session's statements. sqlx would send it again for
 /// as long as the connection lives; a fresh session prepares it anew.
 fn is_stale(error: &PgDatabaseError) -> bool {
     match error.code() {
         INVALID_SQL_STATEMENT_NAME => true,
+        // A type that the statement was prepared with is another one by now, as after the recreation of an enum. Such
+        // messages are not translated. The server says so while it reads the parameters, or before it runs the
+        // statement; what a function of the statement's does has a context.
+        INTERNAL_ERROR if error.message().starts_with("cache lookup failed for type") => {
+            error.routine() == Some("getTypeBinaryInputInfo") || error.r#where().is_none()
+        }
         // "cached plan must not change result type", told by the server's function: the text is translated.
         FEATURE_NOT_SUPPORTED => error.routine() == Some("RevalidateCachedQuery"),
         _ => false,
@@ -202,6 +208,7 @@ const CANNOT_CONNECT_NOW: &str = "57P03";
 const DATABASE_DROPPED: &str = "57P04";
 const IDLE_SESSION_TIMEOUT: &str = "57P05";
 const RAISE_EXCEPTION: &str = "P0001";
+const INTERNAL_ERROR: &str = "XX000";
 
 /// The error for core: its fault, what the caller is told, and what the log is told. `log_values` allows the log
 /// to show values, which the server's DETAIL and some of its messages hold.

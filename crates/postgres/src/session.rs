@@ -144,9 +144,12 @@ impl PgSession {
 
     /// Learns what the server takes the parameters for, where it infers them; asked once per statement and
     /// session, since preparing by itself costs a round trip more.
+    ///
+    /// Behind a pooler every statement is asked about: of a type that it does not know (an enum, a citext) the driver
+    /// asks the catalog after it has prepared, and by that the server forgets a statement without a name.
     async fn resolve(&mut self, statement: &Statement) -> Result<(), sqlx::Error> {
         let known = self.statements.of(statement);
-        if known.parameters.is_some() || !bind::inferred(&statement.arguments) {
+        if known.parameters.is_some() || !(self.pooled || bind::inferred(&statement.arguments)) {
             return Ok(());
         }
         let sql = AssertSqlSafe(Arc::clone(&known.sql)).into_sql_str();
