@@ -27,6 +27,8 @@ enum Engine {
     Postgres,
     Mysql,
     Mariadb,
+    AuroraPostgres,
+    AuroraMysql,
 }
 
 /// Builds the suite and runs that one test of it, its output shown.
@@ -42,14 +44,14 @@ fn command(options: &Options) -> Command {
         "-p",
         "lambda-rds",
         "--features",
-        "postgres,mysql,sqlite",
+        "postgres,mysql,sqlite,aurora",
         "--test",
         "function",
         "--",
     ]);
     for engine in Engine::value_variants() {
         if options.engine.is_none_or(|only| only == *engine) {
-            let name = engine.to_possible_value().map(|value| value.get_name().to_owned());
+            let name = engine.to_possible_value().map(|value| value.get_name().replace('-', "_"));
             cargo.arg(format!("cuts::{}::at_random", name.unwrap_or_default()));
         }
     }
@@ -75,7 +77,8 @@ mod tests {
         let tests: Vec<_> = all.iter().filter(|word| word.starts_with("cuts::")).collect();
         assert_eq!(
             tests,
-            ["cuts::postgres::at_random", "cuts::mysql::at_random", "cuts::mariadb::at_random"]
+            ["postgres", "mysql", "mariadb", "aurora_postgres", "aurora_mysql"]
+                .map(|engine| format!("cuts::{engine}::at_random"))
         );
         let one = words(&Options { cuts: 1, seed: Some(7), engine: Some(Engine::Mariadb) });
         assert_eq!(one.iter().filter(|word| word.starts_with("cuts::")).count(), 1);

@@ -291,12 +291,20 @@ impl Failures {
         }
     }
 
-    /// The one error that is reported; `alive` is when a session of this environment was last.
-    fn into_error(mut self, alive: Option<SystemTime>) -> Error {
+    /// The one error that is reported; `alive` is when a session of this environment was last, `writer` who was the writer
+    /// last, as far as is known.
+    fn into_error(mut self, alive: Option<SystemTime>, writer: Option<&Endpoint>) -> Error {
         let readers = self.readers.iter().map(|endpoint| format!("{endpoint} takes no writes"));
         let failed = self.last.iter().map(|(_, error)| error.detail().to_owned());
         let detail = readers.chain(failed).collect::<Vec<_>>().join("; ");
-        if !self.readers.is_empty() {
+        // The writer is there and has no room, which is no failover; before anybody was seen to be the writer, it is the
+        // one who is left if all others say that they are none.
+        let full = |error: &Error| error.fault() == Fault::TooManyConnections;
+        let busy = match writer {
+            Some(writer) => self.last.iter().any(|(endpoint, error)| endpoint == writer && full(error)),
+            None => !self.last.is_empty() && self.last.iter().all(|(_, error)| full(error)),
+        };
+        if !self.readers.is_empty() && !busy {
             return Error::new(
                 Fault::NotTheWriter,
                 format!("no member of the cluster is the writer: {detail}"),

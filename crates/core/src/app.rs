@@ -213,7 +213,7 @@ impl App {
         let mut call = Observed::new(self, "command", invocation, self.deadline(invocation));
         let outcome = self.serve(request, event::Source::DIRECT.limits(), &mut call).await;
         call.finish(&outcome).emit(&self.platform);
-        outcome
+        outcome?.plain()
     }
 
     /// Walks through everything that a call needs, from the configuration to a query, on a session of its own, and
@@ -366,7 +366,7 @@ impl App {
         if let Err(error) = &json {
             call.failed(&work.steps, error);
         }
-        Ok(Body::new(json?).cached(cache))
+        Ok(Body { inside_string: limits.escaped, ..Body::new(json?) }.cached(cache))
     }
 
     /// The query that is asked for, the first one of several, if there is one of that name.
@@ -821,5 +821,16 @@ mod tests {
         assert!(!app.told_of_pins.load(Ordering::Relaxed));
         check("pinned", r#""statusCode":200"#, 2).await;
         assert!(app.told_of_pins.load(Ordering::Relaxed));
+
+        // Each statement that pins counts for the metric, wherever in an event it is.
+        for (event, pinned) in [
+            (r#"{"query":"fine"}"#, 0),
+            (r#"{"query":"pinned"}"#, 1),
+            (r#"{"transaction":[{"query":"pinned"},{"query":"fine"},{"query":"pinned"}]}"#, 2),
+            (r#"{"batch":{"query":"pinned","params":[{},{},{}]}}"#, 3),
+        ] {
+            let (_, untold) = app.answer(event.as_bytes(), &invocation).await;
+            assert_eq!(untold.record.pinned, pinned, "{event}");
+        }
     }
 }
