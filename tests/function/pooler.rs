@@ -240,7 +240,7 @@ async fn a_commit_that_the_pooler_hangs_up_on_has_an_unknown_outcome() {
 
 async fn rows(function: &Function, query: &str, params: Value) -> Value {
     let (status, body) = call(function, json!({"query": query, "params": params})).await;
-    assert_eq!(status, 200, "{query}: {body}\n{}", function.logs().last().unwrap());
+    assert_eq!(status, 200, "{query}: {body}\n{}", function.logs().join("\n"));
     body
 }
 

@@ -67,6 +67,17 @@ fn is_stale(error: &PgDatabaseError) -> bool {
     }
 }
 
+/// Whether the server refused a statement, before it ran, because the types do not go together any more that it had
+/// once inferred: a column was text and is an enum now, or jsonb. A fresh session infers them anew, and finds out if
+/// the query is wrong instead.
+pub(crate) fn is_outgrown(error: &sqlx::Error) -> bool {
+    let Some(error) = error.as_database_error().and_then(server) else { return false };
+    // What is met while the statement is read has a position in it; what is met while it runs has none.
+    matches!(error.code(), UNDEFINED_FUNCTION | DATATYPE_MISMATCH | AMBIGUOUS_FUNCTION)
+        && matches!(error.position(), Some(PgErrorPosition::Original(_)))
+        && error.r#where().is_none()
+}
+
 /// The parameters whose type the server could not tell, of those that were left for it to infer; `None` for
 /// any other error.
 pub(crate) fn uninferred(error: &sqlx::Error) -> Option<Uninferred> {
@@ -131,7 +142,8 @@ fn pooler(message: &str, doing: Doing) -> Option<Fault> {
         Some(if doing == Doing::Commit { Fault::ConnectionLost } else { Fault::Timeout })
     } else if says(&["cannot connect to server", "server login", "server down", "shutting down"]) {
         Some(Fault::ServerUnavailable)
-    } else if says(&["server conn crashed"]) {
+    } else if says(&["server conn crashed", "invalid server parameter"]) {
+        // The second one: the server went while it was told the client's settings, before anything of ours.
         Some(Fault::ConnectionLost)
     } else {
         None
@@ -195,6 +207,7 @@ const INVALID_CATALOG_NAME: &str = "3D000";
 const SERIALIZATION_FAILURE: &str = "40001";
 const DEADLOCK_DETECTED: &str = "40P01";
 const AMBIGUOUS_FUNCTION: &str = "42725";
+const UNDEFINED_FUNCTION: &str = "42883";
 const AMBIGUOUS_PARAMETER: &str = "42P08";
 // Of a function such as `to_json`, whose result depends on the type of what it is given.
 const DATATYPE_MISMATCH: &str = "42804";
@@ -378,6 +391,7 @@ mod tests {
             ("client_idle_timeout", Fault::Unreachable, Fault::ConnectionLost),
             ("pgbouncer cannot connect to server", Fault::ServerUnavailable, Fault::ServerUnavailable),
             ("server conn crashed?", Fault::Unreachable, Fault::ConnectionLost),
+            ("invalid server parameter", Fault::Unreachable, Fault::ConnectionLost),
             ("invalid frontend message type 0", Fault::Unreachable, Fault::Unreachable),
         ] {
             assert_eq!(told("08P01", message, Doing::Connect), connecting, "{message}");

@@ -210,6 +210,7 @@ impl PgSession {
     /// Runs a statement in the transaction that there is, or by itself.
     async fn statement(&mut self, statement: &Statement, rows: &mut RowWriter) -> Result<Done> {
         self.busy = true;
+        let learned = self.statements.of(statement).parameters.is_some();
         let mut watch = self.guard.watch();
         let outcome = if self.pooled && !self.in_transaction {
             self.execute_unprepared(statement, rows).await
@@ -224,6 +225,9 @@ impl PgSession {
         };
         outcome.map_err(|stopped| match stopped {
             Stopped::Driver(_) if self.guard.tripped() => guard::too_large(),
+            Stopped::Driver(error) if learned && classify::is_outgrown(&error) => {
+                self.error(&error, self.doing()).into_fault(Fault::ConnectionLost).as_refused()
+            }
             Stopped::Driver(error) => self.error(&error, self.doing()),
             Stopped::Ours(error) | Stopped::Unread(error) => error,
         })
