@@ -3,10 +3,15 @@
 use serde_json::{Value, json};
 
 use crate::events::{get, request};
-use crate::on_every_engine;
 use crate::world::{Engine, Setup, World};
+use crate::{on_clusters, on_every_engine};
 
 on_every_engine!(
+    the_document_is_served_where_it_is_switched_on,
+    a_document_that_was_packed_is_served_as_it_is,
+    a_browser_may_send_the_headers_that_queries_read,
+);
+on_clusters!(
     the_document_is_served_where_it_is_switched_on,
     a_document_that_was_packed_is_served_as_it_is,
     a_browser_may_send_the_headers_that_queries_read,

@@ -72,7 +72,7 @@ fn main() -> Result<()> {
 fn test(args: &[OsString]) -> Result<()> {
     let workspace = workspace()?;
     let servers = servers::ready(&workspace, false)?;
-    let mut cargo = Command::new(cargo());
+    let mut cargo = cargo();
     cargo.arg("test").current_dir(&workspace).env(servers::FOLDER_VARIABLE, servers);
     let chooses_packages = args.iter().any(|arg| arg == "-p" || arg == "--package");
     if !chooses_packages {
@@ -87,9 +87,20 @@ fn workspace() -> Result<PathBuf> {
     Ok(package.parent().context("xtask has no folder above it")?.to_owned())
 }
 
-/// The cargo that runs us, so that its child is of the same toolchain.
-fn cargo() -> OsString {
-    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+/// The cargo that runs us, so that its child is of the same toolchain. It hears nothing of what cargo tells a program
+/// of its package: build scripts look at some of it, and whatever is above them would be built anew, here and again
+/// by the next plain cargo.
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+        {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// Whether nobody watches, so that what is missing must fail rather than be skipped.

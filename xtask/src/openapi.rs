@@ -136,7 +136,7 @@ fn started(command: &mut Command) -> Result<(Running, Map<String, Value>)> {
 
 /// Builds the command and the sample server, and gives their executables.
 fn built(workspace: &Path) -> Result<[PathBuf; 2]> {
-    let mut build = Command::new(cargo());
+    let mut build = cargo();
     build.current_dir(workspace).args(["build", "--message-format=json-render-diagnostics"]);
     build.args(["-p", "lambda-rds-cli", "--bin", "lambda-rds"]);
     build.args(["-p", "lambda-rds-testbed", "--example", "sample_postgres"]);

@@ -85,6 +85,15 @@ impl RowWriter {
         Self { list: Some(0), open: false, ..Self::new(Verb::Exec, limits, int64) }
     }
 
+    /// Writes the body as it stands inside a JSON string: with a `\` before each `"` and `\`. So a reply that carries it
+    /// there need not look at each byte of it again.
+    #[must_use]
+    pub fn inside_string(mut self) -> Self {
+        self.body.inside = true;
+        self.body.quote = QUOTE_INSIDE;
+        self
+    }
+
     /// Begins the next result of a list; `max_rows` is its own.
     ///
     /// # Errors
@@ -148,13 +157,17 @@ impl RowWriter {
                 ));
             }
             let mut cost = 2;
-            self.keys.extend_from_slice(if index == 0 { b"\"" } else { b",\"" });
+            if index > 0 {
+                self.keys.push(b',');
+            }
+            self.keys.extend_from_slice(self.body.quote);
             escape(name, |bytes, escapes| {
-                self.keys.extend_from_slice(bytes);
+                self.body.form(&mut self.keys, bytes, escapes);
                 cost += escapes;
                 Ok(())
             })?;
-            self.keys.extend_from_slice(b"\":");
+            self.keys.extend_from_slice(self.body.quote);
+            self.keys.push(b':');
             self.columns.push((self.keys.len(), cost));
         }
         Ok(())
@@ -188,7 +201,7 @@ impl RowWriter {
             return Err(Error::new(Fault::Internal, format!("bug: column {column} was not named")));
         };
         let start = if column == 0 { 0 } else { self.columns[column - 1].0 };
-        self.body.write(&self.keys[start..end], escapes)
+        self.body.write_formed(&self.keys[start..end], escapes)
     }
 
     /// Ends the row.
@@ -291,10 +304,11 @@ impl RowWriter {
     /// A value in quotes that needs no escapes and is, with them, no longer than [`SHORT`].
     fn quoted(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
         self.value()?;
+        let quote = self.body.quote;
         self.body.short(2, |out| {
-            out.push(b'"');
+            out.extend_from_slice(quote);
             write(out);
-            out.push(b'"');
+            out.extend_from_slice(quote);
         })
     }
 
@@ -370,14 +384,15 @@ impl RowWriter {
     /// Decimal digits, or any other text without `"`, `\` and control characters: a string.
     pub fn decimal(&mut self, text: &str) -> Result<()> {
         self.value()?;
-        self.body.write(b"\"", 1)?;
-        self.body.write(text.as_bytes(), 0)?;
-        self.body.write(b"\"", 1)
+        self.body.write_quoted(text.as_bytes())
     }
 
     /// Text: a string.
     pub fn text(&mut self, text: &str) -> Result<()> {
         self.value()?;
+        if plain_length(text.as_bytes()) == text.len() {
+            return self.body.write_quoted(text.as_bytes());
+        }
         self.body.write(b"\"", 1)?;
         escape(text, |bytes, escapes| self.body.write(bytes, escapes))?;
         self.body.write(b"\"", 1)
@@ -431,7 +446,7 @@ impl RowWriter {
     /// JSON text, as it is but for the white space between its tokens. It must be valid: it is not parsed.
     pub fn json(&mut self, json: &str) -> Result<()> {
         self.value()?;
-        compact(json, |bytes, escapes| self.body.write(bytes, escapes))
+        compact(json, |bytes, escapes, controls| self.body.write_json(bytes, escapes, controls))
     }
 }
 
@@ -444,9 +459,16 @@ struct Body {
     limit: usize,
     /// What each `"` and `\` costs besides itself: 1 or 0.
     escape: usize,
+    /// Whether the bytes are those inside a JSON string, where each `"` and `\` has its `\`.
+    inside: bool,
+    /// A `"` in that form.
+    quote: &'static [u8],
     /// The ends of `bytes` and `used` before a row that is not kept.
     mark: (usize, usize),
 }
+
+/// A quote inside a JSON string.
+const QUOTE_INSIDE: &[u8] = b"\\\"";
 
 /// As much as [`Body::short`] writes, and more: an interval with every field at its longest has 62 bytes.
 const SHORT: usize = 80;
@@ -458,6 +480,8 @@ impl Body {
             used: 0,
             limit: limits.bytes,
             escape: usize::from(limits.escaped),
+            inside: false,
+            quote: b"\"",
             mark: (0, 0),
         }
     }
@@ -480,17 +504,65 @@ impl Body {
     #[inline]
     fn write(&mut self, bytes: &[u8], escapes: usize) -> Result<()> {
         self.take(bytes.len(), escapes)?;
+        if escapes > 0 && self.inside {
+            escape_again(&mut self.bytes, bytes);
+        } else {
+            self.bytes.extend_from_slice(bytes);
+        }
+        Ok(())
+    }
+
+    /// Appends bytes in which so many are a `"` or a `\`, and so many a control character, which valid JSON has none of.
+    fn write_json(&mut self, bytes: &[u8], escapes: usize, controls: usize) -> Result<()> {
+        if !self.inside || escapes + controls == 0 {
+            return self.write(bytes, escapes);
+        }
+        self.take(bytes.len() + controls * (CONTROL - 1), escapes)?;
+        escape_again(&mut self.bytes, bytes);
+        Ok(())
+    }
+
+    /// Appends bytes that [`Self::form`] has formed; `escapes` is what it was told.
+    #[inline]
+    fn write_formed(&mut self, bytes: &[u8], escapes: usize) -> Result<()> {
+        let plain = if self.inside { bytes.len() - escapes } else { bytes.len() };
+        self.take(plain, escapes)?;
         self.bytes.extend_from_slice(bytes);
         Ok(())
     }
 
-    /// Appends what `write` writes, at most [`SHORT`] bytes.
+    /// Appends bytes that need no escapes, in quotes.
+    #[inline]
+    fn write_quoted(&mut self, bytes: &[u8]) -> Result<()> {
+        self.take(bytes.len() + 2, 2)?;
+        if self.inside {
+            self.bytes.extend_from_slice(QUOTE_INSIDE);
+            self.bytes.extend_from_slice(bytes);
+            self.bytes.extend_from_slice(QUOTE_INSIDE);
+        } else {
+            self.bytes.push(b'"');
+            self.bytes.extend_from_slice(bytes);
+            self.bytes.push(b'"');
+        }
+        Ok(())
+    }
+
+    /// Appends what `write` writes as it stands in the body, at most [`SHORT`] bytes.
     fn short(&mut self, escapes: usize, write: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
         self.grow(SHORT);
         let before = self.bytes.len();
         write(&mut self.bytes);
         let written = self.bytes.len() - before;
-        self.take(written, escapes)
+        self.take(if self.inside { written - escapes } else { written }, escapes)
+    }
+
+    /// Appends to `out` what these bytes are in the body.
+    fn form(&self, out: &mut Vec<u8>, bytes: &[u8], escapes: usize) {
+        if escapes > 0 && self.inside {
+            escape_again(out, bytes);
+        } else {
+            out.extend_from_slice(bytes);
+        }
     }
 
     fn base64(&mut self, bytes: &[u8]) -> Result<()> {
@@ -512,7 +584,7 @@ impl Body {
             return Err(too_large(self.limit));
         }
         self.used = used;
-        self.grow(bytes);
+        self.grow(if self.inside { bytes + escapes } else { bytes });
         Ok(())
     }
 
@@ -565,14 +637,35 @@ fn escape(text: &str, mut write: impl FnMut(&[u8], usize) -> Result<()>) -> Resu
             b'\t' => write(b"\\t", 1)?,
             0x08 => write(b"\\b", 1)?,
             0x0c => write(b"\\f", 1)?,
-            _ => {
-                let [high, low] = hex(byte);
-                write(&[b'\\', b'u', b'0', b'0', high, low], 1)?;
-            }
+            _ => write(&unicode(byte), 1)?,
         }
         rest = &rest[plain + 1..];
     }
 }
+
+/// Appends JSON as it stands inside a JSON string.
+fn escape_again(out: &mut Vec<u8>, json: &[u8]) {
+    let mut rest = json;
+    loop {
+        let plain = plain_length(rest);
+        out.extend_from_slice(&rest[..plain]);
+        match rest.get(plain) {
+            None => return,
+            Some(byte @ (b'"' | b'\\')) => out.extend_from_slice(&[b'\\', *byte]),
+            Some(control) => out.extend_from_slice(&unicode(*control)),
+        }
+        rest = &rest[plain + 1..];
+    }
+}
+
+/// A control character as JSON writes it where it has no shorter form.
+fn unicode(control: u8) -> [u8; CONTROL] {
+    let [high, low] = hex(control);
+    [b'\\', b'u', b'0', b'0', high, low]
+}
+
+/// The length of that.
+const CONTROL: usize = 6;
 
 /// How many bytes at the front need no escape.
 #[inline]
@@ -598,11 +691,12 @@ fn plain_length(bytes: &[u8]) -> usize {
     length + tail.iter().position(|byte| matches!(byte, 0..0x20 | b'"' | b'\\')).unwrap_or(tail.len())
 }
 
-/// Passes on JSON text without the white space between its tokens, in runs as [`escape`] does.
-fn compact(json: &str, mut write: impl FnMut(&[u8], usize) -> Result<()>) -> Result<()> {
+/// Passes on JSON text without the white space between its tokens, in runs, each with the number of `"` and `\`, and
+/// that of control characters.
+fn compact(json: &str, mut write: impl FnMut(&[u8], usize, usize) -> Result<()>) -> Result<()> {
     let mut rest = json.as_bytes();
     while let Some(&first) = rest.first() {
-        let (length, escapes) = match first {
+        let (length, escapes, controls) = match first {
             b' ' | b'\n' | b'\r' | b'\t' => {
                 rest = &rest[1..];
                 continue;
@@ -610,28 +704,36 @@ fn compact(json: &str, mut write: impl FnMut(&[u8], usize) -> Result<()>) -> Res
             b'"' => string_length(rest),
             _ => {
                 let end = rest.iter().position(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | b'"'));
-                (end.unwrap_or(rest.len()), 0)
+                let end = end.unwrap_or(rest.len());
+                let count = |some: fn(&u8) -> bool| rest[..end].iter().filter(|byte| some(byte)).count();
+                (end, count(|byte| *byte == b'\\'), count(|byte| *byte < b' '))
             }
         };
-        write(&rest[..length], escapes)?;
+        write(&rest[..length], escapes, controls)?;
         rest = &rest[length..];
     }
     Ok(())
 }
 
-/// The length of the JSON string at the front, quotes included, and how many `"` and `\` it has.
-fn string_length(bytes: &[u8]) -> (usize, usize) {
-    let (mut at, mut escapes) = (1, 1);
+/// The length of the JSON string at the front, quotes included, how many `"` and `\` it has, and how many control
+/// characters.
+fn string_length(bytes: &[u8]) -> (usize, usize, usize) {
+    let (mut at, mut escapes, mut controls) = (1, 1, 0);
     loop {
         at += plain_length(&bytes[at.min(bytes.len())..]);
         match bytes.get(at) {
-            Some(b'"') => return (at + 1, escapes + 1),
+            Some(b'"') => return (at + 1, escapes + 1, controls),
             Some(b'\\') => {
-                escapes += 1 + usize::from(matches!(bytes.get(at + 1), Some(b'"' | b'\\')));
+                let escaped = bytes.get(at + 1);
+                escapes += 1 + usize::from(matches!(escaped, Some(b'"' | b'\\')));
+                controls += usize::from(matches!(escaped, Some(0..b' ')));
                 at += 2;
             }
-            Some(_) => at += 1,
-            None => return (bytes.len(), escapes),
+            Some(_) => {
+                at += 1;
+                controls += 1;
+            }
+            None => return (bytes.len(), escapes, controls),
         }
     }
 }
@@ -711,15 +813,19 @@ mod tests {
     const WIDE: Limits = Limits { bytes: 1 << 20, escaped: false, max_rows: None };
 
     /// What one value becomes.
-    fn value(int64: Int64, write: impl FnOnce(&mut RowWriter) -> Result<()>) -> String {
-        let mut rows = RowWriter::new(Verb::One, WIDE, int64);
-        rows.columns(&["v"]).unwrap();
-        row(&mut rows, write).unwrap();
-        let body = String::from_utf8(rows.finish().unwrap()).unwrap();
+    fn value(int64: Int64, write: impl Fn(&mut RowWriter) -> Result<()>) -> String {
+        let written = |mut rows: RowWriter| {
+            rows.columns(&["v"]).unwrap();
+            row(&mut rows, &write).unwrap();
+            text(rows)
+        };
+        let body = written(RowWriter::new(Verb::One, WIDE, int64));
+        let inside = written(RowWriter::new(Verb::One, WIDE, int64).inside_string());
+        assert_eq!(format!("\"{inside}\""), serde_json::to_string(&body).unwrap());
         body.strip_prefix("{\"v\":").unwrap().strip_suffix('}').unwrap().to_owned()
     }
 
-    fn check(expected: &str, write: impl FnOnce(&mut RowWriter) -> Result<()>) {
+    fn check(expected: &str, write: impl Fn(&mut RowWriter) -> Result<()>) {
         assert_eq!(value(Int64::Number, write), expected);
     }
 
@@ -1013,13 +1119,27 @@ mod tests {
             sample(&mut rows).unwrap();
             let body = text(rows);
             let size = if escaped { serde_json::to_string(&body).unwrap().len() - 2 } else { body.len() };
-            for bytes in 0..size {
-                let mut rows = RowWriter::new(Verb::Many, limits(bytes), Int64::Number);
-                let error = sample(&mut rows).unwrap_err();
-                assert_eq!(error.fault(), Fault::ResultTooLarge);
-                assert!(rows.body.bytes.len() <= bytes + SHORT);
+            for inside in [false, escaped] {
+                let writer = |bytes| {
+                    let rows = RowWriter::new(Verb::Many, limits(bytes), Int64::Number);
+                    if inside { rows.inside_string() } else { rows }
+                };
+                for bytes in 0..size {
+                    let mut rows = writer(bytes);
+                    let error = sample(&mut rows).unwrap_err();
+                    assert_eq!(error.fault(), Fault::ResultTooLarge);
+                    assert!(rows.body.bytes.len() <= bytes + SHORT);
+                }
+                let mut rows = writer(size);
+                sample(&mut rows).unwrap();
+                let written = text(rows);
+                if inside {
+                    assert_eq!(serde_json::from_str::<String>(&format!("\"{written}\"")).unwrap(), body);
+                    assert_eq!(written.len(), size);
+                } else {
+                    assert_eq!(written, body);
+                }
             }
-            sample(&mut RowWriter::new(Verb::Many, limits(size), Int64::Number)).unwrap();
         }
     }
 

@@ -66,10 +66,10 @@ async fn set(connection: &mut LoggedIn, to: &Target) -> Result<()> {
 /// Lets the driver in, which believes that it speaks to a server without TLS and with one user: it is greeted by us,
 /// and its answer goes nowhere. From then on all bytes pass as they are.
 async fn hand_over(connection: LoggedIn, cancel: MySqlCancel, to: &Target) -> Result<Box<dyn Session>> {
-    let (wire, greeting) = connection.into_parts();
+    let (wire, greeting, spoken) = connection.into_parts();
     let guard = Arc::new(Guard::default());
     let relay = wire.tcp().and_then(|tcp| {
-        let stream = Introduced::new(Guarded::new(wire, Packets::default(), &guard), greeting);
+        let stream = Introduced::new(Guarded::new(wire, Packets::new(spoken), &guard), greeting);
         Relay::start(stream, &tcp, SOCKET, Box::new(<[u8]>::to_vec), Box::new(|_| false))
     });
     let relay =

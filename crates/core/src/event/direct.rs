@@ -175,7 +175,7 @@ const KNOWN: &str =
 const MENTIONED: usize = 20;
 
 /// What would do.
-const SHAPES: &str = "Send {\"query\": …, \"params\": {…}}, {\"transaction\": […]} or {\"batch\": {…}}, or {} \
+pub(super) const SHAPES: &str = "Send {\"query\": …, \"params\": {…}}, {\"transaction\": […]} or {\"batch\": {…}}, or {} \
     for the default query; or send it through API Gateway, a function URL, an Application Load Balancer, SQS or \
     EventBridge.";
 

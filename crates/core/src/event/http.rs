@@ -166,8 +166,13 @@ fn request(
     if checker && matches!(source, Source::Alb { .. }) {
         return Ok(Request::Health);
     }
-    let query = name(event, context, source, &function.base_path)?;
+    let path = path(event, context, source)?;
     let reads = matches!(method, Method::Get | Method::Head);
+    // Whoever watches over the function need not know the base path.
+    if reads && matches!(path.as_slice(), [only] if only == "health") {
+        return Ok(Request::Health);
+    }
+    let query = name(&path, &function.base_path)?;
     if reads && query.as_deref() == Some("health") {
         return Ok(Request::Health);
     }
@@ -229,8 +234,8 @@ fn several(
     }
 }
 
-/// The name in the path: what stands after the stage and the base path, exactly; `None` for the base path.
-fn name(event: &Object<'_>, context: &Object<'_>, source: Source, base_path: &str) -> Result<Option<String>> {
+/// The segments of the path, behind the stage.
+fn path(event: &Object<'_>, context: &Object<'_>, source: Source) -> Result<Vec<String>> {
     let (path, decoded) = match source {
         Source::HttpApi { .. } => (event.text("rawPath")?, true),
         Source::FunctionUrl { .. } => (event.text("rawPath")?, false),
@@ -242,18 +247,20 @@ fn name(event: &Object<'_>, context: &Object<'_>, source: Source, base_path: &st
     let stage = if decoded { context.text("stage")?.filter(|stage| stage != "$default") } else { None };
     let path = path.unwrap_or_default();
     let path = path.strip_prefix('/').unwrap_or(&path);
-    let segments: Vec<Cow<'_, str>> = if decoded {
-        path.split('/').map(Cow::Borrowed).collect()
-    } else {
-        // Cut first, decode then: an encoded slash is part of a name.
-        path.split('/').map(|segment| decode(segment, "path")).collect::<Result<_>>()?
-    };
-    let mut rest = segments.as_slice();
-    if let (Some(stage), [first, tail @ ..]) = (stage, rest)
-        && *first == stage
-    {
-        rest = tail;
+    let mut segments = path.split('/').peekable();
+    if let Some(stage) = stage {
+        segments.next_if(|first| *first == stage);
     }
+    if decoded {
+        return Ok(segments.map(str::to_owned).collect());
+    }
+    // Cut first, decode then: an encoded slash is part of a name.
+    segments.map(|segment| decode(segment, "path").map(Cow::into_owned)).collect()
+}
+
+/// The name in the path: what stands after the stage and the base path, exactly; `None` for the base path.
+fn name(path: &[String], base_path: &str) -> Result<Option<String>> {
+    let mut rest = path;
     for part in base_path.split('/').filter(|part| !part.is_empty()) {
         match rest {
             [first, tail @ ..] if first == part => rest = tail,
@@ -263,7 +270,7 @@ fn name(event: &Object<'_>, context: &Object<'_>, source: Source, base_path: &st
     match rest {
         [] => Ok(None),
         [name] if name.is_empty() => Ok(None),
-        [name] => Ok(Some(name.clone().into_owned())),
+        [name] => Ok(Some(name.clone())),
         _ => Err(nothing_here()),
     }
 }
@@ -283,6 +290,15 @@ fn headers(event: &Object<'_>) -> Result<Vec<(String, String)>> {
             if let Some(value) = all.text(name)? {
                 headers.push((name.to_ascii_lowercase(), value.into_owned()));
             }
+        }
+    }
+    // Format 2.0 has taken the cookies out of the headers.
+    if let Some(cookies) = event.some("cookies")
+        && header(&headers, "cookie").is_none()
+    {
+        let cookies = texts("cookies", cookies)?;
+        if !cookies.is_empty() {
+            headers.push(("cookie".to_owned(), cookies.join("; ")));
         }
     }
     Ok(headers)
@@ -514,7 +530,10 @@ mod tests {
         check("/api/v1", "/api/v1/a/b", NOTHING);
         check("", "/health", "health");
         check("/api", "/api/health", "health");
-        check("/api", "/health", NOTHING);
+        check("/api", "/health", "health");
+        check("/api", "/health/", NOTHING);
+        check("/health", "/health", "health");
+        check("/health", "/health/a", "call a()");
     }
 
     #[test]
@@ -744,6 +763,24 @@ mod tests {
         let Ok(Request::Call(call)) = event.request else { panic!() };
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(call.origin.headers, [pair("x-one", "1"), pair("x-two", "a, b")]);
+    }
+
+    #[test]
+    fn cookies_are_a_header_again() {
+        fn check(more: &str, expected: Option<&str>) {
+            let event = format!(
+                r#"{{"version":"2.0","rawPath":"/a","rawQueryString":"",{more},
+                    "requestContext":{{"http":{{"method":"GET"}}}}}}"#
+            );
+            let event = super::super::parse(event.as_bytes(), &settings(), &Invocation::default());
+            let Ok(Request::Call(call)) = event.request else { panic!("{more}") };
+            assert_eq!(header(&call.origin.headers, "cookie"), expected, "{more}");
+        }
+        check(r#""cookies":["a=1","b=2; c=3"],"headers":{"x":"y"}"#, Some("a=1; b=2; c=3"));
+        check(r#""cookies":["a=1"]"#, Some("a=1"));
+        check(r#""cookies":["a=1"],"headers":{"Cookie":"z=0"}"#, Some("z=0"));
+        check(r#""cookies":[]"#, None);
+        check(r#""cookies":null"#, None);
     }
 
     #[test]

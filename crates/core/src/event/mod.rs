@@ -163,7 +163,10 @@ pub fn parse(event: &[u8], function: &Function, invocation: &Invocation) -> Even
     };
     let event = match json::check_depth(text, "The event").and_then(|()| Object::parse(text, "The event")) {
         Ok(event) => event,
-        Err(error) => return Event::unknown(error),
+        Err(error) if text.trim_ascii_start().starts_with('{') => return Event::unknown(error),
+        Err(error) => {
+            return Event::unknown(bad_event(format!("{} {}", error.message(), direct::SHAPES)));
+        }
     };
     if let Some(records) = event.get("Records") {
         return queue::parse(records, invocation);
@@ -303,7 +306,10 @@ mod tests {
         check(b"", "The event is not valid JSON: EOF while parsing a value at line 1 column 0.");
         check(b"null", "The event must be a JSON object.");
         check(b"[]", "The event must be a JSON object.");
-        check(b"\"x\"", "The event must be a JSON object.");
+        check(
+            b"\"x\"",
+            "The event must be a JSON object. Send {\"query\": …, \"params\": {…}}, {\"transaction\": […]}",
+        );
         check(b"{\"query\":}", "The event is not valid JSON: expected value at line 1 column 10.");
         check(
             b"{\"query\":\"\xff\"}",
