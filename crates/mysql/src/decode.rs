@@ -336,9 +336,12 @@ fn write(form: Form, bytes: &[u8], rows: &mut RowWriter, scratch: &mut Vec<u8>) 
         Form::Uint8 => rows.uint(u64::from_le_bytes(fixed(bytes)?))?,
         Form::Float4 => rows.float32(f32::from_le_bytes(fixed(bytes)?))?,
         Form::Float8 => rows.float(f64::from_le_bytes(fixed(bytes)?))?,
-        Form::Decimal => rows.decimal(utf8(bytes)?)?,
+        Form::Decimal | Form::Text => {
+            if !rows.text_of(bytes)? {
+                return Err(Trouble::NotUtf8);
+            }
+        }
         Form::Bit => rows.uint(bits(bytes)?)?,
-        Form::Text => rows.text(utf8(bytes)?)?,
         Form::Bytes => rows.bytes(bytes)?,
         Form::Json => rows.json(utf8(bytes)?)?,
         Form::Null => rows.null()?,
@@ -462,8 +465,10 @@ mod tests {
     use lambda_rds_core::config::Int64;
     use lambda_rds_core::queries::Verb;
     use lambda_rds_core::rows::Limits;
+    use proptest::prelude::*;
 
     use super::*;
+    use crate::packet::frame;
 
     fn written(form: Form, bytes: &[u8]) -> (String, Written) {
         let limits = Limits { bytes: 1 << 20, escaped: false, max_rows: None };
@@ -536,5 +541,58 @@ mod tests {
         check(Form::Date, &[5, 1, 2, 3, 4, 5]);
         check(Form::Time, &[3, 1, 2, 3]);
         check(Form::Text, &[0xff]);
+    }
+
+    fn columns(forms: &[Form]) -> (Columns, RowWriter) {
+        let column = |(at, form): (usize, &Form)| Column {
+            form: *form,
+            name: format!("c{at}"),
+            type_name: "test".into(),
+            told: false,
+        };
+        let columns: Vec<Column> = forms.iter().enumerate().map(column).collect();
+        let limits = Limits { bytes: 1 << 20, escaped: true, max_rows: None };
+        let mut rows = RowWriter::new(Verb::Many, limits, Int64::Number);
+        rows.columns(&columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>()).unwrap();
+        (Columns { columns, scratch: Vec::new() }, rows)
+    }
+
+    /// What packets become, all of which are rows of columns of these forms.
+    fn taken(forms: &[Form], packets: &[u8]) -> Result<String> {
+        let (mut columns, mut rows) = columns(forms);
+        columns.taken(packets, &mut rows)?;
+        Ok(String::from_utf8(rows.finish().unwrap()).unwrap())
+    }
+
+    #[test]
+    fn rows_are_read_as_the_server_sends_them() {
+        let long = [&[0, 0, 0xfc, 0x2c, 1][..], &[b'x'; 300], &[7, 0, 0, 0, 4, 0xea, 7, 1, 31]].concat();
+        let nulls = [0, 0b0001_1100];
+        let packets = [frame(5, &long), frame(6, &nulls)].concat();
+        let forms = [Form::Text, Form::Int4, Form::Date];
+        assert_eq!(
+            taken(&forms, &packets).unwrap(),
+            format!(
+                "[{{\"c0\":\"{}\",\"c1\":7,\"c2\":\"2026-01-31\"}},{{\"c0\":null,\"c1\":null,\"c2\":null}}]",
+                "x".repeat(300)
+            )
+        );
+        // The bit of the eleventh column is in a second byte.
+        let packets = frame(0, &[&[0, 0, 0b0001_0000][..], &[1; 10]].concat());
+        assert!(taken(&[Form::Int1; 11], &packets).unwrap().ends_with("\"c9\":1,\"c10\":null}]"));
+        for bad in [&frame(0, &[])[..], &frame(0, &[0, 0, 1]), &frame(0, &[0, 0, 1, 1, 1]), &packets[..7]] {
+            assert_eq!(taken(&[Form::Int2], bad).unwrap_err().fault(), Fault::Internal, "{bad:?}");
+        }
+    }
+
+    const FORMS: [Form; 8] =
+        [Form::Bool, Form::Int8, Form::Text, Form::Json, Form::Bit, Form::Time, Form::Timestamp, Form::Null];
+
+    proptest! {
+        #[test]
+        fn no_row_makes_it_panic(bytes: Vec<u8>, forms in prop::collection::vec(prop::sample::select(&FORMS[..]), 0..20)) {
+            let _ = taken(&forms, &bytes);
+            let _ = taken(&forms, &frame(0, &bytes));
+        }
     }
 }

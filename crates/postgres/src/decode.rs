@@ -342,7 +342,11 @@ fn scalar(form: Form, bytes: &[u8], rows: &mut RowWriter, scratch: &mut Vec<u8>)
         Form::Float8 => rows.float(f64::from_be_bytes(wire.rest()?))?,
         Form::Oid => rows.uint32(u32::from_be_bytes(wire.rest()?))?,
         Form::Xid8 => rows.uint(u64::from_be_bytes(wire.rest()?))?,
-        Form::Text => rows.text(utf8(bytes)?)?,
+        Form::Text => {
+            if !rows.text_of(bytes)? {
+                return Err(Trouble::NotUtf8);
+            }
+        }
         Form::Json => rows.json(utf8(bytes)?)?,
         Form::Jsonb => {
             // The version of the format; there has only ever been 1, before the text.
@@ -836,6 +840,41 @@ mod tests {
         Ok(body.strip_prefix("{\"v\":").unwrap().strip_suffix('}').unwrap().to_owned())
     }
 
+    /// What messages become, all of which are rows of columns of these forms.
+    fn taken(forms: &[Form], messages: &[u8]) -> Result<String> {
+        let column = |(at, form): (usize, &Form)| Column {
+            form: *form,
+            array: false,
+            name: format!("c{at}"),
+            oid: None,
+            type_name: "test".to_owned(),
+        };
+        let columns: Vec<Column> = forms.iter().enumerate().map(column).collect();
+        let limits = Limits { bytes: 1 << 20, escaped: true, max_rows: None };
+        let mut rows = RowWriter::new(Verb::Many, limits, Int64::Number);
+        rows.columns(&columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>())?;
+        Columns { columns, scratch: Vec::new() }.taken(messages, &mut rows)?;
+        Ok(String::from_utf8(rows.finish()?).unwrap())
+    }
+
+    #[test]
+    fn rows_are_read_as_the_server_sends_them() {
+        let row = |hex: &str| {
+            let content = unhex(hex);
+            let length = u32::try_from(content.len() + 4).unwrap();
+            [&[b'D'][..], &length.to_be_bytes(), &content].concat()
+        };
+        let forms = [Form::Text, Form::Int4];
+        let both = [row("0002000000026162000000040000002a"), row("0002ffffffffffffffff")].concat();
+        assert_eq!(taken(&forms, &both).unwrap(), "[{\"c0\":\"ab\",\"c1\":42},{\"c0\":null,\"c1\":null}]");
+        let other = [&b"C"[..], &both[1..]].concat();
+        let bad =
+            ["", "0001ffffffff", "0002ffffffff", "0002ffffffffffffffff00", "0002fffffffeffffffff"].map(row);
+        for bad in bad.iter().chain([&other, &both[..9].to_vec(), &b"D\0\0\0\x01".to_vec()]) {
+            assert_eq!(taken(&forms, bad).unwrap_err().fault(), Fault::Internal, "{bad:?}");
+        }
+    }
+
     fn unhex(hex: &str) -> Vec<u8> {
         (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
     }
@@ -1045,6 +1084,13 @@ mod tests {
                     let _ = column.value(&bytes, &mut rows, &mut Vec::new());
                 }
             }
+        }
+
+        #[test]
+        fn no_row_makes_it_panic(bytes: Vec<u8>, columns in 0..5_usize) {
+            let _ = taken(&[Form::Text; 5][..columns], &bytes);
+            let length = u32::try_from(bytes.len() + 4).unwrap().to_be_bytes();
+            let _ = taken(&[Form::Int4; 5][..columns], &[&b"D"[..], &length, &bytes].concat());
         }
     }
 }

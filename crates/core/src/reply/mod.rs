@@ -766,7 +766,7 @@ mod tests {
         let json = r#"[{"a \"b\"":"c\\d\n€"}]"#;
         let inside = serde_json::to_string(json).unwrap();
         let inside =
-            Body { inside_string: true, ..Body::new(inside[1..inside.len() - 1].as_bytes().to_vec()) };
+            Body { inside_string: true, ..Body::new(inside.as_bytes()[1..inside.len() - 1].to_vec()) };
         for source in [
             Source::DIRECT,
             Source::Direct { raw: true, on_error: None, states: false },
