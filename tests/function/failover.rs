@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
 use lambda_rds_testbed::{Cluster, Function};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -20,6 +21,7 @@ on_clusters!(
     a_crash_of_the_writer_under_load,
     a_writer_that_vanishes_without_a_word,
     a_switchover_under_load,
+    a_writer_that_is_fenced_off_under_load,
     an_environment_that_slept_through_it,
     members_that_are_gone_or_silent,
     nobody_is_left,
@@ -88,32 +90,84 @@ async fn a_writer_that_vanishes_without_a_word(engine: Engine) {
     assert!(marks(&world).contains_key("again") && !marks(&world).contains_key("idle"));
 }
 
-/// Writes go on, nobody is refused, and no session stays on the old writer, which is a reader now.
+/// Writes go on, nobody is refused, and no session stays on the old writer, which is a reader now; there and back.
 async fn a_switchover_under_load(engine: Engine) {
+    const ENVIRONMENTS: usize = 2;
     let cluster = cluster(engine, 2);
     let world = world(engine, &cluster).start().await;
     let writes = Load::start("mark", vec![world.another().await, world.another().await]);
-    writes.each_succeeds_after(Instant::now()).await;
-    let accepted = cluster.change(|cluster| cluster.switchover(1)).await;
-    writes.each_succeeds_after(accepted).await;
-    // A new environment is led to the old writer, which is there, and is not the writer.
-    assert_eq!(mark(&world.another().await, "new").await, (200, json!({"rowsAffected": 1})));
-    // The one that has had no call since is not to be asked for its session.
-    assert_eq!(mark(&world.function, "idle").await, (200, json!({"rowsAffected": 1})));
-    until("the sessions on the old writer to be dropped", || cluster.wire(0).open_connections() == 0).await;
-    assert!(cluster.connections(1) >= 3, "{}", cluster.connections(1));
+    let mut switchovers = 0;
+    for (old, new) in [(0, 1), (1, 0)] {
+        writes.each_succeeds_after(Instant::now()).await;
+        let accepted = cluster.change(move |cluster| cluster.switchover(new)).await;
+        switchovers += 1;
+        writes.each_succeeds_after(accepted).await;
+        // A new environment is led to the first writer, which is there, whatever it is by now.
+        assert_eq!(
+            mark(&world.another().await, &format!("new {old}")).await,
+            (200, json!({"rowsAffected": 1}))
+        );
+        // The one that has had no call since is not to be asked for its session.
+        assert_eq!(mark(&world.function, &format!("idle {old}")).await, (200, json!({"rowsAffected": 1})));
+        until("the sessions on the old writer to be dropped", || cluster.wire(old).open_connections() == 0)
+            .await;
+        assert!(cluster.connections(new) > ENVIRONMENTS, "{}", cluster.connections(new));
+
+        // The old writer serves reads.
+        let reader = world.another_with(&[("DB_READ_FROM", "reader")]).await;
+        let id = format!("{}", 11 + old);
+        assert_eq!(call(&reader, "who", json!({})).await.1["id"], json!(id));
+    }
 
     let writes = writes.stop().await;
+    let failed = failed(&writes);
+    println!("{engine:?}: of {} writes during {switchovers} switchovers failed: {failed:?}", writes.len());
+    // PostgreSQL ends a session whose commit waits for the standbys, and then nobody can know: so of each environment the
+    // one COMMIT that was under way, at most. MySQL refuses it, or lets it through. Nobody is told to come again.
+    assert!(failed.iter().all(|call| call.code == "outcome_unknown"), "{failed:?}");
+    let most = if engine == Engine::AuroraPostgres { ENVIRONMENTS * switchovers } else { 0 };
+    assert!(failed.len() <= most, "{failed:?}");
+    check_marks(&world, &writes);
+}
+
+/// A partition that leaves the old writer where it is, reachable, and led to by the endpoint: only that it takes no more
+/// writes, while another one has been promoted.
+async fn a_writer_that_is_fenced_off_under_load(engine: Engine) {
+    let cluster = cluster(engine, 3);
+    let world = world(engine, &cluster).start().await;
+    assert_eq!(mark(&world.function, "before").await.0, 200);
+    let writes = Load::start("mark", vec![world.another().await, world.another().await]);
+    let reads = Load::start("marks", vec![world.another().await]);
+    writes.each_succeeds_after(Instant::now()).await;
+
+    cluster.change(Cluster::fence).await;
+    let refuses = cluster.sql(0, &world.database().name, "INSERT INTO marks VALUES ('too late')");
+    assert!(format!("{:#}", refuses.unwrap_err()).contains("read-only"));
+    let accepted = cluster.change(|cluster| cluster.promote(1)).await;
+    let first = writes.each_succeeds_after(accepted).await;
+    println!("{engine:?}: the last environment's first write: {:?}", first.duration_since(accepted));
+    // As after a crash: 1.3 s by the contract, and this machine may have other things to do.
+    assert!(first.duration_since(accepted) < Duration::from_secs(4));
+    reads.each_succeeds_after(accepted).await;
+
+    // It is reached, and left: by one who had a session there all the time, and by one who is led there.
+    assert_eq!(mark(&world.function, "idle").await, (200, json!({"rowsAffected": 1})));
+    let led = cluster.wire(0).connections();
+    assert_eq!(mark(&world.another().await, "new").await, (200, json!({"rowsAffected": 1})));
+    assert!(cluster.wire(0).connections() > led, "the endpoint leads to it");
+    let reads = reads.stop().await;
+    let writes = writes.stop().await;
+    assert!(reads.iter().all(|call| call.status == 200), "{:?}", failed(&reads));
     for call in failed(&writes) {
-        // PostgreSQL ends a session whose commit waits for the standbys, and then nobody can know. MySQL refuses it,
-        // or lets it through.
-        assert!(engine == Engine::AuroraPostgres && call.code == "outcome_unknown", "{call:?}");
+        // MySQL's fence waits for a COMMIT and refuses all else; PostgreSQL's does not. Longer than DB_CONNECT_TIMEOUT
+        // nobody waits for a writer.
+        let known = ["failing_over", "outcome_unknown"];
+        assert!(known.contains(&call.code.as_str()), "{call:?}");
+        assert!(engine == Engine::AuroraPostgres || call.code == "failing_over", "{call:?}");
     }
     check_marks(&world, &writes);
-
-    // The old writer serves reads.
-    let reader = world.another_with(&[("DB_READ_FROM", "reader")]).await;
-    assert_eq!(call(&reader, "who", json!({})).await.1["id"], json!("11"));
+    let marks = marks(&world);
+    assert!(["before", "idle", "new"].iter().all(|id| marks.get(*id) == Some(&1)), "{marks:?}");
 }
 
 /// Once while the old writer is dead, once while it is a reader that would still take the session.
@@ -253,46 +307,61 @@ async fn a_crash_in_a_multi_az_cluster_of_postgres() {
     assert_eq!(call(&reader, "marks", json!({})).await, (200, json!({"n": 2})));
 }
 
-/// As many environments as a small machine takes; a hundred are spread in the tests of the crate.
+/// A hundred environments, each a process of its own with a session of its own.
 async fn reads_are_spread_and_follow_the_readers(engine: Engine) {
-    const FLEET: usize = 24;
+    const FLEET: usize = 100;
+    const ADDED: usize = 30;
     let cluster = cluster(engine, 4);
     let world = world(engine, &cluster).env("DB_READ_FROM", "reader").start().await;
+    let began = Instant::now();
     // The first environment has opened a session, too: to a reader, for nothing has been written.
-    let mut fleet = Vec::new();
-    for _ in 1..FLEET {
-        fleet.push(world.another().await);
-    }
+    let mut fleet = start(&world, FLEET - 1).await;
     let read = async |functions: &[Function]| {
         for function in functions {
             let (status, body) = call(function, "who", json!({})).await;
             assert_eq!(status, 200, "{body}");
         }
-        world.rows("who", json!({})).await;
     };
     read(&fleet).await;
+    world.rows("who", json!({})).await;
     let held = || [0, 1, 2, 3].map(|member| cluster.connections(member));
     until("a session of each environment", || held().iter().sum::<usize>() == FLEET).await;
     println!("{engine:?}: {FLEET} environments, sessions on the writer and the readers: {:?}", held());
-    let even = FLEET / 3;
     assert_eq!(held()[0], 0, "the writer has none");
-    assert!(held()[1..].iter().all(|held| held.abs_diff(even) * 10 <= even * 3), "{:?}", held());
+    check_even(&held()[1..], FLEET);
 
-    // A reader that is taken away: its load moves to the others.
+    // A reader that is taken away: its load moves to the others, and evenly.
     cluster.change(|cluster| cluster.remove(3)).await;
     read(&fleet).await;
+    world.rows("who", json!({})).await;
     until("a session of each environment", || held().iter().sum::<usize>() == FLEET).await;
+    println!("{engine:?}: without the third reader: {:?}", held());
     assert_eq!((held()[0], held()[3]), (0, 0), "{:?}", held());
+    check_even(&held()[1..3], FLEET);
 
-    // And one that is added is used by new sessions.
+    // And one that is added is used by new sessions. It has the fewest, so it gets whoever asks it, which are two of
+    // three who ask two of three. An even share would be a third of them.
     cluster.change(|cluster| cluster.restart(3)).await;
-    let mut added = Vec::new();
-    for _ in 0..8 {
-        added.push(world.another().await);
-    }
-    read(&added).await;
-    assert!(held()[3] > 0, "{:?}", held());
+    fleet.extend(start(&world, ADDED).await);
+    read(&fleet[FLEET - 1..]).await;
+    until("a session of each environment", || held().iter().sum::<usize>() == FLEET + ADDED).await;
+    println!("{engine:?}: {ADDED} more, with the third reader back: {:?}, {:?}", held(), began.elapsed());
+    // Twenty are expected; less than ten are once in 40,000 runs.
+    assert!(held()[3] >= ADDED / 3, "{:?}", held());
     assert_eq!(held()[0], 0, "{:?}", held());
+}
+
+/// Starts environments, a few at a time.
+async fn start(world: &World, count: usize) -> Vec<Function> {
+    let starting = futures_util::stream::iter(0..count).map(|_| world.another());
+    starting.buffer_unordered(8).collect().await
+}
+
+/// Within 30 % of the same for all.
+#[track_caller]
+fn check_even(held: &[usize], sessions: usize) {
+    let even = sessions / held.len();
+    assert!(held.iter().all(|held| held.abs_diff(even) * 10 <= even * 3), "{held:?}");
 }
 
 /// `DB_READ_FROM=reader` sends nothing there but reads.

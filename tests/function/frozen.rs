@@ -9,10 +9,16 @@ use lambda_rds_testbed::{After, Direction, Fault};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::on_every_server;
 use crate::world::{Engine, SECRET, Setup, World, until};
+use crate::{on_clusters, on_every_server};
 
 on_every_server!(
+    for_a_moment_without_an_event,
+    while_the_server_restarts_or_finds_it_idle,
+    while_the_server_ends_the_session,
+    while_the_password_rotates,
+);
+on_clusters!(
     for_a_moment_without_an_event,
     while_the_server_restarts_or_finds_it_idle,
     while_the_server_ends_the_session,
@@ -23,7 +29,9 @@ on_every_server!(
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn for_long_or_without_a_word() {
     let mut all = JoinSet::new();
-    for engine in [Engine::Postgres, Engine::Mysql, Engine::MariaDb] {
+    for engine in
+        [Engine::Postgres, Engine::Mysql, Engine::MariaDb, Engine::AuroraPostgres, Engine::AuroraMysql]
+    {
         all.spawn(for_longer_than_a_connection_is_trusted(engine));
         all.spawn(a_connection_that_was_forgotten_a_moment_ago(engine));
         all.spawn(a_connection_that_is_forgotten_with_an_answer_on_it(engine));
@@ -67,7 +75,7 @@ async fn while_the_server_restarts_or_finds_it_idle(engine: Engine) {
     frozen(&world, async || world.restart(), 1).await;
 
     let user = world.database().user.clone();
-    world.sql(&match engine {
+    world.sql(&match engine.plain() {
         Engine::Postgres => format!("ALTER ROLE {user} SET idle_session_timeout = '1s'"),
         _ => "SET GLOBAL wait_timeout = 1".to_owned(),
     });

@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
-use crate::on_every_engine;
 use crate::world::{Engine, Setup};
+use crate::{on_clusters, on_every_engine};
 
 on_every_engine!(a_long_result_in_pages);
+on_clusters!(a_long_result_in_pages);
 
 async fn a_long_result_in_pages(engine: Engine) {
     let page = include_str!("../../docs/how-to/pagination.md");

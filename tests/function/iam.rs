@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-use lambda_rds_testbed::Postgres;
+use lambda_rds_testbed::{Cluster, Postgres};
 use serde_json::json;
 
 use crate::world::{Engine, Setup, World};
@@ -58,17 +58,43 @@ async fn a_token_that_is_rejected_says_what_to_look_at() {
     assert!(!world.function.logs().join("\n").contains("X-Amz-Signature"), "a token is in the log");
 }
 
+/// Whoever connects to a member by itself shows it a token for that member, also while all are asked at once. On MySQL the
+/// same is decided before the engine is known; its servers of tests know no IAM, and the stand-in that does is no cluster.
+#[tokio::test]
+async fn each_member_of_a_cluster_is_shown_a_token_of_its_own() {
+    let judge = Judge::start(true);
+    let cluster = Arc::new(Cluster::postgres_with_access(2, &judge.access()).unwrap());
+    let world = Setup::new(Engine::AuroraPostgres).approaching(&cluster).iam().start().await;
+    let reader = world.another_with(&[("DB_READ_FROM", "reader")]).await;
+    for _ in 0..2 {
+        world.rows("user", json!({"id": 1})).await;
+        let read = reader.invoke(json!({"query": "user", "params": {"id": 1}})).await.unwrap();
+        assert_eq!(read.reply().unwrap().0, 200);
+        world.hang_up();
+    }
+    let seen = judge.seen();
+    let mut all = 0;
+    for wire in world.wires() {
+        let start = format!("{}/?Action=connect&DBUser={}&X-Amz-", wire.address(), world.database().user);
+        let tokens = seen.iter().filter(|(_, token)| token.starts_with(&start)).count();
+        // Of those who are asked at once, the slower ones are left before they have logged in.
+        assert!(
+            tokens > 0 && tokens as u64 <= wire.connections(),
+            "{tokens} for {}: {seen:?}",
+            wire.address()
+        );
+        all += tokens;
+    }
+    assert_eq!((all, world.secrets.count()), (seen.len(), 0));
+}
+
 async fn world(judge: &Judge) -> World {
     setup(judge).start().await
 }
 
 /// A function that logs in by tokens, on a server of its own that has them judged.
 pub(crate) fn setup(judge: &Judge) -> Setup {
-    let line = format!(
-        "hostssl all all 127.0.0.1/32 ldap ldapserver=127.0.0.1 ldapport={} ldapprefix=\"user=\" ldapsuffix=\"\"",
-        judge.port
-    );
-    let server = Arc::new(Postgres::builder().access(&line).start().unwrap());
+    let server = Arc::new(Postgres::builder().access(&judge.access()).start().unwrap());
     Setup::new(Engine::Postgres).on(&server).iam()
 }
 
@@ -93,6 +119,14 @@ impl Judge {
             }
         });
         Self { port, seen }
+    }
+
+    /// The line of `pg_hba.conf` that asks it.
+    fn access(&self) -> String {
+        format!(
+            "hostssl all all 127.0.0.1/32 ldap ldapserver=127.0.0.1 ldapport={} ldapprefix=\"user=\" ldapsuffix=\"\"",
+            self.port
+        )
     }
 
     /// Users and passwords, in order.

@@ -3,10 +3,17 @@
 use lambda_rds_testbed::Answer;
 use serde_json::{Value, json};
 
-use crate::on_every_engine;
 use crate::world::{Engine, Setup, World};
+use crate::{on_clusters, on_every_engine};
 
 on_every_engine!(
+    claims_come_from_the_verified_context,
+    without_claims_nobody_is_authenticated,
+    nobody_can_forge_claims,
+    context_and_headers,
+    several_steps_have_one_caller,
+);
+on_clusters!(
     claims_come_from_the_verified_context,
     without_claims_nobody_is_authenticated,
     nobody_can_forge_claims,

@@ -1,14 +1,21 @@
 //! The whole function as Lambda runs it: the built `bootstrap`, real servers, TLS, and the event's way from the
 //! Runtime API and back.
 //!
-//! What holds on every engine is written once and instantiated per engine by [`on_every_engine`], what concerns
-//! clusters by [`on_clusters`].
+//! What holds on every engine is written once and instantiated per engine by [`on_every_engine`], and through the topology,
+//! on the two engines of clusters, by [`on_clusters`].
+//!
+//! Left out there is what a cluster cannot be or have: a server with a broken set-up of its own ([`broken`], most of
+//! [`diagnose`] and of [`tls`]), a pooler, which hides the members ([`pooler`], [`pooled_mysql`]), tables without transactions,
+//! which replication by GTIDs refuses ([`lasting`]), one engine's own login and values ([`mysql`], [`mysql_login`]), and what
+//! never meets a database ([`terraform`]) or is a program of its own ([`migrations`]). A server that takes no writes is
+//! [`failover`]'s matter.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 mod broken;
 mod concurrency;
 mod contention;
+mod contract;
 mod cuts;
 mod deadlines;
 mod diagnose;
@@ -74,6 +81,7 @@ macro_rules! on_clusters {
     };
 }
 pub(crate) use on_clusters;
+
 /// Makes a test of each engine that is a server out of each function that takes an engine: what befalls a wire or a
 /// server befalls no file. What it spawns goes on while it waits for a server without giving way.
 macro_rules! on_every_server {

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::on_every_server;
 use crate::world::{Engine, Setup, World, until};
+use crate::{on_clusters, on_every_server};
 
 const LIMIT: u64 = 64 << 20;
 
@@ -70,15 +70,22 @@ SELECT UNHEX(REPEAT('00', :length)) AS v;
 on_every_server!(
     a_table_of_millions_of_rows_ends_at_the_limit_and_so_does_the_server,
     the_largest_reply_is_exact_and_within_memory,
+    a_value_too_large_for_any_reply_is_not_held_either,
+);
+
+on_clusters!(
+    a_table_of_millions_of_rows_ends_at_the_limit_and_so_does_the_server,
+    the_largest_reply_is_exact_and_within_memory,
+    a_value_too_large_for_any_reply_is_not_held_either,
 );
 
 fn setup(engine: Engine) -> Setup {
     let setup = Setup::new(engine).schema("");
-    setup.queries(if engine == Engine::Postgres { QUERIES } else { QUERIES_IN_MYSQL })
+    setup.queries(if engine.plain() == Engine::Postgres { QUERIES } else { QUERIES_IN_MYSQL })
 }
 
 async fn a_table_of_millions_of_rows_ends_at_the_limit_and_so_does_the_server(engine: Engine) {
-    let big = if engine == Engine::Postgres { BIG } else { BIG_IN_MYSQL };
+    let big = if engine.plain() == Engine::Postgres { BIG } else { BIG_IN_MYSQL };
     let world = setup(engine).schema(big).start().await;
     for (query, says) in [("some", "1000 rows"), ("every", "does not fit")] {
         let message = too_large(&world, query, json!({})).await;
@@ -103,7 +110,7 @@ async fn the_largest_reply_is_exact_and_within_memory(engine: Engine) {
     let (status, body) = outcome.reply().unwrap();
     assert_eq!((status, body["v"].as_str().map(str::len)), (200, Some(longest)));
     too_large(&world, "wide", json!({"length": longest + 1})).await;
-    let arrays = engine == Engine::Postgres;
+    let arrays = engine.plain() == Engine::Postgres;
     for (query, length) in [("bytes", 4_700_000), ("list", 800_000)] {
         if query == "list" && !arrays {
             continue;
@@ -121,11 +128,20 @@ async fn the_largest_reply_is_exact_and_within_memory(engine: Engine) {
     assert_peak(&world, "ones");
 }
 
-/// A value is one message on the wire, which the driver would hold whole.
-#[tokio::test]
-async fn a_value_too_large_for_any_reply_is_not_held_either() {
-    let world = setup(Engine::Postgres).start().await;
-    for (query, length) in [("wide", 100_000_000), ("bytes", 50_000_000), ("ones", 1_050_000)] {
+/// A value is one message on the wire, which the driver would hold whole; on MySQL several in a row from 16 MiB on.
+async fn a_value_too_large_for_any_reply_is_not_held_either(engine: Engine) {
+    let setup = match engine.plain() {
+        Engine::Postgres => setup(engine),
+        // What is longer than this is NULL.
+        _ => setup(engine).own_server().schema("SET GLOBAL max_allowed_packet = 1073741824"),
+    };
+    let world = setup.start().await;
+    for (query, length) in
+        [("wide", 13_000_000), ("wide", 100_000_000), ("bytes", 50_000_000), ("ones", 1_050_000)]
+    {
+        if query == "ones" && engine.plain() != Engine::Postgres {
+            continue;
+        }
         let message = too_large(&world, query, json!({"length": length})).await;
         assert!(message.contains("12 MiB") && message.contains("a part of it"), "{message}");
         none_runs(&world).await;

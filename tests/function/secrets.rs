@@ -6,10 +6,21 @@ use lambda_rds_testbed::certs::Authority;
 use lambda_rds_testbed::{Function, Secrets, SecretsFault, Unanswered};
 use serde_json::{Value, json};
 
-use crate::on_every_server;
 use crate::world::{Engine, SECRET, Setup, World, last_log};
+use crate::{on_clusters, on_every_server};
 
 on_every_server!(
+    by_name_and_by_arn,
+    fields,
+    what_is_wrong_with_a_secret_is_told_to_the_log_alone,
+    what_secrets_manager_refuses_is_told_with_what_to_do,
+    an_address_of_secrets_manager_where_nobody_is_any_more,
+    a_slow_secrets_manager_is_not_waited_for_longer_than_the_deadline,
+    one_failure_of_secrets_manager_costs_nothing,
+    its_certificate_is_verified,
+    the_cached_secret_carries_on_when_secrets_manager_is_down,
+);
+on_clusters!(
     by_name_and_by_arn,
     fields,
     what_is_wrong_with_a_secret_is_told_to_the_log_alone,
@@ -23,7 +34,7 @@ on_every_server!(
 
 async fn by_name_and_by_arn(engine: Engine) {
     let world = start(engine).await;
-    let arn = world.secrets.put(SECRET, secret(&world)).arn;
+    let arn = world.secrets.put(SECRET, world.secret()).arn;
     for id in [SECRET, &arn] {
         world.secrets.reset();
         works(&world, &[("DB_SECRET_ID", id)]).await;
@@ -40,7 +51,8 @@ async fn fields(engine: Engine) {
     let world = start(engine).await;
     let port = world.wire().port();
     let (text, name) = (port.to_string(), world.database().name.clone());
-    let place = [("DB_HOST", "127.0.0.1"), ("DB_PORT", &text), ("DB_NAME", &name)];
+    let host = world.host();
+    let place = [("DB_HOST", host.as_str()), ("DB_PORT", &text), ("DB_NAME", &name)];
 
     let works_with = async |change: &[(&str, Value)], env: &[(&str, &str)]| {
         world.secrets.put(SECRET, changed(&world, change));
@@ -70,7 +82,7 @@ async fn fields(engine: Engine) {
 async fn what_is_wrong_with_a_secret_is_told_to_the_log_alone(engine: Engine) {
     let world = start(engine).await;
     let none = Value::Null;
-    let other = if engine == Engine::Postgres { "mysql" } else { "postgres" };
+    let other = if engine.plain() == Engine::Postgres { "mysql" } else { "postgres" };
     let is_other = format!("field `engine` is \"{other}\"");
     for (change, names) in [
         (vec![("username", none.clone())], "field `username` is missing"),
@@ -129,7 +141,7 @@ async fn what_secrets_manager_refuses_is_told_with_what_to_do(engine: Engine) {
 async fn an_address_of_secrets_manager_where_nobody_is_any_more(engine: Engine) {
     let world = start(engine).await;
     let secrets = Secrets::start().unwrap();
-    secrets.put(SECRET, secret(&world));
+    secrets.put(SECRET, world.secret());
     let endpoint = secrets.endpoint();
     let there = [("AWS_ENDPOINT_URL_SECRETS_MANAGER", endpoint.as_str()), ("DB_SECRET_TTL", "1ms")];
     let warm = world.another_with(&there).await;
@@ -168,7 +180,7 @@ async fn its_certificate_is_verified(engine: Engine) {
     let world = start(engine).await;
     let authority = Authority::new("a company's own").unwrap();
     let secrets = Secrets::start_tls(&authority).unwrap();
-    secrets.put(SECRET, secret(&world));
+    secrets.put(SECRET, world.secret());
     let folder = tempfile::tempdir().unwrap();
     let bundle = folder.path().join("bundle.pem");
     std::fs::write(&bundle, authority.pem()).unwrap();
@@ -239,13 +251,9 @@ async fn start(engine: Engine) -> World {
     Setup::new(engine).env("DB_CONNECT_AT", "first-use").start().await
 }
 
-fn secret(world: &World) -> Value {
-    world.database().secret("127.0.0.1", world.wire().port())
-}
-
 /// The secret with some fields replaced; null takes a field out.
 fn changed(world: &World, fields: &[(&str, Value)]) -> Value {
-    let mut secret = secret(world);
+    let mut secret = world.secret();
     for (field, value) in fields {
         let fields = secret.as_object_mut().unwrap();
         match value {

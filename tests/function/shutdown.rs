@@ -1,47 +1,64 @@
 //! SIGTERM: what the server has of us is gone at once.
 //!
-//! Times are taken on the server's side, from its log: a test's own clock would count how busy the machine is.
+//! Times are taken on the server's side, from its log, where it has any: a test's own clock counts how busy the machine
+//! is.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lambda_rds_testbed::Function;
 use serde_json::json;
 
-use crate::on_every_engine;
-use crate::world::{Engine, Setup, World, postgres};
+use crate::world::{Engine, Setup, World};
+use crate::{on_clusters, on_every_engine};
 
 on_every_engine!(it_ends_with_success_and_without_a_word);
+on_clusters!(it_ends_with_success_and_without_a_word);
 
-mod of_mysql {
-    #[tokio::test]
-    async fn what_the_server_has_of_us_is_gone_at_once() {
-        super::what_the_server_has_of_us_is_gone_at_once(crate::world::Engine::Mysql).await;
-    }
-}
+mod with_sessions {
+    use super::{an_idle_session_is_closed_with_a_goodbye, what_the_server_has_of_us_is_gone_at_once};
 
-mod of_mariadb {
-    #[tokio::test]
-    async fn what_the_server_has_of_us_is_gone_at_once() {
-        super::what_the_server_has_of_us_is_gone_at_once(crate::world::Engine::MariaDb).await;
-    }
+    crate::on_every_server!(
+        an_idle_session_is_closed_with_a_goodbye,
+        what_the_server_has_of_us_is_gone_at_once,
+    );
+    crate::on_clusters!(an_idle_session_is_closed_with_a_goodbye, what_the_server_has_of_us_is_gone_at_once,);
 }
 
 /// From SIGTERM until the server has seen the end. The contract gives us 300 ms to close, the server the rest.
 const LIMIT: Duration = Duration::from_millis(500);
 
-#[tokio::test]
-async fn an_idle_session_is_closed_with_a_goodbye() {
-    let world = Setup::new(Engine::Postgres).start().await;
+/// PostgreSQL tells of a client that went without a word in its log, the others count them.
+async fn an_idle_session_is_closed_with_a_goodbye(engine: Engine) {
+    if engine.plain() != Engine::Postgres {
+        let world = Setup::new(engine).own_server().start().await;
+        world.rows("user", json!({"id": 1})).await;
+        let aborted = || {
+            let status = world.rows_of("SHOW GLOBAL STATUS LIKE 'Aborted_clients'");
+            status[0].split('|').nth(1).unwrap().parse::<u64>().unwrap()
+        };
+        let before = aborted();
+        world.function.terminate().unwrap();
+        world.function.wait_exit(Duration::from_secs(10)).await.unwrap();
+        until(|| world.sessions() == 0).await;
+        assert_eq!(aborted(), before);
+        // They do count one.
+        let rude = world.another().await;
+        rude.kill().unwrap();
+        until(|| aborted() == before + 1).await;
+        return;
+    }
+    let world = Setup::new(engine).start().await;
     world.rows("user", json!({"id": 1})).await;
     let took = terminate(&world).await;
     assert!(took < LIMIT, "{took:?}");
-    let log = postgres().log().unwrap();
+    let log = world.server_log();
     let pid = pid_of(&log, &world);
     let farewell = log.lines().filter(|line| line.contains(&format!("[{pid}]")));
     let abrupt: Vec<_> = farewell.filter(|line| !line.contains(" LOG:  ") || line.contains("EOF")).collect();
     assert!(abrupt.is_empty(), "{abrupt:?}");
 }
 
+/// By PostgreSQL's own clock; [`what_the_server_has_of_us_is_gone_at_once`] is the same by ours, on every server.
 #[tokio::test]
 async fn a_running_statement_is_cancelled_and_its_session_closed() {
     let queries = "-- name: slow :one\nSELECT pg_sleep(60)::text AS slept;\n\
@@ -53,17 +70,15 @@ async fn a_running_statement_is_cancelled_and_its_session_closed() {
             .timeout(Duration::from_secs(100))
             .start()
             .await;
-        let running = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'
-                       AND datname = current_database() AND state = 'active' AND pid <> pg_backend_pid()";
         let event = json!({"query": query});
         let ended = async {
-            until(|| world.sql(running) == "1").await;
+            until(|| world.running() == 1).await;
             terminate(&world).await
         };
         // The call itself ends with the function.
         let (_, took) = tokio::join!(world.function.invoke(event), ended);
         assert!(took < LIMIT, "{query}: {took:?}");
-        assert_eq!(world.sql("SELECT count(*) FROM users WHERE name = ''"), "0");
+        assert_eq!(world.count("users WHERE name = ''"), 0);
     }
 }
 
@@ -76,13 +91,16 @@ async fn it_ends_with_success_and_without_a_word(engine: Engine) {
     assert_eq!(world.function.logs().len(), lines, "{:?}", world.function.logs());
 }
 
-/// MySQL notices that a client is gone only when it has something to tell it: without a KILL the statements would
-/// run for their whole minute. Its log has no times, so ours counts, and one of five tries must do it: the machine has
-/// other things to do as well.
+/// A server notices that a client is gone only when it has something to tell it: without a cancel the statements would
+/// run for their whole minute. MySQL's log has no times, so ours counts, and one of five tries must do it: the machine
+/// has other things to do as well.
 async fn what_the_server_has_of_us_is_gone_at_once(engine: Engine) {
-    let queries = "-- name: nothing :one\nSELECT 1 AS n;\n\
-                   -- name: slow :one\nSELECT SLEEP(60) AS n;\n\
-                   -- name: slow_write :exec\n-- write\nUPDATE users SET name = SLEEP(60);\n";
+    let sleep = if engine.plain() == Engine::Postgres { "pg_sleep(60)::text" } else { "SLEEP(60)" };
+    let queries = format!(
+        "-- name: nothing :one\nSELECT 1 AS n;\n\
+         -- name: slow :one\nSELECT {sleep} AS n;\n\
+         -- name: slow_write :exec\n-- write\nUPDATE users SET name = {sleep};\n"
+    );
     let world = Setup::new(engine)
         .queries(queries)
         .env("DB_QUERY_TIMEOUT", "60s")
@@ -115,7 +133,7 @@ async fn what_the_server_has_of_us_is_gone_at_once(engine: Engine) {
             }
         }
         assert!(took < LIMIT, "{query}: {took:?}");
-        assert_eq!(world.count("users WHERE name = '0'"), 0);
+        assert_eq!(world.count("users WHERE name IN ('', '0', '1')"), 0);
     }
 }
 
@@ -139,7 +157,7 @@ async fn terminate(world: &World) -> Duration {
     until(|| world.sql(sessions) == "0").await;
     let mut ended = None;
     until(|| {
-        ended = end_of(&postgres().log().unwrap(), world);
+        ended = end_of(&world.server_log(), world);
         ended.is_some()
     })
     .await;
@@ -154,9 +172,7 @@ fn end_of(log: &str, world: &World) -> Option<Duration> {
         log.lines().rfind(|line| line.contains("disconnection: session time") && line.contains(&user))?;
     // `2026-01-31 12:34:56.789 UTC [pid] LOG: …`; psql, which takes the words, is the superuser.
     let time: Vec<&str> = line.split_whitespace().take(3).collect();
-    let seconds = postgres()
-        .psql("postgres", &format!("SELECT extract(epoch FROM timestamptz '{}')", time.join(" ")))
-        .unwrap();
+    let seconds = world.sql(&format!("SELECT extract(epoch FROM timestamptz '{}')", time.join(" ")));
     Some(Duration::from_secs_f64(seconds.trim().parse().unwrap()))
 }
 

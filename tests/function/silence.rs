@@ -7,10 +7,16 @@ use lambda_rds_testbed::{After, Direction, Fault, Function, Proxy, Unanswered};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::on_every_server;
 use crate::world::{Engine, Setup, last_log, until};
+use crate::{on_clusters, on_every_server};
 
 on_every_server!(
+    where_nobody_answers,
+    while_a_session_is_opened,
+    under_a_statement_that_can_be_stopped,
+    under_a_statement_that_cannot_be_stopped,
+);
+on_clusters!(
     where_nobody_answers,
     while_a_session_is_opened,
     under_a_statement_that_can_be_stopped,
@@ -59,7 +65,8 @@ fn setup(engine: Engine) -> Setup {
 async fn where_nobody_answers(engine: Engine) {
     let hole = Unanswered::start().await.unwrap();
     let world = setup(engine).start().await;
-    let function = world.another_with(&[("DB_PORT", &hole.address().unwrap().port().to_string())]).await;
+    let port = hole.address().unwrap().port().to_string();
+    let function = world.another_with(&[("DB_HOST", "127.0.0.1"), ("DB_PORT", &port)]).await;
     let (told, log) = ask(&function, "one", json!({})).await;
     assert_eq!((told.0, told.1.as_str(), log["phase"].as_str()), (503, "unreachable", Some("tcp")), "{log}");
     assert!(log["detail"].as_str().unwrap().contains("security groups"), "{log}");
@@ -71,22 +78,29 @@ async fn while_a_session_is_opened(engine: Engine) {
     world.rows("one", json!({})).await;
     // MySQL greets before anything is asked, and the last answers are those to the statement.
     let answers = world.wire().flights() + 1;
+    let clustered = engine != engine.plain();
     let mut all = JoinSet::new();
     for answer in 0..answers {
-        let proxy = Proxy::start(world.address()).unwrap();
-        proxy.inject(Fault::stall(Direction::ToClient, After::Flights(answer)).always());
-        let function = world.another_with(&[("DB_PORT", &proxy.port().to_string())]).await;
+        let wire = world.another_wire();
+        for wire in wire.all() {
+            wire.inject(Fault::stall(Direction::ToClient, After::Flights(answer)).always());
+        }
+        let function = world.another_with(&[("DB_PORT", &wire.to())]).await;
         all.spawn(async move {
             let (told, log) = ask(&function, "one", json!({})).await;
             let phase = log["phase"].as_str().unwrap_or_default().to_owned();
             let expected = match (told.0, phase.as_str()) {
                 (200, _) => return (answer, "done".to_owned()),
                 (_, "query") => (504, "timeout".to_owned()),
+                // As an Aurora does that was paused: it accepts connections and says nothing.
+                _ if clustered => (503, "resuming".to_owned()),
                 _ => (503, "unreachable".to_owned()),
             };
             assert_eq!(told, expected, "{log}");
             // Mended, without a restart.
-            proxy.disarm();
+            for wire in wire.all() {
+                wire.disarm();
+            }
             assert_eq!(ask(&function, "one", json!({})).await.0.0, 200);
             (answer, phase)
         });
@@ -138,12 +152,12 @@ async fn under_a_statement_that_cannot_be_stopped(engine: Engine) {
     for query in ["one", "mark"] {
         world.rows("one", json!({})).await;
         world.rows("mark", json!({"id": 0})).await;
-        world.wire().black_hole();
+        world.wires().into_iter().for_each(Proxy::black_hole);
         let params = if query == "mark" { json!({"id": 1}) } else { json!({}) };
         let (told, log) = ask(&world.function, query, params).await;
         assert_eq!((told, log["phase"].as_str()), ((504, "timeout".to_owned()), Some("query")), "{log}");
         assert!(log["detail"].as_str().unwrap().contains("may still run"), "{log}");
-        world.wire().flow();
+        world.wires().into_iter().for_each(Proxy::flow);
         world.rows("one", json!({})).await;
         until("the end of what was held back", || world.running() == 0).await;
         assert_eq!(world.count("marks WHERE id = 1"), 0);

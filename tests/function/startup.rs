@@ -6,8 +6,8 @@ use insta::{allow_duplicates, assert_snapshot};
 use lambda_rds_testbed::{Function, Proxy, RuntimeApi};
 use serde_json::{Value, json};
 
-use crate::on_every_engine;
-use crate::world::{Engine, Setup, postgres};
+use crate::world::{Engine, Setup, last_log, mysql, postgres};
+use crate::{on_clusters, on_every_engine};
 
 on_every_engine!(
     broken_queries,
@@ -18,6 +18,17 @@ on_every_engine!(
     unknown_keys,
     a_broken_file,
     doubtful_keys_are_warned_of,
+);
+on_clusters!(
+    broken_queries,
+    a_get_of_a_write,
+    a_default_query_that_does_not_exist,
+    no_queries,
+    bad_values,
+    unknown_keys,
+    a_broken_file,
+    doubtful_keys_are_warned_of,
+    a_cluster_that_is_down_at_init_is_reported_and_used_once_it_is_up,
 );
 
 async fn broken_queries(engine: Engine) {
@@ -128,7 +139,7 @@ async fn unknown_keys(engine: Engine) {
     let told = init_fails(setup).await;
     allow_duplicates! { assert_snapshot!(told, @"
         The configuration has 2 mistakes:
-        - LAMBDA_RDS_COLOUR (environment) is unknown. The reference of configuration lists the keys.
+        - LAMBDA_RDS_COLOUR (environment) is unknown. Allowed: LAMBDA_RDS_QUERIES, LAMBDA_RDS_DEFAULT_QUERY, LAMBDA_RDS_BASE_PATH, LAMBDA_RDS_HTTP_TIMEOUT, LAMBDA_RDS_HTTP_BATCH, LAMBDA_RDS_CORS_ORIGIN, LAMBDA_RDS_DIRECT_ERRORS, LAMBDA_RDS_INT64, LAMBDA_RDS_OPENAPI, LAMBDA_RDS_DIAGNOSE, LAMBDA_RDS_LOG, LAMBDA_RDS_LOG_VALUES.
         - LAMBDA_RDS_QUERRIES (environment) is unknown. Did you mean LAMBDA_RDS_QUERIES?
         "); }
 }
@@ -225,11 +236,31 @@ async fn everything_may_stand_in_the_file_beside_the_program() {
     assert_eq!(function.invoke(json!({})).await.unwrap().reply().unwrap(), (200, json!({"n": "2"})));
 }
 
-#[tokio::test]
-async fn a_server_that_is_down_at_init_is_reported_by_the_first_call_and_used_once_it_is_up() {
-    let door = Proxy::start(postgres().address()).unwrap();
+mod without_a_server {
+    use super::{
+        a_server_that_is_down_at_init_is_reported_by_the_first_call_and_used_once_it_is_up,
+        a_server_that_is_silent_at_init_is_not_waited_for_any_longer_than_it_may_take_to_connect,
+    };
+
+    crate::on_every_server!(
+        a_server_that_is_down_at_init_is_reported_by_the_first_call_and_used_once_it_is_up,
+        a_server_that_is_silent_at_init_is_not_waited_for_any_longer_than_it_may_take_to_connect,
+    );
+}
+
+/// A way to the server of this kind that all tests share.
+fn door(engine: Engine) -> Proxy {
+    let address = match engine {
+        Engine::Postgres => postgres().address(),
+        _ => mysql(engine).address(),
+    };
+    Proxy::start(address).unwrap()
+}
+
+async fn a_server_that_is_down_at_init_is_reported_by_the_first_call_and_used_once_it_is_up(engine: Engine) {
+    let door = door(engine);
     door.refuse().await.unwrap();
-    let world = Setup::new(Engine::Postgres).env("DB_PORT", door.port().to_string()).start().await;
+    let world = Setup::new(engine).env("DB_PORT", door.port().to_string()).start().await;
     let warned = |line: &str| line.contains("no session at INIT");
     world.function.wait_for_log(warned, Duration::from_secs(10)).await.unwrap();
 
@@ -243,11 +274,32 @@ async fn a_server_that_is_down_at_init_is_reported_by_the_first_call_and_used_on
     assert_eq!(world.call(json!({"query": "active_users"})).await.0, 200);
 }
 
-#[tokio::test]
-async fn a_server_that_is_silent_at_init_is_not_waited_for_any_longer_than_it_may_take_to_connect() {
-    let door = Proxy::start(postgres().address()).unwrap();
+async fn a_cluster_that_is_down_at_init_is_reported_and_used_once_it_is_up(engine: Engine) {
+    let world = Setup::new(engine).env("DB_CONNECT_TIMEOUT", "1s").start().await;
+    let wire = world.another_wire();
+    for wire in wire.all() {
+        wire.refuse().await.unwrap();
+    }
+    let function = world.another_with(&[("DB_PORT", &wire.to())]).await;
+    let warned = |line: &str| line.contains("no session at INIT");
+    function.wait_for_log(warned, Duration::from_secs(10)).await.unwrap();
+    let outcome = function.invoke(json!({"query": "active_users"})).await.unwrap();
+    let (status, body) = outcome.reply().unwrap();
+    assert_eq!((status, body["error"]["code"].as_str()), (503, Some("unreachable")));
+    assert_eq!(last_log(&function, &outcome.request_id).await["phase"], "tcp");
+    for wire in wire.all() {
+        wire.accept().await.unwrap();
+    }
+    let outcome = function.invoke(json!({"query": "active_users"})).await.unwrap();
+    assert_eq!(outcome.reply().unwrap().0, 200);
+}
+
+async fn a_server_that_is_silent_at_init_is_not_waited_for_any_longer_than_it_may_take_to_connect(
+    engine: Engine,
+) {
+    let door = door(engine);
     door.black_hole();
-    let world = Setup::new(Engine::Postgres)
+    let world = Setup::new(engine)
         .env("DB_PORT", door.port().to_string())
         .env("DB_CONNECT_TIMEOUT", "300ms")
         .start()

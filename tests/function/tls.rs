@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use lambda_rds_testbed::certs::WRONG_NAME;
+use lambda_rds_testbed::certs::{Authority, WRONG_NAME};
 use lambda_rds_testbed::{Certificate, Function, Mysql, MysqlKind, Postgres};
 use serde_json::json;
+use tempfile::NamedTempFile;
 
-use crate::on_every_server;
 use crate::world::{Engine, Setup, World};
+use crate::{on_clusters, on_every_server};
 
 on_every_server!(
     verify_full_refuses_another_authority,
@@ -19,6 +20,15 @@ on_every_server!(
     require_takes_any_certificate_and_warns_once,
     disable_sends_all_in_the_clear_and_warns_once,
     disable_meets_a_server_that_wants_tls,
+);
+
+// All members of a cluster have certificates of one authority that hold; whatever is wrong with one is a matter of the
+// connection, and the same as above.
+on_clusters!(
+    the_built_in_roots_are_amazons_alone,
+    the_named_roots_are_the_only_ones,
+    require_takes_any_certificate_and_warns_once,
+    disable_sends_all_in_the_clear_and_warns_once,
 );
 
 const QUERIES: &str = "
@@ -36,6 +46,8 @@ SHOW SESSION STATUS LIKE 'Ssl_version';
 enum Server {
     Postgres(Arc<Postgres>),
     Mysql(Engine, Arc<Mysql>),
+    /// The cluster that is shared by all tests, whose authority nobody trusts who is not told of it.
+    Cluster(Engine),
 }
 
 impl Server {
@@ -44,6 +56,7 @@ impl Server {
         match engine {
             Engine::Mysql => Self::Mysql(engine, mysql(MysqlKind::Mysql)),
             Engine::MariaDb => Self::Mysql(engine, mysql(MysqlKind::MariaDb)),
+            Engine::AuroraPostgres | Engine::AuroraMysql => Self::Cluster(engine),
             _ => Self::Postgres(Arc::new(Postgres::builder().certificate(certificate).start().unwrap())),
         }
     }
@@ -63,16 +76,16 @@ impl Server {
         match self {
             Self::Postgres(server) => Setup::new(Engine::Postgres).on(server),
             Self::Mysql(engine, server) => Setup::new(*engine).on_mysql(server),
+            Self::Cluster(engine) => Setup::new(*engine),
         }
         .queries(QUERIES)
     }
 
-    fn other_ca(&self) -> String {
-        let path = match self {
-            Self::Postgres(server) => server.other_ca_pem_path(),
-            Self::Mysql(_, server) => server.other_ca_pem_path(),
-        };
-        path.display().to_string()
+    /// An authority that has signed nothing of any server.
+    fn other_ca() -> NamedTempFile {
+        let file = NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), Authority::new("another one").unwrap().pem()).unwrap();
+        file
     }
 }
 
@@ -143,7 +156,8 @@ async fn the_built_in_roots_are_amazons_alone(engine: Engine) {
 async fn the_named_roots_are_the_only_ones(engine: Engine) {
     let server = Server::start(engine, Certificate::Good);
     assert!(accepted(&server.setup().start().await.function, true).await.is_empty());
-    let other = server.setup().env("DB_TLS_CA", server.other_ca()).start().await;
+    let other_ca = Server::other_ca();
+    let other = server.setup().env("DB_TLS_CA", other_ca.path().to_str().unwrap()).start().await;
     refused(other, "not issued by a CA that we trust").await;
 }
 

@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use lambda_rds_testbed::{
-    Cluster, Database, Function, FunctionBuilder, Mysql, MysqlKind, Outcome, Pgbouncer, Postgres, Proxy,
-    RuntimeApi, Secrets,
+    Approach, Cluster, Database, Function, FunctionBuilder, Mysql, MysqlKind, Outcome, Pgbouncer, Postgres,
+    Proxy, RuntimeApi, Secrets,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -32,6 +32,7 @@ pub(crate) struct Setup {
     engine: Engine,
     server: Option<Arc<Postgres>>,
     cluster: Option<Arc<Cluster>>,
+    endpoints: bool,
     own_mysql: Option<Arc<Mysql>>,
     built_in_roots: bool,
     iam: bool,
@@ -50,6 +51,7 @@ impl Setup {
             engine,
             server: None,
             cluster: None,
+            endpoints: false,
             own_mysql: None,
             built_in_roots: false,
             iam: false,
@@ -69,8 +71,16 @@ impl Setup {
         self
     }
 
-    /// Uses this cluster instead of the one that the tests share; its engine must be that of the setup.
+    /// Uses this cluster instead of the one that the tests share; its engine must be that of the setup. The function
+    /// comes by the cluster's endpoints, without a wire of its own.
     pub(crate) fn on_cluster(mut self, cluster: &Arc<Cluster>) -> Self {
+        self.cluster = Some(Arc::clone(cluster));
+        self.endpoints = true;
+        self
+    }
+
+    /// The same, by a wire of its own to each member.
+    pub(crate) fn approaching(mut self, cluster: &Arc<Cluster>) -> Self {
         self.cluster = Some(Arc::clone(cluster));
         self
     }
@@ -88,7 +98,9 @@ impl Setup {
             Engine::Mysql => self.own_mysql = Some(Arc::new(Mysql::start(MysqlKind::Mysql).unwrap())),
             Engine::MariaDb => self.own_mysql = Some(Arc::new(Mysql::start(MysqlKind::MariaDb).unwrap())),
             Engine::Sqlite => {}
-            Engine::AuroraPostgres | Engine::AuroraMysql => panic!("see `on_cluster`"),
+            Engine::AuroraPostgres | Engine::AuroraMysql => {
+                self.cluster = Some(Arc::new(start_cluster(self.engine)));
+            }
         }
         self
     }
@@ -170,6 +182,7 @@ impl Setup {
         let mut database = None;
         let mut file = None;
         let mut in_cluster = None;
+        let mut approach = None;
         match self.engine {
             Engine::Postgres => {
                 let server = self.server.as_deref().unwrap_or_else(|| postgres());
@@ -225,11 +238,32 @@ impl Setup {
                 };
                 cluster.sql(cluster.writer(), &own.name, &schema).unwrap();
                 cluster.catch_up().unwrap();
-                secrets.put(SECRET, own.secret(&cluster.host(), cluster.port()));
-                function = function
-                    .env("DB_SECRET_ID", SECRET)
-                    .env("DB_TLS_CA", cluster.ca_pem_path())
-                    .env("DB_READER_HOST", cluster.reader_host());
+                let mut reader = cluster.reader_host();
+                let (host, port) = if self.endpoints {
+                    (cluster.host(), cluster.port())
+                } else {
+                    let wires = cluster.approach().unwrap();
+                    // One wire to the writer, so not two names for it: its own is the cluster's, too.
+                    let at = (wires.host(cluster.writer()), wires.port());
+                    reader = wires.host(1 - cluster.writer().min(1));
+                    approach = Some(wires);
+                    at
+                };
+                secrets.put(SECRET, own.secret(&host, port));
+                function = if self.iam {
+                    function
+                        .env("DB_AUTH", "iam")
+                        .env("DB_HOST", host)
+                        .env("DB_PORT", port.to_string())
+                        .env("DB_NAME", &own.name)
+                        .env("DB_USER", &own.user)
+                } else {
+                    function.env("DB_SECRET_ID", SECRET)
+                };
+                if !self.built_in_roots {
+                    function = function.env("DB_TLS_CA", cluster.ca_pem_path());
+                }
+                function = function.env("DB_READER_HOST", reader);
                 if let Some(pattern) = cluster.instance_pattern() {
                     function = function.env("DB_INSTANCE_PATTERN", pattern);
                 }
@@ -255,6 +289,7 @@ impl Setup {
             timeout: self.timeout,
             server: self.server,
             cluster: in_cluster,
+            approach,
             own_mysql: self.own_mysql,
             _pooler: pooler,
             proxy,
@@ -276,6 +311,7 @@ pub(crate) struct World {
     timeout: Duration,
     server: Option<Arc<Postgres>>,
     cluster: Option<Arc<Cluster>>,
+    approach: Option<Approach>,
     own_mysql: Option<Arc<Mysql>>,
     _pooler: Option<Pgbouncer>,
     proxy: Option<Proxy>,
@@ -327,10 +363,53 @@ impl World {
 
     /// The wire to the server; of a cluster, to the writer.
     pub(crate) fn wire(&self) -> &Proxy {
-        if let Some(cluster) = &self.cluster {
-            return cluster.wire(cluster.writer());
+        match (&self.approach, &self.cluster) {
+            (Some(approach), Some(cluster)) => approach.wire(cluster.writer()),
+            (None, Some(cluster)) => cluster.wire(cluster.writer()),
+            _ => self.proxy.as_ref().expect("the embedded engine has no wire"),
         }
-        self.proxy.as_ref().expect("the embedded engine has no wire")
+    }
+
+    /// The wires to all servers that the function may turn to.
+    pub(crate) fn wires(&self) -> Vec<&Proxy> {
+        match &self.approach {
+            Some(approach) => approach.wires().iter().collect(),
+            None => vec![self.wire()],
+        }
+    }
+
+    /// Another wire to the server, and of a cluster to each member: for an environment that is told its port.
+    pub(crate) fn another_wire(&self) -> Wire {
+        match &self.cluster {
+            Some(cluster) => Wire::Approach(cluster.approach().unwrap(), cluster.writer()),
+            None => Wire::Proxy(Proxy::start(self.address()).unwrap()),
+        }
+    }
+
+    /// What the function connects to.
+    pub(crate) fn host(&self) -> String {
+        match (&self.approach, &self.cluster) {
+            (Some(approach), Some(cluster)) => approach.host(cluster.writer()),
+            (None, Some(cluster)) => cluster.host(),
+            _ => "127.0.0.1".to_owned(),
+        }
+    }
+
+    /// The function's secret.
+    pub(crate) fn secret(&self) -> Value {
+        self.database().secret(&self.host(), self.wire().port())
+    }
+
+    /// The servers' logs so far.
+    pub(crate) fn server_log(&self) -> String {
+        match self.engine {
+            Engine::Postgres => self.server().log().unwrap(),
+            Engine::AuroraPostgres | Engine::AuroraMysql => {
+                let cluster = self.cluster();
+                (0..cluster.len()).map(|member| cluster.log(member).unwrap()).collect()
+            }
+            _ => self.mysql().log().unwrap(),
+        }
     }
 
     /// The PostgreSQL server.
@@ -338,9 +417,9 @@ impl World {
         self.server.as_deref().unwrap_or_else(|| postgres())
     }
 
-    /// The wire, if nobody else's traffic is on it: so not that of a cluster, which is shared.
+    /// The wire, if there is one and nobody else's traffic is on it.
     pub(crate) fn own_wire(&self) -> Option<&Proxy> {
-        self.proxy.as_ref()
+        (self.approach.is_some() || self.proxy.is_some()).then(|| self.wire())
     }
 
     /// The cluster.
@@ -371,7 +450,9 @@ impl World {
                 self.mysql().start_again().unwrap();
             }
             Engine::Sqlite => {}
-            Engine::AuroraPostgres | Engine::AuroraMysql => panic!("see `Cluster`"),
+            Engine::AuroraPostgres | Engine::AuroraMysql => {
+                self.cluster().reboot(self.cluster().writer()).unwrap();
+            }
         }
     }
 
@@ -409,43 +490,73 @@ impl World {
 
     /// Runs a query beside the function, as [`Self::sql`] does, and gives its rows, `|` between the columns.
     pub(crate) fn rows_of(&self, sql: &str) -> Vec<String> {
+        let member = self.cluster.as_ref().map_or(0, |cluster| cluster.writer());
+        self.rows_on(member, sql)
+    }
+
+    /// The same on this member, if there is a cluster.
+    fn rows_on(&self, member: usize, sql: &str) -> Vec<String> {
         let rows = match self.engine {
             Engine::Postgres => self.server().psql(&self.database().name, sql),
             Engine::Mysql | Engine::MariaDb => self.mysql().script(&self.database().name, sql),
             Engine::AuroraPostgres | Engine::AuroraMysql => {
-                self.cluster().sql(self.cluster().writer(), &self.database().name, sql)
+                self.cluster().sql(member, &self.database().name, sql)
             }
             Engine::Sqlite => panic!("the embedded engine is asked for one value at a time"),
         };
         rows.unwrap().lines().map(str::to_owned).collect()
     }
 
-    /// Ends all of the database's sessions, as a restart of the server would.
+    /// The servers: the members of the cluster, or the one.
+    pub(crate) fn members(&self) -> std::ops::Range<usize> {
+        0..self.cluster.as_ref().map_or(1, |cluster| cluster.len())
+    }
+
+    /// Runs SQL that concerns one server alone on each that there is.
+    pub(crate) fn everywhere(&self, sql: &str) {
+        for member in self.members() {
+            self.rows_on(member, sql);
+        }
+    }
+
+    /// Waits until the readers of a cluster have what its writer has.
+    pub(crate) fn catch_up(&self) {
+        if let Some(cluster) = &self.cluster {
+            cluster.catch_up().unwrap();
+        }
+    }
+
+    /// Ends all of the database's sessions, as a restart of the server would; of a cluster, on each member.
     pub(crate) fn hang_up(&self) {
-        match self.engine {
-            Engine::Postgres => {
-                self.sql(
+        if self.engine == Engine::Sqlite {
+            return;
+        }
+        for member in self.members() {
+            if self.engine.plain() == Engine::Postgres {
+                self.rows_on(
+                    member,
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                      WHERE datname = current_database() AND pid <> pg_backend_pid()",
                 );
+                continue;
             }
-            Engine::Mysql | Engine::MariaDb => {
-                let theirs = "SELECT id FROM information_schema.processlist
-                              WHERE db = DATABASE() AND id <> CONNECTION_ID()";
-                let ids = self.rows_of(theirs);
-                for id in &ids {
-                    // It may have ended a moment ago.
-                    let _ = self.mysql().sql(&format!("KILL {id}"));
-                }
-                // KILL only marks a session, which notices by itself.
-                let end = Instant::now() + Duration::from_secs(10);
-                while self.rows_of(theirs).iter().any(|id| ids.contains(id)) {
-                    assert!(Instant::now() < end, "killed sessions go on");
-                    std::thread::yield_now();
-                }
+            let theirs = "SELECT id FROM information_schema.processlist
+                          WHERE db = DATABASE() AND id <> CONNECTION_ID() AND user <> 'system user'";
+            let ids = self.rows_on(member, theirs);
+            for id in &ids {
+                // It may have ended a moment ago.
+                let kill = format!("KILL {id}");
+                let _ = match &self.cluster {
+                    Some(cluster) => cluster.sql(member, "mysql", &kill),
+                    None => self.mysql().sql(&kill),
+                };
             }
-            Engine::AuroraPostgres | Engine::AuroraMysql => panic!("see `Cluster`"),
-            Engine::Sqlite => {}
+            // KILL only marks a session, which notices by itself.
+            let end = Instant::now() + Duration::from_secs(10);
+            while self.rows_on(member, theirs).iter().any(|id| ids.contains(id)) {
+                assert!(Instant::now() < end, "killed sessions go on");
+                std::thread::yield_now();
+            }
         }
     }
 
@@ -492,21 +603,55 @@ impl World {
             Engine::Postgres => "pg_stat_activity WHERE usename",
             _ => "information_schema.processlist WHERE user",
         };
-        self.sql(&format!("SELECT count(*) FROM {sessions} = '{user}' {condition}")).parse().unwrap()
+        let count = format!("SELECT count(*) FROM {sessions} = '{user}' {condition}");
+        self.members().map(|member| self.rows_on(member, &count)[0].parse::<u64>().unwrap()).sum()
+    }
+
+    /// How many sessions of anybody but who asks run a statement with these words in it.
+    pub(crate) fn anybody_running(&self, words: &str) -> u64 {
+        self.sql(&match self.engine.plain() {
+            Engine::Postgres => format!(
+                "SELECT count(*) FROM pg_stat_activity
+                 WHERE state = 'active' AND query LIKE '%{words}%' AND pid <> pg_backend_pid()"
+            ),
+            _ => format!(
+                "SELECT count(*) FROM information_schema.processlist
+                 WHERE info LIKE '%{words}%' AND id <> CONNECTION_ID()"
+            ),
+        })
+        .parse()
+        .unwrap()
+    }
+
+    /// Lets the function's user have one session and no second one; what there was has ended.
+    pub(crate) async fn one_session(&self) {
+        let user = &self.database().user;
+        self.sql(&match self.engine.plain() {
+            Engine::Postgres => format!("ALTER ROLE {user} CONNECTION LIMIT 1"),
+            _ => format!("ALTER USER '{user}'@'%' WITH MAX_USER_CONNECTIONS 1"),
+        });
+        // MySQL counts the sessions that begin from now on.
+        self.hang_up();
+        until("the end of the sessions", || self.sessions() == 0).await;
     }
 
     /// Gives the function's user another password, on the server alone.
     pub(crate) fn set_password(&self, password: &str) {
-        let user = &self.database().user;
+        self.set_password_of(&self.database().user, password);
+    }
+
+    /// Gives a user another password.
+    pub(crate) fn set_password_of(&self, user: &str, password: &str) {
         self.sql(&match self.engine.plain() {
             Engine::Postgres => format!("ALTER ROLE {user} PASSWORD '{password}'"),
             _ => format!("ALTER USER '{user}'@'%' IDENTIFIED BY '{password}'"),
         });
+        self.catch_up();
     }
 
     /// The function's secret with this password.
     pub(crate) fn secret_with(&self, password: &str) -> Value {
-        let mut secret = self.database().secret("127.0.0.1", self.wire().port());
+        let mut secret = self.secret();
         secret["password"] = password.into();
         secret
     }
@@ -543,6 +688,15 @@ impl Engine {
         }
     }
 
+    /// How often the server answers while a session is opened whose login it knows, over TLS.
+    pub(crate) fn answers_to_a_connect(self) -> u64 {
+        match self.plain() {
+            Self::Postgres => 5,
+            // The first is its greeting.
+            _ => 4,
+        }
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
@@ -576,9 +730,50 @@ pub(crate) fn mysql(engine: Engine) -> &'static Mysql {
 fn shared_cluster(engine: Engine) -> &'static Arc<Cluster> {
     static POSTGRES: OnceLock<Arc<Cluster>> = OnceLock::new();
     static MYSQL: OnceLock<Arc<Cluster>> = OnceLock::new();
+    let shared = if engine == Engine::AuroraMysql { &MYSQL } else { &POSTGRES };
+    shared.get_or_init(|| Arc::new(start_cluster(engine)))
+}
+
+/// Two members, to which wires of one's own can lead.
+fn start_cluster(engine: Engine) -> Cluster {
     match engine {
-        Engine::AuroraMysql => MYSQL.get_or_init(|| Arc::new(Cluster::mysql(2).unwrap())),
-        _ => POSTGRES.get_or_init(|| Arc::new(Cluster::postgres(2).unwrap())),
+        Engine::AuroraMysql => Cluster::mysql_behind_names(2).unwrap(),
+        _ => Cluster::postgres(2).unwrap(),
+    }
+}
+
+/// A wire of an environment's own.
+#[derive(Debug)]
+pub(crate) enum Wire {
+    Proxy(Proxy),
+    /// With the member that is the writer.
+    Approach(Approach, usize),
+}
+
+impl Wire {
+    /// `DB_PORT` of the environment.
+    pub(crate) fn to(&self) -> String {
+        self.port().to_string()
+    }
+
+    /// The wires to all servers that it may turn to.
+    pub(crate) fn all(&self) -> Vec<&Proxy> {
+        match self {
+            Self::Proxy(proxy) => vec![proxy],
+            Self::Approach(approach, _) => approach.wires().iter().collect(),
+        }
+    }
+}
+
+/// To the server, of a cluster to the writer.
+impl std::ops::Deref for Wire {
+    type Target = Proxy;
+
+    fn deref(&self) -> &Proxy {
+        match self {
+            Self::Proxy(proxy) => proxy,
+            Self::Approach(approach, writer) => approach.wire(*writer),
+        }
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -48,7 +47,7 @@ pub(crate) fn api(workspace: &Path, options: &Options) -> Result<()> {
 /// Has rustdoc write JSON, for the whole workspace: chosen one by one, each package would have its dependencies built
 /// anew, with other features.
 fn document(workspace: &Path) -> Result<()> {
-    let mut cargo = Command::new(crate::cargo());
+    let mut cargo = crate::cargo();
     cargo.current_dir(workspace).args(["doc", "--quiet", "--locked", "--workspace", "--no-deps", "--lib"]);
     // JSON is not stable yet. Only rustdoc is told that it may use it: told to all, every crate would be built anew.
     cargo.env("RUSTDOC", workspace.join("xtask/rustdoc-json"));

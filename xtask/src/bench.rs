@@ -116,7 +116,7 @@ fn function(workspace: &Path, place: &Path) -> Result<()> {
 fn rust(workspace: &Path, place: &Path, quick: bool) -> Result<()> {
     let all = ["obvious-postgres", "obvious-mysql", "floor-postgres", "floor-mysql", "hello"];
     for name in &all[..if quick { 2 } else { all.len() }] {
-        let mut command = Command::new(cargo());
+        let mut command = cargo();
         command.args(["build", "--release", "--package", "lambda-rds-bench-peers", "--bin", name]);
         if *name != "hello" {
             command.args(["--features", name]);
@@ -132,7 +132,7 @@ fn rust(workspace: &Path, place: &Path, quick: bool) -> Result<()> {
 
 /// The measuring tool.
 fn tool(workspace: &Path, place: &Path, built: bool) -> Result<PathBuf> {
-    let mut command = Command::new(cargo());
+    let mut command = cargo();
     command.args(["build", "--quiet", "--profile", "tool", "--package", "lambda-rds-bench"]);
     let target = in_bench(&mut command, workspace, place);
     let tool = target.join("tool/lambda-rds-bench");

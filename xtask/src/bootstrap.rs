@@ -39,7 +39,7 @@ pub(crate) fn build(workspace: &Path, engine: Engine, arch: Arch) -> Result<Exec
     if !home {
         require_std(&target)?;
     }
-    let local = if home { Some(Command::new(cargo())) } else { cross_linker(arch, &target) };
+    let local = if home { Some(cargo()) } else { cross_linker(arch, &target) };
     if let Some(mut cargo) = local {
         cargo.args(["build"]);
         if !home {
@@ -149,7 +149,7 @@ fn require_std(target: &str) -> Result<()> {
 fn cross_linker(arch: Arch, target: &str) -> Option<Command> {
     let gcc = on_path(&format!("{}-linux-gnu-gcc", arch.machine()))?;
     let target = target.replace('-', "_");
-    let mut command = Command::new(cargo());
+    let mut command = cargo();
     command.env(format!("CARGO_TARGET_{}_LINKER", target.to_uppercase()), &gcc);
     command.env(format!("CC_{target}"), &gcc);
     Some(command)

@@ -93,7 +93,7 @@ pub(crate) fn fuzz(workspace: &Path, options: &Options) -> Result<()> {
 
 /// Builds the unit tests of a package and gives their executable.
 fn program(workspace: &Path, package: &str) -> Result<PathBuf> {
-    let mut cargo = Command::new(super::cargo());
+    let mut cargo = super::cargo();
     cargo.current_dir(workspace).args(["test", "--no-run", "--message-format=json", "--lib", "-p", package]);
     let built = cargo.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
     ensure!(built.status.success(), "{} failed ({})", super::shown(&cargo), built.status);

@@ -72,7 +72,7 @@ fn main() -> Result<()> {
 fn test(args: &[OsString]) -> Result<()> {
     let workspace = workspace()?;
     let servers = servers::ready(&workspace, false)?;
-    let mut cargo = Command::new(cargo());
+    let mut cargo = cargo();
     cargo.arg("test").current_dir(&workspace).env(servers::FOLDER_VARIABLE, servers);
     let chooses_packages = args.iter().any(|arg| arg == "-p" || arg == "--package");
     if !chooses_packages {
@@ -87,9 +87,20 @@ fn workspace() -> Result<PathBuf> {
     Ok(package.parent().context("xtask has no folder above it")?.to_owned())
 }
 
-/// The cargo that runs us, so that its child is of the same toolchain.
-fn cargo() -> OsString {
-    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+/// The cargo that runs us, so that its child is of the same toolchain. It hears nothing of what cargo tells a program
+/// of its package: build scripts look at some of it, and whatever is above them would be built anew, here and again
+/// by the next plain cargo.
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+        {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// Whether nobody watches, so that what is missing must fail rather than be skipped.
@@ -133,6 +144,36 @@ mod tests {
         check(&["value::"], &["value::"]);
         check(&["--", "-p", "lambda-rds-core"], &["-p", "lambda-rds-core"]);
         check(&["-p", "x", "--", "--nocapture"], &["-p", "x", "--", "--nocapture"]);
+    }
+
+    /// Every `cargo xtask …` of the pages, in blocks, tables and sentences, as it would be typed.
+    #[test]
+    fn the_documentation_shows_commands_that_there_are() {
+        let root = workspace().unwrap();
+        let mut folders = vec![root.clone()];
+        let mut checked = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+                if entry.is_dir()
+                    && (folder != root || entry.ends_with("docs") || entry.ends_with("terraform"))
+                {
+                    folders.push(entry);
+                } else if entry.extension() == Some(OsStr::new("md")) {
+                    let page = std::fs::read_to_string(&entry).unwrap().replace("\\\n", " ");
+                    for command in page.split("cargo xtask").skip(1) {
+                        let end = command.find(['`', '\n', '#', '&']).unwrap_or(command.len());
+                        let words: Vec<&str> = command[..end].split_whitespace().collect();
+                        // A sentence may name a command without its arguments.
+                        let is_name = words.len() == 1 && Task::command().find_subcommand(words[0]).is_some();
+                        let typed = Task::try_parse_from(["cargo xtask"].iter().chain(&words));
+                        let page = entry.display();
+                        assert!(is_name || typed.is_ok(), "{page}: cargo xtask {words:?}\n{typed:?}");
+                        checked += 1;
+                    }
+                }
+            }
+        }
+        assert!(checked > 20, "{checked}");
     }
 
     #[test]

@@ -27,6 +27,8 @@ enum Engine {
     Postgres,
     Mysql,
     Mariadb,
+    AuroraPostgres,
+    AuroraMysql,
 }
 
 /// Builds the suite and runs that one test of it, its output shown.
@@ -36,20 +38,20 @@ pub(crate) fn soak(workspace: &Path, options: &Options) -> Result<()> {
 }
 
 fn command(options: &Options) -> Command {
-    let mut cargo = Command::new(super::cargo());
+    let mut cargo = super::cargo();
     cargo.args([
         "test",
         "-p",
         "lambda-rds",
         "--features",
-        "postgres,mysql,sqlite",
+        "postgres,mysql,sqlite,aurora",
         "--test",
         "function",
         "--",
     ]);
     for engine in Engine::value_variants() {
         if options.engine.is_none_or(|only| only == *engine) {
-            let name = engine.to_possible_value().map(|value| value.get_name().to_owned());
+            let name = engine.to_possible_value().map(|value| value.get_name().replace('-', "_"));
             cargo.arg(format!("cuts::{}::at_random", name.unwrap_or_default()));
         }
     }
@@ -72,10 +74,11 @@ mod tests {
     #[test]
     fn each_engine_is_a_test_of_its_name() {
         let all = words(&Options { cuts: 1, seed: None, engine: None });
-        let tests: Vec<_> = all.iter().filter(|word| word.starts_with("cuts::")).collect();
+        let tests: Vec<_> = all.into_iter().filter(|word| word.starts_with("cuts::")).collect();
         assert_eq!(
             tests,
-            ["cuts::postgres::at_random", "cuts::mysql::at_random", "cuts::mariadb::at_random"]
+            ["postgres", "mysql", "mariadb", "aurora_postgres", "aurora_mysql"]
+                .map(|engine| format!("cuts::{engine}::at_random"))
         );
         let one = words(&Options { cuts: 1, seed: Some(7), engine: Some(Engine::Mariadb) });
         assert_eq!(one.iter().filter(|word| word.starts_with("cuts::")).count(), 1);

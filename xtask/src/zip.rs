@@ -33,6 +33,8 @@ pub(crate) enum Engine {
     Mysql,
     AuroraPostgres,
     AuroraMysql,
+    /// Both, of which `DB_ENGINE` picks one.
+    Aurora,
 }
 
 impl Engine {
@@ -43,6 +45,7 @@ impl Engine {
             Self::Mysql => "mysql",
             Self::AuroraPostgres => "aurora-postgres",
             Self::AuroraMysql => "aurora-mysql",
+            Self::Aurora => "aurora",
         }
     }
 }
@@ -204,6 +207,22 @@ mod tests {
         let mut text = String::new();
         bootstrap.read_to_string(&mut text).unwrap();
         assert_eq!(text, "ELF");
+    }
+
+    /// CI and people name them on the command line, and the root package has a feature of each name.
+    #[test]
+    fn every_engine_of_a_server_has_a_zip() {
+        let manifest = include_str!("../../Cargo.toml");
+        let features = manifest.split("[features]").nth(1).unwrap().split("\n[").next().unwrap();
+        for name in ["postgres", "mysql", "aurora-postgres", "aurora-mysql", "aurora"] {
+            let engine = Engine::from_str(name, false).unwrap();
+            assert_eq!(engine.feature(), name);
+            assert!(features.lines().any(|line| line.starts_with(&format!("{name} = "))), "{features}");
+        }
+        // Nobody runs an embedded database in Lambda.
+        for name in ["sqlite", "oracle"] {
+            assert!(Engine::from_str(name, false).is_err(), "{name}");
+        }
     }
 
     #[test]

@@ -281,6 +281,10 @@ struct Failures {
 impl Failures {
     fn add(&mut self, endpoint: &Endpoint, error: Error, late: bool) {
         self.silent |= late && matches!(error.phase(), Some(Phase::Tls | Phase::Auth | Phase::Ready));
+        // What a server has said itself is not made void by its having no time for another answer.
+        if late && self.last.iter().any(|(known, before)| known == endpoint && told(before)) {
+            return;
+        }
         self.last.retain(|(known, _)| known != endpoint);
         self.last.push((endpoint.clone(), error));
     }
@@ -291,12 +295,20 @@ impl Failures {
         }
     }
 
-    /// The one error that is reported; `alive` is when a session of this environment was last.
-    fn into_error(mut self, alive: Option<SystemTime>) -> Error {
+    /// The one error that is reported; `alive` is when a session of this environment was last, `writer` who was the writer
+    /// last, as far as is known.
+    fn into_error(mut self, alive: Option<SystemTime>, writer: Option<&Endpoint>) -> Error {
         let readers = self.readers.iter().map(|endpoint| format!("{endpoint} takes no writes"));
         let failed = self.last.iter().map(|(_, error)| error.detail().to_owned());
         let detail = readers.chain(failed).collect::<Vec<_>>().join("; ");
-        if !self.readers.is_empty() {
+        // The writer is there and has no room, which is no failover; before anybody was seen to be the writer, it is the
+        // one who is left if all others say that they are none.
+        let full = |error: &Error| error.fault() == Fault::TooManyConnections;
+        let busy = match writer {
+            Some(writer) => self.last.iter().any(|(endpoint, error)| endpoint == writer && full(error)),
+            None => !self.last.is_empty() && self.last.iter().all(|(_, error)| full(error)),
+        };
+        if !self.readers.is_empty() && !busy {
             return Error::new(
                 Fault::NotTheWriter,
                 format!("no member of the cluster is the writer: {detail}"),
@@ -304,7 +316,6 @@ impl Failures {
             .with_phase(Phase::Ready);
         }
         // What a server said itself comes before what the wire did not say.
-        let told = |error: &Error| !matches!(error.fault(), Fault::Unreachable | Fault::ConnectionLost);
         let which = self.last.iter().position(|(_, error)| told(error));
         // Whoever has seen it alive within that time knows that it does not sleep.
         let awake = alive.is_some_and(|since| younger(since, SHORTEST_PAUSE));
@@ -324,6 +335,11 @@ impl fmt::Debug for Failures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Failures").field("last", &self.last.len()).finish_non_exhaustive()
     }
+}
+
+/// Whether a server has said this itself.
+fn told(error: &Error) -> bool {
+    !matches!(error.fault(), Fault::Unreachable | Fault::ConnectionLost)
 }
 
 /// A name that is not known is not known a moment later.

@@ -141,7 +141,7 @@ impl<'a> Choice<'a> {
         }
         match self.spare.or(self.writer) {
             Some(opened) => Ok(opened),
-            None => Err(self.failures.into_error(self.servers.last_alive())),
+            None => Err(self.failures.into_error(self.servers.last_alive(), None)),
         }
     }
 

@@ -32,9 +32,11 @@ enum Does {
     Mistrusted,
     NoSuchName,
     Reject,
+    /// Too many connections.
+    Full,
 }
 
-use Does::{Drop as Lose, Mistrusted, NoSuchName, Nothing, Read, Refuse, Reject, Single, Write};
+use Does::{Drop as Lose, Full, Mistrusted, NoSuchName, Nothing, Read, Refuse, Reject, Single, Write};
 
 /// The servers, and what their names lead to.
 #[derive(Debug, Clone)]
@@ -146,6 +148,7 @@ impl Connect for Servers {
                 Refuse => return fails(Fault::Unreachable, Phase::Tcp),
                 Mistrusted => return fails(Fault::Unreachable, Phase::Tls),
                 NoSuchName => return fails(Fault::Unreachable, Phase::Resolve),
+                Full => return fails(Fault::TooManyConnections, Phase::Auth),
                 Reject => return fails(Fault::CredentialsRejected, Phase::Auth),
                 Lose | Nothing => {
                     let phase = if does == Lose { Phase::Tcp } else { Phase::Auth };
@@ -232,6 +235,10 @@ impl Session for Scripted {
         unreachable!("nothing is run")
     }
 
+    fn effect<'a>(&'a mut self, _: &'a str) -> BoxFuture<'a, Result<Effect>> {
+        unreachable!("nothing is run")
+    }
+
     fn pins(&self, _: &Statement) -> bool {
         unreachable!("nothing is run")
     }
@@ -300,7 +307,7 @@ async fn a_hundred_environments_are_spread_over_the_readers() {
         let share = sessions.iter().sum::<usize>() / sessions.len();
         sessions.iter().all(|held| held.abs_diff(share) * 10 <= share * 3)
     };
-    for _ in 0..20 {
+    for _ in 0..5 {
         let fleet = Fleet::new(&[Write, Read, Read, Read]);
         let topologies: Vec<_> = (0..100).map(|_| aurora(&TO_READERS)).collect();
         let mut held = Vec::new();
@@ -329,11 +336,12 @@ async fn a_hundred_environments_are_spread_over_the_readers() {
         for topology in &new {
             held.push(fleet.open(topology, Access::Read, FIVE).await.unwrap());
         }
-        assert!(fleet.sessions()[3] > 0, "{:?}", fleet.sessions());
+        // Whoever asks it takes it, and two of three ask it: twenty are expected, less than eight once in a million.
+        assert!(fleet.sessions()[3] >= 8, "{:?}", fleet.sessions());
     }
 
     // All at the same time, as after a deployment: none has yet heard of the others.
-    for _ in 0..20 {
+    for _ in 0..5 {
         let fleet = Fleet::new(&[Write, Read, Read, Read]);
         let topologies: Vec<_> = (0..100).map(|_| aurora(&TO_READERS)).collect();
         let held = join_all(topologies.iter().map(|one| fleet.open(one, Access::Read, FIVE))).await;
@@ -412,6 +420,10 @@ async fn what_is_said_when_there_is_no_writer() {
     for (members, alive, want, soon) in [
         (&[Read, Read, Refuse][..], Some(just_now), Fault::NotTheWriter, false),
         (&[Refuse, Refuse], Some(just_now), Fault::Unreachable, false),
+        // A writer without room is one, and a reader without room is none.
+        (&[Full, Read, Read], None, Fault::TooManyConnections, false),
+        (&[Full, Full], None, Fault::TooManyConnections, false),
+        (&[Refuse, Read, Full], None, Fault::NotTheWriter, false),
         (&[Lose, Lose], None, Fault::Unreachable, false),
         // A paused cluster cannot have had a session of ours a moment ago.
         (&[Nothing, Nothing], Some(just_now), Fault::Unreachable, false),
@@ -432,7 +444,7 @@ async fn what_is_said_when_there_is_no_writer() {
             assert_eq!(waited < Duration::from_secs(1), soon, "{members:?} took {waited:?}");
             assert_eq!(fleet.sessions().iter().sum::<usize>(), 0);
             let read = fleet.open(&topology, Access::Read, FIVE).await.map_err(|error| error.fault());
-            let want = if want == Fault::NotTheWriter { None } else { Some(want) };
+            let want = if members.contains(&Read) { None } else { Some(want) };
             assert_eq!(read.err(), want, "{members:?}");
         }
     }

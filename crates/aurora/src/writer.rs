@@ -128,7 +128,10 @@ impl<'a> Search<'a> {
         }
         match self.held {
             Some((opened, _)) => Ok(opened),
-            None => Err(self.failures.into_error(self.servers.last_alive())),
+            None => {
+                let writer = self.aurora.known().writer.clone();
+                Err(self.failures.into_error(self.servers.last_alive(), writer.as_ref()))
+            }
         }
     }
 

@@ -161,10 +161,28 @@ impl App {
     /// # Errors
     /// [`Raised`], where the source is told of a failure by failing.
     pub async fn handle(&self, event: &[u8], invocation: &Invocation) -> Result<Reply, Raised> {
-        self.respond(event, invocation).instrument(observe::span(&invocation.request_id)).await
+        let (outcome, untold) = self.answer(event, invocation).await;
+        untold.tell();
+        outcome
     }
 
-    async fn respond(&self, event: &[u8], invocation: &Invocation) -> Result<Reply, Raised> {
+    /// Serves one event, and leaves it to the caller when its line in the log and its metrics are written: who waits
+    /// for the reply need not wait for them.
+    pub(crate) async fn answer(
+        &self,
+        event: &[u8],
+        invocation: &Invocation,
+    ) -> (Result<Reply, Raised>, Untold<'_>) {
+        let span = observe::span(&invocation.request_id);
+        let (outcome, record) = self.respond(event, invocation).instrument(span.clone()).await;
+        (outcome, Untold { record, span, platform: &self.platform })
+    }
+
+    async fn respond(
+        &self,
+        event: &[u8],
+        invocation: &Invocation,
+    ) -> (Result<Reply, Raised>, observe::Record) {
         let event = event::parse(event, &self.function, invocation);
         let mut by = self.deadline(invocation);
         if event.source.method().is_some() {
@@ -181,8 +199,8 @@ impl App {
             }
             Err(error) => Err(error),
         };
-        call.finish(&outcome);
-        event.source.reply(outcome, &invocation.request_id, &self.function)
+        let record = call.finish(&outcome);
+        (event.source.reply(outcome, &invocation.request_id, &self.function), record)
     }
 
     /// Runs one query by name, with parameters as text or JSON; the way in for the command line.
@@ -191,10 +209,16 @@ impl App {
     /// As the reply's `error` would say.
     pub async fn call(&self, query: Option<&str>, params: Params, invocation: &Invocation) -> Result<Body> {
         let origin = Arc::new(Origin { request_id: invocation.request_id.clone(), ..Origin::default() });
-        let request = Request::Call(Call { query: query.map(str::to_owned), params, method: None, origin });
+        let request = Request::Call(Call {
+            query: query.map(str::to_owned),
+            params,
+            method: None,
+            stray_body: false,
+            origin,
+        });
         let mut call = Observed::new(self, "command", invocation, self.deadline(invocation));
         let outcome = self.serve(request, event::Source::DIRECT.limits(), &mut call).await;
-        call.finish(&outcome);
+        call.finish(&outcome).emit(&self.platform);
         outcome?.plain()
     }
 
@@ -320,7 +344,10 @@ impl App {
     /// A call, a transaction or a batch.
     async fn attempt(&self, request: &Request, limits: Limits, call: &mut Observed<'_>) -> Result<Body> {
         let (steps, list) = match request {
-            Request::Call(one) => (vec![self.plan(one)?], false),
+            Request::Call(one) => {
+                let step = self.plan(one).map_err(|error| event::refusal(one, &self.function, error))?;
+                (vec![step], false)
+            }
             Request::Transaction(calls) => (numbered(calls.iter().map(|one| joined(self.plan(one)?)))?, true),
             Request::Batch(batch) => (self.plan_batch(batch)?, true),
             Request::Records(_)
@@ -370,6 +397,9 @@ impl App {
     fn plan(&self, call: &Call) -> Result<Step<'_>> {
         let name = call.name(self.function.default_query.as_deref())?;
         let query = self.find(name, call.method)?;
+        if call.stray_body {
+            return Err(event::stray_body());
+        }
         Ok(Step { query, statement: query.bind(&call.params, &call.origin)? })
     }
 
@@ -538,12 +568,13 @@ impl<'a> Observed<'a> {
         );
     }
 
-    fn finish(mut self, outcome: &Result<Body>) {
+    /// What is to be told of it.
+    fn finish(self, outcome: &Result<Body>) -> observe::Record {
         let Trace { cost, query, retries, pinned, rows } = self.trace;
         if pinned > 0 && !self.app.told_of_pins.swap(true, Ordering::Relaxed) {
             tracing::warn!(pinned, "{PINNED}");
         }
-        let record = &mut self.record;
+        let mut record = self.record;
         record.total = self.started.elapsed();
         if cost.connects > 0 {
             record.connect = Some(cost.connect);
@@ -558,7 +589,22 @@ impl<'a> Observed<'a> {
             Ok(body) => record.bytes = body.json.len() as u64,
             Err(error) => record.failure = Some(error.into()),
         }
-        record.emit(&self.app.platform);
+        record
+    }
+}
+
+/// What is to be told of an invocation that has its reply.
+#[must_use = "an invocation has its line in the log"]
+pub(crate) struct Untold<'a> {
+    record: observe::Record,
+    span: tracing::Span,
+    platform: &'a Platform,
+}
+
+impl Untold<'_> {
+    /// Writes the line in the log and that of the metrics.
+    pub(crate) fn tell(self) {
+        self.span.in_scope(|| self.record.emit(self.platform));
     }
 }
 
@@ -714,6 +760,10 @@ mod tests {
             Box::pin(async { Ok(Effect::Undone) })
         }
 
+        fn effect<'a>(&'a mut self, _: &'a str) -> BoxFuture<'a, Result<Effect>> {
+            Box::pin(async { Ok(Effect::Undone) })
+        }
+
         fn pins(&self, statement: &Statement) -> bool {
             statement.sql.contains("pinned")
         }
@@ -787,5 +837,16 @@ mod tests {
         assert!(!app.told_of_pins.load(Ordering::Relaxed));
         check("pinned", r#""statusCode":200"#, 2).await;
         assert!(app.told_of_pins.load(Ordering::Relaxed));
+
+        // Each statement that pins counts for the metric, wherever in an event it is.
+        for (event, pinned) in [
+            (r#"{"query":"fine"}"#, 0),
+            (r#"{"query":"pinned"}"#, 1),
+            (r#"{"transaction":[{"query":"pinned"},{"query":"fine"},{"query":"pinned"}]}"#, 2),
+            (r#"{"batch":{"query":"pinned","params":[{},{},{}]}}"#, 3),
+        ] {
+            let (_, untold) = app.answer(event.as_bytes(), &invocation).await;
+            assert_eq!(untold.record.pinned, pinned, "{event}");
+        }
     }
 }

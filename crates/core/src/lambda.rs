@@ -142,19 +142,27 @@ async fn register(api: &Client) -> Result<impl Future<Output = ()> + use<>, BoxE
 /// Serves one invocation and posts what came of it: a reply as a response, what is raised as an error.
 async fn invoked(app: Arc<App>, api: Arc<Client>, invocation: LambdaInvocation) -> Result<(), BoxError> {
     let LambdaInvocation { parts, body, context } = invocation;
-    let request_id = context.request_id.clone();
-    let outcome = AssertUnwindSafe(app.handle(&body, &Invocation::from(&context))).catch_unwind().await;
-    let raised = match outcome {
-        Ok(Ok(reply)) => {
-            let response = post(&parts, &request_id, "response").body(Body::from(reply.into_json()))?;
-            return send(&api, response).await;
-        }
-        Ok(Err(raised)) => Diagnostic::from(raised),
-        Err(_) => internal(),
+    let invocation = Invocation::from(&context);
+    let (outcome, untold) = match AssertUnwindSafe(app.answer(&body, &invocation)).catch_unwind().await {
+        Ok((outcome, untold)) => (outcome.map_err(Diagnostic::from), Some(untold)),
+        Err(_) => (Err(internal()), None),
     };
-    let error =
-        post(&parts, &request_id, "error").header(ERROR_TYPE, &raised.error_type).body(json(&raised)?)?;
-    send(&api, error).await
+    let request = match outcome {
+        Ok(reply) => post(&parts, &context.request_id, "response").body(Body::from(reply.into_json()))?,
+        Err(raised) => post(&parts, &context.request_id, "error")
+            .header(ERROR_TYPE, &raised.error_type)
+            .body(json(&raised)?)?,
+    };
+    let tell = async {
+        // The answer goes first: whoever waits for it does not wait for our log. Lambda freezes nothing before we
+        // ask for the next invocation.
+        tokio::task::yield_now().await;
+        if let Some(untold) = untold {
+            untold.tell();
+        }
+    };
+    tokio::join!(send(&api, request), tell);
+    Ok(())
 }
 
 /// A request that tells how the invocation ended.
@@ -170,14 +178,13 @@ fn post(invoked: &http::response::Parts, request_id: &str, how: &str) -> http::r
     }
 }
 
-async fn send(api: &Client, request: http::Request<Body>) -> Result<(), BoxError> {
-    // The next invocation may go better; an error here would end the environment.
+/// Posts it. What goes wrong is logged: the next invocation may go better, and an error would end the environment.
+async fn send(api: &Client, request: http::Request<Body>) {
     match api.call(request).await {
         Ok(answer) if answer.status().is_success() => {}
         Ok(answer) => tracing::error!(status = answer.status().as_u16(), "Lambda did not take the answer"),
         Err(error) => tracing::error!("the answer did not reach Lambda: {error}"),
     }
-    Ok(())
 }
 
 fn json(value: &impl Serialize) -> Result<Body, BoxError> {

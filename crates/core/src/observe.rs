@@ -510,6 +510,7 @@ mod tests {
             request_id: "8f5a".to_owned(),
             failure: Some(Failure::from(&error)),
             retries: 2,
+            pinned: 3,
             ..Record::default()
         };
         assert_eq!(
@@ -520,7 +521,7 @@ mod tests {
                 r#"{"Name":"ColdConnects","Unit":"Count"},{"Name":"Pinned","Unit":"Count"},"#,
                 r#"{"Name":"Rows","Unit":"Count"},{"Name":"Bytes","Unit":"Bytes"}],"Namespace":"lambda-rds"}],"#,
                 r#""Timestamp":1764000000123},"function":"reports","requestId":"8f5a","#,
-                r#""Retries":2,"Faults":1,"ColdConnects":0,"Pinned":0,"Rows":0,"Bytes":0}"#,
+                r#""Retries":2,"Faults":1,"ColdConnects":0,"Pinned":3,"Rows":0,"Bytes":0}"#,
                 "\n"
             )
         );

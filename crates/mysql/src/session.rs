@@ -332,6 +332,12 @@ impl Session for MySqlSession {
             if !effects::is_plain(&statement.sql) {
                 return Ok(Effect::Stays);
             }
+            self.effect(&statement.sql).await
+        })
+    }
+
+    fn effect<'a>(&'a mut self, sql: &'a str) -> BoxFuture<'a, Result<Effect>> {
+        Box::pin(async move {
             if self.lasting.is_none() {
                 self.busy = true;
                 let asked = match self.connection().await {
@@ -351,7 +357,7 @@ impl Session for MySqlSession {
                     }
                 }
             }
-            Ok(self.lasting.as_ref().map_or(Effect::Stays, |lasting| lasting.effect(&statement.sql)))
+            Ok(self.lasting.as_ref().map_or(Effect::Stays, |lasting| lasting.effect(sql)))
         })
     }
 

@@ -159,9 +159,12 @@ impl PgSession {
 
     /// Learns what the server takes the parameters for, where it infers them; asked once per statement and
     /// session, since preparing by itself costs a round trip more.
+    ///
+    /// Behind a pooler every statement is asked about: of a type that it does not know (an enum, a citext) the driver
+    /// asks the catalog after it has prepared, and by that the server forgets a statement without a name.
     async fn resolve(&mut self, statement: &Statement) -> Result<(), sqlx::Error> {
         let known = self.statements.of(statement);
-        if known.parameters.is_some() || !bind::inferred(&statement.arguments) {
+        if known.parameters.is_some() || !(self.pooled || bind::inferred(&statement.arguments)) {
             return Ok(());
         }
         let sql = AssertSqlSafe(Arc::clone(&known.sql)).into_sql_str();
@@ -207,6 +210,7 @@ impl PgSession {
     /// Runs a statement in the transaction that there is, or by itself.
     async fn statement(&mut self, statement: &Statement, rows: &mut RowWriter) -> Result<Done> {
         self.busy = true;
+        let learned = self.statements.of(statement).parameters.is_some();
         let mut watch = self.guard.watch();
         let outcome = if self.pooled && !self.in_transaction {
             self.execute_unprepared(statement, rows).await
@@ -221,6 +225,9 @@ impl PgSession {
         };
         outcome.map_err(|stopped| match stopped {
             Stopped::Driver(_) if self.guard.tripped() => guard::too_large(),
+            Stopped::Driver(error) if learned && classify::is_outgrown(&error) => {
+                self.error(&error, self.doing()).into_fault(Fault::ConnectionLost).as_refused()
+            }
             Stopped::Driver(error) => self.error(&error, self.doing()),
             Stopped::Ours(error) | Stopped::Unread(error) => error,
         })
@@ -414,6 +421,11 @@ impl Session for PgSession {
             // All of it has transactions, and the server refuses what has to commit by itself.
             Ok(Effect::Undone)
         })
+    }
+
+    fn effect<'a>(&'a mut self, _sql: &'a str) -> BoxFuture<'a, Result<Effect>> {
+        // See `prepare`.
+        Box::pin(std::future::ready(Ok(Effect::Undone)))
     }
 
     fn pins(&self, statement: &Statement) -> bool {

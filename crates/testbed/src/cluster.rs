@@ -45,7 +45,15 @@ impl Cluster {
     /// # Errors
     /// If PostgreSQL is not installed, or a server does not start; the error shows its log.
     pub fn postgres(members: usize) -> Result<Self> {
-        Self::start(members, |plan| postgres::Standbys::start(plan, postgres::Functions::Aurora))
+        Self::postgres_with_access(members, "")
+    }
+
+    /// The same with lines of `pg_hba.conf` that come before all others.
+    ///
+    /// # Errors
+    /// As [`Self::postgres`].
+    pub fn postgres_with_access(members: usize, lines: &str) -> Result<Self> {
+        Self::start(members, |plan| postgres::Standbys::start(plan, postgres::Functions::Aurora, lines))
     }
 
     /// The same with the function of RDS's Multi-AZ DB clusters, `rds_tools.show_topology()`, instead.
@@ -53,7 +61,7 @@ impl Cluster {
     /// # Errors
     /// As [`Self::postgres`].
     pub fn postgres_multi_az(members: usize) -> Result<Self> {
-        Self::start(members, |plan| postgres::Standbys::start(plan, postgres::Functions::MultiAz))
+        Self::start(members, |plan| postgres::Standbys::start(plan, postgres::Functions::MultiAz, ""))
     }
 
     /// A MySQL source and its replicas, `members` servers in all, with the table `mysql.rds_topology` of RDS's
@@ -62,7 +70,16 @@ impl Cluster {
     /// # Errors
     /// If MySQL is not installed, or a server does not start; the error shows its log.
     pub fn mysql(members: usize) -> Result<Self> {
-        Self::start(members, mysql::Replicas::start)
+        Self::start(members, |plan| mysql::Replicas::start(plan, mysql::Hosts::Addresses))
+    }
+
+    /// The same, but the table has host names that lead nowhere, as where clients come through a tunnel and have to
+    /// be told a pattern for the members: [`Self::instance_pattern`].
+    ///
+    /// # Errors
+    /// As [`Self::mysql`].
+    pub fn mysql_behind_names(members: usize) -> Result<Self> {
+        Self::start(members, |plan| mysql::Replicas::start(plan, mysql::Hosts::Names))
     }
 
     fn start<S: Servers + 'static>(members: usize, start: impl FnOnce(&Plan) -> Result<S>) -> Result<Self> {
@@ -80,7 +97,7 @@ impl Cluster {
             proxy.retarget(servers.address(member));
         }
         let listed = (0..members.len()).map(id).collect();
-        let state = Mutex::new(State { writer: 0, lost: BTreeSet::new(), endpoint: 0, listed });
+        let state = Mutex::new(State { writer: 0, lost: BTreeSet::new(), fenced: None, endpoint: 0, listed });
         let cluster = Self { network, endpoint, readers, members, state, servers: Box::new(servers) };
         cluster.settle()?;
         cluster.move_endpoint(0)?;
@@ -151,6 +168,27 @@ impl Cluster {
         &self.endpoint
     }
 
+    /// Addresses of a client's own for the members that there are: what is done to these wires is done to nobody
+    /// else's.
+    ///
+    /// # Errors
+    /// If no port is free at all of the addresses.
+    pub fn approach(&self) -> Result<Approach> {
+        let (network, members) = self.network.elsewhere(self.len())?;
+        for (member, proxy) in members.iter().enumerate() {
+            proxy.retarget(self.servers.address(member));
+        }
+        Ok(Approach { network, members })
+    }
+
+    /// A member's log so far.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn log(&self, member: usize) -> Result<String> {
+        self.servers.log(member)
+    }
+
     /// Creates a fresh database and a user who owns it, on the writer, in place of those that were there before;
     /// returns when all running members have them.
     ///
@@ -188,12 +226,29 @@ impl Cluster {
         ensure!(self.servers.runs(member), "member {} does not run", id(member));
         self.servers.crash(member)?;
         self.doors()?;
-        let writer = self.writer();
-        if member == writer {
-            lock(&self.state).lost.insert(member);
-            return Ok(());
+        {
+            let mut state = lock(&self.state);
+            let fenced = state.fenced.take_if(|fenced| *fenced == member).is_some();
+            if fenced || member == state.writer {
+                state.lost.insert(member);
+                return Ok(());
+            }
         }
         self.settle()
+    }
+
+    /// Cuts the writer off from its colleagues, and lets it take no more writes, as a fence does that keeps a cluster from
+    /// having two. Clients reach it, and the endpoint leads to it; its data grows old. PostgreSQL ends its sessions for
+    /// that, MySQL keeps them. [`Self::promote`] may follow; it comes back by [`Self::crash`] and [`Self::restart`].
+    ///
+    /// # Errors
+    /// If it does not run, or does not come to that.
+    pub fn fence(&self) -> Result<()> {
+        let writer = self.writer();
+        ensure!(self.servers.runs(writer), "member {} does not run", id(writer));
+        self.servers.fence(writer, &self.running_readers(writer))?;
+        lock(&self.state).fenced = Some(writer);
+        self.doors()
     }
 
     /// Starts a member that was stopped. It comes back as what it was; or as a reader, if another one was promoted.
@@ -223,14 +278,28 @@ impl Cluster {
         Ok(())
     }
 
-    /// Makes a reader the writer, after the writer has crashed; the other readers follow it. The endpoints stay where
+    /// Stops a member in order and starts it again as what it was: all of its connections are lost.
+    ///
+    /// # Errors
+    /// If it does not run, stop, or start.
+    pub fn reboot(&self, member: usize) -> Result<()> {
+        ensure!(self.servers.runs(member), "member {} does not run", id(member));
+        self.servers.stop(member)?;
+        self.doors()?;
+        self.servers.start_as_it_was(member)?;
+        self.settle()?;
+        self.doors()
+    }
+
+    /// Makes a reader the writer, after the writer has crashed or was fenced off; the other readers follow it. The endpoints stay where
     /// they are. Gives the moment from which on it accepts writes.
     ///
     /// # Errors
     /// If the writer still runs, `member` does not, or something does not succeed in time.
     pub fn promote(&self, member: usize) -> Result<Instant> {
         let writer = self.writer();
-        ensure!(!self.servers.runs(writer), "the writer still runs: see `switchover`");
+        let gone = !self.servers.runs(writer) || lock(&self.state).fenced == Some(writer);
+        ensure!(gone, "the writer still runs: see `switchover`");
         let accepted = self.give_over_to(member)?;
         self.settle()?;
         Ok(accepted)
@@ -324,9 +393,12 @@ impl Cluster {
         Ok(accepted)
     }
 
-    /// All that run except the writer.
+    /// All that run and follow, so not the writer.
     fn running_readers(&self, writer: usize) -> Vec<usize> {
-        (0..self.len()).filter(|&member| member != writer && self.servers.runs(member)).collect()
+        let fenced = lock(&self.state).fenced;
+        let follows =
+            |&member: &usize| member != writer && fenced != Some(member) && self.servers.runs(member);
+        (0..self.len()).filter(follows).collect()
     }
 
     /// Waits until all readers that run have caught up; from then on commits wait for them.
@@ -353,12 +425,49 @@ impl Cluster {
     }
 }
 
+/// A client's own way to the members of a cluster: on the hosts of the cluster's addresses, and on a port of its own, so
+/// that the members' certificates hold and [`Cluster::instance_pattern`] leads to it. It has no endpoints; the writer's
+/// address stands in for the cluster's. It knows of no crash: a member that does not run hangs up.
+#[derive(Debug)]
+pub struct Approach {
+    network: Network,
+    members: Vec<Proxy>,
+}
+
+impl Approach {
+    /// A member's address; the same as [`Cluster::member_host`].
+    #[must_use]
+    pub fn host(&self, member: usize) -> String {
+        self.network.member(member).ip().to_string()
+    }
+
+    /// The port of all of them.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.network.port
+    }
+
+    /// The wire to a member.
+    #[must_use]
+    pub fn wire(&self, member: usize) -> &Proxy {
+        &self.members[member]
+    }
+
+    /// The wires to all members.
+    #[must_use]
+    pub fn wires(&self) -> &[Proxy] {
+        &self.members
+    }
+}
+
 /// What is going on.
 #[derive(Debug)]
 struct State {
     writer: usize,
     /// Writers that crashed and have not come back: they may have commits that nobody else has.
     lost: BTreeSet<usize>,
+    /// A writer that was fenced off and still runs.
+    fenced: Option<usize>,
     /// Where the cluster endpoint leads to.
     endpoint: usize,
     /// The ids of the members that clients are told of.
@@ -383,8 +492,11 @@ trait Servers: Debug + Send + Sync {
     fn database(&self, writer: usize, name: &str) -> Result<Database>;
     fn sql(&self, member: usize, database: &str, script: &str) -> Result<String>;
     fn list(&self, writer: usize, ids: &[String]) -> Result<()>;
+    fn log(&self, member: usize) -> Result<String>;
     fn crash(&self, member: usize) -> Result<()>;
     fn stop(&self, member: usize) -> Result<()>;
+    /// Lets the writer take no more writes, and none of the readers follow it.
+    fn fence(&self, writer: usize, readers: &[usize]) -> Result<()>;
     fn start_as_it_was(&self, member: usize) -> Result<()>;
     /// Starts a stopped member as a reader; `anew` without the data that it has.
     fn join(&self, member: usize, writer: usize, anew: bool) -> Result<()>;
@@ -410,15 +522,29 @@ struct Network {
 impl Network {
     /// Finds a network and a port that are free, and listens at all addresses, which lead nowhere yet.
     fn take(members: usize) -> Result<(Self, Vec<Proxy>)> {
-        let mut last = anyhow!("not tried");
-        for _ in 0..10 {
+        Self::first_free(|| {
             let [first, second, ..] = background::random().to_le_bytes();
             // Not 127.0, where all the rest of the machine is.
             let network = Self { octets: [first.clamp(1, 254), second], port: free_port()? };
             let hosts = [ENDPOINT, READERS].into_iter().map(|host| network.address(host));
-            let all = hosts.chain((0..members).map(|member| network.member(member)));
+            Ok((network, hosts.chain((0..members).map(|member| network.member(member))).collect()))
+        })
+    }
+
+    /// Finds another port, and listens at the members' addresses.
+    fn elsewhere(self, members: usize) -> Result<(Self, Vec<Proxy>)> {
+        Self::first_free(|| {
+            let network = Self { port: free_port()?, ..self };
+            Ok((network, (0..members).map(|member| network.member(member)).collect()))
+        })
+    }
+
+    fn first_free(candidate: impl Fn() -> Result<(Self, Vec<SocketAddr>)>) -> Result<(Self, Vec<Proxy>)> {
+        let mut last = anyhow!("not tried");
+        for _ in 0..10 {
+            let (network, addresses) = candidate()?;
             let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-            match all.map(|address| Proxy::start_at(address, nowhere)).collect() {
+            match addresses.into_iter().map(|address| Proxy::start_at(address, nowhere)).collect() {
                 Ok(proxies) => return Ok((network, proxies)),
                 Err(error) => last = error,
             }

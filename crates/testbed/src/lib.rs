@@ -32,7 +32,7 @@ mod secrets;
 mod standin;
 mod tokens;
 
-pub use cluster::Cluster;
+pub use cluster::{Approach, Cluster};
 pub use function::{Builder as FunctionBuilder, Function};
 pub use mysql::{Builder as MysqlBuilder, Mysql, MysqlKind};
 pub use pgbouncer::Pgbouncer;

@@ -190,9 +190,17 @@ impl Mysql {
     /// # Errors
     /// If it runs already or does not start; the error shows its log.
     pub fn start_again(&self) -> Result<()> {
+        self.start_again_with(&[])
+    }
+
+    /// The same with settings that last until it is stopped, such as `("innodb-read-only", "ON")`.
+    ///
+    /// # Errors
+    /// As [`Self::start_again`].
+    pub fn start_again_with(&self, settings: &[(&str, &str)]) -> Result<()> {
         let mut server = lock(&self.server);
         ensure!(server.is_none(), "the server runs already");
-        *server = Some(self.launch()?);
+        *server = Some(self.launch_with(settings)?);
         Ok(())
     }
 
@@ -252,14 +260,21 @@ impl Mysql {
         self.folder.path().join("log")
     }
 
-    /// Runs the server and waits until it accepts connections.
     fn launch(&self) -> Result<Process> {
+        self.launch_with(&[])
+    }
+
+    /// Runs the server and waits until it accepts connections.
+    fn launch_with(&self, settings: &[(&str, &str)]) -> Result<Process> {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path())?;
         let folder = self.folder.path();
         let mut command = self.installation.command(self.kind, &folder.join("data"));
         command.arg(format!("--socket={}", self.socket().display()));
         command.arg(format!("--pid-file={}", folder.join("pid").display()));
+        // A server that starts clears its folder of temporary tables, whoever they belong to.
+        command.arg(format!("--tmpdir={}", folder.display()));
         command.arg(format!("--port={}", self.port)).args(&self.settings);
+        command.args(settings.iter().map(|(name, value)| format!("--{name}={value}")));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).current_dir(folder);
         let (process, _) = Process::spawn(self.account.run(&mut command), Signal::KILL)?;
 
@@ -448,6 +463,7 @@ impl Template {
         account.own(&data)?;
         let mut command = installation.command(kind, &data);
         command.current_dir(folder.path());
+        command.arg(format!("--tmpdir={}", folder.path().display()));
         let script = match kind {
             MysqlKind::Mysql => {
                 command.args(["--initialize-insecure", "--innodb-redo-log-capacity=8M"]);

@@ -18,16 +18,26 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a condition is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
+/// What the members tell of each other's hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hosts {
+    /// Where they are.
+    Addresses,
+    /// Names that nobody can resolve.
+    Names,
+}
+
 #[derive(Debug)]
 pub(super) struct Replicas {
     network: Network,
+    hosts: Hosts,
     servers: Vec<Mysql>,
     /// As whom the replicas connect to their source.
     replicator: Login,
 }
 
 impl Replicas {
-    pub(super) fn start(plan: &Plan) -> Result<Self> {
+    pub(super) fn start(plan: &Plan, hosts: Hosts) -> Result<Self> {
         let servers = each(0..plan.members, |member| {
             let authority = plan.authority.clone();
             let addresses = plan.network.names(plan.members);
@@ -43,6 +53,7 @@ impl Replicas {
         let password = format!("replicator-{:x}", background::random());
         let cluster = Self {
             network: plan.network,
+            hosts,
             servers,
             replicator: Login { user: "replicator".to_owned(), password },
         };
@@ -109,7 +120,7 @@ impl Servers for Replicas {
     }
 
     fn tell_ids(&self) -> bool {
-        false
+        self.hosts == Hosts::Names
     }
 
     fn runs(&self, member: usize) -> bool {
@@ -129,13 +140,20 @@ impl Servers for Replicas {
     }
 
     fn list(&self, writer: usize, ids: &[String]) -> Result<()> {
-        let rows =
-            ids.iter().map(|id| format!("('{id}', '{}{id}', {})", self.network.prefix(), self.network.port));
+        let host = |id: &String| match self.hosts {
+            Hosts::Addresses => format!("{}{id}", self.network.prefix()),
+            Hosts::Names => format!("{id}.cluster.invalid"),
+        };
+        let rows = ids.iter().map(|id| format!("('{id}', '{}', {})", host(id), self.network.port));
         let rows: Vec<String> = rows.collect();
         let replace = format!("INSERT INTO rds_topology VALUES {}", rows.join(", "));
         self.servers[writer]
             .script("mysql", &format!("BEGIN;\nDELETE FROM rds_topology;\n{replace};\nCOMMIT;\n"))
             .map(drop)
+    }
+
+    fn log(&self, member: usize) -> Result<String> {
+        self.servers[member].log()
     }
 
     fn crash(&self, member: usize) -> Result<()> {
@@ -144,6 +162,11 @@ impl Servers for Replicas {
 
     fn stop(&self, member: usize) -> Result<()> {
         self.servers[member].stop()
+    }
+
+    fn fence(&self, writer: usize, _readers: &[usize]) -> Result<()> {
+        // Waits for commits that are under way: no replica of theirs would be waited for once it follows another source.
+        self.servers[writer].sql("SET PERSIST super_read_only = ON").map(drop)
     }
 
     fn start_as_it_was(&self, member: usize) -> Result<()> {

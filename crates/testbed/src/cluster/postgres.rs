@@ -34,23 +34,26 @@ pub(super) struct Standbys {
 #[derive(Debug, Clone, Default)]
 struct Role {
     follows: Option<usize>,
+    /// It does not reach the one that it follows.
+    cut_off: bool,
     /// Its commits wait until these have applied them.
     waits_for: Vec<usize>,
 }
 
 impl Standbys {
-    pub(super) fn start(plan: &Plan, functions: Functions) -> Result<Self> {
+    pub(super) fn start(plan: &Plan, functions: Functions, access: &str) -> Result<Self> {
         let servers = each(0..plan.members, |member| {
             let (authority, follows) = (plan.authority.clone(), member != 0);
             let addresses = plan.network.names(plan.members);
             Postgres::builder()
                 .member(Membership { authority, addresses, follows })
                 .access("local replication postgres trust")
+                .access(access)
                 .config(&SETTINGS)
                 .start()
         })?;
-        let roles = (0..plan.members)
-            .map(|member| Role { follows: (member != 0).then_some(0), waits_for: Vec::new() });
+        let roles =
+            (0..plan.members).map(|member| Role { follows: (member != 0).then_some(0), ..Role::default() });
         let cluster = Self {
             network: plan.network,
             functions,
@@ -89,8 +92,8 @@ impl Standbys {
             0 => String::new(),
             all => format!("{all} ({})", waits_for.join(", ")),
         };
-        let primary =
-            role.follows.map(|primary| self.servers[primary].conninfo(&id(member))).unwrap_or_default();
+        let primary = role.follows.filter(|_| !role.cut_off);
+        let primary = primary.map(|primary| self.servers[primary].conninfo(&id(member))).unwrap_or_default();
         let settings = [
             ("testbed.instance_id", id(member)),
             ("testbed.members", lock(&self.listed).join(",")),
@@ -134,6 +137,10 @@ impl Servers for Standbys {
         self.tell_all()
     }
 
+    fn log(&self, member: usize) -> Result<String> {
+        self.servers[member].log()
+    }
+
     fn crash(&self, member: usize) -> Result<()> {
         self.servers[member].stop(Stop::Crash)
     }
@@ -142,12 +149,22 @@ impl Servers for Standbys {
         self.servers[member].stop(Stop::Fast)
     }
 
+    fn fence(&self, writer: usize, readers: &[usize]) -> Result<()> {
+        each(readers.iter().copied(), |reader| {
+            self.set_role(reader, Role { follows: Some(writer), cut_off: true, ..Role::default() })
+        })?;
+        // A standby that follows nobody. Only that refuses whoever asks for a transaction that writes.
+        self.servers[writer].stop(Stop::Immediate)?;
+        self.set_role(writer, Role::default())?;
+        self.servers[writer].start_as_standby()
+    }
+
     fn start_as_it_was(&self, member: usize) -> Result<()> {
         self.servers[member].start_again()
     }
 
     fn join(&self, member: usize, writer: usize, anew: bool) -> Result<()> {
-        self.set_role(member, Role { follows: Some(writer), waits_for: Vec::new() })?;
+        self.set_role(member, Role { follows: Some(writer), ..Role::default() })?;
         if anew {
             return self.servers[member].start_as_copy_of(&self.servers[writer]);
         }
@@ -162,7 +179,7 @@ impl Servers for Standbys {
         let accepted = Instant::now();
         each(0..others.len(), |at| {
             let other = others[at];
-            self.set_role(other, Role { follows: Some(member), waits_for: Vec::new() })?;
+            self.set_role(other, Role { follows: Some(member), ..Role::default() })?;
             if ahead[at] {
                 // It has what no client was told of, and so cannot follow.
                 self.servers[other].start_as_copy_of(&self.servers[member])?;

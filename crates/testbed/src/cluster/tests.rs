@@ -104,6 +104,41 @@ fn a_failover_and_a_switchover_lose_nothing_and_everybody_knows_the_writer() {
 }
 
 #[test]
+fn a_writer_that_is_fenced_off_is_there_and_takes_no_writes() {
+    on_both(|cluster, which| {
+        cluster.database("app").unwrap();
+        cluster.sql(0, "app", TABLE).unwrap();
+        assert!(cluster.promote(1).is_err(), "it runs");
+        cluster.fence().unwrap();
+        let refused = format!("{:#}", cluster.sql(0, "app", "INSERT INTO t VALUES (99)").unwrap_err());
+        assert!(refused.contains("read-only"), "{refused}");
+        cluster.promote(1).unwrap();
+        write(&cluster, 1);
+        assert_eq!(rows(&cluster, &[1, 2]), "0 1");
+        assert_eq!(cluster.sql(0, "app", "SELECT n FROM t").unwrap(), "0", "it follows nobody");
+
+        cluster.crash(0).unwrap();
+        cluster.restart(0).unwrap();
+        check_roles(&cluster, which, &[0, 1, 2]);
+        assert_eq!(rows(&cluster, &[0, 1, 2]), "0 1");
+    });
+}
+
+#[test]
+fn wires_of_a_clients_own_lead_to_the_same_members() {
+    let cluster = Cluster::postgres(2).unwrap();
+    let approach = cluster.approach().unwrap();
+    for member in [0, 1] {
+        assert_eq!(approach.host(member), cluster.member_host(member));
+        assert!(answers(SocketAddr::new(approach.host(member).parse().unwrap(), approach.port())));
+        assert_eq!((approach.wire(member).connections(), cluster.wire(member).connections()), (1, 0));
+    }
+    let names = Cluster::mysql_behind_names(1).unwrap();
+    assert_eq!(names.sql(0, "mysql", "SELECT endpoint FROM rds_topology").unwrap(), "11.cluster.invalid");
+    assert!(names.instance_pattern().unwrap().ends_with(".?"));
+}
+
+#[test]
 fn a_list_may_name_who_is_gone_and_a_reader_may_be_taken_off_it() {
     on_both(|cluster, which| {
         let listed = |member: usize| match which {
