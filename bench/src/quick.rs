@@ -35,20 +35,44 @@ pub(crate) async fn quick(
 ) -> Result<()> {
     let prepared = Prepared::read(prepared)?;
     let path = repository.join("bench/limits.json");
-    let mut found: BTreeMap<String, Quartiles> = BTreeMap::new();
-    for &engine in engines {
-        let peers = prepared.peers(engine, &[]);
-        let named = |name: &str| peers.iter().find(|peer| peer.name == name).context("a peer is missing");
-        pairs(engine, named(OURS)?, named(OBVIOUS)?, &prepared, &mut found).await?;
-    }
     if accept {
-        return accepted(&path, &found);
+        return accepted(&path, &measure(&prepared, engines).await?);
     }
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let limits: BTreeMap<String, Limit> = serde_json::from_str(&text)?;
+    let mut regressions = compare(&limits, &measure(&prepared, engines).await?)?;
+    if !regressions.is_empty() {
+        // The spread in the limits is of a quiet machine. A neighbour's work shows once, a regression each time.
+        println!("Once more, for what is worse than its limit: {}", regressions.join(", "));
+        let again = compare(&limits, &measure(&prepared, engines).await?)?;
+        regressions.retain(|name| again.contains(name));
+    }
+    if regressions.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "twice worse than bench/limits.json allows: {}. If that is the price of something worth it, set the limits \
+         anew with `cargo xtask bench --quick --accept` on a quiet machine, and say why in the commit",
+        regressions.join(", ")
+    )
+}
+
+/// Measures everything that has a limit.
+async fn measure(prepared: &Prepared, engines: &[Engine]) -> Result<BTreeMap<String, Quartiles>> {
+    let mut found = BTreeMap::new();
+    for &engine in engines {
+        let peers = prepared.peers(engine, &[]);
+        let named = |name: &str| peers.iter().find(|peer| peer.name == name).context("a peer is missing");
+        pairs(engine, named(OURS)?, named(OBVIOUS)?, prepared, &mut found).await?;
+    }
+    Ok(found)
+}
+
+/// Shows what was measured beside its limit, and names what is worse.
+fn compare(limits: &BTreeMap<String, Limit>, found: &BTreeMap<String, Quartiles>) -> Result<Vec<String>> {
     let mut regressions = Vec::new();
     println!("{:44} {:>12} {:>12} {:>12}", "", "measured", "limit", "when set");
-    for (name, found) in &found {
+    for (name, found) in found {
         let limit =
             limits.get(name).with_context(|| format!("limits.json has no {name}: run with --accept"))?;
         println!(
@@ -58,17 +82,10 @@ pub(crate) async fn quick(
             short(limit.measured)
         );
         if found.median > limit.limit {
-            regressions.push(name.as_str());
+            regressions.push(name.clone());
         }
     }
-    if regressions.is_empty() {
-        return Ok(());
-    }
-    bail!(
-        "worse than bench/limits.json allows: {}. If that is the price of something worth it, set the limits anew \
-         with `cargo xtask bench --quick --accept` on a quiet machine, and say why in the commit",
-        regressions.join(", ")
-    )
+    Ok(regressions)
 }
 
 async fn pairs(

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use lambda_rds_testbed::{
-    Certificate, Database, Mysql, MysqlKind, Pgbouncer, Postgres, Proxy, Secrets, SecretsFault, Unanswered,
+    Certificate, Database, Mysql, MysqlKind, MysqlTokens, Pgbouncer, Postgres, Proxy, Secrets, SecretsFault,
+    Unanswered,
 };
 use serde_json::{Value, json};
 
@@ -354,6 +355,22 @@ pub(crate) const BROKEN: &[Broken] = &[
         set_up: |_| iam(Some(Duration::from_secs(1200))),
     },
     Broken {
+        name: "IAM without the right",
+        on: MYSQLS,
+        outcome: Fails("auth"),
+        says: &["Access denied for user", "1045"],
+        hint: &["rds-db:connect", "AWSAuthenticationPlugin", "arn:aws:rds-db:eu-central-1:<account>:dbuser:"],
+        set_up: |scene| iam_on_mysql(scene, None),
+    },
+    Broken {
+        name: "clock skewed with IAM",
+        on: MYSQLS,
+        outcome: Fails("auth"),
+        says: &["Access denied for user", "1045"],
+        hint: &["the clock", "s behind of AWS's"],
+        set_up: |scene| iam_on_mysql(scene, Some(Duration::from_secs(1200))),
+    },
+    Broken {
         name: "clock skewed from the server's",
         on: MYSQLS,
         outcome: Warns,
@@ -577,6 +594,15 @@ impl Scene {
         self.setup(secrets, database, &secret)
     }
 
+    /// A set-up that logs in by IAM and needs to be told where. AWS's clock is so much ahead of ours.
+    fn by_token(&self, ahead: Option<Duration>) -> Setup {
+        let (secrets, database, secret) = self.stored(|_| {});
+        secrets.set_ahead(ahead.unwrap_or_default());
+        let (user, name) = (database.user.clone(), database.name.clone());
+        let setup = self.setup(secrets, database, &secret).without("DB_SECRET_ID").env("DB_AUTH", "iam");
+        setup.env("DB_USER", user).env("DB_NAME", name)
+    }
+
     /// A set-up behind a pooler.
     fn pooled(&self) -> Setup {
         let Server::Postgres(server) = &self.server else { unreachable!("on PostgreSQL") };
@@ -689,18 +715,16 @@ fn iam(ahead: Option<Duration>) -> Setup {
     let server = Postgres::builder().access("hostssl all all 127.0.0.1/32 pam").start().unwrap();
     let (host, port) = (server.host(), server.port().to_string());
     let scene = Scene::of(Server::Postgres(server));
-    let (secrets, database, secret) = scene.stored(|_| {});
-    secrets.set_ahead(ahead.unwrap_or_default());
-    let (user, name) = (database.user.clone(), database.name.clone());
-    scene
-        .setup(secrets, database, &secret)
-        .without("DB_SECRET_ID")
-        .env("DB_AUTH", "iam")
-        .env("DB_HOST", host)
-        .env("DB_PORT", port)
-        .env("DB_USER", user)
-        .env("DB_NAME", name)
-        .keep(scene.server)
+    scene.by_token(ahead).env("DB_HOST", host).env("DB_PORT", port).keep(scene.server)
+}
+
+/// The same before a MySQL or MariaDB server: a door asks for the password in the clear, and knows nobody.
+fn iam_on_mysql(scene: &Scene, ahead: Option<Duration>) -> Setup {
+    let Server::Mysql(server) = &scene.server else { unreachable!("on MySQL") };
+    let door = MysqlTokens::start(server, false).unwrap();
+    let (address, ca) = (door.address(), door.ca_pem_path());
+    let setup = scene.by_token(ahead).env("DB_HOST", address.ip().to_string());
+    setup.env("DB_PORT", address.port().to_string()).env("DB_TLS_CA", ca).keep(door)
 }
 
 /// A server that blocks a host after its first broken login.

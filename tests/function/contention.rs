@@ -8,8 +8,17 @@ use serde_json::{Value, json};
 use crate::world::{Engine, Setup, World, until};
 use crate::{on_clusters, on_every_server};
 
-on_every_server!(a_server_that_takes_no_writes, transactions_that_collide, a_lock_that_is_not_released);
-on_clusters!(transactions_that_collide, a_lock_that_is_not_released,);
+on_every_server!(
+    a_server_that_takes_no_writes,
+    transactions_that_collide,
+    faults_of_several_kinds_in_one_call_are_counted_apart,
+    a_lock_that_is_not_released,
+);
+on_clusters!(
+    transactions_that_collide,
+    faults_of_several_kinds_in_one_call_are_counted_apart,
+    a_lock_that_is_not_released,
+);
 
 const SCHEMA: &str = "
 CREATE TABLE numbers (id INTEGER PRIMARY KEY, n INTEGER NOT NULL);
@@ -119,30 +128,35 @@ async fn run(function: &Function, event: &Value) -> u64 {
 }
 
 /// Each fault has its own tries: three conflicts leave those of a server that goes down untouched.
-#[tokio::test]
-async fn faults_of_several_kinds_in_one_call_are_counted_apart() {
-    for engine in [Engine::Postgres, Engine::AuroraPostgres] {
-        counted_apart(engine).await;
-    }
-}
-
-async fn counted_apart(engine: Engine) {
-    // A sequence is not undone with its transaction, and so counts them.
-    let schema = "
-        CREATE SEQUENCE tries;
-        CREATE FUNCTION stumble(conflicts integer, ends integer) RETURNS bigint LANGUAGE plpgsql AS $$
-        DECLARE try bigint := nextval('tries');
-        BEGIN
-            IF try <= conflicts THEN RAISE EXCEPTION 'a conflict' USING ERRCODE = '40001'; END IF;
-            IF try <= conflicts + ends THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
-            RETURN try;
-        END $$;";
-    let queries = "
--- name: stumble :one
--- write
--- param: conflicts int
--- param: ends int
-SELECT stumble(:conflicts::int, :ends::int) AS tries;";
+async fn faults_of_several_kinds_in_one_call_are_counted_apart(engine: Engine) {
+    // What counts the tries is not undone with their transaction: a sequence, or the number of the next row.
+    let (schema, stumble, again) = match engine.plain() {
+        Engine::Postgres => (
+            "CREATE SEQUENCE tries;
+             CREATE FUNCTION stumble(conflicts integer, ends integer) RETURNS bigint LANGUAGE plpgsql AS $$
+             DECLARE try bigint := nextval('tries');
+             BEGIN
+                 IF try <= conflicts THEN RAISE EXCEPTION 'a conflict' USING ERRCODE = '40001'; END IF;
+                 IF try <= conflicts + ends THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
+                 RETURN try;
+             END $$;",
+            "SELECT stumble(:conflicts::int, :ends::int) AS tries;",
+            "ALTER SEQUENCE tries RESTART",
+        ),
+        // A server that stops could say so once, so the function says it.
+        _ => (
+            "CREATE TABLE tries (id BIGINT AUTO_INCREMENT PRIMARY KEY);
+             CREATE FUNCTION stumble(conflicts INT, ends INT) RETURNS BIGINT MODIFIES SQL DATA BEGIN \
+             DECLARE try BIGINT; INSERT INTO tries VALUES (NULL); SET try = LAST_INSERT_ID(); \
+             IF try <= conflicts THEN SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213, MESSAGE_TEXT = 'a conflict'; END IF; \
+             IF try <= conflicts + ends THEN SIGNAL SQLSTATE '08S01' SET MYSQL_ERRNO = 1053, MESSAGE_TEXT = 'the end'; END IF; \
+             RETURN try; END;",
+            "SELECT stumble(:conflicts, :ends) AS tries;",
+            "TRUNCATE tries",
+        ),
+    };
+    let queries =
+        format!("-- name: stumble :one\n-- write\n-- param: conflicts int\n-- param: ends int\n{stumble}");
     let world = Setup::new(engine).schema(schema).queries(queries).start().await;
     for (conflicts, ends, told) in [
         (3, 0, Ok(4)),
@@ -151,7 +165,7 @@ SELECT stumble(:conflicts::int, :ends::int) AS tries;";
         (4, 0, Err((409, "conflict"))),
         (0, 4, Err((503, "database_unavailable"))),
     ] {
-        world.sql("ALTER SEQUENCE tries RESTART");
+        world.sql(again);
         let event = json!({"query": "stumble", "params": {"conflicts": conflicts, "ends": ends}});
         let (status, body) = world.call(event).await;
         let found = match body["error"]["code"].as_str() {

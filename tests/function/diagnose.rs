@@ -13,6 +13,19 @@ use crate::{on_clusters, on_every_engine};
 on_every_engine!(what_there_is_to_know_when_all_is_well, nobody_is_told_unless_it_is_switched_on);
 on_clusters!(what_there_is_to_know_when_all_is_well, nobody_is_told_unless_it_is_switched_on,);
 
+mod of_servers {
+    use super::{
+        a_rotation_under_way_is_no_failure, it_answers_before_the_functions_time_is_up,
+        it_asks_for_what_a_warm_function_has_cached,
+    };
+
+    crate::on_every_server!(
+        a_rotation_under_way_is_no_failure,
+        it_answers_before_the_functions_time_is_up,
+        it_asks_for_what_a_warm_function_has_cached,
+    );
+}
+
 async fn what_there_is_to_know_when_all_is_well(engine: Engine) {
     let world = switched_on(engine).start().await;
     // The function's own session is parked, and stays.
@@ -217,9 +230,8 @@ async fn the_reply_when_the_port_is_closed() {
     "#);
 }
 
-#[tokio::test]
-async fn it_answers_before_the_functions_time_is_up() {
-    let setup = switched_on(Engine::Postgres).timeout(Duration::from_secs(3));
+async fn it_answers_before_the_functions_time_is_up(engine: Engine) {
+    let setup = switched_on(engine).timeout(Duration::from_secs(3));
     let setup = setup.env("DB_CONNECT_AT", "first-use").env("DB_CONNECT_TIMEOUT", "60s");
     let world = setup.start().await;
     world.wire().black_hole();
@@ -232,9 +244,8 @@ async fn it_answers_before_the_functions_time_is_up() {
     assert!(warned.contains("DB_CONNECT_TIMEOUT + DB_QUERY_TIMEOUT + DB_DEADLINE_RESERVE"), "{warned}");
 }
 
-#[tokio::test]
-async fn a_rotation_under_way_is_no_failure() {
-    let world = switched_on(Engine::Postgres).env("DB_CONNECT_AT", "first-use").start().await;
+async fn a_rotation_under_way_is_no_failure(engine: Engine) {
+    let world = switched_on(engine).env("DB_CONNECT_AT", "first-use").start().await;
     let good = world.database().secret("127.0.0.1", world.wire().port());
     let mut old = good.clone();
     old["password"] = json!("hunter2");
@@ -246,9 +257,8 @@ async fn a_rotation_under_way_is_no_failure() {
     assert!(!walk.to_string().contains("hunter2"));
 }
 
-#[tokio::test]
-async fn it_asks_for_what_a_warm_function_has_cached() {
-    let world = switched_on(Engine::Postgres).start().await;
+async fn it_asks_for_what_a_warm_function_has_cached(engine: Engine) {
+    let world = switched_on(engine).start().await;
     world.rows("active_users", json!({})).await;
     world.secrets.fail(SecretsFault::AccessDenied);
     let (_, walk) = world.call(json!({"diagnose": true})).await;

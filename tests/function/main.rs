@@ -15,6 +15,7 @@
 mod broken;
 mod concurrency;
 mod contention;
+mod contract;
 mod cuts;
 mod deadlines;
 mod diagnose;
@@ -80,6 +81,7 @@ macro_rules! on_clusters {
     };
 }
 pub(crate) use on_clusters;
+
 /// Makes a test of each engine that is a server out of each function that takes an engine: what befalls a wire or a
 /// server befalls no file. What it spawns goes on while it waits for a server without giving way.
 macro_rules! on_every_server {

@@ -112,3 +112,104 @@ async fn dropped_statements_are_prepared_again() {
     }
     assert_eq!(world.sql("SELECT count(*) FROM t WHERE id >= 10"), "4");
 }
+
+/// "cache lookup failed for type", XX000: an enum's values are changed by making the type anew, and what was prepared
+/// with the old one failed for as long as its environment lived.
+#[tokio::test]
+async fn a_type_that_is_made_anew() {
+    for pooled in [false, true] {
+        let schema = "CREATE TYPE mood AS ENUM ('happy', 'sad');
+                      CREATE TABLE notes (id INTEGER PRIMARY KEY, mood mood); INSERT INTO notes VALUES (1, 'sad');";
+        let queries = "
+            -- name: of :many
+            -- param: mood text
+            SELECT id, mood FROM notes WHERE mood = :mood;
+            -- name: set :exec
+            -- param: mood text
+            UPDATE notes SET mood = :mood;
+            -- name: alone :exec
+            -- transaction: none
+            -- param: mood text
+            UPDATE notes SET mood = :mood;
+            -- name: bare :one
+            SELECT 'sad'::mood AS mood;";
+        let setup = Setup::new(Engine::Postgres).schema(schema).queries(queries.replace("            ", ""));
+        let world = if pooled { setup.pooler(1) } else { setup }.start().await;
+        for (query, params) in [
+            ("of", json!({"mood": "sad"})),
+            ("set", json!({"mood": "sad"})),
+            ("alone", json!({"mood": "sad"})),
+            ("bare", json!({})),
+        ] {
+            if pooled && query == "alone" {
+                continue;
+            }
+            let before = world.rows(query, params.clone()).await;
+            world.sql(
+                "ALTER TABLE notes ALTER mood TYPE text; DROP TYPE mood;
+                 CREATE TYPE mood AS ENUM ('calm', 'happy', 'sad');
+                 ALTER TABLE notes ALTER mood TYPE mood USING mood::mood;",
+            );
+            assert_eq!(call(&world, query, params.clone()).await.0, before, "{query} pooled {pooled}");
+            assert_eq!(call(&world, query, params).await, (before, 0), "{query} pooled {pooled}");
+        }
+    }
+}
+
+/// The server infers the types of `text` and `json` by where they stand, once per session: a column that becomes an
+/// enum, or jsonb, wants them inferred anew.
+#[tokio::test]
+async fn a_column_that_becomes_another_type() {
+    for pooled in [false, true] {
+        let schema = "CREATE TYPE mood AS ENUM ('happy', 'sad');
+                      CREATE TABLE notes (id INTEGER PRIMARY KEY, mood varchar(10), doc text);
+                      INSERT INTO notes VALUES (1, 'sad', '{}');";
+        let queries = "
+            -- name: of :many
+            -- param: mood text
+            SELECT id FROM notes WHERE mood = :mood;
+            -- name: set :one
+            -- write
+            -- param: mood text
+            UPDATE notes SET mood = :mood RETURNING mood;
+            -- name: alone :exec
+            -- transaction: none
+            -- param: mood text
+            UPDATE notes SET mood = :mood;
+            -- name: doc :exec
+            -- param: doc json
+            UPDATE notes SET doc = :doc;";
+        let setup = Setup::new(Engine::Postgres).schema(schema).queries(queries.replace("            ", ""));
+        let world = if pooled { setup.pooler(1) } else { setup }.start().await;
+        for (query, params) in [
+            ("of", json!({"mood": "sad"})),
+            ("set", json!({"mood": "sad"})),
+            ("alone", json!({"mood": "sad"})),
+            ("doc", json!({"doc": {"a": 1}})),
+        ] {
+            if pooled && query == "alone" {
+                continue;
+            }
+            let before = world.rows(query, params.clone()).await;
+            world.sql("ALTER TABLE notes ALTER mood TYPE mood USING mood::mood, ALTER doc TYPE jsonb USING doc::jsonb");
+            assert_eq!(
+                call(&world, query, params.clone()).await,
+                (before.clone(), 1),
+                "{query} pooled {pooled}"
+            );
+            assert_eq!(
+                call(&world, query, params.clone()).await,
+                (before.clone(), 0),
+                "{query} pooled {pooled}"
+            );
+            world.sql("ALTER TABLE notes ALTER mood TYPE varchar(10), ALTER doc TYPE text");
+            assert_eq!(call(&world, query, params).await.0, before, "{query} pooled {pooled}");
+        }
+        // A query that does not fit any more says so, and keeps its session.
+        world.rows("of", json!({"mood": "sad"})).await;
+        world.sql("ALTER TABLE notes ALTER mood TYPE integer USING 1");
+        for _ in 0..2 {
+            assert_eq!(world.failure("of", json!({"mood": "sad"})).await, (500, "query_failed".into()));
+        }
+    }
+}

@@ -1,10 +1,10 @@
-//! What the other modules show on PostgreSQL alone, shown on MySQL and MariaDB.
+//! What is of MySQL and MariaDB alone, beside what the other modules show on every server.
 
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::world::{Engine, Setup, World, mysql, until};
+use crate::world::{Engine, Setup, World, until};
 
 macro_rules! on_both_servers {
     ($($name:ident),+ $(,)?) => {
@@ -18,12 +18,9 @@ macro_rules! on_both_servers {
 }
 
 on_both_servers!(
-    warm_reads_use_one_thread_one_secret_and_a_round_trip_each,
     a_write_is_read_back_and_tells_its_id,
     a_timeout_leaves_nothing_running_on_the_server,
     ddl_commits_by_itself_and_is_refused_beside_others,
-    a_wrong_password_is_told_without_a_trace_of_the_inside,
-    a_session_that_was_ended_between_two_calls_costs_no_failure,
     a_wait_for_a_lock_ends_before_its_query_does,
     a_migration_between_two_calls_is_not_noticed,
 );
@@ -37,10 +34,6 @@ const QUERIES: &str = "
 -- name: products :many
 -- param: in_stock bool = true
 SELECT id, name FROM products WHERE in_stock = :in_stock;
-
--- name: thread :one
--- param: x int
-SELECT CONNECTION_ID() AS id, :x AS x;
 
 -- name: add :exec
 -- param: name text
@@ -76,23 +69,10 @@ fn shop(engine: Engine) -> Setup {
     Setup::new(engine).schema(SCHEMA).queries(QUERIES)
 }
 
-async fn warm_reads_use_one_thread_one_secret_and_a_round_trip_each(engine: Engine) {
-    const CALLS: u64 = 200;
+async fn a_write_is_read_back_and_tells_its_id(engine: Engine) {
     let world = shop(engine).start().await;
     let in_stock = json!([{"id": 1, "name": "Lamp"}, {"id": 3, "name": "Chair"}]);
     assert_eq!(world.rows("products", json!({"in_stock": true})).await, in_stock);
-    let thread = world.rows("thread", json!({"x": 0})).await["id"].clone();
-
-    world.wire().reset();
-    for x in 0..CALLS {
-        assert_eq!(world.rows("thread", json!({"x": x})).await, json!({"id": thread, "x": x}));
-    }
-    assert_eq!(world.wire().flights(), CALLS);
-    assert_eq!((world.secrets.count(), world.wire().open_connections()), (1, 1));
-}
-
-async fn a_write_is_read_back_and_tells_its_id(engine: Engine) {
-    let world = shop(engine).start().await;
     let added = world.rows("add", json!({"name": "Sofa"})).await;
     assert_eq!(added, json!({"rowsAffected": 1, "lastInsertId": 4}));
     assert_eq!(world.rows("products", json!({})).await[2], json!({"id": 4, "name": "Sofa"}));
@@ -143,29 +123,6 @@ async fn ddl_commits_by_itself_and_is_refused_beside_others(engine: Engine) {
         (400, &json!("bad_event"), &json!(1))
     );
     assert_eq!(world.count("products"), 3);
-}
-
-async fn a_wrong_password_is_told_without_a_trace_of_the_inside(engine: Engine) {
-    let world = Setup::new(engine).env("DB_SECRET_ID", "other").start_unchecked();
-    world.secrets.put("other", {
-        let mut bad = world.database().secret("127.0.0.1", world.wire().port());
-        bad["password"] = json!("hunter2-is-wrong");
-        bad
-    });
-    world.function.ready().await.unwrap();
-    assert_eq!(world.failure("active_users", json!({})).await, (503, "credentials_rejected".into()));
-    let logged = world.function.logs().join("\n");
-    assert!(!logged.contains("hunter2"), "the password is in the log");
-    assert!(logged.contains("1045"), "{logged}");
-}
-
-async fn a_session_that_was_ended_between_two_calls_costs_no_failure(engine: Engine) {
-    let world = shop(engine).start().await;
-    let first = world.rows("thread", json!({"x": 0})).await["id"].clone();
-    mysql(engine).sql(&format!("KILL {first}")).unwrap();
-    let second = world.rows("thread", json!({"x": 0})).await["id"].clone();
-    assert_ne!(first, second);
-    assert_eq!(world.rows("add", json!({"name": "x"})).await["rowsAffected"], 1);
 }
 
 /// The session's own limit is that of its longest query, and the server's for locks is told for each transaction.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::world::{Engine, Setup, World};
+use crate::world::{Engine, Setup, World, until};
 use crate::{on_clusters, on_every_engine};
 
 on_every_engine!(
@@ -141,11 +141,22 @@ async fn a_message_is_all_or_nothing(engine: Engine) {
     assert_eq!(orders(&world).await, json!([["a", "a"], ["b", "b"], ["d", "d"]]));
 }
 
+mod with_time {
+    use super::{
+        five_deliveries_with_crashes_between_leave_one_row_a_message,
+        what_the_time_does_not_reach_is_reported_failed,
+    };
+
+    crate::on_every_server!(
+        what_the_time_does_not_reach_is_reported_failed,
+        five_deliveries_with_crashes_between_leave_one_row_a_message,
+    );
+}
+
 /// The time is up in the middle of a batch: what runs is cancelled, what has not been started is not.
-#[tokio::test]
-async fn what_the_time_does_not_reach_is_reported_failed() {
+async fn what_the_time_does_not_reach_is_reported_failed(engine: Engine) {
     const MESSAGES: usize = 10;
-    let world = world(Engine::Postgres).timeout(Duration::from_secs(3)).start().await;
+    let world = world(engine).timeout(Duration::from_secs(3)).start().await;
     let batch: Vec<Value> = (0..MESSAGES)
         .map(|n| {
             let call = json!({"query": "slow_order", "params": {"item": n.to_string(), "seconds": 0.7}});
@@ -163,17 +174,18 @@ async fn what_the_time_does_not_reach_is_reported_failed() {
     assert!(!done.is_empty() && failed.len() >= MESSAGES - 4, "{done:?} {failed:?}");
     let not_run = world.function.logs().iter().filter(|line| line.contains("message not run")).count();
     assert!(not_run >= failed.len() - 1, "{not_run} of {failed:?}");
-    let running = "SELECT count(*) FROM pg_stat_activity \
-                   WHERE datname = current_database() AND state <> 'idle' AND pid <> pg_backend_pid()";
-    assert_eq!(world.sql(running), "0");
+    let done = json!(done);
+    until("the end of what ran", || world.running() == 0).await;
+    let after = orders(&world).await;
+    let after: Vec<&Value> = after.as_array().unwrap().iter().map(|row| &row[0]).collect();
+    assert_eq!(json!(after), done, "what was reported failed was done after that");
 }
 
 /// The pattern of docs/how-to/sqs.md: five deliveries of one batch, four of which end in a crash, one later than
 /// the other.
-#[tokio::test]
-async fn five_deliveries_with_crashes_between_leave_one_row_a_message() {
-    const MESSAGES: usize = 6;
-    let world = world(Engine::Postgres).start().await;
+async fn five_deliveries_with_crashes_between_leave_one_row_a_message(engine: Engine) {
+    const MESSAGES: u64 = 6;
+    let world = world(engine).start().await;
     let batch: Vec<Value> = (0..MESSAGES)
         .map(|n| {
             let call = json!({"query": "slow_order", "params": {"item": n.to_string(), "seconds": 0.1}});
@@ -185,31 +197,30 @@ async fn five_deliveries_with_crashes_between_leave_one_row_a_message() {
         let environment = world.another().await;
         let crash = async {
             // Done when this many messages are: the next one is on its way.
-            let done = format!("SELECT count(*) >= {delivery} FROM orders");
-            while world.sql(&done) != "t" {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+            until("as many messages", || world.count("orders") >= delivery).await;
             environment.kill().unwrap();
         };
         let (outcome, ()) = tokio::join!(environment.invoke(&event), crash);
         assert!(outcome.is_err(), "delivery {delivery} was answered: {outcome:?}");
     }
-    let partly: usize = world.sql("SELECT count(*) FROM orders").parse().unwrap();
+    let partly = world.count("orders");
     assert!((4..MESSAGES).contains(&partly), "{partly}");
 
     let reply = world.invoke(event).await.json().unwrap();
     assert_eq!(failed(&reply), [""; 0]);
-    let rows = world.sql("SELECT string_agg(message_id || '=' || item, ' ' ORDER BY message_id) FROM orders");
-    assert_eq!(rows, "m0=0 m1=1 m2=2 m3=3 m4=4 m5=5");
+    let rows = world.rows_of("SELECT message_id, item FROM orders ORDER BY message_id");
+    assert_eq!(rows, ["m0|0", "m1|1", "m2|2", "m3|3", "m4|4", "m5|5"]);
 }
 
 /// The other queries of docs/how-to/sqs.md, which do more than insert a row.
 #[tokio::test]
 async fn the_guides_queries_do_what_it_says() {
     let guide = include_str!("../../docs/how-to/sqs.md");
-    let queries: Vec<&str> =
-        guide.split("```sql\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    assert_eq!(queries.len(), 3);
+    let blocks = |opening: &str| -> Vec<&str> {
+        guide.split(opening).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
+    };
+    let (queries, events) = (blocks("```sql\n"), blocks("```json\n"));
+    assert_eq!((queries.len(), events.len()), (3, 1));
     let queries = format!(
         "{}\n-- name: add_to_stock :exec\n-- param: item int\n-- param: n int\n\
          UPDATE stock SET n = n + :n WHERE item = :item;",
@@ -221,10 +232,9 @@ async fn the_guides_queries_do_what_it_says() {
                   INSERT INTO stock VALUES (7, 0);";
     let world = Setup::new(Engine::Postgres).schema(schema).queries(queries).start().await;
     let add = json!({"item": 7, "n": 3});
-    let steps = json!([{"query": "first_time"}, {"query": "add_to_stock", "params": add}]);
     let batch = [
         message("m1", json!({"query": "record_order", "params": {"amount": "9.99"}}).to_string()),
-        message("m2", json!({ "transaction": steps }).to_string()),
+        message("m2", events[0].to_owned()),
         message("m3", json!({"query": "add_to_stock_once", "params": add}).to_string()),
     ];
     for expected in [&[][..], &["m2"], &["m2"]] {
@@ -310,6 +320,15 @@ HAVING coalesce(sum(message_id = :message_id), 0) = 0;
 INSERT INTO orders (message_id, place, item)
 SELECT :message_id, (SELECT coalesce(max(place), 0) + 1 FROM orders), :item FROM pg_sleep(:seconds)
 ON CONFLICT (message_id) DO NOTHING;
+
+-- name: slow_order :exec
+-- engine: mysql
+-- param: message_id text from sqs.messageId
+-- param: item text
+-- param: seconds float
+INSERT INTO orders (message_id, place, item)
+SELECT :message_id, coalesce(max(place), 0) + 1, :item FROM orders
+HAVING coalesce(sum(message_id = :message_id), 0) = 0 AND SLEEP(:seconds) = 0;
 
 -- name: take :exec
 -- param: item text

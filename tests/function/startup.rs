@@ -6,7 +6,7 @@ use insta::{allow_duplicates, assert_snapshot};
 use lambda_rds_testbed::{Function, Proxy, RuntimeApi};
 use serde_json::{Value, json};
 
-use crate::world::{Engine, Setup, last_log, postgres};
+use crate::world::{Engine, Setup, last_log, mysql, postgres};
 use crate::{on_clusters, on_every_engine};
 
 on_every_engine!(
@@ -139,7 +139,7 @@ async fn unknown_keys(engine: Engine) {
     let told = init_fails(setup).await;
     allow_duplicates! { assert_snapshot!(told, @"
         The configuration has 2 mistakes:
-        - LAMBDA_RDS_COLOUR (environment) is unknown. The reference of configuration lists the keys.
+        - LAMBDA_RDS_COLOUR (environment) is unknown. Allowed: LAMBDA_RDS_QUERIES, LAMBDA_RDS_DEFAULT_QUERY, LAMBDA_RDS_BASE_PATH, LAMBDA_RDS_HTTP_TIMEOUT, LAMBDA_RDS_HTTP_BATCH, LAMBDA_RDS_CORS_ORIGIN, LAMBDA_RDS_DIRECT_ERRORS, LAMBDA_RDS_INT64, LAMBDA_RDS_OPENAPI, LAMBDA_RDS_DIAGNOSE, LAMBDA_RDS_LOG, LAMBDA_RDS_LOG_VALUES.
         - LAMBDA_RDS_QUERRIES (environment) is unknown. Did you mean LAMBDA_RDS_QUERIES?
         "); }
 }
@@ -236,11 +236,31 @@ async fn everything_may_stand_in_the_file_beside_the_program() {
     assert_eq!(function.invoke(json!({})).await.unwrap().reply().unwrap(), (200, json!({"n": "2"})));
 }
 
-#[tokio::test]
-async fn a_server_that_is_down_at_init_is_reported_by_the_first_call_and_used_once_it_is_up() {
-    let door = Proxy::start(postgres().address()).unwrap();
+mod without_a_server {
+    use super::{
+        a_server_that_is_down_at_init_is_reported_by_the_first_call_and_used_once_it_is_up,
+        a_server_that_is_silent_at_init_is_not_waited_for_any_longer_than_it_may_take_to_connect,
+    };
+
+    crate::on_every_server!(
+        a_server_that_is_down_at_init_is_reported_by_the_first_call_and_used_once_it_is_up,
+        a_server_that_is_silent_at_init_is_not_waited_for_any_longer_than_it_may_take_to_connect,
+    );
+}
+
+/// A way to the server of this kind that all tests share.
+fn door(engine: Engine) -> Proxy {
+    let address = match engine {
+        Engine::Postgres => postgres().address(),
+        _ => mysql(engine).address(),
+    };
+    Proxy::start(address).unwrap()
+}
+
+async fn a_server_that_is_down_at_init_is_reported_by_the_first_call_and_used_once_it_is_up(engine: Engine) {
+    let door = door(engine);
     door.refuse().await.unwrap();
-    let world = Setup::new(Engine::Postgres).env("DB_PORT", door.port().to_string()).start().await;
+    let world = Setup::new(engine).env("DB_PORT", door.port().to_string()).start().await;
     let warned = |line: &str| line.contains("no session at INIT");
     world.function.wait_for_log(warned, Duration::from_secs(10)).await.unwrap();
 
@@ -274,11 +294,12 @@ async fn a_cluster_that_is_down_at_init_is_reported_and_used_once_it_is_up(engin
     assert_eq!(outcome.reply().unwrap().0, 200);
 }
 
-#[tokio::test]
-async fn a_server_that_is_silent_at_init_is_not_waited_for_any_longer_than_it_may_take_to_connect() {
-    let door = Proxy::start(postgres().address()).unwrap();
+async fn a_server_that_is_silent_at_init_is_not_waited_for_any_longer_than_it_may_take_to_connect(
+    engine: Engine,
+) {
+    let door = door(engine);
     door.black_hole();
-    let world = Setup::new(Engine::Postgres)
+    let world = Setup::new(engine)
         .env("DB_PORT", door.port().to_string())
         .env("DB_CONNECT_TIMEOUT", "300ms")
         .start()

@@ -1,12 +1,11 @@
 //! Several steps as one: all of them or none, also where the wire is cut in between, and never twice.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use lambda_rds_testbed::{After, Cut, Direction, Fault};
 use serde_json::{Value, json};
 
-use crate::world::{Engine, Setup, World};
+use crate::world::{Engine, Setup, World, until};
 use crate::{on_clusters, on_every_engine};
 
 on_every_engine!(
@@ -160,9 +159,22 @@ async fn a_constraint_that_is_checked_at_commit_undoes_all() {
     assert_eq!(world.call(steps(4)).await.0, 200);
 }
 
-#[tokio::test]
-async fn a_step_that_takes_too_long_undoes_all() {
-    let world = world(Engine::Postgres).start().await;
+mod of_servers {
+    use super::{
+        a_cut_anywhere_leaves_all_or_nothing, a_cut_that_comes_again_leaves_nothing_but_what_is_said,
+        a_session_that_died_while_it_was_idle_is_not_noticed, a_step_that_takes_too_long_undoes_all,
+    };
+
+    crate::on_every_server!(
+        a_step_that_takes_too_long_undoes_all,
+        a_session_that_died_while_it_was_idle_is_not_noticed,
+        a_cut_anywhere_leaves_all_or_nothing,
+        a_cut_that_comes_again_leaves_nothing_but_what_is_said,
+    );
+}
+
+async fn a_step_that_takes_too_long_undoes_all(engine: Engine) {
+    let world = world(engine).start().await;
     let event = json!({"transaction": [
         {"query": "add", "params": {"id": 4}},
         {"query": "sleep", "params": {"seconds": 30}},
@@ -173,14 +185,12 @@ async fn a_step_that_takes_too_long_undoes_all() {
     assert_eq!(world.rows("count", json!({})).await["n"], 3);
 }
 
-#[tokio::test]
-async fn a_session_that_died_while_it_was_idle_is_not_noticed() {
-    let world = world(Engine::Postgres).start().await;
+async fn a_session_that_died_while_it_was_idle_is_not_noticed(engine: Engine) {
+    let world = world(engine).start().await;
     for id in 10..13 {
-        let killed = "SELECT count(*) FROM (SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-                      WHERE datname = current_database() AND pid <> pg_backend_pid()) AS killed";
-        assert_eq!(world.sql(killed), "1");
-        quiet_but(&world, 0).await;
+        assert_eq!(world.sessions(), 1);
+        world.hang_up();
+        until("the end of the session", || world.sessions() == 0).await;
         let done = json!([{"rowsAffected": 1}, {"rowsAffected": 1}]);
         let event = json!({"transaction": [
             {"query": "add", "params": {"id": id}},
@@ -247,9 +257,8 @@ async fn conflict(setup: Setup, one: Value, other: Value, sqlstate: &str) {
 ///
 /// The wire is encrypted, so that flights and bytes are all that can be aimed at. They include all messages of the
 /// protocol: each is in some flight, and ends at some byte.
-#[tokio::test]
-async fn a_cut_anywhere_leaves_all_or_nothing() {
-    let world = world(Engine::Postgres).start().await;
+async fn a_cut_anywhere_leaves_all_or_nothing(engine: Engine) {
+    let world = world(engine).start().await;
     let steps = |token: u64, batch: bool| {
         let sets: Vec<Value> = (0..3).map(|step| json!({"token": token, "step": step})).collect();
         if batch {
@@ -291,15 +300,14 @@ async fn a_cut_anywhere_leaves_all_or_nothing() {
     }
 
     quiet(&world).await;
-    let left = world.sql("SELECT token, string_agg(step::text, '' ORDER BY step) FROM notes GROUP BY token");
-    let left: BTreeMap<u64, &str> = left
-        .lines()
-        .map(|line| line.split_once('|').unwrap())
-        .map(|(token, steps)| (token.parse().unwrap(), steps))
-        .collect();
+    let mut left: BTreeMap<u64, String> = BTreeMap::new();
+    for row in world.rows_of("SELECT token, step FROM notes ORDER BY token, step") {
+        let (token, step) = row.split_once('|').unwrap();
+        left.entry(token.parse().unwrap()).or_default().push_str(step);
+    }
     let mut seen = BTreeMap::new();
     for (token, (said, fault)) in &replies {
-        let left = left.get(token).copied().unwrap_or_default();
+        let left = left.get(token).map_or("", String::as_str);
         *seen.entry((said.as_str(), left)).or_insert(0) += 1;
         let right = match said.as_str() {
             "done" => left == "012",
@@ -316,9 +324,8 @@ async fn a_cut_anywhere_leaves_all_or_nothing() {
 }
 
 /// The same where every connection is cut, so that running again does not help.
-#[tokio::test]
-async fn a_cut_that_comes_again_leaves_nothing_but_what_is_said() {
-    let world = world(Engine::Postgres).env("DB_CONNECT_TIMEOUT", "1s").start().await;
+async fn a_cut_that_comes_again_leaves_nothing_but_what_is_said(engine: Engine) {
+    let world = world(engine).env("DB_CONNECT_TIMEOUT", "1s").start().await;
     for (token, flights) in (0_u64..).zip([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]) {
         assert_eq!(world.call(json!({"query": "count"})).await.0, 200);
         world.wire().inject(Fault::cut(Direction::ToServer, After::Flights(flights), Cut::Rst).always());
@@ -326,13 +333,11 @@ async fn a_cut_that_comes_again_leaves_nothing_but_what_is_said() {
         let (status, body) = world.call(json!({"batch": {"query": "note", "params": sets}})).await;
         world.wire().disarm();
         quiet(&world).await;
-        let left = world.sql(&format!("SELECT count(*) FROM notes WHERE token = {token}"));
+        let left = world.count(&format!("notes WHERE token = {token}"));
         match (status, body["error"]["code"].as_str()) {
-            (200, None) => assert_eq!(left, "3", "{flights}"),
-            (500, Some("outcome_unknown")) => {
-                assert!(["0", "3"].contains(&left.as_str()), "{flights}: {left}")
-            }
-            (503, Some("connection_lost" | "unreachable")) => assert_eq!(left, "0", "{flights}"),
+            (200, None) => assert_eq!(left, 3, "{flights}"),
+            (500, Some("outcome_unknown")) => assert!([0, 3].contains(&left), "{flights}: {left}"),
+            (503, Some("connection_lost" | "unreachable")) => assert_eq!(left, 0, "{flights}"),
             other => panic!("{flights}: {other:?}"),
         }
     }
@@ -344,22 +349,18 @@ fn world(engine: Engine) -> Setup {
         .queries(QUERIES)
 }
 
-/// Waits until nothing runs in the function's database any more, transactions that are being undone included.
+/// Waits until nothing runs in the function's database any more, transactions that are being undone included: at most
+/// one session is left, and it is idle.
 async fn quiet(world: &World) {
-    quiet_but(world, 1).await;
-}
-
-/// Waits until at most this many sessions are left, all of them idle.
-async fn quiet_but(world: &World, sessions: usize) {
-    let busy = format!(
-        "SELECT count(*) FILTER (WHERE state <> 'idle') = 0 AND count(*) <= {sessions} FROM pg_stat_activity \
-         WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    );
-    let until = Instant::now() + Duration::from_secs(20);
-    while world.sql(&busy) != "t" {
-        assert!(Instant::now() < until, "something still runs on the server");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let busy =
+        || match world.engine {
+            Engine::Postgres => world.sql(
+                "SELECT count(*) FILTER (WHERE state <> 'idle') = 0 AND count(*) <= 1 FROM pg_stat_activity \
+                 WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            ) != "t",
+            _ => world.sessions() > 1 || world.running() > 0,
+        };
+    until("the end of what runs on the server", || !busy()).await;
 }
 
 const SCHEMA: &str = "
@@ -440,6 +441,12 @@ VACUUM;
 -- timeout: 300ms
 -- param: seconds float
 SELECT 1 AS slept FROM pg_sleep(:seconds);
+
+-- name: sleep :many
+-- engine: mysql
+-- timeout: 300ms
+-- param: seconds float
+SELECT 1 + SLEEP(:seconds) AS slept;
 
 -- name: meet :one
 -- engine: postgres

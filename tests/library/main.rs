@@ -304,6 +304,47 @@ async fn a_write_is_applied_once(engine: Engine) {
     }
 }
 
+#[tokio::test]
+async fn on_mysql_what_no_rollback_undoes_is_not_done_twice() {
+    what_no_rollback_undoes_is_not_done_twice(Engine::Mysql).await;
+}
+
+#[tokio::test]
+async fn on_mariadb_what_no_rollback_undoes_is_not_done_twice() {
+    what_no_rollback_undoes_is_not_done_twice(Engine::MariaDb).await;
+}
+
+/// A transaction that is lost before its COMMIT runs again, but not if it wrote to a table without transactions, by
+/// itself or by way of a trigger.
+async fn what_no_rollback_undoes_is_not_done_twice(engine: Engine) {
+    let world = World::start(engine);
+    world.script(
+        "CREATE TABLE noted (id INTEGER) ENGINE=MyISAM;\n\
+         CREATE TABLE orders (id INTEGER) ENGINE=InnoDB;\n\
+         CREATE TRIGGER notes AFTER INSERT ON orders FOR EACH ROW INSERT INTO noted VALUES (NEW.id);\n\
+         CREATE TABLE plain (id INTEGER) ENGINE=InnoDB;",
+    );
+    let wire = world.wire().unwrap();
+    for (table, runs_again) in [("plain", true), ("noted", false), ("orders", false)] {
+        let runs = AtomicU32::new(0);
+        let done = world.db.transaction(async |tx| {
+            tx.execute_unprepared(&format!("INSERT INTO {table} VALUES (1)")).await?;
+            if runs.fetch_add(1, Ordering::Relaxed) == 0 {
+                cut(wire, Cut::Rst).await;
+            }
+            Ok(tx.execute_unprepared(&format!("INSERT INTO {table} VALUES (2)")).await.map(|_| ())?)
+        });
+        match done.await {
+            Ok(()) => assert!(runs_again, "{table}"),
+            Err(error) => assert!(!runs_again && error.fault() == Fault::OutcomeUnknown, "{table}: {error}"),
+        }
+        assert_eq!(runs.into_inner(), if runs_again { 2 } else { 1 }, "{table}");
+    }
+    let noted = world.script("SELECT COUNT(*) FROM noted");
+    assert_eq!(noted.trim(), "2", "one for each table, and none twice");
+    assert_eq!(world.script("SELECT COUNT(*) FROM plain").trim(), "2");
+}
+
 /// After a failure PostgreSQL answers COMMIT with a rollback and no error: it must not look like a success.
 #[tokio::test]
 async fn a_transaction_with_a_failure_in_it_is_not_taken_for_committed() {

@@ -121,6 +121,11 @@ impl World {
         users::Entity::find_by_id(id).all(&self.db).await.unwrap().len()
     }
 
+    /// Runs SQL on MySQL or MariaDB, elsewhere and as the superuser.
+    pub(crate) fn script(&self, sql: &str) -> String {
+        mysql(self.engine).script(&self.database.as_ref().unwrap().name, sql).unwrap()
+    }
+
     /// A statement that takes a minute.
     pub(crate) fn nap(&self) -> &'static str {
         match self.engine {

@@ -23,7 +23,7 @@ pub(crate) struct Options {
 }
 
 /// Package and test.
-const TARGETS: [(&str, &str); 23] = [
+const TARGETS: [(&str, &str); 26] = [
     ("lambda-rds-core", "config::read::tests::nothing_that_is_written_panics"),
     ("lambda-rds-core", "credentials::tests::no_secret_makes_it_panic_or_talk"),
     ("lambda-rds-core", "event::tests::a_damaged_event_is_answered"),
@@ -35,11 +35,13 @@ const TARGETS: [(&str, &str); 23] = [
     ("lambda-rds-core", "queries::lexer::tests::tokens_tile_the_text"),
     ("lambda-rds-core", "queries::load::tests::nothing_panics"),
     ("lambda-rds-core", "queries::template::tests::text_comes_out_unchanged"),
+    ("lambda-rds-core", "rows::tests::bytes_are_text_if_they_are_utf8"),
     ("lambda-rds-core", "rows::tests::json_keeps_its_meaning"),
     ("lambda-rds-core", "rows::tests::text_reads_back"),
     ("lambda-rds-core", "value::parse::tests::decimals_keep_their_digits"),
     ("lambda-rds-core", "value::parse::tests::nothing_panics"),
     ("lambda-rds-core", "value::time::tests::nothing_panics"),
+    ("lambda-rds-mysql", "decode::tests::no_row_makes_it_panic"),
     ("lambda-rds-mysql", "greeting::tests::a_greeting_that_is_cut_or_bent_is_read_without_a_panic"),
     ("lambda-rds-mysql", "greeting::tests::whatever_comes_is_read_without_a_panic"),
     ("lambda-rds-mysql", "login::tests::whatever_a_server_says_ends_the_login_without_a_panic"),
@@ -47,6 +49,7 @@ const TARGETS: [(&str, &str); 23] = [
     ("lambda-rds-postgres", "connect::tests::what_a_server_says_is_read_alike_however_it_is_cut"),
     ("lambda-rds-postgres", "decode::tests::decimals_come_back_digit_for_digit"),
     ("lambda-rds-postgres", "decode::tests::no_bytes_make_it_panic"),
+    ("lambda-rds-postgres", "decode::tests::no_row_makes_it_panic"),
 ];
 
 /// Builds the tests and runs the targets, as many at once as there are processors.

@@ -146,6 +146,36 @@ mod tests {
         check(&["-p", "x", "--", "--nocapture"], &["-p", "x", "--", "--nocapture"]);
     }
 
+    /// Every `cargo xtask …` of the pages, in blocks, tables and sentences, as it would be typed.
+    #[test]
+    fn the_documentation_shows_commands_that_there_are() {
+        let root = workspace().unwrap();
+        let mut folders = vec![root.clone()];
+        let mut checked = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+                if entry.is_dir()
+                    && (folder != root || entry.ends_with("docs") || entry.ends_with("terraform"))
+                {
+                    folders.push(entry);
+                } else if entry.extension() == Some(OsStr::new("md")) {
+                    let page = std::fs::read_to_string(&entry).unwrap().replace("\\\n", " ");
+                    for command in page.split("cargo xtask").skip(1) {
+                        let end = command.find(['`', '\n', '#', '&']).unwrap_or(command.len());
+                        let words: Vec<&str> = command[..end].split_whitespace().collect();
+                        // A sentence may name a command without its arguments.
+                        let is_name = words.len() == 1 && Task::command().find_subcommand(words[0]).is_some();
+                        let typed = Task::try_parse_from(["cargo xtask"].iter().chain(&words));
+                        let page = entry.display();
+                        assert!(is_name || typed.is_ok(), "{page}: cargo xtask {words:?}\n{typed:?}");
+                        checked += 1;
+                    }
+                }
+            }
+        }
+        assert!(checked > 20, "{checked}");
+    }
+
     #[test]
     fn the_command_line_is_consistent() {
         Task::command().debug_assert();

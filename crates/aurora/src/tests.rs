@@ -243,6 +243,10 @@ impl Session for Scripted {
         unreachable!("nothing is run")
     }
 
+    fn effect<'a>(&'a mut self, _: &'a str) -> BoxFuture<'a, Result<Effect>> {
+        unreachable!("nothing is run")
+    }
+
     fn pins(&self, _: &Statement) -> bool {
         unreachable!("nothing is run")
     }

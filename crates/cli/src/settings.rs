@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use figment::Figment;
 use figment::providers::{Format, Toml};
-use lambda_rds::config::{Config, Sources};
+use lambda_rds::config::{Config, Engine, Sources};
 
 use crate::failure::{Failure, note};
 use crate::sample::Sample;
@@ -85,6 +85,22 @@ impl Settings {
         for (key, value) in database {
             set(sources, key, &value);
         }
+        // What the file says of it cannot be taken away, only said otherwise.
+        let engine = get(sources, "DB_ENGINE").and_then(|engine| engine.parse::<Engine>().ok());
+        let port = engine.map_or(0, Engine::default_port).to_string();
+        let mut others = vec![("DB_READ_FROM", "writer")];
+        if engine == Some(Engine::Sqlite) {
+            // (A pooler may stand before what a URL names, which cannot say so itself.)
+            others.push(("DB_POOLER", "auto"));
+            sources.env.retain(|(key, _)| key != "DB_POOLER");
+        } else {
+            others.push(("DB_PORT", port.as_str()));
+        }
+        for (key, value) in others {
+            if get(sources, key).is_none() && in_file(sources, &file_key(key)) {
+                set(sources, key, value);
+            }
+        }
         Ok(())
     }
 }
@@ -143,10 +159,25 @@ const FILE: &str = "lambda-rds.toml";
 
 /// What says where a database is and who logs in. Not the password: a URL without one leaves it to be given by
 /// the environment, where other users of the machine do not see it.
-const PLACE: [&str; 7] = ["DB_ENGINE", "DB_SECRET_ID", "DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_AUTH"];
+const PLACE: [&str; 12] = [
+    "DB_ENGINE",
+    "DB_SECRET_ID",
+    "DB_HOST",
+    "DB_PORT",
+    "DB_NAME",
+    "DB_USER",
+    "DB_AUTH",
+    "DB_IAM_HOST",
+    "DB_TLS_SERVER_NAME",
+    "DB_READER_HOST",
+    "DB_READ_FROM",
+    "DB_INSTANCE_PATTERN",
+];
 
 #[cfg(test)]
 mod tests {
+    use lambda_rds::config::{Pooler, ReadFrom};
+
     use super::*;
 
     fn apply(settings: &Settings, env: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -191,6 +222,30 @@ mod tests {
                 ("DB_USER", "me"),
                 ("DB_NAME", "shop"),
             ],
+        );
+    }
+
+    #[test]
+    fn of_the_configured_database_nothing_holds_for_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(FILE);
+        let text = "[db]\nengine = \"aurora-postgres\"\nsecret_id = \"prod\"\nport = 6543\nread_from = \"reader\"\n\
+                    pooler = \"transaction\"\n";
+        std::fs::write(&file, text).unwrap();
+        let read = |settings: &Settings| {
+            let env = vec![("DB_READ_FROM".into(), "reader".into()), ("DB_PASSWORD".into(), "p".into())];
+            let mut sources = Sources { env, file: Some(file.clone()), ..Sources::default() };
+            settings.apply(&mut sources).unwrap();
+            Config::read(&sources, &Engine::ALL).unwrap().db
+        };
+        let by_url = read(&Settings { url: Some("postgres://me@db/shop".into()), ..NONE });
+        assert_eq!((by_url.port, by_url.read_from), (Some(5432), ReadFrom::Writer));
+        let by_url = read(&Settings { url: Some("mysql://me@db:3307/shop".into()), ..NONE });
+        assert_eq!((by_url.port, by_url.read_from), (Some(3307), ReadFrom::Writer));
+        let by_file = read(&Settings { db: Some("shop.db".into()), ..NONE });
+        assert_eq!(
+            (by_file.engine, by_file.read_from, by_file.pooler),
+            (Engine::Sqlite, ReadFrom::Writer, Pooler::Auto)
         );
     }
 

@@ -209,11 +209,17 @@ impl App {
     /// As the reply's `error` would say.
     pub async fn call(&self, query: Option<&str>, params: Params, invocation: &Invocation) -> Result<Body> {
         let origin = Arc::new(Origin { request_id: invocation.request_id.clone(), ..Origin::default() });
-        let request = Request::Call(Call { query: query.map(str::to_owned), params, method: None, origin });
+        let request = Request::Call(Call {
+            query: query.map(str::to_owned),
+            params,
+            method: None,
+            stray_body: false,
+            origin,
+        });
         let mut call = Observed::new(self, "command", invocation, self.deadline(invocation));
         let outcome = self.serve(request, event::Source::DIRECT.limits(), &mut call).await;
         call.finish(&outcome).emit(&self.platform);
-        outcome
+        outcome?.plain()
     }
 
     /// Walks through everything that a call needs, from the configuration to a query, on a session of its own, and
@@ -338,7 +344,10 @@ impl App {
     /// A call, a transaction or a batch.
     async fn attempt(&self, request: &Request, limits: Limits, call: &mut Observed<'_>) -> Result<Body> {
         let (steps, list) = match request {
-            Request::Call(one) => (vec![self.plan(one)?], false),
+            Request::Call(one) => {
+                let step = self.plan(one).map_err(|error| event::refusal(one, &self.function, error))?;
+                (vec![step], false)
+            }
             Request::Transaction(calls) => (numbered(calls.iter().map(|one| joined(self.plan(one)?)))?, true),
             Request::Batch(batch) => (self.plan_batch(batch)?, true),
             Request::Records(_)
@@ -366,7 +375,7 @@ impl App {
         if let Err(error) = &json {
             call.failed(&work.steps, error);
         }
-        Ok(Body::new(json?).cached(cache))
+        Ok(Body { inside_string: limits.escaped, ..Body::new(json?) }.cached(cache))
     }
 
     /// The query that is asked for, the first one of several, if there is one of that name.
@@ -388,6 +397,9 @@ impl App {
     fn plan(&self, call: &Call) -> Result<Step<'_>> {
         let name = call.name(self.function.default_query.as_deref())?;
         let query = self.find(name, call.method)?;
+        if call.stray_body {
+            return Err(event::stray_body());
+        }
         Ok(Step { query, statement: query.bind(&call.params, &call.origin)? })
     }
 
@@ -748,6 +760,10 @@ mod tests {
             Box::pin(async { Ok(Effect::Undone) })
         }
 
+        fn effect<'a>(&'a mut self, _: &'a str) -> BoxFuture<'a, Result<Effect>> {
+            Box::pin(async { Ok(Effect::Undone) })
+        }
+
         fn pins(&self, statement: &Statement) -> bool {
             statement.sql.contains("pinned")
         }
@@ -821,5 +837,16 @@ mod tests {
         assert!(!app.told_of_pins.load(Ordering::Relaxed));
         check("pinned", r#""statusCode":200"#, 2).await;
         assert!(app.told_of_pins.load(Ordering::Relaxed));
+
+        // Each statement that pins counts for the metric, wherever in an event it is.
+        for (event, pinned) in [
+            (r#"{"query":"fine"}"#, 0),
+            (r#"{"query":"pinned"}"#, 1),
+            (r#"{"transaction":[{"query":"pinned"},{"query":"fine"},{"query":"pinned"}]}"#, 2),
+            (r#"{"batch":{"query":"pinned","params":[{},{},{}]}}"#, 3),
+        ] {
+            let (_, untold) = app.answer(event.as_bytes(), &invocation).await;
+            assert_eq!(untold.record.pinned, pinned, "{event}");
+        }
     }
 }

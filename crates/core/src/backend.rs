@@ -99,6 +99,14 @@ pub trait Session: Send + Debug {
         limit: Duration,
     ) -> BoxFuture<'a, Result<Effect>>;
 
+    /// Whether a rollback undoes what this statement does, which does not commit by itself and is about to run in a
+    /// transaction that has begun: [`Session::prepare`] for what comes one by one. Costs a round trip or two where
+    /// that is not known yet, and nothing where there is nothing to know.
+    ///
+    /// # Errors
+    /// The server's error, classified; the transaction goes on if the session is usable.
+    fn effect<'a>(&'a mut self, sql: &'a str) -> BoxFuture<'a, Result<Effect>>;
+
     /// Whether running this statement makes the pooler in between keep its connection to the server for this
     /// session alone ("pinning"), so that others cannot share it any more.
     fn pins(&self, statement: &Statement) -> bool;

@@ -182,14 +182,16 @@ impl Work<'_> {
         self.by.plus(self.reserve / 5 * 4)
     }
 
+    /// What writes the result, as the reply will carry it.
     fn writer(&self) -> RowWriter {
-        match self.steps.as_slice() {
+        let rows = match self.steps.as_slice() {
             [step] if !self.list => {
                 let limits = Limits { max_rows: step.query.max_rows(), ..self.limits };
                 RowWriter::new(step.query.verb(), limits, self.int64)
             }
             _ => RowWriter::list(self.limits, self.int64),
-        }
+        };
+        if self.limits.escaped { rows.inside_string() } else { rows }
     }
 }
 

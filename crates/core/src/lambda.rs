@@ -148,7 +148,7 @@ async fn invoked(app: Arc<App>, api: Arc<Client>, invocation: LambdaInvocation) 
         Err(_) => (Err(internal()), None),
     };
     let request = match outcome {
-        Ok(reply) => post(&parts, &context.request_id, "response").body(json(&reply)?)?,
+        Ok(reply) => post(&parts, &context.request_id, "response").body(Body::from(reply.into_json()))?,
         Err(raised) => post(&parts, &context.request_id, "error")
             .header(ERROR_TYPE, &raised.error_type)
             .body(json(&raised)?)?,

@@ -21,7 +21,8 @@ const TRANSACTIONS: Capabilities = 1 << 13;
 const MULTI_STATEMENTS: Capabilities = 1 << 16;
 const MULTI_RESULTS: Capabilities = 1 << 17;
 const PS_MULTI_RESULTS: Capabilities = 1 << 18;
-const DEPRECATE_EOF: Capabilities = 1 << 24;
+/// Rows follow their columns at once, and end with an OK.
+pub(crate) const DEPRECATE_EOF: Capabilities = 1 << 24;
 
 /// What we ask for: what the driver would (`MySqlStream::with_socket` of sqlx-mysql 0.9.0), since it is the one who
 /// speaks from then on. Several statements in one message are among it: a query never is, since what is prepared is

@@ -24,7 +24,11 @@ use crate::wire::Introduced;
 /// Opens one session. After the TCP handshake: three flights with TLS 1.3 and a login that the server has cached.
 pub(crate) async fn connect(to: &Target) -> Result<Box<dyn Session>> {
     let tcp = dial::dial(&to.endpoint, to.by, &to.progress).await?;
-    let peer = tcp.peer_addr().map_err(|error| internal(format!("no address of the server: {error}")))?;
+    let peer = tcp.peer_addr().map_err(|error| {
+        // The server has hung up already.
+        let text = format!("{} took the connection and hung up: {error}", to.endpoint);
+        Error::new(Fault::ConnectionLost, text).with_phase(Phase::Tcp)
+    })?;
     let greeted = Greeted::open(tcp, &to.tls, &to.progress, to.by).await?;
     let server = to.endpoint.to_string();
     let who = Who {
@@ -66,10 +70,10 @@ async fn set(connection: &mut LoggedIn, to: &Target) -> Result<()> {
 /// Lets the driver in, which believes that it speaks to a server without TLS and with one user: it is greeted by us,
 /// and its answer goes nowhere. From then on all bytes pass as they are.
 async fn hand_over(connection: LoggedIn, cancel: MySqlCancel, to: &Target) -> Result<Box<dyn Session>> {
-    let (wire, greeting) = connection.into_parts();
+    let (wire, greeting, spoken) = connection.into_parts();
     let guard = Arc::new(Guard::default());
     let relay = wire.tcp().and_then(|tcp| {
-        let stream = Introduced::new(Guarded::new(wire, Packets::default(), &guard), greeting);
+        let stream = Introduced::new(Guarded::new(wire, Packets::new(spoken), &guard), greeting);
         Relay::start(stream, &tcp, SOCKET, Box::new(<[u8]>::to_vec), Box::new(|_| false))
     });
     let relay =

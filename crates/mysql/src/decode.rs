@@ -9,7 +9,9 @@ use lambda_rds_core::error::{Error, Fault, Result};
 use lambda_rds_core::rows::RowWriter;
 use lambda_rds_core::value::time;
 use sqlx::mysql::{MySqlColumn, MySqlRow, MySqlTypeInfo};
-use sqlx::{Column as _, Decode, MySql, Row as _, TypeInfo as _, ValueRef as _};
+use sqlx::{Column as _, Decode, MySql, Row as _, TypeInfo as _};
+
+use crate::packet::HEADER;
 
 /// How the columns of one statement's rows are decoded.
 #[derive(Debug)]
@@ -40,30 +42,47 @@ impl Columns {
         Ok(Self { columns, scratch: Vec::new() })
     }
 
-    /// Writes one row.
+    /// Writes one row that the driver has shown.
     ///
     /// # Errors
     /// The writer's; [`Fault::QueryFailed`] for text that is not UTF-8.
     pub(crate) fn row(&mut self, row: &MySqlRow, rows: &mut RowWriter) -> Result<()> {
         rows.begin()?;
         for (index, column) in self.columns.iter_mut().enumerate() {
-            rows.key(index)?;
             let value =
                 row.try_get_raw(index).map_err(|error| Error::new(Fault::Internal, error.to_string()))?;
-            if value.is_null() {
-                rows.null()?;
-                continue;
-            }
-            // The one way to the bytes, whatever the type.
-            let bytes = <&[u8] as Decode<MySql>>::decode(value)
-                .map_err(|error| Error::new(Fault::Internal, error.to_string()))?;
-            match write(column.form, bytes, rows, &mut self.scratch) {
-                Ok(Written::Value) => {}
-                Ok(Written::ZeroDate) => column.tell_zero_date(),
-                Err(trouble) => return Err(trouble.in_column(column)),
-            }
+            // The one way to the bytes, whatever the type. It fails for NULL alone, for which the driver also takes a
+            // zero date; that is ours to tell.
+            let bytes = <&[u8] as Decode<MySql>>::decode(value).ok();
+            column.write(index, bytes, rows, &mut self.scratch)?;
         }
         rows.end()
+    }
+
+    /// Writes rows as the server sent them: whole packets.
+    /// <https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_binary_resultset.html#sect_protocol_binary_resultset_row>
+    ///
+    /// # Errors
+    /// As [`Self::row`]'s.
+    pub(crate) fn taken(&mut self, packets: &[u8], rows: &mut RowWriter) -> Result<()> {
+        let mut wire = Wire(packets);
+        while !wire.0.is_empty() {
+            let mut row = wire.packet().ok_or_else(no_row)?;
+            // The packet's first byte, and a bit for each column, of which the first two are nobody's.
+            let nulls = row.take(1 + (self.columns.len() + 9) / 8).ok_or_else(no_row)?;
+            rows.begin()?;
+            for (index, column) in self.columns.iter_mut().enumerate() {
+                let is_null = nulls[1 + (index + 2) / 8] & 1 << ((index + 2) % 8) != 0;
+                let value =
+                    if is_null { None } else { Some(row.value(column.form.width()).ok_or_else(no_row)?) };
+                column.write(index, value, rows, &mut self.scratch)?;
+            }
+            if !row.0.is_empty() {
+                return Err(no_row());
+            }
+            rows.end()?;
+        }
+        Ok(())
     }
 
     /// A call gave another result with rows. A reply has room for one.
@@ -93,6 +112,24 @@ impl Column {
                 ),
             )),
         }
+    }
+
+    /// Writes the value under its name, as the `index`th of the row; `None` is NULL.
+    fn write(
+        &mut self,
+        index: usize,
+        bytes: Option<&[u8]>,
+        rows: &mut RowWriter,
+        scratch: &mut Vec<u8>,
+    ) -> Result<()> {
+        rows.key(index)?;
+        let Some(bytes) = bytes else { return rows.null() };
+        match write(self.form, bytes, rows, scratch) {
+            Ok(Written::Value) => {}
+            Ok(Written::ZeroDate) => self.tell_zero_date(),
+            Err(trouble) => return Err(trouble.in_column(self)),
+        }
+        Ok(())
     }
 
     /// Once per statement, since a column that has one has many.
@@ -131,6 +168,77 @@ pub(crate) enum Form {
     Datetime,
     Timestamp,
     Null,
+}
+
+/// How a row tells where a value ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Width {
+    /// Each is as long.
+    Fixed(usize),
+    /// Its length stands before it, and belongs to it.
+    Short,
+    /// Its length stands before it, in as many bytes as that takes.
+    Any,
+}
+
+impl Form {
+    fn width(self) -> Width {
+        match self {
+            Self::Bool | Self::UnsignedBool | Self::Int1 | Self::Uint1 => Width::Fixed(1),
+            Self::Int2 | Self::Uint2 => Width::Fixed(2),
+            Self::Int4 | Self::Uint4 | Self::Float4 => Width::Fixed(4),
+            Self::Int8 | Self::Uint8 | Self::Float8 => Width::Fixed(8),
+            Self::Date | Self::Time | Self::Datetime | Self::Timestamp => Width::Short,
+            Self::Decimal | Self::Bit | Self::Text | Self::Bytes | Self::Json => Width::Any,
+            // Always NULL.
+            Self::Null => Width::Fixed(0),
+        }
+    }
+}
+
+/// Bytes from the wire, of which the front is read; `None` where there are too few.
+struct Wire<'a>(&'a [u8]);
+
+impl<'a> Wire<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    /// A number in so many bytes, the lowest first.
+    fn number(&mut self, bytes: usize) -> Option<usize> {
+        let number =
+            self.take(bytes)?.iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+        usize::try_from(number).ok()
+    }
+
+    /// The content of a packet.
+    fn packet(&mut self) -> Option<Self> {
+        let &[a, b, c, _number] = self.0.first_chunk()?;
+        let length = usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16;
+        self.0 = &self.0[HEADER..];
+        self.take(length).map(Wire)
+    }
+
+    fn value(&mut self, width: Width) -> Option<&'a [u8]> {
+        let length = match width {
+            Width::Fixed(length) => length,
+            Width::Short => 1 + usize::from(*self.0.first()?),
+            Width::Any => match self.number(1)? {
+                0xfc => self.number(2)?,
+                0xfd => self.number(3)?,
+                0xfe => self.number(8)?,
+                length => length,
+            },
+        };
+        self.take(length)
+    }
+}
+
+#[cold]
+fn no_row() -> Error {
+    Error::new(Fault::Internal, "the server sent bytes that are no row of the result")
 }
 
 /// The decoder of a type. `None` for a type outside the table.
@@ -228,9 +336,12 @@ fn write(form: Form, bytes: &[u8], rows: &mut RowWriter, scratch: &mut Vec<u8>) 
         Form::Uint8 => rows.uint(u64::from_le_bytes(fixed(bytes)?))?,
         Form::Float4 => rows.float32(f32::from_le_bytes(fixed(bytes)?))?,
         Form::Float8 => rows.float(f64::from_le_bytes(fixed(bytes)?))?,
-        Form::Decimal => rows.decimal(utf8(bytes)?)?,
+        Form::Decimal | Form::Text => {
+            if !rows.text_of(bytes)? {
+                return Err(Trouble::NotUtf8);
+            }
+        }
         Form::Bit => rows.uint(bits(bytes)?)?,
-        Form::Text => rows.text(utf8(bytes)?)?,
         Form::Bytes => rows.bytes(bytes)?,
         Form::Json => rows.json(utf8(bytes)?)?,
         Form::Null => rows.null()?,
@@ -354,8 +465,10 @@ mod tests {
     use lambda_rds_core::config::Int64;
     use lambda_rds_core::queries::Verb;
     use lambda_rds_core::rows::Limits;
+    use proptest::prelude::*;
 
     use super::*;
+    use crate::packet::frame;
 
     fn written(form: Form, bytes: &[u8]) -> (String, Written) {
         let limits = Limits { bytes: 1 << 20, escaped: false, max_rows: None };
@@ -428,5 +541,58 @@ mod tests {
         check(Form::Date, &[5, 1, 2, 3, 4, 5]);
         check(Form::Time, &[3, 1, 2, 3]);
         check(Form::Text, &[0xff]);
+    }
+
+    fn columns(forms: &[Form]) -> (Columns, RowWriter) {
+        let column = |(at, form): (usize, &Form)| Column {
+            form: *form,
+            name: format!("c{at}"),
+            type_name: "test".into(),
+            told: false,
+        };
+        let columns: Vec<Column> = forms.iter().enumerate().map(column).collect();
+        let limits = Limits { bytes: 1 << 20, escaped: true, max_rows: None };
+        let mut rows = RowWriter::new(Verb::Many, limits, Int64::Number);
+        rows.columns(&columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>()).unwrap();
+        (Columns { columns, scratch: Vec::new() }, rows)
+    }
+
+    /// What packets become, all of which are rows of columns of these forms.
+    fn taken(forms: &[Form], packets: &[u8]) -> Result<String> {
+        let (mut columns, mut rows) = columns(forms);
+        columns.taken(packets, &mut rows)?;
+        Ok(String::from_utf8(rows.finish().unwrap()).unwrap())
+    }
+
+    #[test]
+    fn rows_are_read_as_the_server_sends_them() {
+        let long = [&[0, 0, 0xfc, 0x2c, 1][..], &[b'x'; 300], &[7, 0, 0, 0, 4, 0xea, 7, 1, 31]].concat();
+        let nulls = [0, 0b0001_1100];
+        let packets = [frame(5, &long), frame(6, &nulls)].concat();
+        let forms = [Form::Text, Form::Int4, Form::Date];
+        assert_eq!(
+            taken(&forms, &packets).unwrap(),
+            format!(
+                "[{{\"c0\":\"{}\",\"c1\":7,\"c2\":\"2026-01-31\"}},{{\"c0\":null,\"c1\":null,\"c2\":null}}]",
+                "x".repeat(300)
+            )
+        );
+        // The bit of the eleventh column is in a second byte.
+        let packets = frame(0, &[&[0, 0, 0b0001_0000][..], &[1; 10]].concat());
+        assert!(taken(&[Form::Int1; 11], &packets).unwrap().ends_with("\"c9\":1,\"c10\":null}]"));
+        for bad in [&frame(0, &[])[..], &frame(0, &[0, 0, 1]), &frame(0, &[0, 0, 1, 1, 1]), &packets[..7]] {
+            assert_eq!(taken(&[Form::Int2], bad).unwrap_err().fault(), Fault::Internal, "{bad:?}");
+        }
+    }
+
+    const FORMS: [Form; 8] =
+        [Form::Bool, Form::Int8, Form::Text, Form::Json, Form::Bit, Form::Time, Form::Timestamp, Form::Null];
+
+    proptest! {
+        #[test]
+        fn no_row_makes_it_panic(bytes: Vec<u8>, forms in prop::collection::vec(prop::sample::select(&FORMS[..]), 0..20)) {
+            let _ = taken(&forms, &bytes);
+            let _ = taken(&forms, &frame(0, &bytes));
+        }
     }
 }

@@ -10,8 +10,19 @@
 //!   are those that count towards `max_connect_errors`, all environments of a subnet share one address, and after a
 //!   restart they come at once: the server could block that address (1129) until somebody lets it go.
 //!   <https://dev.mysql.com/doc/refman/8.4/en/performance-schema-host-cache-table.html>
-//! - Aurora 2 hangs on a command that comes before the last one is answered, ProxySQL hangs up on it.
-//!   <https://mysqlconnector.net/troubleshooting/aurora-freeze/>, <https://github.com/sysown/proxysql/issues/1463>
+//!
+//! Nor do the settings wait for the session's first command, to go out in one flight with it. If they are refused, a
+//! command that only prepares has done no harm; but the other side must take a command before it has answered the last:
+//! - Aurora MySQL 2 hangs. Two drivers that do this have met it, and keep from it where they know it by its name:
+//!   <https://mysqlconnector.net/troubleshooting/aurora-freeze/>, CONJ-386 in
+//!   <https://mariadb.com/docs/release-notes/connectors/java/mariadb-connector-j-15-release-notes/mariadb-connector-j-155-release-notes>.
+//!   Of Aurora 3 and RDS Proxy nobody says that they take it, and neither can be had for a test. The version that a
+//!   server greets with would keep today's out, and let the next ones in.
+//! - ProxySQL ends the session, and `DB_POOLER=auto` does not know it: <https://github.com/sysown/proxysql/issues/1463>,
+//!   <https://github.com/sysown/proxysql/issues/5081>.
+//! - A session that is opened ahead, at INIT, would save nothing that a caller waits for. And settings that are refused,
+//!   or not answered, would be the first call's failure instead of the connect's: under the time, the retries and the
+//!   phase of a statement, and behind the doctor's back.
 
 use std::io;
 
@@ -178,10 +189,10 @@ impl LoggedIn {
     }
 
     /// The connection, on which a command may come next, and what to greet the driver with.
-    pub(crate) fn into_parts(self) -> (Wire, Vec<u8>) {
+    pub(crate) fn into_parts(self) -> (Wire, Vec<u8>, Capabilities) {
         let mut wire = self.channel.into_inner();
         wire.uncork();
-        (wire, self.welcome.for_the_driver(self.spoken))
+        (wire, self.welcome.for_the_driver(self.spoken), self.spoken)
     }
 }
 

@@ -4,13 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt as _};
 use lambda_rds_core::backend::{
     Access, CancelHandle, Done, Effect, Failure, Item, Pooling, Session, Sql, Statement, Target,
 };
-use lambda_rds_core::connect::guard::Guard;
+use lambda_rds_core::connect::guard::{Guard, Next, Watch};
 use lambda_rds_core::connect::relay::Wire;
 use lambda_rds_core::describe::Described;
 use lambda_rds_core::error::{Error, Fault, Result};
@@ -96,36 +95,54 @@ impl MySqlSession {
         Ok(self.connection.insert(connection))
     }
 
-    async fn execute(&mut self, statement: &Statement, rows: &mut RowWriter) -> Result<Done, Stopped> {
+    async fn execute(
+        &mut self,
+        statement: &Statement,
+        rows: &mut RowWriter,
+        watch: &mut Watch,
+    ) -> Result<Done, Stopped> {
         // Prepared even without arguments, so that there is one format of rows, the binary one.
         let arguments = bind::bind(&statement.arguments).map_err(Stopped::Ours)?;
         let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&statement.sql)), arguments);
+        if rows.wants_rows() {
+            watch.take_rows();
+        }
         let mut stream = self.connection().await?.fetch_many(query);
         let mut columns: Option<Columns> = None;
         let mut results = 0;
         let mut done = Done::default();
-        while let Some(item) = stream.try_next().await? {
-            match item {
-                Either::Right(row) if rows.wants_rows() => {
-                    let columns = match &mut columns {
-                        Some(columns) if results > 0 => return Err(Stopped::Unread(columns.second_result())),
-                        Some(columns) => columns,
-                        None => {
-                            results = 0;
-                            columns.insert(Columns::new(row.columns(), rows).map_err(Stopped::Unread)?)
-                        }
-                    };
-                    columns.row(&row, rows).map_err(Stopped::Unread)?;
-                }
-                Either::Right(_) => {}
-                // A procedure gives one for each of its results, and one for itself.
-                Either::Left(result) => {
-                    results += 1;
-                    done.rows_affected += result.rows_affected();
-                    // The server says 0 for none.
-                    let id = Some(i128::from(result.last_insert_id())).filter(|id| *id != 0);
-                    done.last_insert_id = id.or(done.last_insert_id);
-                }
+        loop {
+            let next = watch.next(&mut stream, columns.is_some()).await;
+            if let Some(columns) = &mut columns {
+                columns.taken(watch.rows(), rows).map_err(Stopped::Unread)?;
+            }
+            match next {
+                Next::Rows => {}
+                Next::Driver(None) => break,
+                Next::Driver(Some(item)) => match item? {
+                    Either::Right(row) if rows.wants_rows() => {
+                        let columns = match &mut columns {
+                            Some(columns) if results > 0 => {
+                                return Err(Stopped::Unread(columns.second_result()));
+                            }
+                            Some(columns) => columns,
+                            None => {
+                                results = 0;
+                                columns.insert(Columns::new(row.columns(), rows).map_err(Stopped::Unread)?)
+                            }
+                        };
+                        columns.row(&row, rows).map_err(Stopped::Unread)?;
+                    }
+                    Either::Right(_) => {}
+                    // A procedure gives one for each of its results, and one for itself.
+                    Either::Left(result) => {
+                        results += 1;
+                        done.rows_affected += result.rows_affected();
+                        // The server says 0 for none.
+                        let id = Some(i128::from(result.last_insert_id())).filter(|id| *id != 0);
+                        done.last_insert_id = id.or(done.last_insert_id);
+                    }
+                },
             }
         }
         drop(stream);
@@ -167,8 +184,8 @@ impl MySqlSession {
     /// Runs one statement to the end of its result, in the transaction that there is, or by itself.
     async fn statement(&mut self, statement: &Statement, rows: &mut RowWriter) -> Result<Done> {
         self.busy = true;
-        let watch = self.guard.watch();
-        let outcome = self.execute(statement, rows).await;
+        let mut watch = self.guard.watch();
+        let outcome = self.execute(statement, rows, &mut watch).await;
         drop(watch);
         self.busy = match &outcome {
             Ok(_) | Err(Stopped::Ours(_)) => false,
@@ -315,6 +332,12 @@ impl Session for MySqlSession {
             if !effects::is_plain(&statement.sql) {
                 return Ok(Effect::Stays);
             }
+            self.effect(&statement.sql).await
+        })
+    }
+
+    fn effect<'a>(&'a mut self, sql: &'a str) -> BoxFuture<'a, Result<Effect>> {
+        Box::pin(async move {
             if self.lasting.is_none() {
                 self.busy = true;
                 let asked = match self.connection().await {
@@ -334,7 +357,7 @@ impl Session for MySqlSession {
                     }
                 }
             }
-            Ok(self.lasting.as_ref().map_or(Effect::Stays, |lasting| lasting.effect(&statement.sql)))
+            Ok(self.lasting.as_ref().map_or(Effect::Stays, |lasting| lasting.effect(sql)))
         })
     }
 

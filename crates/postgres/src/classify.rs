@@ -50,15 +50,32 @@ fn server(error: &dyn DatabaseError) -> Option<&PgDatabaseError> {
 }
 
 /// Whether the server refused a prepared statement because the world has moved on since: a table has other
-/// columns after a migration, or something dropped the session's statements. sqlx would send it again for
+/// columns or a type is another one after a migration, or something dropped the session's statements. sqlx would send it again for
 /// as long as the connection lives; a fresh session prepares it anew.
 fn is_stale(error: &PgDatabaseError) -> bool {
     match error.code() {
         INVALID_SQL_STATEMENT_NAME => true,
+        // A type that the statement was prepared with is another one by now, as after the recreation of an enum. Such
+        // messages are not translated. The server says so while it reads the parameters, or before it runs the
+        // statement; what a function of the statement's does has a context.
+        INTERNAL_ERROR if error.message().starts_with("cache lookup failed for type") => {
+            error.routine() == Some("getTypeBinaryInputInfo") || error.r#where().is_none()
+        }
         // "cached plan must not change result type", told by the server's function: the text is translated.
         FEATURE_NOT_SUPPORTED => error.routine() == Some("RevalidateCachedQuery"),
         _ => false,
     }
+}
+
+/// Whether the server refused a statement, before it ran, because the types do not go together any more that it had
+/// once inferred: a column was text and is an enum now, or jsonb. A fresh session infers them anew, and finds out if
+/// the query is wrong instead.
+pub(crate) fn is_outgrown(error: &sqlx::Error) -> bool {
+    let Some(error) = error.as_database_error().and_then(server) else { return false };
+    // What is met while the statement is read has a position in it; what is met while it runs has none.
+    matches!(error.code(), UNDEFINED_FUNCTION | DATATYPE_MISMATCH | AMBIGUOUS_FUNCTION)
+        && matches!(error.position(), Some(PgErrorPosition::Original(_)))
+        && error.r#where().is_none()
 }
 
 /// The parameters whose type the server could not tell, of those that were left for it to infer; `None` for
@@ -125,7 +142,8 @@ fn pooler(message: &str, doing: Doing) -> Option<Fault> {
         Some(if doing == Doing::Commit { Fault::ConnectionLost } else { Fault::Timeout })
     } else if says(&["cannot connect to server", "server login", "server down", "shutting down"]) {
         Some(Fault::ServerUnavailable)
-    } else if says(&["server conn crashed"]) {
+    } else if says(&["server conn crashed", "invalid server parameter"]) {
+        // The second one: the server went while it was told the client's settings, before anything of ours.
         Some(Fault::ConnectionLost)
     } else {
         None
@@ -189,6 +207,7 @@ const INVALID_CATALOG_NAME: &str = "3D000";
 const SERIALIZATION_FAILURE: &str = "40001";
 const DEADLOCK_DETECTED: &str = "40P01";
 const AMBIGUOUS_FUNCTION: &str = "42725";
+const UNDEFINED_FUNCTION: &str = "42883";
 const AMBIGUOUS_PARAMETER: &str = "42P08";
 // Of a function such as `to_json`, whose result depends on the type of what it is given.
 const DATATYPE_MISMATCH: &str = "42804";
@@ -202,6 +221,7 @@ const CANNOT_CONNECT_NOW: &str = "57P03";
 const DATABASE_DROPPED: &str = "57P04";
 const IDLE_SESSION_TIMEOUT: &str = "57P05";
 const RAISE_EXCEPTION: &str = "P0001";
+const INTERNAL_ERROR: &str = "XX000";
 
 /// The error for core: its fault, what the caller is told, and what the log is told. `log_values` allows the log
 /// to show values, which the server's DETAIL and some of its messages hold.
@@ -371,6 +391,7 @@ mod tests {
             ("client_idle_timeout", Fault::Unreachable, Fault::ConnectionLost),
             ("pgbouncer cannot connect to server", Fault::ServerUnavailable, Fault::ServerUnavailable),
             ("server conn crashed?", Fault::Unreachable, Fault::ConnectionLost),
+            ("invalid server parameter", Fault::Unreachable, Fault::ConnectionLost),
             ("invalid frontend message type 0", Fault::Unreachable, Fault::Unreachable),
         ] {
             assert_eq!(told("08P01", message, Doing::Connect), connecting, "{message}");

@@ -54,7 +54,7 @@ impl Columns {
         self.columns.len() == columns.len() && self.columns.iter().zip(columns).all(same)
     }
 
-    /// Writes one row.
+    /// Writes one row that the driver has shown.
     ///
     /// # Errors
     /// The writer's; [`Fault::QueryFailed`] for text that is not UTF-8, which only a database of the encoding
@@ -62,18 +62,50 @@ impl Columns {
     pub(crate) fn row(&mut self, row: &PgRow, rows: &mut RowWriter) -> Result<()> {
         rows.begin()?;
         for (index, column) in self.columns.iter().enumerate() {
-            rows.key(index)?;
             let value =
                 row.try_get_raw(index).map_err(|error| Error::new(Fault::Internal, error.to_string()))?;
-            if value.is_null() {
-                rows.null()?;
-                continue;
-            }
-            let bytes = value.as_bytes().map_err(|error| Error::new(Fault::Internal, error.to_string()))?;
-            column.write(bytes, rows, &mut self.scratch).map_err(|trouble| trouble.in_column(column))?;
+            let bytes = if value.is_null() {
+                None
+            } else {
+                Some(value.as_bytes().map_err(|error| Error::new(Fault::Internal, error.to_string()))?)
+            };
+            column.write(index, bytes, rows, &mut self.scratch)?;
         }
         rows.end()
     }
+
+    /// Writes rows as the server sent them: whole DataRow messages.
+    /// <https://www.postgresql.org/docs/current/protocol-message-formats.html>
+    ///
+    /// # Errors
+    /// As [`Self::row`]'s.
+    pub(crate) fn taken(&mut self, messages: &[u8], rows: &mut RowWriter) -> Result<()> {
+        let mut wire = Wire(messages);
+        while !wire.0.is_empty() {
+            let mut row = wire.data_row().map_err(no_row)?;
+            if usize::from(row.u16().map_err(no_row)?) != self.columns.len() {
+                return Err(no_row(Trouble::Malformed));
+            }
+            rows.begin()?;
+            for (index, column) in self.columns.iter().enumerate() {
+                let value = match row.i32().map_err(no_row)? {
+                    -1 => None,
+                    length => Some(row.bytes(length).map_err(no_row)?),
+                };
+                column.write(index, value, rows, &mut self.scratch)?;
+            }
+            if !row.0.is_empty() {
+                return Err(no_row(Trouble::Malformed));
+            }
+            rows.end()?;
+        }
+        Ok(())
+    }
+}
+
+#[cold]
+fn no_row(_: Trouble) -> Error {
+    Error::new(Fault::Internal, "the server sent bytes that are no row of the statement")
 }
 
 impl Column {
@@ -92,7 +124,22 @@ impl Column {
         }
     }
 
-    fn write(&self, bytes: &[u8], rows: &mut RowWriter, scratch: &mut Vec<u8>) -> Result<(), Trouble> {
+    /// Writes the value under its name, as the `index`th of the row; `None` is NULL.
+    fn write(
+        &self,
+        index: usize,
+        bytes: Option<&[u8]>,
+        rows: &mut RowWriter,
+        scratch: &mut Vec<u8>,
+    ) -> Result<()> {
+        rows.key(index)?;
+        match bytes {
+            None => rows.null(),
+            Some(bytes) => self.value(bytes, rows, scratch).map_err(|trouble| trouble.in_column(self)),
+        }
+    }
+
+    fn value(&self, bytes: &[u8], rows: &mut RowWriter, scratch: &mut Vec<u8>) -> Result<(), Trouble> {
         if self.array {
             array(self.form, bytes, rows, scratch)
         } else {
@@ -295,7 +342,11 @@ fn scalar(form: Form, bytes: &[u8], rows: &mut RowWriter, scratch: &mut Vec<u8>)
         Form::Float8 => rows.float(f64::from_be_bytes(wire.rest()?))?,
         Form::Oid => rows.uint32(u32::from_be_bytes(wire.rest()?))?,
         Form::Xid8 => rows.uint(u64::from_be_bytes(wire.rest()?))?,
-        Form::Text => rows.text(utf8(bytes)?)?,
+        Form::Text => {
+            if !rows.text_of(bytes)? {
+                return Err(Trouble::NotUtf8);
+            }
+        }
         Form::Json => rows.json(utf8(bytes)?)?,
         Form::Jsonb => {
             // The version of the format; there has only ever been 1, before the text.
@@ -752,6 +803,13 @@ impl<'a> Wire<'a> {
         if (0..=DAY).contains(&micros) { Ok(micros) } else { Err(Trouble::Malformed) }
     }
 
+    /// The content of a DataRow message: a kind, a length that counts itself, and so many bytes.
+    fn data_row(&mut self) -> Result<Self, Trouble> {
+        let [b'D', a, b, c, d] = self.take()? else { return Err(Trouble::Malformed) };
+        let length = i32::from_be_bytes([a, b, c, d]).checked_sub(4).ok_or(Trouble::Malformed)?;
+        self.bytes(length).map(Self)
+    }
+
     fn length(&mut self) -> Result<usize, Trouble> {
         usize::try_from(self.i32()?).map_err(|_| Trouble::Malformed)
     }
@@ -775,11 +833,46 @@ mod tests {
         rows.columns(&["v"])?;
         rows.begin()?;
         rows.key(0)?;
-        column.write(bytes, &mut rows, &mut Vec::new())?;
+        column.value(bytes, &mut rows, &mut Vec::new())?;
         rows.end()?;
         let body = String::from_utf8(rows.finish()?).unwrap();
         serde_json::from_str::<serde_json::Value>(&body).unwrap();
         Ok(body.strip_prefix("{\"v\":").unwrap().strip_suffix('}').unwrap().to_owned())
+    }
+
+    /// What messages become, all of which are rows of columns of these forms.
+    fn taken(forms: &[Form], messages: &[u8]) -> Result<String> {
+        let column = |(at, form): (usize, &Form)| Column {
+            form: *form,
+            array: false,
+            name: format!("c{at}"),
+            oid: None,
+            type_name: "test".to_owned(),
+        };
+        let columns: Vec<Column> = forms.iter().enumerate().map(column).collect();
+        let limits = Limits { bytes: 1 << 20, escaped: true, max_rows: None };
+        let mut rows = RowWriter::new(Verb::Many, limits, Int64::Number);
+        rows.columns(&columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>())?;
+        Columns { columns, scratch: Vec::new() }.taken(messages, &mut rows)?;
+        Ok(String::from_utf8(rows.finish()?).unwrap())
+    }
+
+    #[test]
+    fn rows_are_read_as_the_server_sends_them() {
+        let row = |hex: &str| {
+            let content = unhex(hex);
+            let length = u32::try_from(content.len() + 4).unwrap();
+            [&[b'D'][..], &length.to_be_bytes(), &content].concat()
+        };
+        let forms = [Form::Text, Form::Int4];
+        let both = [row("0002000000026162000000040000002a"), row("0002ffffffffffffffff")].concat();
+        assert_eq!(taken(&forms, &both).unwrap(), "[{\"c0\":\"ab\",\"c1\":42},{\"c0\":null,\"c1\":null}]");
+        let other = [&b"C"[..], &both[1..]].concat();
+        let bad =
+            ["", "0001ffffffff", "0002ffffffff", "0002ffffffffffffffff00", "0002fffffffeffffffff"].map(row);
+        for bad in bad.iter().chain([&other, &both[..9].to_vec(), &b"D\0\0\0\x01".to_vec()]) {
+            assert_eq!(taken(&forms, bad).unwrap_err().fault(), Fault::Internal, "{bad:?}");
+        }
     }
 
     fn unhex(hex: &str) -> Vec<u8> {
@@ -988,9 +1081,16 @@ mod tests {
                 for is_array in [false, true] {
                     let mut rows = RowWriter::new(Verb::One, limits, Int64::Number);
                     let column = Column { form, array: is_array, name: String::new(), oid: None, type_name: String::new() };
-                    let _ = column.write(&bytes, &mut rows, &mut Vec::new());
+                    let _ = column.value(&bytes, &mut rows, &mut Vec::new());
                 }
             }
+        }
+
+        #[test]
+        fn no_row_makes_it_panic(bytes: Vec<u8>, columns in 0..5_usize) {
+            let _ = taken(&[Form::Text; 5][..columns], &bytes);
+            let length = u32::try_from(bytes.len() + 4).unwrap().to_be_bytes();
+            let _ = taken(&[Form::Int4; 5][..columns], &[&b"D"[..], &length, &bytes].concat());
         }
     }
 }

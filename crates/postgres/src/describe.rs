@@ -5,6 +5,7 @@ use std::slice;
 
 use lambda_rds_core::backend::Statement;
 use lambda_rds_core::describe::{Column, Described, Description, JsonType, Parameter, Refused, Writes};
+use lambda_rds_core::queries::Dialect;
 use sqlx::postgres::{PgColumn, PgConnection, PgDatabaseError, PgErrorPosition, PgTypeInfo};
 use sqlx::{AssertSqlSafe, Column as _, Either, Executor as _, Row as _, SqlSafeStr as _, Statement as _};
 
@@ -154,8 +155,11 @@ async fn not_null(
     Ok(found)
 }
 
-/// Whether the statement calls a function that the server lets no read run, or one that may be such: what a
-/// function does that is declared VOLATILE, which is what says nothing else, only running it shows.
+/// Whether the statement calls a function that the server lets no read run, or one that may be such. A function
+/// that is declared VOLATILE, or declared nothing, may do anything. Its text proves that it writes where every way
+/// through it does; that it does not, only running it shows: it may call others, and put statements together.
+/// Nor would asking the server in a read-only transaction: it looks into a function when it runs it, and neither
+/// PREPARE nor EXPLAIN does.
 async fn writes(connection: &mut PgConnection, sql: &str) -> Result<Writes, sqlx::Error> {
     if let Some(function) = REFUSED_TO_READS.iter().find(|function| calls(sql, function)) {
         return Ok(Writes::Yes(format!("calls {function}()")));
@@ -163,15 +167,44 @@ async fn writes(connection: &mut PgConnection, sql: &str) -> Result<Writes, sqlx
     let volatile = "SELECT DISTINCT p.proname::text AS name FROM pg_catalog.pg_proc p \
          JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
          WHERE p.provolatile = 'v' AND p.prokind = 'f' AND l.lanname NOT IN ('internal', 'c') ORDER BY 1";
+    let mut perhaps = Writes::Unknown;
     for row in connection.fetch_all(sqlx::raw_sql(volatile)).await? {
         let name: String = row.try_get("name")?;
-        if calls(sql, &name) {
-            return Ok(Writes::Perhaps(format!(
-                "calls the function {name}, which is declared VOLATILE: if it only reads, declare it STABLE"
-            )));
+        if !calls(sql, &name) {
+            continue;
+        }
+        if let Some(how) = always_writes(connection, &name).await? {
+            return Ok(Writes::Yes(format!("calls the function {name}, which {how}")));
+        }
+        perhaps = Writes::Perhaps(format!(
+            "calls the function {name}, which is declared VOLATILE: if it only reads, declare it STABLE"
+        ));
+    }
+    Ok(perhaps)
+}
+
+/// How each function of this name writes, if each does so whichever way it takes. By the name alone nobody knows
+/// which of several is called.
+async fn always_writes(connection: &mut PgConnection, name: &str) -> Result<Option<String>, sqlx::Error> {
+    // The text of a body in standard SQL is nowhere but in the whole definition.
+    let sql = format!(
+        "SELECT l.lanname::text AS language, \
+                CASE WHEN l.lanname IN ('sql', 'plpgsql') \
+                     THEN coalesce(nullif(p.prosrc, ''), pg_catalog.pg_get_functiondef(p.oid)) ELSE '' END AS body \
+         FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
+         WHERE p.proname = '{}' AND p.prokind = 'f'",
+        name.replace('\'', "''")
+    );
+    let mut how = None;
+    for row in connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(sql))).await? {
+        let (language, body): (String, String) = (row.try_get("language")?, row.try_get("body")?);
+        let body = body.split_once("BEGIN ATOMIC").map_or(&*body, |(_, statements)| statements);
+        match Dialect::Postgres.body_writes(body, language != "sql") {
+            Some(word) => how = Some(format!("always writes ({word})")),
+            None => return Ok(None),
         }
     }
-    Ok(Writes::Unknown)
+    Ok(how)
 }
 
 /// Whether this name stands before a parenthesis.

@@ -5,13 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt as _};
 use lambda_rds_core::backend::{
     Access, CancelHandle, Done, Effect, Failure, Item, Pooling, Session, Sql, Statement, Target,
 };
-use lambda_rds_core::connect::guard::Guard;
+use lambda_rds_core::connect::guard::{Guard, Next, Watch};
 use lambda_rds_core::connect::relay::Wire;
 use lambda_rds_core::describe::Described;
 use lambda_rds_core::error::{Error, Fault, Result};
@@ -103,7 +102,12 @@ impl PgSession {
         Ok(self.connection.insert(connection))
     }
 
-    async fn execute(&mut self, statement: &Statement, rows: &mut RowWriter) -> Result<Done, Stopped> {
+    async fn execute(
+        &mut self,
+        statement: &Statement,
+        rows: &mut RowWriter,
+        watch: &mut Watch,
+    ) -> Result<Done, Stopped> {
         self.resolve(statement).await?;
         let known = self.statements.of(statement);
         let arguments =
@@ -112,22 +116,33 @@ impl PgSession {
         // A statement with a name would stay on a connection that somebody else gets next.
         let query = query.persistent(!self.pooled);
         let mut kept = known.columns.take();
+        if rows.wants_rows() {
+            watch.take_rows();
+        }
         let mut stream = self.connection().await?.fetch_many(query);
-        let mut columns = None;
+        let mut columns: Option<Columns> = None;
         let mut done = Done::default();
-        while let Some(item) = stream.try_next().await? {
-            match item {
-                Either::Right(row) if rows.wants_rows() => {
-                    let columns = match &mut columns {
-                        Some(columns) => columns,
-                        None => columns.insert(
-                            Columns::begin(kept.take(), row.columns(), rows).map_err(Stopped::Unread)?,
-                        ),
-                    };
-                    columns.row(&row, rows).map_err(Stopped::Unread)?;
-                }
-                Either::Right(_) => {}
-                Either::Left(result) => done.rows_affected += result.rows_affected(),
+        loop {
+            let next = watch.next(&mut stream, columns.is_some()).await;
+            if let Some(columns) = &mut columns {
+                columns.taken(watch.rows(), rows).map_err(Stopped::Unread)?;
+            }
+            match next {
+                Next::Rows => {}
+                Next::Driver(None) => break,
+                Next::Driver(Some(item)) => match item? {
+                    Either::Right(row) if rows.wants_rows() => {
+                        let columns = match &mut columns {
+                            Some(columns) => columns,
+                            None => columns.insert(
+                                Columns::begin(kept.take(), row.columns(), rows).map_err(Stopped::Unread)?,
+                            ),
+                        };
+                        columns.row(&row, rows).map_err(Stopped::Unread)?;
+                    }
+                    Either::Right(_) => {}
+                    Either::Left(result) => done.rows_affected += result.rows_affected(),
+                },
             }
         }
         drop(stream);
@@ -144,9 +159,12 @@ impl PgSession {
 
     /// Learns what the server takes the parameters for, where it infers them; asked once per statement and
     /// session, since preparing by itself costs a round trip more.
+    ///
+    /// Behind a pooler every statement is asked about: of a type that it does not know (an enum, a citext) the driver
+    /// asks the catalog after it has prepared, and by that the server forgets a statement without a name.
     async fn resolve(&mut self, statement: &Statement) -> Result<(), sqlx::Error> {
         let known = self.statements.of(statement);
-        if known.parameters.is_some() || !bind::inferred(&statement.arguments) {
+        if known.parameters.is_some() || !(self.pooled || bind::inferred(&statement.arguments)) {
             return Ok(());
         }
         let sql = AssertSqlSafe(Arc::clone(&known.sql)).into_sql_str();
@@ -192,11 +210,12 @@ impl PgSession {
     /// Runs a statement in the transaction that there is, or by itself.
     async fn statement(&mut self, statement: &Statement, rows: &mut RowWriter) -> Result<Done> {
         self.busy = true;
-        let watch = self.guard.watch();
+        let learned = self.statements.of(statement).parameters.is_some();
+        let mut watch = self.guard.watch();
         let outcome = if self.pooled && !self.in_transaction {
             self.execute_unprepared(statement, rows).await
         } else {
-            self.execute(statement, rows).await
+            self.execute(statement, rows, &mut watch).await
         };
         drop(watch);
         self.busy = match &outcome {
@@ -206,6 +225,9 @@ impl PgSession {
         };
         outcome.map_err(|stopped| match stopped {
             Stopped::Driver(_) if self.guard.tripped() => guard::too_large(),
+            Stopped::Driver(error) if learned && classify::is_outgrown(&error) => {
+                self.error(&error, self.doing()).into_fault(Fault::ConnectionLost).as_refused()
+            }
             Stopped::Driver(error) => self.error(&error, self.doing()),
             Stopped::Ours(error) | Stopped::Unread(error) => error,
         })
@@ -399,6 +421,11 @@ impl Session for PgSession {
             // All of it has transactions, and the server refuses what has to commit by itself.
             Ok(Effect::Undone)
         })
+    }
+
+    fn effect<'a>(&'a mut self, _sql: &'a str) -> BoxFuture<'a, Result<Effect>> {
+        // See `prepare`.
+        Box::pin(std::future::ready(Ok(Effect::Undone)))
     }
 
     fn pins(&self, statement: &Statement) -> bool {

@@ -294,6 +294,10 @@ impl Session for SqliteSession {
         Box::pin(std::future::ready(Ok(Effect::Undone)))
     }
 
+    fn effect<'a>(&'a mut self, _sql: &'a str) -> BoxFuture<'a, Result<Effect>> {
+        Box::pin(std::future::ready(Ok(Effect::Undone)))
+    }
+
     fn pins(&self, _statement: &Statement) -> bool {
         false
     }

@@ -463,6 +463,7 @@ impl Template {
         account.own(&data)?;
         let mut command = installation.command(kind, &data);
         command.current_dir(folder.path());
+        command.arg(format!("--tmpdir={}", folder.path().display()));
         let script = match kind {
             MysqlKind::Mysql => {
                 command.args(["--initialize-insecure", "--innodb-redo-log-capacity=8M"]);

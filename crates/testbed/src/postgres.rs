@@ -134,6 +134,12 @@ impl Postgres {
         Ok(Database { name: name.to_owned(), user, password })
     }
 
+    /// The folder of PostgreSQL's programs, `psql` among them.
+    #[must_use]
+    pub fn programs(&self) -> &Path {
+        &self.installation.0
+    }
+
     /// Runs a script in a database as the superuser and returns the rows, unaligned: `|` between columns, no
     /// header, no newline at the end. Each statement commits by itself; the first error ends the script.
     ///

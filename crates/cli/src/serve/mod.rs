@@ -248,10 +248,7 @@ async fn invoke(
         }
         _ => match app.handle(body, &invocation).await {
             // As it is: read and written again, its numbers would be others.
-            Ok(reply) => match serde_json::to_vec(&reply) {
-                Ok(reply) => json_response(StatusCode::OK, reply),
-                Err(_) => internal(),
-            },
+            Ok(reply) => json_response(StatusCode::OK, reply.into_json()),
             Err(raised) => {
                 let told = json!({"errorType": raised.code, "errorMessage": raised.message});
                 let mut response = gateway(StatusCode::OK, &told);

@@ -75,7 +75,8 @@ fn on_sqlite() {
 fn on_postgresql() {
     let settings = database(
         "CREATE TABLE t (id bigint PRIMARY KEY, n int NOT NULL, note text, at point); CREATE SEQUENCE s;\n\
-         CREATE FUNCTION bump() RETURNS int LANGUAGE sql AS 'SELECT 1';",
+         CREATE FUNCTION bump() RETURNS int LANGUAGE sql AS 'SELECT 1';\n\
+         CREATE FUNCTION keep() RETURNS int LANGUAGE sql AS 'INSERT INTO t VALUES (1, 1) RETURNING n';",
     );
     let user = User::new();
     user.write(
@@ -86,7 +87,8 @@ fn on_postgresql() {
          -- name: shape :many\nSELECT id, at FROM t;\n\
          -- name: next :one\nSELECT nextval('s') AS id;\n\
          -- name: bumped :one\nSELECT bump() AS n;\n\
-         -- name: locked :many\nSELECT id FROM t FOR UPDATE;\n",
+         -- name: locked :many\nSELECT id FROM t FOR UPDATE;\n\
+         -- name: kept :one\nSELECT keep() AS n;\n",
     );
     let (code, found) = findings(&user, &env(&settings), &[]);
     assert_eq!(code, 1);
@@ -100,12 +102,18 @@ fn on_postgresql() {
         "queries/a.sql:17: warning: bumped: a read, and it calls the function bump, which is declared VOLATILE: if it \
          only reads, declare it STABLE; if it writes, say `-- write`, or the server will refuse it",
         "queries/a.sql:19: error: locked: a read, and FOR UPDATE writes: the server will refuse it. Say `-- write`",
+        "queries/a.sql:21: error: kept: a read, and it calls the function keep, which always writes (INSERT): the server \
+         will refuse it. Say `-- write`",
     ];
     assert_eq!(found[..expected.len()], expected);
     // The server of the tests has no limit for idle sessions; the one for statements is ours.
     let limits = &found[expected.len()..];
     assert_eq!(limits.len(), 1, "{limits:?}");
     assert!(limits[0].contains(": warning: no idle_session_timeout"), "{limits:?}");
+
+    // And so it does.
+    let error = user.invoke_with(&env(&settings), &["kept", "--json"], "").error(1);
+    assert_eq!(error["code"], "query_failed");
 
     let run = user.run_with(&env(&settings), &["check", "--json"], "");
     let told: Value = serde_json::from_str(&run.stdout).unwrap();

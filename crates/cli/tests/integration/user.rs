@@ -9,6 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A user with an empty home folder, who stands in it.
+#[derive(Debug)]
 pub(crate) struct User {
     home: Arc<TempDir>,
     folder: PathBuf,

@@ -66,8 +66,14 @@ pub(super) fn suggest(section: Section, name: &str) -> Option<&'static Key> {
     let name = name.to_ascii_lowercase();
     let prefix = section.prefix.to_ascii_lowercase();
     let name = name.strip_prefix(prefix.as_str()).unwrap_or(&name);
-    // A third of the letters may differ: DB_SECRET_ARN is DB_SECRET_ID, DB_FOO is nothing.
-    let near = (name.len() / 3).max(2);
+    if let Some((_, ours)) = OTHER_NAMES.iter().find(|(other, _)| *other == name)
+        && let Some(key) = find(section, ours)
+    {
+        return Some(key);
+    }
+    // A third of the letters may differ: DB_SECRET_ARN is DB_SECRET_ID, DB_FOO is nothing. Of four letters two may, of
+    // fewer only one, since short words are near each other by chance.
+    let near = if name.len() < 4 { 1 } else { (name.len() / 3).max(2) };
     KEYS.iter()
         .filter(|key| key.section() == section)
         .map(|key| (distance(name, &key.name()), key))
@@ -98,6 +104,41 @@ fn distance(a: &str, b: &str) -> usize {
     }
     rows[a.len()][b.len()]
 }
+
+/// What other programs call what a key of ours says, where the two names are not alike.
+pub(super) const OTHER_NAMES: [(&str, &str); 31] = [
+    ("address", "host"),
+    ("arn", "secret_id"),
+    ("ca", "tls_ca"),
+    ("ca_cert", "tls_ca"),
+    ("cert", "tls_ca"),
+    ("connection_limit", "max_connections"),
+    ("connections", "max_connections"),
+    ("database", "name"),
+    ("dialect", "engine"),
+    ("driver", "engine"),
+    ("endpoint", "host"),
+    ("login", "user"),
+    ("max_conns", "max_connections"),
+    ("pool_max", "max_connections"),
+    ("pool_size", "max_connections"),
+    ("proxy", "pooler"),
+    ("pwd", "password"),
+    ("replica_host", "reader_host"),
+    ("secret_name", "secret_id"),
+    ("server", "host"),
+    ("server_name", "tls_server_name"),
+    ("ssl", "tls"),
+    ("ssl_ca", "tls_ca"),
+    ("ssl_mode", "tls"),
+    ("sslmode", "tls"),
+    ("sslrootcert", "tls_ca"),
+    ("statement_timeout", "query_timeout"),
+    ("timeout", "query_timeout"),
+    ("type", "engine"),
+    ("query", "queries"),
+    ("cors", "cors_origin"),
+];
 
 /// Declares the keys: a constant of each, so that reading one that does not exist does not compile, and the list.
 macro_rules! keys {

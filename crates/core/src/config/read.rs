@@ -14,7 +14,7 @@ use figment::{Figment, Metadata, Profile, Provider};
 use secrecy::SecretString;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use super::keys::{self, Key, Preset, SECTIONS};
+use super::keys::{self, Key, Preset, SECTIONS, Section};
 use super::{
     AccessKey, Auth, Config, ConnectAt, Db, DirectErrors, Engine, Function, InstancePattern, Int64, OpenApi,
     Platform, Pooler, ReadFrom, Tls, TlsMode,
@@ -224,9 +224,11 @@ fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db
     let instance_pattern = r.value(&keys::DB_INSTANCE_PATTERN, instance_pattern);
     r.aurora(engine, read_from, reader_host.is_some(), instance_pattern.is_some());
 
-    // What a later version does is refused, not ignored: a user who wrote it relies on it.
     if pooler == Some(Pooler::Transaction) && embedded {
-        r.later(&keys::DB_POOLER, "transaction");
+        let (label, engine) = (r.label(&keys::DB_POOLER), r.name(&keys::DB_ENGINE));
+        r.mistakes.push(format!(
+            "{label} is \"transaction\", and {engine} is sqlite: a file has no pooler before it."
+        ));
     }
 
     let auth = if embedded {
@@ -457,10 +459,7 @@ impl<'a> Reader<'a> {
             match (section, value) {
                 (Some(section), Value::Dict(_, keys)) => {
                     for name in keys.keys().filter(|name| keys::find(*section, name).is_none()) {
-                        let advice = match keys::suggest(*section, name) {
-                            Some(key) => format!("Did you mean `{}`?", key.name()),
-                            None => "The reference of configuration lists the keys.".to_owned(),
-                        };
+                        let advice = advice(*section, name, |key| format!("`{}`", key.name()));
                         self.mistakes
                             .push(format!("{path}: unknown key `{name}` in [{}]. {advice}", section.name));
                     }
@@ -494,10 +493,7 @@ impl<'a> Reader<'a> {
                 if keys::KEYS.iter().any(|key| key.section() == section && self.name(key) == *variable) {
                     continue;
                 }
-                let advice = match keys::suggest(section, name) {
-                    Some(key) => format!("Did you mean {}?", self.name(key)),
-                    None => "The reference of configuration lists the keys.".to_owned(),
-                };
+                let advice = advice(section, name, |key| self.name(key));
                 if section == keys::FUNCTION {
                     self.mistakes.push(format!("{variable} (environment) is unknown. {advice}"));
                 } else {
@@ -579,12 +575,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Notes that a value is for a later version.
-    fn later(&mut self, key: &Key, text: &str) {
-        let label = self.label(key);
-        self.mistakes.push(format!("{label} is {}, which is not in this version.", shown(key, text)));
-    }
-
     /// What the mode and its companions say together.
     fn tls(&mut self, mode: Option<TlsMode>, ca: Option<&Path>, server_name: bool) {
         let label = self.label(&keys::DB_TLS);
@@ -660,6 +650,15 @@ impl<'a> Reader<'a> {
     fn file_name(&self) -> String {
         self.sources.file.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
     }
+}
+
+/// What to write instead of a name that is no key of this table: the key that was probably meant, or all.
+fn advice(section: Section, name: &str, shown: impl Fn(&Key) -> String) -> String {
+    if let Some(key) = keys::suggest(section, name) {
+        return format!("Did you mean {}?", shown(key));
+    }
+    let all = keys::KEYS.iter().filter(|key| key.section() == section);
+    format!("Allowed: {}.", all.map(shown).collect::<Vec<_>>().join(", "))
 }
 
 /// The environment as figment's provider: figment's own `Env` would make a number of `DB_PASSWORD=123456`.
@@ -1081,7 +1080,10 @@ mod tests {
                 &format!("{file}: unknown key `DB_HOST` in [db]. Did you mean `host`?"),
                 &format!("{file}: unknown key `prot` in [db]. Did you mean `port`?"),
                 &format!(
-                    "{file}: unknown key `zzzzzzzz` in [db]. The reference of configuration lists the keys."
+                    "{file}: unknown key `zzzzzzzz` in [db]. Allowed: `engine`, `secret_id`, `host`, `port`, `name`, \
+                     `user`, `auth`, `password`, `allow_password`, `iam_host`, `secret_ttl`, `tls`, `tls_ca`, \
+                     `tls_server_name`, `pooler`, `connect_timeout`, `query_timeout`, `deadline_reserve`, \
+                     `max_connections`, `connect_at`, `reader_host`, `read_from`, `instance_pattern`."
                 ),
                 &format!("{file}: `function` is a table: write [function] and the keys below it."),
                 &format!("{file}: unknown key `mode`. Keys stand in [db] and [function]."),
@@ -1106,11 +1108,34 @@ mod tests {
             ("DB_PASS", "Did you mean DB_PASSWORD?"),
             ("DB_USERNAME", "Did you mean DB_USER?"),
             ("DB_HSOT", "Did you mean DB_HOST?"),
-            ("DB_CLUSTER_COLOUR", "The reference of configuration lists the keys."),
+            // What others call it.
+            ("DB_DATABASE", "Did you mean DB_NAME?"),
+            ("DB_SSLMODE", "Did you mean DB_TLS?"),
+            ("DB_SSL", "Did you mean DB_TLS?"),
+            ("DB_TIMEOUT", "Did you mean DB_QUERY_TIMEOUT?"),
+            ("DB_POOL_SIZE", "Did you mean DB_MAX_CONNECTIONS?"),
+            ("DB_SECRET_NAME", "Did you mean DB_SECRET_ID?"),
         ] {
             let warnings = good(&[(name, "x")]).warnings;
             assert_eq!(warnings, [format!("{name} (environment) is unknown and ignored. {advice}")]);
         }
+        for name in ["DB_CLUSTER_COLOUR", "DB_FOO"] {
+            let warning = good(&[(name, "x")]).warnings.concat();
+            let all = "is unknown and ignored. Allowed: DB_ENGINE, DB_SECRET_ID, DB_HOST, ";
+            assert!(warning.starts_with(&format!("{name} (environment) {all}")), "{warning}");
+        }
+        for (_, ours) in keys::OTHER_NAMES {
+            assert!(SECTIONS.iter().any(|section| keys::find(*section, ours).is_some()), "{ours}");
+        }
+        check(
+            &[("LAMBDA_RDS_FOO", "x")],
+            &[
+                "LAMBDA_RDS_FOO (environment) is unknown. Allowed: LAMBDA_RDS_QUERIES, LAMBDA_RDS_DEFAULT_QUERY, \
+               LAMBDA_RDS_BASE_PATH, LAMBDA_RDS_HTTP_TIMEOUT, LAMBDA_RDS_HTTP_BATCH, LAMBDA_RDS_CORS_ORIGIN, \
+               LAMBDA_RDS_DIRECT_ERRORS, LAMBDA_RDS_INT64, LAMBDA_RDS_OPENAPI, LAMBDA_RDS_DIAGNOSE, LAMBDA_RDS_LOG, \
+               LAMBDA_RDS_LOG_VALUES.",
+            ],
+        );
         check(
             &[("LAMBDA_RDS_DEFAULT", "x"), ("PGHOST", "ignored"), ("DBX", "ignored")],
             &["LAMBDA_RDS_DEFAULT (environment) is unknown. Did you mean LAMBDA_RDS_DEFAULT_QUERY?"],
@@ -1260,7 +1285,9 @@ mod tests {
         check_sources(
             &sqlite,
             &[Engine::Sqlite],
-            &["DB_POOLER (environment) is \"transaction\", which is not in this version."],
+            &[
+                "DB_POOLER (environment) is \"transaction\", and DB_ENGINE is sqlite: a file has no pooler before it.",
+            ],
         );
     }
 

@@ -5,7 +5,7 @@ use futures_util::stream::BoxStream;
 use sea_orm::{DbErr, IsolationLevel, Statement};
 
 use super::Limits;
-use crate::backend::{Access, Failure, Item, Sql};
+use crate::backend::{self, Access, Failure, Item, Sql};
 use crate::connect::sessions::Lease;
 use crate::error::{Error, Fault, Result};
 use crate::execute::{limited, stopped};
@@ -137,7 +137,8 @@ impl Running {
     }
 
     pub(super) async fn script(&mut self, sql: String, limits: Limits) -> Result<(), DbErr> {
-        self.statement(Sql::Script(sql), limits, &mut Vec::new()).await
+        // Ours, of which it is known what they do.
+        collected(self.run(Sql::Script(sql), limits, false), &mut Vec::new()).await
     }
 
     /// Runs one statement and collects what it gives.
@@ -147,19 +148,35 @@ impl Running {
         limits: Limits,
         items: &mut Vec<Item>,
     ) -> Result<(), DbErr> {
-        let mut stream = self.stream(sql, limits);
-        while let Some(item) = stream.next().await {
-            items.push(item?);
-        }
-        Ok(())
+        collected(self.stream(sql, limits), items).await
     }
 
-    /// Runs one statement, bounded, and keeps what its failure means.
+    /// Runs one statement of the application's, bounded, and keeps what its failure means.
     pub(super) fn stream(&mut self, sql: Sql, limits: Limits) -> BoxStream<'_, Result<Item, DbErr>> {
+        let writes = self.access == Access::Write && self.progress != Progress::Autocommitted;
+        self.run(sql, limits, writes)
+    }
+
+    /// Runs one statement; asks before what no rollback undoes of it, if that matters.
+    fn run(&mut self, sql: Sql, limits: Limits, ask: bool) -> BoxStream<'_, Result<Item, DbErr>> {
         Box::pin(async_stream::stream! {
             let (by, end) = limits.statement();
             let dialect = self.dialect();
-            self.sending(dialect, &sql);
+            let mut effect = backend::Effect::Undone;
+            if ask {
+                let (Sql::Prepared(Statement { sql, .. }) | Sql::Script(sql)) = &sql;
+                let session = self.lease.session();
+                let cancel = session.cancel_handle();
+                match limited(cancel, (by, end), self.progress, session.effect(sql)).await {
+                    Ok(found) => effect = found,
+                    Err(error) => {
+                        self.failed = Some(error.clone());
+                        yield Err(error.into());
+                        return;
+                    }
+                }
+            }
+            self.sending(dialect, &sql, effect);
             let progress = self.progress;
             let session = self.lease.session();
             let cancel = session.cancel_handle();
@@ -192,10 +209,11 @@ impl Running {
     }
 
     /// Notes how far things will have come once this is sent.
-    fn sending(&mut self, dialect: Dialect, sql: &Sql) {
+    fn sending(&mut self, dialect: Dialect, sql: &Sql, effect: backend::Effect) {
         let (Sql::Prepared(Statement { sql, .. }) | Sql::Script(sql)) = sql;
         self.progress = match self.progress {
             Progress::Autocommitted => Progress::Autocommitted,
+            _ if effect == backend::Effect::Stays => Progress::Autocommitted,
             _ if self.access == Access::Write && Effect::of(dialect, sql) == Effect::Commits => {
                 Progress::Autocommitted
             }
@@ -215,6 +233,17 @@ impl Running {
     pub(super) fn told(&mut self, error: Error) -> Error {
         if error.is_unclassified() { self.failed.take().unwrap_or(error) } else { error }
     }
+}
+
+/// Collects what a statement gives.
+async fn collected(
+    mut stream: BoxStream<'_, Result<Item, DbErr>>,
+    items: &mut Vec<Item>,
+) -> Result<(), DbErr> {
+    while let Some(item) = stream.next().await {
+        items.push(item?);
+    }
+    Ok(())
 }
 
 pub(super) fn savepoint(level: u32) -> String {

@@ -41,7 +41,13 @@ pub(super) fn transaction(
             named(step, &format!("Step {index} of `transaction`"), "params")
                 .and_then(|(query, params)| {
                     let params = params.map(self::params).transpose()?.unwrap_or_default();
-                    Ok(Call { query: Some(query), params, method, origin: Arc::clone(origin) })
+                    Ok(Call {
+                        query: Some(query),
+                        params,
+                        method,
+                        stray_body: false,
+                        origin: Arc::clone(origin),
+                    })
                 })
                 .map_err(|error| error.at_step(index))
         })
@@ -87,7 +93,7 @@ fn request(event: &Object<'_>, origin: &Arc<Origin>) -> Result<Request> {
     } else {
         let query = event.get("query").map(name).transpose()?;
         let params = event.get("params").map(params).transpose()?.unwrap_or_default();
-        Ok(Request::Call(Call { query, params, method: None, origin: Arc::clone(origin) }))
+        Ok(Request::Call(Call { query, params, method: None, stray_body: false, origin: Arc::clone(origin) }))
     }
 }
 
@@ -169,7 +175,7 @@ const KNOWN: &str =
 const MENTIONED: usize = 20;
 
 /// What would do.
-const SHAPES: &str = "Send {\"query\": …, \"params\": {…}}, {\"transaction\": […]} or {\"batch\": {…}}, or {} \
+pub(super) const SHAPES: &str = "Send {\"query\": …, \"params\": {…}}, {\"transaction\": […]} or {\"batch\": {…}}, or {} \
     for the default query; or send it through API Gateway, a function URL, an Application Load Balancer, SQS or \
     EventBridge.";
 

@@ -64,6 +64,39 @@ pub fn gate(query: &Query, method: Method) -> Result<()> {
     allowed(query.name(), query.http(), method)
 }
 
+/// The error for a GET whose body says that it has parameters: they must not be lost silently. Any other body of a
+/// GET means nothing (RFC 9110, 9.3.1), and is not looked at.
+#[must_use]
+pub fn stray_body() -> Error {
+    bad_event("A GET has its parameters in the query string, not in a body.")
+}
+
+/// The error for a call that no query is there for, or none with this method. What is at the path besides queries
+/// has methods, too: our own paths those that read, the base path POST where it takes lists.
+#[must_use]
+pub fn refusal(call: &Call, function: &Function, error: Error) -> Error {
+    let refused = |allow: &str| {
+        let message = format!("This path cannot be called with this method, but with {allow}.");
+        Error::told(Fault::MethodNotAllowed, message).with_allow(allow)
+    };
+    match (call.method, call.query.as_deref(), error.fault()) {
+        (Some(_), Some("health"), Fault::UnknownQuery) => refused(READING),
+        (Some(_), Some("openapi.json"), Fault::UnknownQuery) if function.openapi != OpenApi::Off => {
+            refused(READING)
+        }
+        (Some(Method::Get | Method::Head | Method::Other), None, Fault::UnknownQuery)
+            if function.http_batch =>
+        {
+            refused("POST")
+        }
+        (Some(_), None, Fault::MethodNotAllowed) if function.http_batch => {
+            let others = error.allow().filter(|allow| !allow.contains("POST"));
+            others.map(|allow| refused(&format!("{allow}, POST"))).unwrap_or(error)
+        }
+        _ => error,
+    }
+}
+
 /// The error for a path under which there is nothing.
 pub(super) fn nothing_here() -> Error {
     Error::told(Fault::UnknownQuery, "There is no query at this path.")
@@ -83,6 +116,9 @@ fn allowed(name: &str, methods: Option<&HttpMethods>, method: Method) -> Result<
     let message = format!("The query {} cannot be called with this method, but with {allow}.", quoted(name));
     Err(Error::told(Fault::MethodNotAllowed, message).with_allow(allow))
 }
+
+/// The methods of what only reads.
+const READING: &str = "GET, HEAD";
 
 /// Which of the sources this request came through.
 fn source(event: &Object<'_>, context: &Object<'_>) -> Result<Option<Source>> {
@@ -130,8 +166,13 @@ fn request(
     if checker && matches!(source, Source::Alb { .. }) {
         return Ok(Request::Health);
     }
-    let query = name(event, context, source, &function.base_path)?;
+    let path = path(event, context, source)?;
     let reads = matches!(method, Method::Get | Method::Head);
+    // Whoever watches over the function need not know the base path.
+    if reads && matches!(path.as_slice(), [only] if only == "health") {
+        return Ok(Request::Health);
+    }
+    let query = name(&path, &function.base_path)?;
     if reads && query.as_deref() == Some("health") {
         return Ok(Request::Health);
     }
@@ -141,14 +182,8 @@ fn request(
     }
     let query_string =
         if reads || method == Method::Post { query_string(event, source)? } else { Vec::new() };
-    let body = match method {
-        Method::Post => body(event, &headers)?,
-        Method::Get | Method::Head => {
-            refuse_body(event, &headers)?;
-            Cow::Borrowed("")
-        }
-        Method::Options | Method::Other => Cow::Borrowed(""),
-    };
+    let stray_body = reads && has_json(event, &headers)?;
+    let body = if method == Method::Post { body(event, &headers)? } else { Cow::Borrowed("") };
     let body = if body.is_empty() {
         Object::default()
     } else {
@@ -165,7 +200,7 @@ fn request(
         return several(&body, &query_string, function, &origin);
     }
     let params = merge(query_string, direct::given(body))?;
-    Ok(Request::Call(Call { query, params, method: Some(method), origin }))
+    Ok(Request::Call(Call { query, params, method: Some(method), stray_body, origin }))
 }
 
 /// A `transaction` or `batch` that was posted to the base path.
@@ -199,8 +234,8 @@ fn several(
     }
 }
 
-/// The name in the path: what stands after the stage and the base path, exactly; `None` for the base path.
-fn name(event: &Object<'_>, context: &Object<'_>, source: Source, base_path: &str) -> Result<Option<String>> {
+/// The segments of the path, behind the stage.
+fn path(event: &Object<'_>, context: &Object<'_>, source: Source) -> Result<Vec<String>> {
     let (path, decoded) = match source {
         Source::HttpApi { .. } => (event.text("rawPath")?, true),
         Source::FunctionUrl { .. } => (event.text("rawPath")?, false),
@@ -212,18 +247,20 @@ fn name(event: &Object<'_>, context: &Object<'_>, source: Source, base_path: &st
     let stage = if decoded { context.text("stage")?.filter(|stage| stage != "$default") } else { None };
     let path = path.unwrap_or_default();
     let path = path.strip_prefix('/').unwrap_or(&path);
-    let segments: Vec<Cow<'_, str>> = if decoded {
-        path.split('/').map(Cow::Borrowed).collect()
-    } else {
-        // Cut first, decode then: an encoded slash is part of a name.
-        path.split('/').map(|segment| decode(segment, "path")).collect::<Result<_>>()?
-    };
-    let mut rest = segments.as_slice();
-    if let (Some(stage), [first, tail @ ..]) = (stage, rest)
-        && *first == stage
-    {
-        rest = tail;
+    let mut segments = path.split('/').peekable();
+    if let Some(stage) = stage {
+        segments.next_if(|first| *first == stage);
     }
+    if decoded {
+        return Ok(segments.map(str::to_owned).collect());
+    }
+    // Cut first, decode then: an encoded slash is part of a name.
+    segments.map(|segment| decode(segment, "path").map(Cow::into_owned)).collect()
+}
+
+/// The name in the path: what stands after the stage and the base path, exactly; `None` for the base path.
+fn name(path: &[String], base_path: &str) -> Result<Option<String>> {
+    let mut rest = path;
     for part in base_path.split('/').filter(|part| !part.is_empty()) {
         match rest {
             [first, tail @ ..] if first == part => rest = tail,
@@ -233,7 +270,7 @@ fn name(event: &Object<'_>, context: &Object<'_>, source: Source, base_path: &st
     match rest {
         [] => Ok(None),
         [name] if name.is_empty() => Ok(None),
-        [name] => Ok(Some(name.clone().into_owned())),
+        [name] => Ok(Some(name.clone())),
         _ => Err(nothing_here()),
     }
 }
@@ -253,6 +290,15 @@ fn headers(event: &Object<'_>) -> Result<Vec<(String, String)>> {
             if let Some(value) = all.text(name)? {
                 headers.push((name.to_ascii_lowercase(), value.into_owned()));
             }
+        }
+    }
+    // Format 2.0 has taken the cookies out of the headers.
+    if let Some(cookies) = event.some("cookies")
+        && header(&headers, "cookie").is_none()
+    {
+        let cookies = texts("cookies", cookies)?;
+        if !cookies.is_empty() {
+            headers.push(("cookie".to_owned(), cookies.join("; ")));
         }
     }
     Ok(headers)
@@ -352,14 +398,10 @@ fn body<'a>(event: &Object<'a>, headers: &[(String, String)]) -> Result<Cow<'a, 
     Ok(if text.trim_ascii().is_empty() { Cow::Borrowed("") } else { Cow::Owned(text) })
 }
 
-/// A GET's body means nothing (RFC 9110, 9.3.1) and is not looked at, unless it says that it has parameters:
-/// they must not be lost silently.
-fn refuse_body(event: &Object<'_>, headers: &[(String, String)]) -> Result<()> {
+/// Whether there is a body of JSON.
+fn has_json(event: &Object<'_>, headers: &[(String, String)]) -> Result<bool> {
     let empty = event.text("body")?.is_none_or(|body| body.trim_ascii().is_empty());
-    if !empty && header(headers, "content-type").is_some_and(is_json) {
-        return Err(bad_event("A GET has its parameters in the query string, not in a body."));
-    }
-    Ok(())
+    Ok(!empty && header(headers, "content-type").is_some_and(is_json))
 }
 
 /// Whether a content type is JSON: `application/json` or `application/…+json` (RFC 6839).
@@ -488,7 +530,10 @@ mod tests {
         check("/api/v1", "/api/v1/a/b", NOTHING);
         check("", "/health", "health");
         check("/api", "/api/health", "health");
-        check("/api", "/health", NOTHING);
+        check("/api", "/health", "health");
+        check("/api", "/health/", NOTHING);
+        check("/health", "/health", "health");
+        check("/health", "/health/a", "call a()");
     }
 
     #[test]
@@ -587,11 +632,13 @@ mod tests {
         check(&get(None, "Hello from Lambda!"), "", "call a()");
         check(&get(Some("text/plain"), "request_body"), "", "call a()");
         check(&get(Some("application/json"), " "), "", "call a()");
-        check(
-            &get(Some("application/json"), "{}"),
-            "",
-            "bad_event: A GET has its parameters in the query string",
-        );
+        let stray = |sent: &Sent<'_>| {
+            let event = super::super::parse(v2(sent, "").as_bytes(), &settings(), &Invocation::default());
+            matches!(event.request, Ok(Request::Call(Call { stray_body: true, .. })))
+        };
+        assert!(stray(&get(Some("application/json"), "{}")));
+        assert!(!stray(&get(Some("application/json"), " ")) && !stray(&get(Some("text/plain"), "{}")));
+        assert!(!stray(&typed(Some("application/json"), "{}")));
         // Never callable, so never read.
         check(&Sent { method: "DELETE", ..post("{") }, "x=%ff", "call a()");
     }
@@ -719,6 +766,24 @@ mod tests {
     }
 
     #[test]
+    fn cookies_are_a_header_again() {
+        fn check(more: &str, expected: Option<&str>) {
+            let event = format!(
+                r#"{{"version":"2.0","rawPath":"/a","rawQueryString":"",{more},
+                    "requestContext":{{"http":{{"method":"GET"}}}}}}"#
+            );
+            let event = super::super::parse(event.as_bytes(), &settings(), &Invocation::default());
+            let Ok(Request::Call(call)) = event.request else { panic!("{more}") };
+            assert_eq!(header(&call.origin.headers, "cookie"), expected, "{more}");
+        }
+        check(r#""cookies":["a=1","b=2; c=3"],"headers":{"x":"y"}"#, Some("a=1; b=2; c=3"));
+        check(r#""cookies":["a=1"]"#, Some("a=1"));
+        check(r#""cookies":["a=1"],"headers":{"Cookie":"z=0"}"#, Some("z=0"));
+        check(r#""cookies":[]"#, None);
+        check(r#""cookies":null"#, None);
+    }
+
+    #[test]
     fn nobody_but_the_authorizer_makes_claims() {
         let event = r#"{
             "version":"2.0","rawPath":"/a","rawQueryString":"claims=x&claims.sub=admin&authorizer=x",
@@ -730,6 +795,37 @@ mod tests {
         let event = super::super::parse(event.as_bytes(), &settings(), &Invocation::default());
         let Ok(Request::Call(call)) = event.request else { panic!("{:?}", event.request) };
         assert!(call.origin.claims.is_none());
+    }
+
+    /// What a call is refused with that no query is there for, or none with its method.
+    #[test]
+    fn our_own_paths_have_methods_too() {
+        fn check(batch: bool, method: &str, path: &str, gate: Option<&str>, expected: Option<&str>) {
+            let function = Function { http_batch: batch, openapi: OpenApi::Made, ..settings() };
+            let event = v2(&Sent { method, path, ..GET }, "");
+            let event = super::super::parse(event.as_bytes(), &function, &Invocation::default());
+            let Ok(Request::Call(call)) = event.request else { panic!("{method} {path}") };
+            let error = match gate {
+                Some(allow) => Error::new(Fault::MethodNotAllowed, "").with_allow(allow),
+                None => unknown_query("x"),
+            };
+            let error = refusal(&call, &function, error);
+            let refused = (error.fault() == Fault::MethodNotAllowed).then(|| error.allow().unwrap());
+            assert_eq!(refused, expected, "{method} {path}");
+        }
+        for method in ["POST", "TRACE", "DELETE"] {
+            check(false, method, "/health", None, Some("GET, HEAD"));
+            check(false, method, "/openapi.json", None, Some("GET, HEAD"));
+            check(false, method, "/a", None, None);
+        }
+        check(false, "GET", "/", None, None);
+        check(true, "GET", "/", None, Some("POST"));
+        check(true, "POST", "/", None, None);
+        check(true, "TRACE", "/", Some("GET, HEAD"), Some("GET, HEAD, POST"));
+        check(true, "TRACE", "/", Some("GET, HEAD, POST"), Some("GET, HEAD, POST"));
+        check(true, "TRACE", "/a", Some("GET, HEAD"), Some("GET, HEAD"));
+        // A query of that name, which takes only what we do not.
+        check(false, "TRACE", "/health", Some("POST"), Some("POST"));
     }
 
     #[test]

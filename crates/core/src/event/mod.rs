@@ -27,7 +27,7 @@ use crate::config::Function;
 use crate::error::{Error, Fault, Result};
 use crate::value::{Origin, Params};
 
-pub use self::http::gate;
+pub use self::http::{gate, refusal, stray_body};
 pub use self::source::Source;
 
 use self::json::{Object, bad_event, quoted};
@@ -71,6 +71,8 @@ pub struct Call {
     pub params: Params,
     /// The method, if the call came over HTTP: then [`gate`] must be passed.
     pub method: Option<Method>,
+    /// Whether it is a GET with a body of JSON: refused, if the method is not.
+    pub stray_body: bool,
     /// What the invocation brings besides. The calls of one event share it.
     pub origin: Arc<Origin>,
 }
@@ -161,7 +163,10 @@ pub fn parse(event: &[u8], function: &Function, invocation: &Invocation) -> Even
     };
     let event = match json::check_depth(text, "The event").and_then(|()| Object::parse(text, "The event")) {
         Ok(event) => event,
-        Err(error) => return Event::unknown(error),
+        Err(error) if text.trim_ascii_start().starts_with('{') => return Event::unknown(error),
+        Err(error) => {
+            return Event::unknown(bad_event(format!("{} {}", error.message(), direct::SHAPES)));
+        }
     };
     if let Some(records) = event.get("Records") {
         return queue::parse(records, invocation);
@@ -301,7 +306,10 @@ mod tests {
         check(b"", "The event is not valid JSON: EOF while parsing a value at line 1 column 0.");
         check(b"null", "The event must be a JSON object.");
         check(b"[]", "The event must be a JSON object.");
-        check(b"\"x\"", "The event must be a JSON object.");
+        check(
+            b"\"x\"",
+            "The event must be a JSON object. Send {\"query\": …, \"params\": {…}}, {\"transaction\": […]}",
+        );
         check(b"{\"query\":}", "The event is not valid JSON: expected value at line 1 column 10.");
         check(
             b"{\"query\":\"\xff\"}",
@@ -342,7 +350,13 @@ mod tests {
 
     #[test]
     fn the_default_query() {
-        let call = |method| Call { query: None, params: Params::default(), method, origin: Arc::default() };
+        let call = |method| Call {
+            query: None,
+            params: Params::default(),
+            method,
+            stray_body: false,
+            origin: Arc::default(),
+        };
         assert_eq!(call(None).name(Some("a")).unwrap(), "a");
         assert_eq!(call(None).name(None).unwrap_err().fault(), Fault::BadEvent);
         assert_eq!(call(Some(Method::Get)).name(None).unwrap_err().fault(), Fault::UnknownQuery);

@@ -253,13 +253,16 @@ fn classify(comment: &str) -> Line<'_> {
     }
     let Some((word, value)) = text.split_once(':') else { return Line::Prose(text) };
     let (word, value) = (word.trim_end(), value.trim());
+    // An address: "http://…" is no annotation.
+    if value.starts_with("//") {
+        return Line::Prose(text);
+    }
     if KEYS.contains(&word) {
         // `-- read:` with nothing behind it would otherwise count as `-- read`.
         let alone = matches!(word, "read" | "write") && value.is_empty();
         return Line::Annotation(word, if alone { ":" } else { value });
     }
     let looks_like_a_key = word.len() <= 16
-        && !value.starts_with("//")
         && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte == b'-');
     // `read` and `write` have no colon, so before one they are prose; and so are "Names: …".
     let meant = |key: &&str| match *key {
@@ -671,6 +674,7 @@ mod tests {
             "-- returns: x",
             "-- this one writes: beware",
             "-- https://x",
+            "-- http://x",
             "--- x",
             "-- 12:30",
             "-- :",

@@ -1,6 +1,6 @@
 //! From the files to the queries, or to the list of everything that is wrong with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use super::annotations::{self, Head};
 use super::template::{Place, Template};
 use super::{Dialect, Lines, Queries, Query};
 use crate::config::Engine;
+use crate::value::Kind;
 
 /// Every mistake in the query files, not only the first. Displays one a line, as `file:line: reason`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,10 +115,30 @@ impl Queries {
         }
         if mistakes.is_empty() {
             queries.sort_by(|a: &Query, b: &Query| a.name.cmp(&b.name));
+            if dialect == Dialect::Mysql {
+                keep_apart(&mut queries);
+            }
             return Ok(Self { queries });
         }
         mistakes.sort();
         Err(LoadError { mistakes })
+    }
+}
+
+/// Gives queries of one text and other types different texts. A session keeps prepared statements by their text,
+/// and MySQL takes the values of one for what the first ones were: after an `int`, the text `"é"` in `SELECT ?` is 0.
+fn keep_apart(queries: &mut [Query]) {
+    let mut known: HashMap<String, Vec<Vec<Kind>>> = HashMap::new();
+    for query in queries {
+        let kinds = query.template.kinds(&query.params);
+        let same_text = known.entry(query.template.sql().to_owned()).or_default();
+        let at = same_text.iter().position(|other| *other == kinds).unwrap_or_else(|| {
+            same_text.push(kinds);
+            same_text.len() - 1
+        });
+        if at > 0 {
+            query.template.mark(at);
+        }
     }
 }
 
@@ -418,6 +439,30 @@ UPDATE users SET seen = now()
             check(sql, ENGINES[0], true);
         }
         check("INSERT INTO created VALUES (1)", ENGINES[1], true);
+    }
+
+    #[test]
+    fn on_mysql_one_text_is_not_prepared_for_other_types() {
+        let texts = |engine| {
+            let entry =
+                |name: &str, params: &str, sql: &str| format!("-- name: {name} :many\n{params}\n{sql};\n");
+            let file = [
+                entry("a", "-- param: v int", "SELECT :v"),
+                entry("b", "-- param: w text", "SELECT :w"),
+                entry("c", "-- param: v int?", "SELECT :v"),
+                entry("d", "-- param: v json", "SELECT :v"),
+                // The order of the placeholders counts, not that of the declarations.
+                entry("e", "-- param: m int\n-- param: n text", "SELECT :m, :n"),
+                entry("f", "-- param: m text\n-- param: n int", "SELECT :n, :m"),
+                entry("g", "-- param: v int[]", "SELECT 1 WHERE 1 IN (:v)"),
+                entry("h", "-- param: v text[]", "SELECT 1 WHERE 1 IN (:v)"),
+            ];
+            let queries = parse(engine, &[("q.sql", &file.concat())]);
+            queries.map(|queries| queries.iter().map(|query| query.sql().to_owned()).collect::<Vec<_>>())
+        };
+        let sent = ["SELECT ?", "SELECT ?\n-- 1", "SELECT ?", "SELECT ?\n-- 2", "SELECT ?, ?", "SELECT ?, ?"];
+        let lists = ["SELECT 1 WHERE 1 IN (?)", "SELECT 1 WHERE 1 IN (?)\n-- 1"];
+        assert_eq!(texts(ENGINES[1]).unwrap(), [&sent[..], &lists[..]].concat());
     }
 
     #[test]

@@ -83,8 +83,9 @@ impl Template {
         };
         let mut flaws = Vec::new();
         let statement = one_statement(&tokens, &mut flaws);
-        refuse_session_statements(statement, &mut flaws);
+        refuse_session_statements(dialect, statement, &mut flaws);
         check_tokens(dialect, statement, &mut flaws);
+        check_behind(&tokens, statement, &mut flaws);
         let uses = uses(statement, params, &mut flaws);
         check_arrays(dialect, statement, &uses, params, &mut flaws);
         if !flaws.is_empty() {
@@ -124,6 +125,21 @@ impl Template {
     /// The text; where it has lists, as it is with one element each.
     pub(super) fn sql(&self) -> &str {
         &self.sql
+    }
+
+    /// The types of the values that are sent, in the order of the placeholders.
+    pub(super) fn kinds(&self, params: &[Param]) -> Vec<Kind> {
+        let sent = self.parts.iter().filter_map(|part| match part {
+            Part::Parameter { index, first: true, .. } => Some(params[*index].kind),
+            Part::Parameter { .. } | Part::Text(_) => None,
+        });
+        sent.collect()
+    }
+
+    /// Gives the text a comment at its end, by which it differs from those that are the same otherwise.
+    pub(super) fn mark(&mut self, number: usize) {
+        self.parts.push(Part::Text(format!("\n-- {number}")));
+        self.sql = self.text(&vec![1; self.lists.len()]);
     }
 
     /// The statement with these values, one for each parameter in the order declared.
@@ -386,9 +402,22 @@ pub(super) fn first_word<'a, 't>(statement: &'a [Token<'t>]) -> Option<&'a Token
 }
 
 /// Statements that leave something behind in a session, or end the transaction that we have begun.
-fn refuse_session_statements(statement: &[Token<'_>], flaws: &mut Vec<Flaw>) {
+fn refuse_session_statements(dialect: Dialect, statement: &[Token<'_>], flaws: &mut Vec<Flaw>) {
     let Some(first) = first_word(statement) else { return };
     let is_one_of = |words: &[&str]| words.iter().any(|word| first.is_word(word));
+    if let Some(temporary) = temporary(dialect, first, statement) {
+        let more = match dialect {
+            Dialect::Postgres => {
+                "; `CREATE TEMP TABLE … ON COMMIT DROP` is for the steps of one `transaction`"
+            }
+            Dialect::Mysql | Dialect::Sqlite => "",
+        };
+        let word = temporary.text.to_ascii_uppercase();
+        let reason =
+            format!("what is {word} is refused, because session state does not survive a call{more}");
+        flaws.push(flaw(temporary.start, reason));
+        return;
+    }
     let instead = if is_one_of(&TRANSACTION) {
         "a write runs in a transaction anyway, and a call with `transaction` makes several queries one"
     } else if first.is_word("COPY") {
@@ -401,6 +430,32 @@ fn refuse_session_statements(statement: &[Token<'_>], flaws: &mut Vec<Flaw>) {
     let word = first.text.to_ascii_uppercase();
     let reason = format!("{word} is refused, because session state does not survive a call: {instead}");
     flaws.push(flaw(first.start, reason));
+}
+
+/// The word by which a statement makes what lasts as long as its session.
+fn temporary<'a, 't>(
+    dialect: Dialect,
+    first: &Token<'_>,
+    statement: &'a [Token<'t>],
+) -> Option<&'a Token<'t>> {
+    let significant = || statement.iter().filter(|token| token.is_significant());
+    let is_temporary = |token: &&Token<'_>| token.is_word("TEMP") || token.is_word("TEMPORARY");
+    if first.is_word("CREATE") {
+        // `CREATE OR REPLACE TEMP VIEW`, `CREATE LOCAL TEMPORARY TABLE`; an index may have the word for its name.
+        const MADE: [&str; 5] = ["TABLE", "VIEW", "RECURSIVE", "SEQUENCE", "TRIGGER"];
+        let words: Vec<_> = significant().collect();
+        let made = |token: &Token<'_>| MADE.iter().any(|word| token.is_word(word));
+        let found = words.windows(2).take(4).find(|pair| is_temporary(&pair[0]) && made(pair[1]))?[0];
+        let dropped = dialect == Dialect::Postgres
+            && words.windows(3).any(|three| {
+                three[0].is_word("ON") && three[1].is_word("COMMIT") && three[2].is_word("DROP")
+            });
+        return (!dropped).then_some(found);
+    }
+    if dialect == Dialect::Postgres && first.is_word("SELECT") {
+        return significant().skip_while(|token| !token.is_word("INTO")).nth(1).filter(is_temporary);
+    }
+    None
 }
 
 /// Whether the dialect's server commits before and after such a statement, whatever transaction it stands in.
@@ -482,6 +537,20 @@ fn check_tokens(dialect: Dialect, statement: &[Token<'_>], flaws: &mut Vec<Flaw>
             _ => continue,
         };
         flaws.push(flaw(token.start, reason));
+    }
+}
+
+/// Finds annotations behind the statement, where they would be lost: of this entry, or too early for the next.
+fn check_behind(tokens: &[Token<'_>], statement: &[Token<'_>], flaws: &mut Vec<Flaw>) {
+    let end = statement.last().map_or(0, |last| last.start + last.text.len());
+    for token in tokens.iter().filter(|token| token.start >= end) {
+        if token.kind == TokenKind::LineComment && super::annotations::is_annotation(token.text) {
+            let reason = format!(
+                "`{}` stands behind the SQL; annotations go between the `-- name:` line and the SQL",
+                token.text.trim_end()
+            );
+            flaws.push(flaw(token.start, reason));
+        }
     }
 }
 
@@ -748,6 +817,8 @@ mod tests {
             (Sqlite, "", "SELECT @a", 7, "SQLite's own placeholder"),
             (Mysql, "a int", "SELECT /*!80000 :a */", 16, "inside `/*! … */`"),
             (Postgres, "", "SELECT 1\n-- timeout: 2s\n, 2", 9, "stands inside the SQL"),
+            (Mysql, "", "SELECT 1\n-- timeout: 2s\n;", 9, "stands behind the SQL"),
+            (Sqlite, "", "SELECT 1;\n\n-- http: GET\n", 11, "stands behind the SQL"),
             (Postgres, "a int[]", "x IN (:a)", 6, "`= ANY(:a)`"),
             (Postgres, "a int[]", "x NOT IN (1, :a)", 13, "`<> ALL(:a)`"),
             (Postgres, "a int[]", "x IN (:a::int[])", 6, "`= ANY(:a)`"),
@@ -759,6 +830,25 @@ mod tests {
             (Mysql, "", "/*!50000 set */ x", 9, "SET is refused"),
             (Postgres, "", "COPY t FROM STDIN", 0, "rows with SELECT and INSERT"),
             (Sqlite, "", "pragma x", 0, "PRAGMA is refused"),
+            (
+                Postgres,
+                "",
+                "CREATE TEMP TABLE t (n int)",
+                7,
+                "what is TEMP is refused, because session state",
+            ),
+            (
+                Postgres,
+                "",
+                "create /* x */ local temporary table t()",
+                21,
+                "ON COMMIT DROP` is for the steps",
+            ),
+            (Postgres, "", "CREATE OR REPLACE TEMP VIEW v AS SELECT 1", 18, "what is TEMP"),
+            (Postgres, "", "SELECT 1 AS n INTO TEMPORARY t", 19, "what is TEMPORARY"),
+            (Mysql, "", "CREATE TEMPORARY TABLE t (n int)", 7, "what is TEMPORARY is refused"),
+            (Sqlite, "", "CREATE TEMP TABLE t (n int)", 7, "what is TEMP is refused"),
+            (Sqlite, "", "CREATE TEMP TABLE t AS SELECT 1 ON COMMIT DROP", 7, "what is TEMP is refused"),
         ] {
             let flaws = Template::parse(dialect, sql, &params(declared)).expect_err(sql);
             assert!(flaws[0].reason.contains(says), "{sql}: {flaws:?}");
@@ -774,6 +864,19 @@ mod tests {
         ] {
             let flaws = Template::parse(Postgres, sql, &params("a int")).unwrap_err();
             assert!(flaws[0].reason.contains(hint), "{flaws:?}");
+        }
+        for (dialect, sql) in [
+            (Postgres, "CREATE TEMP TABLE t (n int) ON COMMIT DROP"),
+            (Postgres, "CREATE TABLE temp (temporary int)"),
+            (Postgres, "CREATE INDEX temp ON t (n)"),
+            (Postgres, "CREATE FUNCTION temp(view int) RETURNS TABLE (n int) LANGUAGE sql AS 'SELECT 1'"),
+            (Postgres, "SELECT temp FROM temporary"),
+            (Postgres, "INSERT INTO temp VALUES (1)"),
+            (Postgres, "WITH x AS (INSERT INTO temp VALUES (1) RETURNING n) SELECT n FROM x"),
+            (Mysql, "CREATE TABLE temporary (n int)"),
+            (Sqlite, "CREATE VIEW temp AS SELECT 1"),
+        ] {
+            assert!(Template::parse(dialect, sql, &[]).is_ok(), "{sql}");
         }
         for word in TRANSACTION.iter().chain(&SESSION) {
             assert!(Template::parse(Postgres, word, &[]).is_err(), "{word}");

@@ -31,6 +31,34 @@ impl Query {
     }
 }
 
+impl Dialect {
+    /// The word by which the body of a routine changes data or locks rows on every way through it. `branches` says
+    /// whether it is of a procedural language: then it counts only what stands before the first statement that may go
+    /// another way, and nothing where an error is caught.
+    #[must_use]
+    pub fn body_writes(self, body: &str, branches: bool) -> Option<String> {
+        let tokens = significant(self, body);
+        if branches && tokens.iter().any(|token| token.is_word("EXCEPTION")) {
+            return None;
+        }
+        let ends = |token: &Token<'_>| {
+            token.kind == TokenKind::Semicolon || token.is_word("BEGIN") || token.is_word("ATOMIC")
+        };
+        for statement in tokens.split(ends) {
+            let (Some(first), Some(last)) = (statement.first(), statement.last()) else { continue };
+            if branches && (first.text == "<" || BRANCHING.iter().any(|word| first.is_word(word))) {
+                return None;
+            }
+            let word = writes(self, &body[first.start..last.start + last.text.len()]);
+            // In a procedural language that fills a variable.
+            if word.as_deref().is_some_and(|word| !branches || word != "SELECT INTO") {
+                return word;
+            }
+        }
+        None
+    }
+}
+
 fn significant(dialect: Dialect, sql: &str) -> Vec<Token<'_>> {
     // The template was made of the same text, so it can be cut.
     let tokens = lexer::tokens(dialect, sql).unwrap_or_default();
@@ -87,6 +115,9 @@ const ADMINISTERING: [&str; 11] = [
     "ALTER", "COMMENT", "CREATE", "DROP", "GRANT", "IMPORT", "REFRESH", "REINDEX", "RENAME", "REVOKE",
     "TRUNCATE",
 ];
+/// How statements of PL/pgSQL begin that may leave out what follows, or themselves.
+const BRANCHING: [&str; 10] =
+    ["IF", "CASE", "LOOP", "WHILE", "FOR", "FOREACH", "RETURN", "RAISE", "EXIT", "CONTINUE"];
 const PADDING: [&str; 12] = [
     "LEFT",
     "RIGHT",
@@ -131,6 +162,29 @@ mod tests {
         check(Mysql, "SELECT a FROM t FOR UPDATE", None);
         check(Mysql, "REPLACE INTO t VALUES (1)", Some("REPLACE"));
         check(Mysql, "SELECT REPLACE(a, 'x', 'y') FROM t", None);
+    }
+
+    #[test]
+    fn a_body_writes_where_it_must_and_not_where_it_may() {
+        fn check(body: &str, plain: Option<&str>, procedural: Option<&str>) {
+            assert_eq!(Dialect::Postgres.body_writes(body, false).as_deref(), plain, "{body}");
+            assert_eq!(Dialect::Postgres.body_writes(body, true).as_deref(), procedural, "{body}");
+        }
+        check("SELECT 1", None, None);
+        check("SELECT 'INSERT INTO t'; SELECT 2;", None, None);
+        check("INSERT INTO t VALUES ($1); SELECT 1", Some("INSERT"), Some("INSERT"));
+        check(
+            "SELECT 1; WITH x AS (DELETE FROM t RETURNING a) SELECT a FROM x",
+            Some("DELETE"),
+            Some("DELETE"),
+        );
+        check("BEGIN ATOMIC\n UPDATE t SET a = 1;\nEND", Some("UPDATE"), Some("UPDATE"));
+        check("DECLARE n int := 1; BEGIN PERFORM 1; DELETE FROM t; END", Some("DELETE"), Some("DELETE"));
+        check("BEGIN SELECT a INTO n FROM t; RETURN n; END", Some("SELECT INTO"), None);
+        check("BEGIN IF $1 > 1 THEN DELETE FROM t; END IF; END", None, None);
+        check("BEGIN RETURN 1; DELETE FROM t; END", Some("DELETE"), None);
+        check("BEGIN DELETE FROM t; EXCEPTION WHEN others THEN NULL; END", Some("DELETE"), None);
+        check("SELECT 'never ends", None, None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
+use serde::ser::{Error as _, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
 use crate::config::{DirectErrors, Function};
@@ -22,6 +22,9 @@ use crate::queries::{BoundFrom, Queries, Query};
 pub struct Body {
     /// JSON in UTF-8; or nothing, for a reply without content.
     pub json: Vec<u8>,
+    /// Whether the JSON is written as it stands inside a JSON string, as
+    /// [`RowWriter::inside_string`](crate::rows::RowWriter::inside_string) does.
+    pub inside_string: bool,
     /// The HTTP status.
     pub status: u16,
     /// How long a GET's reply may be kept by whoever sees it; `None` is not at all.
@@ -34,7 +37,7 @@ impl Body {
     /// A result, which nobody keeps.
     #[must_use]
     pub fn new(json: Vec<u8>) -> Self {
-        Self { json, status: 200, cache: None, allow_headers: None }
+        Self { json, inside_string: false, status: 200, cache: None, allow_headers: None }
     }
 
     /// The same, to be kept this long.
@@ -53,7 +56,7 @@ impl Body {
     /// ([`cors_headers`]).
     #[must_use]
     pub fn preflight(headers: Arc<str>) -> Self {
-        Self { json: Vec::new(), status: 204, cache: None, allow_headers: Some(headers) }
+        Self { status: 204, allow_headers: Some(headers), ..Self::new(Vec::new()) }
     }
 
     /// The reply to [`crate::event::Request::Records`]: the ids of the messages that are to come again.
@@ -76,14 +79,70 @@ impl Body {
         Self::new(json(&Failures { batch_item_failures: failures.collect() }).into_bytes())
     }
 
-    /// The JSON as text.
-    fn text(self) -> Result<String> {
-        String::from_utf8(self.json)
-            .map_err(|error| Error::new(Fault::Internal, format!("the body is not UTF-8: {error}")))
+    /// The same, written as JSON itself.
+    ///
+    /// # Errors
+    /// [`Fault::Internal`] if what is to be inside a JSON string could not be.
+    pub fn plain(self) -> Result<Self> {
+        if !self.inside_string {
+            return Ok(self);
+        }
+        let json = Text::Inside(utf8(self.json)?).plain().map(|json| json.into_owned().into_bytes());
+        let json = json
+            .map_err(|error| Error::new(Fault::Internal, format!("the body is no JSON string: {error}")))?;
+        Ok(Self { json, inside_string: false, ..self })
+    }
+
+    fn text(self) -> Result<Text> {
+        let form = if self.inside_string { Text::Inside } else { Text::Plain };
+        utf8(self.json).map(form)
     }
 }
 
-/// What is posted to the Runtime API as the invocation's response. Serialize it with `serde_json`.
+fn utf8(json: Vec<u8>) -> Result<String> {
+    String::from_utf8(json)
+        .map_err(|error| Error::new(Fault::Internal, format!("the body is not UTF-8: {error}")))
+}
+
+/// The text of a response's body.
+#[derive(Debug)]
+enum Text {
+    Plain(String),
+    /// As it stands inside a JSON string.
+    Inside(String),
+}
+
+impl Text {
+    fn plain(&self) -> serde_json::Result<Cow<'_, str>> {
+        match self {
+            Self::Plain(text) => Ok(text.into()),
+            Self::Inside(text) => serde_json::from_str(&format!("\"{text}\"")).map(Cow::Owned),
+        }
+    }
+
+    /// The JSON string that it is, between these two. A large one is moved within its memory: new memory costs more.
+    fn between(self, before: &[u8], behind: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Plain(text) => [before, json(&text).as_bytes(), behind].concat(),
+            Self::Inside(text) => {
+                let mut out = text.into_bytes();
+                out.reserve_exact(before.len() + behind.len() + 2);
+                out.splice(..0, [before, b"\""].concat());
+                out.push(b'"');
+                out.extend_from_slice(behind);
+                out
+            }
+        }
+    }
+}
+
+impl Serialize for Text {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.plain().map_err(S::Error::custom)?)
+    }
+}
+
+/// What is posted to the Runtime API as the invocation's response: [`Reply::into_json`].
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Reply {
@@ -93,10 +152,32 @@ pub enum Reply {
     Response(Response),
 }
 
+impl Reply {
+    /// The JSON that `serde_json` makes of it, with a large body not looked at again.
+    #[must_use]
+    pub fn into_json(self) -> Vec<u8> {
+        match self {
+            Self::Raw(json) => String::from(Box::<str>::from(json)).into_bytes(),
+            Self::Response(response) => response.into_json(),
+        }
+    }
+}
+
 /// An HTTP response in JSON. The source decides which fields there are.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Response {
+    #[serde(flatten)]
+    head: Head,
+    body: Text,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_base64_encoded: Option<bool>,
+}
+
+/// What stands before the body.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Head {
     status_code: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     status_description: Option<String>,
@@ -104,16 +185,26 @@ pub struct Response {
     headers: Option<Headers>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "multi")]
     multi_value_headers: Option<Headers>,
-    body: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    is_base64_encoded: Option<bool>,
 }
 
 impl Response {
     /// The HTTP status.
     #[must_use]
     pub fn status(&self) -> u16 {
-        self.status_code
+        self.head.status_code
+    }
+
+    fn into_json(self) -> Vec<u8> {
+        let mut before = json(&self.head).into_bytes();
+        // The end of the head's object, which goes on.
+        before.pop();
+        before.extend_from_slice(b",\"body\":");
+        let behind: &[u8] = match self.is_base64_encoded {
+            None => b"}",
+            Some(false) => b",\"isBase64Encoded\":false}",
+            Some(true) => b",\"isBase64Encoded\":true}",
+        };
+        self.body.between(&before, behind)
     }
 }
 
@@ -170,7 +261,7 @@ type Headers = Vec<(&'static str, Cow<'static, str>)>;
 
 /// The body as the whole reply.
 fn bare(outcome: Result<Body>) -> Result<Reply> {
-    let text = outcome?.text()?;
+    let text = utf8(outcome?.plain()?.json)?;
     RawValue::from_string(text)
         .map(Reply::Raw)
         .map_err(|error| Error::new(Fault::Internal, format!("the body is not JSON: {error}")))
@@ -204,7 +295,7 @@ fn response(source: Source, outcome: Result<Body>, request_id: &str, function: &
             if let Some(methods) = error.allow() {
                 headers.push(("allow", methods.to_owned().into()));
             }
-            (error.fault().status(), None, error_text(&error, request_id))
+            (error.fault().status(), None, Text::Plain(error_text(&error, request_id)))
         }
     };
     if status != NO_CONTENT {
@@ -226,7 +317,7 @@ fn response(source: Source, outcome: Result<Body>, request_id: &str, function: &
         }
     }
     if method == Some(Method::Head) {
-        body.clear();
+        body = Text::Plain(String::new());
     }
     let (single, multi) = match source {
         // A load balancer wants the one that it is set to.
@@ -237,10 +328,12 @@ fn response(source: Source, outcome: Result<Body>, request_id: &str, function: &
     };
     let (alb, rest) = (matches!(source, Source::Alb { .. }), matches!(source, Source::RestApi { .. }));
     Response {
-        status_code: status,
-        status_description: alb.then(|| description(status)),
-        headers: single,
-        multi_value_headers: multi,
+        head: Head {
+            status_code: status,
+            status_description: alb.then(|| description(status)),
+            headers: single,
+            multi_value_headers: multi,
+        },
         body,
         is_base64_encoded: (alb || rest).then_some(false),
     }
@@ -339,7 +432,11 @@ mod tests {
 
     fn written(reply: Result<Reply, Raised>) -> String {
         match reply {
-            Ok(reply) => serde_json::to_string(&reply).unwrap(),
+            Ok(reply) => {
+                let json = serde_json::to_string(&reply).unwrap();
+                assert_eq!(String::from_utf8(reply.into_json()).unwrap(), json);
+                json
+            }
             Err(raised) => format!("RAISED {raised}"),
         }
     }
@@ -660,6 +757,24 @@ mod tests {
             assert!(reply.contains("internal"), "{reply}");
         }
         assert!(reply(Source::EventBridge, b"[1").starts_with("RAISED internal: "));
+    }
+
+    #[test]
+    fn a_body_that_is_written_for_the_reply_gives_the_same_one() {
+        let json = r#"[{"a \"b\"":"c\\d\n€"}]"#;
+        let inside = serde_json::to_string(json).unwrap();
+        let inside =
+            Body { inside_string: true, ..Body::new(inside.as_bytes()[1..inside.len() - 1].to_vec()) };
+        for source in [
+            Source::DIRECT,
+            Source::Direct { raw: true, on_error: None, states: false },
+            Source::Alb { multi_value: true, method: Method::Get },
+            Source::Alb { multi_value: false, method: Method::Head },
+        ] {
+            let reply = |body| written(source.reply(Ok(body), "r-1", &settings()));
+            assert_eq!(reply(inside.clone()), reply(Body::new(json.as_bytes().to_vec())));
+        }
+        assert_eq!(inside.plain().unwrap(), Body::new(json.as_bytes().to_vec()));
     }
 
     /// The limit counts the body as it will be embedded, and the envelope fits into what is kept for it.

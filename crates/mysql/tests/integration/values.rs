@@ -19,8 +19,15 @@ on_both_servers!(
     a_procedure_gives_one_result,
 );
 
+/// The row that a statement gives, once or several times: the first one comes by another way than the others.
 async fn one(session: &mut Box<dyn lambda_rds_core::backend::Session>, sql: &str) -> Json {
-    rows(session, sql, &[]).await.unwrap()[0].take()
+    let mut rows = rows(session, sql, &[]).await.unwrap();
+    let all = rows.as_array_mut().unwrap();
+    let row = all.pop().unwrap();
+    for other in all {
+        assert_eq!(*other, row);
+    }
+    row
 }
 
 async fn every_type_is_replied_as_the_table_says(kind: MysqlKind) {
@@ -43,6 +50,8 @@ async fn every_type_is_replied_as_the_table_says(kind: MysqlKind) {
                 'char', 'a \"quote\"', 'Ünï', 'é', 'text', 'b', 'x,z', 'a',
                 x'000102', x'ff', x'00', '{\"a\": [1, 2.50]}',
                 '2026-01-31', '13:37:00.5', '-838:59:59', '2026-01-31 13:37:00.5', '2026-01-31 13:37:00.5', NULL)",
+            "INSERT INTO t SELECT * FROM t",
+            "INSERT INTO t SELECT * FROM t",
         ],
     )
     .await;
@@ -101,7 +110,9 @@ async fn values_come_back_as_they_were_bound(kind: MysqlKind) {
         argument(Scalar::Int, Value::Null),
     ];
     let insert = "INSERT INTO t VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)";
-    assert_eq!(write(&mut session, insert, &arguments).await.unwrap().rows_affected, 1);
+    for _ in 0..2 {
+        assert_eq!(write(&mut session, insert, &arguments).await.unwrap().rows_affected, 1);
+    }
     let row = one(&mut session, "SELECT * FROM t").await;
     let json = match kind {
         MysqlKind::Mysql => json!({"k": [1, "é"]}),
@@ -118,7 +129,7 @@ async fn values_come_back_as_they_were_bound(kind: MysqlKind) {
     // The same values find the row again.
     let find = "SELECT COUNT(*) AS n FROM t WHERE b = ? AND i = ? AND f = ? AND d = ? AND t = ? AND u = ? \
                 AND da = ? AND ti = ? AND ts = ? AND tz = ?";
-    assert_eq!(rows(&mut session, find, &arguments[..10]).await.unwrap(), json!([{"n": 1}]));
+    assert_eq!(rows(&mut session, find, &arguments[..10]).await.unwrap(), json!([{"n": 2}]));
 }
 
 async fn a_decimal_is_compared_digit_for_digit(kind: MysqlKind) {
@@ -140,7 +151,8 @@ async fn dates_that_are_none_are_null(kind: MysqlKind) {
     let (_, mut session) = session(kind, &["CREATE TABLE t (d DATE, dt DATETIME, part DATE)"]).await;
     write(
         &mut session,
-        "INSERT IGNORE INTO t VALUES ('0000-00-00', '0000-00-00 00:00:00', '2026-00-00')",
+        "INSERT IGNORE INTO t VALUES ('0000-00-00', '0000-00-00 00:00:00', '2026-00-00'), \
+         ('0000-00-00', '0000-00-00 00:00:00', '2026-00-00')",
         &[],
     )
     .await
@@ -196,6 +208,15 @@ async fn a_procedure_gives_one_result(kind: MysqlKind) {
     assert_eq!(rows(&mut session, "CALL one()", &[]).await.unwrap(), json!([{"n": 1}]));
     let error = rows(&mut session, "CALL two()", &[]).await.unwrap_err();
     assert_eq!(error.fault(), Fault::QueryFailed);
+    assert!(error.detail().contains("second result"), "{error}");
+    // Several rows, of which most go round the driver.
+    let mut session = opening.connect().await.unwrap();
+    let many = "BEGIN SELECT 1 AS n UNION ALL SELECT 2 UNION ALL SELECT 3;";
+    server.sql(&format!("CREATE PROCEDURE {name}.many() {many} END")).unwrap();
+    server.sql(&format!("CREATE PROCEDURE {name}.too_many() {many} {} END", &many[6..])).unwrap();
+    assert_eq!(rows(&mut session, "CALL many()", &[]).await.unwrap(), json!([{"n": 1}, {"n": 2}, {"n": 3}]));
+    assert_eq!(rows(&mut session, "SELECT 4 AS m", &[]).await.unwrap(), json!([{"m": 4}]));
+    let error = rows(&mut session, "CALL too_many()", &[]).await.unwrap_err();
     assert!(error.detail().contains("second result"), "{error}");
 }
 

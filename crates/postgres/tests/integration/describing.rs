@@ -8,7 +8,17 @@ const TABLE: &str = "CREATE TABLE t (id bigint PRIMARY KEY, name text NOT NULL, 
     at timestamptz NOT NULL, place point); GRANT ALL ON t TO PUBLIC; \
     CREATE VIEW v AS SELECT x.id, y.name FROM t x LEFT JOIN t y ON y.id = x.id + 1; GRANT ALL ON v TO PUBLIC; \
     CREATE SEQUENCE s; CREATE FUNCTION bump() RETURNS int LANGUAGE sql AS 'SELECT 1'; \
-    CREATE FUNCTION look() RETURNS int LANGUAGE sql STABLE AS 'SELECT 1'";
+    CREATE FUNCTION look() RETURNS int LANGUAGE sql STABLE AS 'SELECT 1'; \
+    CREATE TABLE log (what text); GRANT ALL ON log TO PUBLIC; \
+    CREATE FUNCTION log_it(text) RETURNS text LANGUAGE sql AS 'INSERT INTO log VALUES ($1) RETURNING what'; \
+    CREATE FUNCTION mark(n int) RETURNS int LANGUAGE sql \
+        BEGIN ATOMIC UPDATE t SET note = '' WHERE id = n RETURNING n; END; \
+    CREATE FUNCTION forget(n int) RETURNS int LANGUAGE plpgsql \
+        AS 'DECLARE gone int; BEGIN DELETE FROM log; GET DIAGNOSTICS gone = ROW_COUNT; RETURN gone; END'; \
+    CREATE FUNCTION maybe(n int) RETURNS int LANGUAGE plpgsql \
+        AS 'BEGIN IF n > 1 THEN DELETE FROM log; END IF; RETURN n; END'; \
+    CREATE FUNCTION two(int) RETURNS int LANGUAGE sql AS 'DELETE FROM log; SELECT 1'; \
+    CREATE FUNCTION two(text) RETURNS int LANGUAGE sql AS 'SELECT 1'";
 
 fn taken(live: &mut Live, sql: &str, params: &[(&str, &str)]) -> Description {
     let statement = query(sql, params);
@@ -65,6 +75,32 @@ fn calls_that_write_or_may_are_told() {
     let mut writes = |sql: &str| taken(&mut live, sql, &[]).writes;
     assert_eq!(writes("SELECT look() AS a"), Writes::Unknown);
     assert!(matches!(writes("SELECT bump() AS a"), Writes::Perhaps(why) if why.contains("function bump")));
+    let always = "the function log_it, which always writes (INSERT)";
+    for sql in ["SELECT log_it('a') AS a", "SELECT id FROM t WHERE log_it(name) IS NULL"] {
+        assert!(matches!(writes(sql), Writes::Yes(how) if how.contains(always)), "{sql}");
+    }
+    for (sql, word) in [("SELECT mark(1) AS a", "UPDATE"), ("SELECT forget(1) AS a", "DELETE")] {
+        assert!(matches!(writes(sql), Writes::Yes(how) if how.contains(word)), "{sql}");
+    }
+    // One of the two of this name only looks, and the other may go another way.
+    for sql in ["SELECT two(1) AS a", "SELECT maybe(1) AS a"] {
+        assert!(matches!(writes(sql), Writes::Perhaps(_)), "{sql}");
+    }
+    // What is proven is what the server then does.
+    for (sql, refused) in [
+        ("SELECT log_it('a') AS a", true),
+        ("SELECT mark(1) AS a", true),
+        ("SELECT forget(1) AS a", true),
+        ("SELECT two(1) AS a", true),
+        ("SELECT two('a') AS a", false),
+        ("SELECT maybe(1) AS a", false),
+        ("SELECT maybe(2) AS a", true),
+    ] {
+        let read = live.read(sql, &[]);
+        let refusal = read.as_ref().err().and_then(|error| error.sqlstate());
+        assert_eq!(refusal, refused.then_some("25006"), "{sql}: {read:?}");
+    }
+    let mut writes = |sql: &str| taken(&mut live, sql, &[]).writes;
     assert!(matches!(writes("SELECT setval('s', 1) FROM pg_class WHERE false"), Writes::Yes(_)));
 }
 
