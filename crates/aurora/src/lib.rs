@@ -339,7 +339,12 @@ impl fmt::Debug for Failures {
 
 /// Whether a server has said this itself.
 fn told(error: &Error) -> bool {
-    !matches!(error.fault(), Fault::Unreachable | Fault::ConnectionLost)
+    refused(error) || !matches!(error.fault(), Fault::Unreachable | Fault::ConnectionLost)
+}
+
+/// Whether a server has refused the session for what stays as it is: it has no such database, or none for this user.
+fn refused(error: &Error) -> bool {
+    error.fault() == Fault::Unreachable && error.sqlstate().is_some()
 }
 
 /// A name that is not known is not known a moment later.
@@ -347,9 +352,11 @@ fn has_no_address(error: &Error) -> bool {
     error.phase() == Some(Phase::Resolve)
 }
 
-/// Whether asking again cannot help: the server's certificate, or its idea of the protocol, stays the same.
+/// Whether asking again cannot help: the server's certificate, or its idea of the protocol, stays the same, and so do
+/// its databases.
 fn hopeless(error: &Error, late: bool) -> bool {
-    !late && error.fault() == Fault::Unreachable && matches!(error.phase(), Some(Phase::Tls | Phase::Auth))
+    let stays = matches!(error.phase(), Some(Phase::Tls | Phase::Auth)) || refused(error);
+    !late && error.fault() == Fault::Unreachable && stays
 }
 
 /// Between two questions to the same server: short, since a failover is over when the new writer says so, and random,

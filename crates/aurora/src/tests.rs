@@ -34,9 +34,13 @@ enum Does {
     Reject,
     /// Too many connections.
     Full,
+    /// It has no database of this name.
+    Foreign,
 }
 
-use Does::{Drop as Lose, Full, Mistrusted, NoSuchName, Nothing, Read, Refuse, Reject, Single, Write};
+use Does::{
+    Drop as Lose, Foreign, Full, Mistrusted, NoSuchName, Nothing, Read, Refuse, Reject, Single, Write,
+};
 
 /// The servers, and what their names lead to.
 #[derive(Debug, Clone)]
@@ -149,6 +153,9 @@ impl Connect for Servers {
                 Mistrusted => return fails(Fault::Unreachable, Phase::Tls),
                 NoSuchName => return fails(Fault::Unreachable, Phase::Resolve),
                 Full => return fails(Fault::TooManyConnections, Phase::Auth),
+                Foreign => {
+                    return fails(Fault::Unreachable, Phase::Ready).map_err(|e| e.with_sqlstate("3D000"));
+                }
                 Reject => return fails(Fault::CredentialsRejected, Phase::Auth),
                 Lose | Nothing => {
                     let phase = if does == Lose { Phase::Tcp } else { Phase::Auth };
@@ -429,7 +436,10 @@ async fn what_is_said_when_there_is_no_writer() {
         (&[Nothing, Nothing], Some(just_now), Fault::Unreachable, false),
         (&[Nothing, Nothing], Some(long_ago), Fault::Resuming, false),
         (&[Nothing, Nothing], None, Fault::Resuming, false),
+        // What one of them says counts for more than the other's silence.
+        (&[Foreign, Nothing], None, Fault::Unreachable, false),
         // What cannot pass is not waited for.
+        (&[Foreign, Foreign], None, Fault::Unreachable, true),
         (&[Mistrusted, Mistrusted], None, Fault::Unreachable, true),
         (&[NoSuchName, NoSuchName], None, Fault::Unreachable, true),
         (&[Reject, Reject], None, Fault::CredentialsRejected, true),
