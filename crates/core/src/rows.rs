@@ -169,7 +169,8 @@ impl RowWriter {
             key.push(b':');
             let length = key.len();
             key.resize(length.next_multiple_of(CHUNK), 0);
-            self.columns.push(Key { chunks: key.as_chunks().0.into(), length, escapes });
+            let plain = if self.body.inside { length - escapes } else { length };
+            self.columns.push(Key { chunks: key.as_chunks().0.into(), length, plain, escapes });
         }
         Ok(())
     }
@@ -178,6 +179,7 @@ impl RowWriter {
     ///
     /// # Errors
     /// [`Fault::NotUnique`] at the second row of a `:one`, [`Fault::ResultTooLarge`].
+    #[inline]
     pub fn begin(&mut self) -> Result<()> {
         match self.verb {
             Verb::Many if self.max_rows.is_some_and(|max| self.in_result >= max) => {
@@ -197,6 +199,7 @@ impl RowWriter {
     ///
     /// # Errors
     /// [`Fault::ResultTooLarge`]; [`Fault::Internal`] for a column that [`columns`](Self::columns) did not name.
+    #[inline]
     pub fn key(&mut self, column: usize) -> Result<()> {
         match self.columns.get(column) {
             Some(key) => self.body.write_key(key),
@@ -208,6 +211,7 @@ impl RowWriter {
     ///
     /// # Errors
     /// [`Fault::ResultTooLarge`].
+    #[inline]
     pub fn end(&mut self) -> Result<()> {
         if self.verb == Verb::Exec {
             self.body.back_to_mark();
@@ -392,6 +396,7 @@ impl RowWriter {
     }
 
     /// Text, if the bytes are UTF-8: a string. False if they are not; then no value was written.
+    #[inline]
     pub fn text_of(&mut self, bytes: &[u8]) -> Result<bool> {
         self.value()?;
         if self.body.write_plain(bytes)? {
@@ -403,6 +408,7 @@ impl RowWriter {
         }
     }
 
+    #[cold]
     fn escaped(&mut self, text: &str) -> Result<()> {
         self.body.write(b"\"", 1)?;
         escape(text, |bytes, escapes| self.body.write(bytes, escapes))?;
@@ -467,7 +473,8 @@ struct Key {
     /// In whole chunks, since those are copied in a few instructions, and a few bytes more do no harm.
     chunks: Box<[[u8; CHUNK]]>,
     length: usize,
-    /// How many `"` and `\` it has as JSON.
+    /// How long it is as JSON, and how many `"` and `\` it has.
+    plain: usize,
     escapes: usize,
 }
 
@@ -560,11 +567,15 @@ impl Body {
 
     #[inline]
     fn write_key(&mut self, key: &Key) -> Result<()> {
-        let plain = if self.inside { key.length - key.escapes } else { key.length };
-        self.take(plain, key.escapes)?;
-        let room = self.room(key.length).as_chunks_mut::<CHUNK>().0;
-        for (room, chunk) in room.iter_mut().zip(&key.chunks) {
+        self.take(key.plain, key.escapes)?;
+        let room = self.room(key.length);
+        // Most keys are one chunk, and there is room for one in any case.
+        if let ([chunk], Some(room)) = (&key.chunks[..], room.first_chunk_mut()) {
             *room = *chunk;
+        } else {
+            for (room, chunk) in room.as_chunks_mut().0.iter_mut().zip(&key.chunks) {
+                *room = *chunk;
+            }
         }
         self.end += key.length;
         Ok(())
@@ -573,23 +584,28 @@ impl Body {
     /// Appends text in quotes if all of it is ASCII that needs no escape; else writes nothing, and false is returned.
     #[inline]
     fn write_plain(&mut self, text: &[u8]) -> Result<bool> {
-        let used = self.take(text.len() + 2, 2)?;
-        let (inside, length) = (self.inside, text.len());
-        let room = self.room(length + 2 * QUOTE_INSIDE.len());
-        let written = if inside {
-            room[..2].copy_from_slice(&QUOTE_INSIDE);
-            room[2 + length..][..2].copy_from_slice(&QUOTE_INSIDE);
-            copy_plain(&mut room[2..][..length], text).then_some(length + 4)
-        } else {
-            room[0] = b'"';
-            room[1 + length] = b'"';
-            copy_plain(&mut room[1..][..length], text).then_some(length + 2)
-        };
-        match written {
-            Some(written) => self.end += written,
-            None => self.used = used,
+        let before = self.take(text.len() + 2, 2)?;
+        let plain = if self.inside { self.enclose(QUOTE_INSIDE, text) } else { self.enclose(*b"\"", text) };
+        if !plain {
+            self.used = before;
         }
-        Ok(written.is_some())
+        Ok(plain)
+    }
+
+    #[inline(always)]
+    fn enclose<const N: usize>(&mut self, quote: [u8; N], text: &[u8]) -> bool {
+        let length = text.len() + 2 * N;
+        let room = &mut self.room(length)[..length];
+        let plain = room.split_first_chunk_mut().is_some_and(|(opening, room)| {
+            room.split_last_chunk_mut().is_some_and(|(room, closing)| {
+                (*opening, *closing) = (quote, quote);
+                copy_plain(room, text)
+            })
+        });
+        if plain {
+            self.end += length;
+        }
+        plain
     }
 
     /// Appends in quotes what `write` writes, which needs no escapes and is short.
@@ -664,25 +680,43 @@ fn copy(room: &mut [u8], bytes: &[u8]) {
 /// Copies bytes to where is room for exactly them, and tells whether all of them are ASCII that needs no escape.
 #[inline(always)]
 fn copy_plain(room: &mut [u8], bytes: &[u8]) -> bool {
-    const WORD: usize = 8;
-    let mut found = 0;
-    if let (Some(last_room), Some(last)) = (room.last_chunk_mut::<WORD>(), bytes.last_chunk::<WORD>()) {
-        // The last word overlaps the one before it.
-        found |= marked(*last);
-        *last_room = *last;
-        for (room, word) in room.as_chunks_mut::<WORD>().0.iter_mut().zip(bytes.as_chunks::<WORD>().0) {
-            found |= marked(*word);
-            *room = *word;
-        }
-    } else {
-        let mut word = [b' '; WORD];
-        for ((room, byte), of_word) in room.iter_mut().zip(bytes).zip(&mut word) {
-            *room = *byte;
-            *of_word = *byte;
-        }
-        found |= marked(word);
+    if let Some(plain) = copy_chunks::<CHUNK>(room, bytes) {
+        return plain;
     }
-    found & HIGH == 0
+    if let Some(plain) = copy_chunks::<8>(room, bytes) {
+        return plain;
+    }
+    let mut plain = true;
+    for (room, byte) in room.iter_mut().zip(bytes) {
+        *room = *byte;
+        plain &= !is_marked(*byte);
+    }
+    plain
+}
+
+/// The same, for no fewer bytes than a chunk has. The last chunk overlaps the one before it.
+#[inline(always)]
+fn copy_chunks<const N: usize>(room: &mut [u8], bytes: &[u8]) -> Option<bool> {
+    let (last_room, last) = (room.last_chunk_mut::<N>()?, bytes.last_chunk::<N>()?);
+    // One for each place in a chunk: the compiler makes one comparison of all of them.
+    let mut marked = [false; N];
+    let mut pass = |room: &mut [u8; N], chunk: &[u8; N]| {
+        *room = *chunk;
+        for (marked, byte) in marked.iter_mut().zip(chunk) {
+            *marked |= is_marked(*byte);
+        }
+    };
+    pass(last_room, last);
+    for (room, chunk) in room.as_chunks_mut().0.iter_mut().zip(bytes.as_chunks().0) {
+        pass(room, chunk);
+    }
+    Some(marked == [false; N])
+}
+
+/// Whether a byte is `"`, `\`, a control character, or, negative, not ASCII.
+#[inline(always)]
+fn is_marked(byte: u8) -> bool {
+    (byte.cast_signed() < 0x20) | (byte == b'"') | (byte == b'\\')
 }
 
 /// How a caller comes by the rest: the same advice for both limits, and for the query's author how to allow it.
@@ -756,10 +790,19 @@ const CONTROL: usize = 6;
 /// How many bytes at the front need no escape.
 #[inline]
 fn plain_length(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES * 0x80;
     let mut length = 0;
-    // The mark only says that there is something in these eight bytes; the loop below finds it.
+    // Eight bytes at a time: the high bit of each byte that is `"`, `\` or below 0x20. A subtraction may borrow
+    // into the byte above, so the mask only says whether there is one; the loop below finds it.
     for chunk in bytes.as_chunks::<8>().0 {
-        if special(u64::from_ne_bytes(*chunk)) & HIGH != 0 {
+        let word = u64::from_ne_bytes(*chunk);
+        let quote = word ^ (ONES * 0x22);
+        let backslash = word ^ (ONES * 0x5c);
+        let found = (word.wrapping_sub(ONES * 0x20) & !word)
+            | (quote.wrapping_sub(ONES) & !quote)
+            | (backslash.wrapping_sub(ONES) & !backslash);
+        if found & HIGH != 0 {
             break;
         }
         length += 8;
@@ -767,28 +810,6 @@ fn plain_length(bytes: &[u8]) -> usize {
     let tail = &bytes[length..];
     length + tail.iter().position(|byte| matches!(byte, 0..0x20 | b'"' | b'\\')).unwrap_or(tail.len())
 }
-
-/// The high bits of a word whose bytes are `"`, `\` or below 0x20 are set; others may be, too, where one of those is,
-/// since a subtraction may borrow into the byte above.
-#[inline(always)]
-fn special(word: u64) -> u64 {
-    let quote = word ^ (ONES * 0x22);
-    let backslash = word ^ (ONES * 0x5c);
-    (word.wrapping_sub(ONES * 0x20) & !word)
-        | (quote.wrapping_sub(ONES) & !quote)
-        | (backslash.wrapping_sub(ONES) & !backslash)
-}
-
-/// The same, and the high bits of bytes that are not ASCII.
-#[inline(always)]
-fn marked(word: [u8; 8]) -> u64 {
-    let word = u64::from_ne_bytes(word);
-    special(word) | word
-}
-
-/// The lowest, and the highest bit of each byte.
-const ONES: u64 = u64::MAX / 255;
-const HIGH: u64 = ONES * 0x80;
 
 /// Passes on JSON text without the white space between its tokens, in runs, each with the number of `"` and `\`, and
 /// that of control characters.

@@ -24,7 +24,11 @@ use crate::wire::Introduced;
 /// Opens one session. After the TCP handshake: three flights with TLS 1.3 and a login that the server has cached.
 pub(crate) async fn connect(to: &Target) -> Result<Box<dyn Session>> {
     let tcp = dial::dial(&to.endpoint, to.by, &to.progress).await?;
-    let peer = tcp.peer_addr().map_err(|error| internal(format!("no address of the server: {error}")))?;
+    let peer = tcp.peer_addr().map_err(|error| {
+        // The server has hung up already.
+        let text = format!("{} took the connection and hung up: {error}", to.endpoint);
+        Error::new(Fault::ConnectionLost, text).with_phase(Phase::Tcp)
+    })?;
     let greeted = Greeted::open(tcp, &to.tls, &to.progress, to.by).await?;
     let server = to.endpoint.to_string();
     let who = Who {

@@ -120,16 +120,17 @@ impl Text {
         }
     }
 
-    /// Appends the JSON string that it is.
-    fn write(&self, out: &mut Vec<u8>) {
+    /// The JSON string that it is, between these two. A large one is moved within its memory: new memory costs more.
+    fn between(self, before: &[u8], behind: &[u8]) -> Vec<u8> {
         match self {
-            // Fails for writers that fail, and a `Vec` does not.
-            Self::Plain(text) => serde_json::to_writer(out, text).unwrap_or_default(),
+            Self::Plain(text) => [before, json(&text).as_bytes(), behind].concat(),
             Self::Inside(text) => {
-                out.reserve(text.len() + ROOM_BEHIND);
+                let mut out = text.into_bytes();
+                out.reserve_exact(before.len() + behind.len() + 2);
+                out.splice(..0, [before, b"\""].concat());
                 out.push(b'"');
-                out.extend_from_slice(text.as_bytes());
-                out.push(b'"');
+                out.extend_from_slice(behind);
+                out
             }
         }
     }
@@ -152,7 +153,7 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// The JSON that `serde_json` makes of it, with a large body copied and not looked at again.
+    /// The JSON that `serde_json` makes of it, with a large body not looked at again.
     #[must_use]
     pub fn into_json(self) -> Vec<u8> {
         match self {
@@ -194,17 +195,16 @@ impl Response {
     }
 
     fn into_json(self) -> Vec<u8> {
-        let mut out = json(&self.head).into_bytes();
+        let mut before = json(&self.head).into_bytes();
         // The end of the head's object, which goes on.
-        out.pop();
-        out.extend_from_slice(b",\"body\":");
-        self.body.write(&mut out);
-        out.extend_from_slice(match self.is_base64_encoded {
+        before.pop();
+        before.extend_from_slice(b",\"body\":");
+        let behind: &[u8] = match self.is_base64_encoded {
             None => b"}",
             Some(false) => b",\"isBase64Encoded\":false}",
             Some(true) => b",\"isBase64Encoded\":true}",
-        });
-        out
+        };
+        self.body.between(&before, behind)
     }
 }
 
@@ -414,8 +414,6 @@ fn multi<S: Serializer>(headers: &Option<Headers>, serializer: S) -> Result<S::O
 
 /// What every function allows: the type of a POST's body, and who the caller is.
 const SENT_ANYWAY: [&str; 2] = ["content-type", "authorization"];
-/// What may follow the body.
-const ROOM_BEHIND: usize = 32;
 /// A reply without content has no content type either.
 const NO_CONTENT: u16 = 204;
 
