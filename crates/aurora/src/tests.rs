@@ -437,6 +437,8 @@ async fn what_is_said_when_there_is_no_writer() {
         (&[Nothing, Nothing], Some(just_now), Fault::Unreachable, false),
         (&[Nothing, Nothing], Some(long_ago), Fault::Resuming, false),
         (&[Nothing, Nothing], None, Fault::Resuming, false),
+        // What one of them says counts for more than the other's silence.
+        (&[Without, Nothing], None, Fault::Unreachable, false),
         // What cannot pass is not waited for.
         (&[Mistrusted, Mistrusted], None, Fault::Unreachable, true),
         (&[NoSuchName, NoSuchName], None, Fault::Unreachable, true),
