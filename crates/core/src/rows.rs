@@ -592,7 +592,7 @@ impl Body {
         Ok(plain)
     }
 
-    #[inline(always)]
+    #[inline]
     fn enclose<const N: usize>(&mut self, quote: [u8; N], text: &[u8]) -> bool {
         let length = text.len() + 2 * N;
         let room = &mut self.room(length)[..length];
@@ -678,46 +678,65 @@ fn copy(room: &mut [u8], bytes: &[u8]) {
 }
 
 /// Copies bytes to where is room for exactly them, and tells whether all of them are ASCII that needs no escape.
-#[inline(always)]
+#[inline]
 fn copy_plain(room: &mut [u8], bytes: &[u8]) -> bool {
-    if let Some(plain) = copy_chunks::<CHUNK>(room, bytes) {
-        return plain;
+    // The last chunk, and of fewer bytes the last word, overlaps the one before it.
+    if let (Some(last_room), Some(last)) = (room.last_chunk_mut::<CHUNK>(), bytes.last_chunk::<CHUNK>()) {
+        let mut marks = [0; CHUNK];
+        *last_room = *last;
+        mark(&mut marks, last);
+        for (room, chunk) in room.as_chunks_mut().0.iter_mut().zip(bytes.as_chunks().0) {
+            *room = *chunk;
+            mark(&mut marks, chunk);
+        }
+        return marks.iter().fold(0, |all, mark| all | mark) == 0;
     }
-    if let Some(plain) = copy_chunks::<8>(room, bytes) {
-        return plain;
+    if let (Some(last_room), Some(last)) = (room.last_chunk_mut(), bytes.last_chunk()) {
+        *last_room = *last;
+        let last = u64::from_ne_bytes(*last);
+        if let (Some(room), Some(first)) = (room.first_chunk_mut(), bytes.first_chunk()) {
+            *room = *first;
+            let first = u64::from_ne_bytes(*first);
+            return (first | special(first) | last | special(last)) & HIGH == 0;
+        }
     }
-    let mut plain = true;
+    let mut marks = 0;
     for (room, byte) in room.iter_mut().zip(bytes) {
         *room = *byte;
-        plain &= !is_marked(*byte);
+        marks |= is_marked(*byte);
     }
-    plain
+    marks == 0
 }
 
-/// The same, for no fewer bytes than a chunk has. The last chunk overlaps the one before it.
-#[inline(always)]
-fn copy_chunks<const N: usize>(room: &mut [u8], bytes: &[u8]) -> Option<bool> {
-    let (last_room, last) = (room.last_chunk_mut::<N>()?, bytes.last_chunk::<N>()?);
-    // One for each place in a chunk: the compiler makes one comparison of all of them.
-    let mut marked = [false; N];
-    let mut pass = |room: &mut [u8; N], chunk: &[u8; N]| {
-        *room = *chunk;
-        for (marked, byte) in marked.iter_mut().zip(chunk) {
-            *marked |= is_marked(*byte);
-        }
-    };
-    pass(last_room, last);
-    for (room, chunk) in room.as_chunks_mut().0.iter_mut().zip(bytes.as_chunks().0) {
-        pass(room, chunk);
+/// Marks the places of a chunk that hold a byte that needs an escape or is not ASCII. The compiler makes one comparison
+/// of it for all of them.
+#[inline]
+fn mark(marks: &mut [u8; CHUNK], chunk: &[u8; CHUNK]) {
+    for (mark, byte) in marks.iter_mut().zip(chunk) {
+        *mark |= is_marked(*byte);
     }
-    Some(marked == [false; N])
 }
 
-/// Whether a byte is `"`, `\`, a control character, or, negative, not ASCII.
-#[inline(always)]
-fn is_marked(byte: u8) -> bool {
-    (byte.cast_signed() < 0x20) | (byte == b'"') | (byte == b'\\')
+/// 1 for `"`, `\`, a control character, and what is, being negative, not ASCII; else 0.
+#[inline]
+fn is_marked(byte: u8) -> u8 {
+    u8::from((byte.cast_signed() < 0x20) | (byte == b'"') | (byte == b'\\'))
 }
+
+/// The high bits of a word whose bytes are `"`, `\` or below 0x20 are set; others may be, too, where one of those is,
+/// since a subtraction may borrow into the byte above.
+#[inline]
+fn special(word: u64) -> u64 {
+    let quote = word ^ (ONES * 0x22);
+    let backslash = word ^ (ONES * 0x5c);
+    (word.wrapping_sub(ONES * 0x20) & !word)
+        | (quote.wrapping_sub(ONES) & !quote)
+        | (backslash.wrapping_sub(ONES) & !backslash)
+}
+
+/// The lowest, and the highest bit of each byte.
+const ONES: u64 = u64::MAX / 255;
+const HIGH: u64 = ONES * 0x80;
 
 /// How a caller comes by the rest: the same advice for both limits, and for the query's author how to allow it.
 const PAGING: &str =
@@ -790,19 +809,10 @@ const CONTROL: usize = 6;
 /// How many bytes at the front need no escape.
 #[inline]
 fn plain_length(bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGH: u64 = ONES * 0x80;
     let mut length = 0;
-    // Eight bytes at a time: the high bit of each byte that is `"`, `\` or below 0x20. A subtraction may borrow
-    // into the byte above, so the mask only says whether there is one; the loop below finds it.
-    for chunk in bytes.as_chunks::<8>().0 {
-        let word = u64::from_ne_bytes(*chunk);
-        let quote = word ^ (ONES * 0x22);
-        let backslash = word ^ (ONES * 0x5c);
-        let found = (word.wrapping_sub(ONES * 0x20) & !word)
-            | (quote.wrapping_sub(ONES) & !quote)
-            | (backslash.wrapping_sub(ONES) & !backslash);
-        if found & HIGH != 0 {
+    // That a word has one is known at once; the loop below finds it.
+    for word in bytes.as_chunks().0 {
+        if special(u64::from_ne_bytes(*word)) & HIGH != 0 {
             break;
         }
         length += 8;
