@@ -212,7 +212,10 @@ impl Mysql {
                     return Ok(());
                 }
                 // Somebody may have the port for a moment.
-                Err(_) if Instant::now() < until && self.log()?[logged..].contains(PORT_TAKEN) => {
+                Err(_)
+                    if Instant::now() < until
+                        && self.log()?.get(logged..).is_some_and(|log| log.contains(PORT_TAKEN)) =>
+                {
                     thread::sleep(LOOK_AGAIN);
                 }
                 Err(error) => return Err(error),
