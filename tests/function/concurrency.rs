@@ -20,6 +20,12 @@ mod where_there_is_a_server {
         deadlines_are_our_own,
         fewer_sessions_than_invocations_are_shared,
     );
+    crate::on_clusters!(
+        eight_run_at_once_on_eight_sessions_at_most,
+        a_slow_one_does_not_delay_the_rest,
+        deadlines_are_our_own,
+        fewer_sessions_than_invocations_are_shared,
+    );
 }
 
 /// Many calls of many kinds at once; each gets what it asked for.

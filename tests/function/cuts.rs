@@ -74,8 +74,10 @@ async fn everywhere(engine: Engine) {
                 environment.proxy.inject(Fault::cut(direction, after, cut));
                 environment.call(call).await;
                 let missed = environment.proxy.disarm();
-                // A call may be a few bytes shorter than the one that was measured.
-                let must = matches!(after, After::Flights(_));
+                // A call may be a few bytes shorter than the one that was measured. In a cluster a read goes to the reader
+                // while it is in doubt who the writer is, which it may be after the cut before.
+                let elsewhere = engine != engine.plain() && call == Call::Read;
+                let must = matches!(after, After::Flights(_)) && !elsewhere;
                 assert!(!(missed && must), "{call:?}, cold {cold}: {direction:?} {after:?} was not reached");
             }
         }

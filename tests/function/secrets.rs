@@ -6,7 +6,7 @@ use lambda_rds_testbed::certs::Authority;
 use lambda_rds_testbed::{Function, Secrets, SecretsFault, Unanswered};
 use serde_json::{Value, json};
 
-use crate::world::{Engine, SECRET, Setup, World, last_log};
+use crate::world::{Engine, SECRET, Setup, World, last_log, until};
 use crate::{on_clusters, on_every_server};
 
 on_every_server!(
@@ -221,8 +221,8 @@ async fn the_cached_secret_carries_on_when_secrets_manager_is_down(engine: Engin
         assert!(outcome.elapsed < TIMEOUT, "{fault:?}: {:?}", outcome.elapsed);
         asked(1);
         let warned = |line: &str| line.contains("the cached one is used") && line.contains(reason);
-        let logs = world.function.logs();
-        assert!(logs[before..].iter().any(|line| warned(line)), "{fault:?}: {:?}", &logs[before..]);
+        let told = || world.function.logs()[before..].iter().any(|line| warned(line));
+        until(&format!("the warning of {fault:?}"), told).await;
     }
     world.secrets.heal();
     world.hang_up();

@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
+use lambda_rds::config::{Config, Sources};
 use lambda_rds::deadline::Deadline;
 use lambda_rds::error::{Error, Fault, Result};
 use lambda_rds::sea_orm::{
     AccessMode, ActiveModelTrait as _, ConnectionTrait, DbErr, EntityTrait as _, IsolationLevel,
     QueryOrder as _, Set, SqlErr, Statement, StreamTrait as _, TransactionSession as _,
-    TransactionTrait as _,
+    TransactionTrait as _, Value,
 };
 use lambda_rds_testbed::{After, Cut, Direction, Fault as Broken, Proxy};
 
@@ -68,6 +69,7 @@ on_every_engine! {
     a_writer_is_lent_and_not_used_again,
     isolation_and_access_can_be_asked_for,
     a_lost_connection_is_replaced,
+    statements_of_one_text_and_other_types,
     a_write_is_applied_once,
 }
 
@@ -379,6 +381,60 @@ async fn what_runs_on_it_can_be_sent_to_another_thread() {
         users::Entity::find().all(&db).await.map_err(Error::from)
     });
     assert_eq!(tokio::spawn(read).await.unwrap().unwrap().len(), 3);
+}
+
+/// A session keeps prepared statements by their text: a value must not be taken for what the text had the last time.
+async fn statements_of_one_text_and_other_types(engine: Engine) {
+    let world = World::start(engine);
+    let one = async |value: Value| {
+        let sql = world.sql("SELECT ? AS v");
+        let statement = Statement::from_sql_and_values(world.backend(), sql, [value]);
+        world.db.query_one_raw(statement).await.unwrap().unwrap()
+    };
+    for _ in 0..2 {
+        assert_eq!(one(5_i64.into()).await.try_get_by_index::<i64>(0).unwrap(), 5);
+        assert_eq!(one("é".into()).await.try_get_by_index::<String>(0).unwrap(), "é");
+        assert_eq!(
+            one(0.5_f64.into()).await.try_get_by_index::<f64>(0).unwrap().to_bits(),
+            0.5_f64.to_bits()
+        );
+        assert_eq!(one(Value::BigInt(None)).await.try_get_by_index::<Option<i64>>(0).unwrap(), None);
+    }
+}
+
+/// Behind a pooler the driver's questions about a type that it does not know made the server forget the statement.
+#[tokio::test]
+async fn types_of_the_databases_own_behind_a_pooler() {
+    let world = World::start(Engine::Postgres);
+    // (A server takes what a pooler is sent.)
+    let mut env = world.env("POOLED_DB_");
+    env.push(("POOLED_DB_POOLER".to_owned(), "transaction".to_owned()));
+    let sources = Sources { env, ..Sources::default() };
+    let config = Config::read_prefix(&sources, "POOLED_DB_").unwrap();
+    let db = lambda_rds::db(&config, &world.platform).unwrap();
+    let backend = world.backend();
+    db.execute_unprepared("CREATE TYPE mood AS ENUM ('happy', 'sad')").await.unwrap();
+    let query = |sql: &str, value: i32| Statement::from_sql_and_values(backend, sql, [value.into()]);
+    for _ in 0..2 {
+        let row = db.query_one_raw(query("SELECT 'sad'::mood AS mood, $1 AS n", 7)).await.unwrap().unwrap();
+        assert_eq!(row.try_get::<i32>("", "n").unwrap(), 7);
+        let rows = db
+            .transaction(async |tx| {
+                Ok(tx.query_all_raw(query("SELECT ARRAY['sad']::mood[], $1", 1)).await?.len())
+            })
+            .await;
+        assert_eq!(rows.unwrap(), 1);
+    }
+    let error = db.query_one_raw(query("SELECT 'angry'::mood, $1", 1)).await.unwrap_err();
+    assert_eq!(db.error(&error).fault(), Fault::BadParameter);
+    // Nothing outlives a transaction.
+    let kept =
+        Statement::from_string(backend, "SELECT count(*) FROM pg_prepared_statements WHERE name <> ''");
+    for expected in [1, 0] {
+        // The first one counts itself.
+        let row = db.query_one_raw(kept.clone()).await.unwrap().unwrap();
+        assert_eq!(row.try_get_by_index::<i64>(0).unwrap(), expected);
+    }
 }
 
 #[tokio::test]

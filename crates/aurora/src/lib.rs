@@ -339,7 +339,11 @@ impl fmt::Debug for Failures {
 
 /// Whether a server has said this itself.
 fn told(error: &Error) -> bool {
-    !matches!(error.fault(), Fault::Unreachable | Fault::ConnectionLost)
+    match error.fault() {
+        Fault::ConnectionLost => false,
+        Fault::Unreachable => error.sqlstate().is_some(),
+        _ => true,
+    }
 }
 
 /// A name that is not known is not known a moment later.
@@ -347,9 +351,11 @@ fn has_no_address(error: &Error) -> bool {
     error.phase() == Some(Phase::Resolve)
 }
 
-/// Whether asking again cannot help: the server's certificate, or its idea of the protocol, stays the same.
+/// Whether asking again cannot help: the server's certificate, its idea of the protocol, and what it says itself of a
+/// database that there is not, stay the same.
 fn hopeless(error: &Error, late: bool) -> bool {
-    !late && error.fault() == Fault::Unreachable && matches!(error.phase(), Some(Phase::Tls | Phase::Auth))
+    let before_the_session = matches!(error.phase(), Some(Phase::Tls | Phase::Auth));
+    !late && error.fault() == Fault::Unreachable && (before_the_session || told(error))
 }
 
 /// Between two questions to the same server: short, since a failover is over when the new writer says so, and random,

@@ -34,9 +34,13 @@ enum Does {
     Reject,
     /// Too many connections.
     Full,
+    /// It has no such database.
+    Without,
 }
 
-use Does::{Drop as Lose, Full, Mistrusted, NoSuchName, Nothing, Read, Refuse, Reject, Single, Write};
+use Does::{
+    Drop as Lose, Full, Mistrusted, NoSuchName, Nothing, Read, Refuse, Reject, Single, Without, Write,
+};
 
 /// The servers, and what their names lead to.
 #[derive(Debug, Clone)]
@@ -148,6 +152,10 @@ impl Connect for Servers {
                 Refuse => return fails(Fault::Unreachable, Phase::Tcp),
                 Mistrusted => return fails(Fault::Unreachable, Phase::Tls),
                 NoSuchName => return fails(Fault::Unreachable, Phase::Resolve),
+                Without => {
+                    return fails(Fault::Unreachable, Phase::Ready)
+                        .map_err(|error| error.with_sqlstate("3D000"));
+                }
                 Full => return fails(Fault::TooManyConnections, Phase::Auth),
                 Reject => return fails(Fault::CredentialsRejected, Phase::Auth),
                 Lose | Nothing => {
@@ -429,9 +437,12 @@ async fn what_is_said_when_there_is_no_writer() {
         (&[Nothing, Nothing], Some(just_now), Fault::Unreachable, false),
         (&[Nothing, Nothing], Some(long_ago), Fault::Resuming, false),
         (&[Nothing, Nothing], None, Fault::Resuming, false),
+        // What one of them says counts for more than the other's silence.
+        (&[Without, Nothing], None, Fault::Unreachable, false),
         // What cannot pass is not waited for.
         (&[Mistrusted, Mistrusted], None, Fault::Unreachable, true),
         (&[NoSuchName, NoSuchName], None, Fault::Unreachable, true),
+        (&[Without, Without], None, Fault::Unreachable, true),
         (&[Reject, Reject], None, Fault::CredentialsRejected, true),
     ] {
         for topology in [aurora(&[]), aurora(&TO_READERS)] {

@@ -202,7 +202,7 @@ impl Record {
             count += 1;
         }
         let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut line = Line::default();
+        let mut line = Line::with_room();
         line.set(
             "_aws",
             &Aws {
@@ -272,7 +272,7 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut line = Line::default();
+        let mut line = Line::with_room();
         line.show("timestamp", &humantime::format_rfc3339_millis(SystemTime::now()));
         line.set("level", event.metadata().level().as_str());
         // Its place; the event's own fields come last.
@@ -301,6 +301,15 @@ struct Line {
 }
 
 impl Line {
+    /// With room for what one invocation tells, so that it does not grow by steps.
+    fn with_room() -> Self {
+        Self {
+            members: Vec::with_capacity(32),
+            values: Vec::with_capacity(768),
+            shown: String::with_capacity(64),
+        }
+    }
+
     fn set(&mut self, name: &'static str, value: &(impl Serialize + ?Sized)) {
         let start = self.values.len();
         // What is told here are numbers, texts and lists of them, which JSON has, and a vector takes all.

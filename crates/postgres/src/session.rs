@@ -1,7 +1,8 @@
 //! One live connection to PostgreSQL.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ pub(crate) struct PgSession {
     cancel: Option<PgCancel>,
     guard: Arc<Guard>,
     statements: Statements,
+    /// The statements of an application that have run here behind a pooler, by the hash of their text.
+    met: HashSet<u64>,
     /// A statement is running, or was left half read.
     busy: bool,
     /// What the running transaction, or the statement outside one, may do.
@@ -83,6 +86,7 @@ impl PgSession {
             cancel,
             guard,
             statements: Statements::default(),
+            met: HashSet::new(),
             log_values: to.log_values,
             pooled: to.pooling != Pooling::None,
             proxied: to.pooling == Pooling::RdsProxy,
@@ -258,12 +262,26 @@ impl PgSession {
         Ok(done)
     }
 
+    /// Whether a statement of an application's has not been met in this session. Behind a pooler it gets a name then,
+    /// for as long as it runs: of a type that the driver does not know, it asks the catalog after it has prepared, and by
+    /// that the server forgets a statement without a name.
+    fn is_new(&mut self, sql: &Sql) -> bool {
+        const KEPT: usize = 1_000;
+        let Sql::Prepared(sea_orm::Statement { sql, .. }) = sql else { return false };
+        if self.met.len() >= KEPT {
+            self.met.clear();
+        }
+        let mut text = DefaultHasher::new();
+        sql.hash(&mut text);
+        self.met.insert(text.finish())
+    }
+
     /// The statements of an application, as sea-orm sends them.
     async fn send(
         &mut self,
         sql: Sql,
+        persistent: bool,
     ) -> Result<BoxStream<'_, sqlx::Result<Either<PgQueryResult, PgRow>>>, sqlx::Error> {
-        let persistent = !self.pooled;
         let connection = self.connection().await?;
         Ok(match sql {
             Sql::Prepared(statement) => {
@@ -387,7 +405,8 @@ impl Session for PgSession {
         Box::pin(async_stream::stream! {
             self.busy = true;
             let mut failed = None;
-            match self.send(sql).await {
+            let named = self.pooled && self.is_new(&sql);
+            match self.send(sql, named || !self.pooled).await {
                 Ok(mut items) => while let Some(item) = items.next().await {
                     match item {
                         Ok(Either::Right(row)) => yield Ok(Item::Row(row.into())),
@@ -399,6 +418,13 @@ impl Session for PgSession {
                     }
                 },
                 Err(error) => failed = Some(error),
+            }
+            if named && failed.as_ref().is_none_or(answered) {
+                let forgotten = match self.connection().await {
+                    Ok(connection) => connection.clear_cached_statements().await,
+                    Err(error) => Err(error),
+                };
+                failed = failed.or(forgotten.err());
             }
             self.busy = failed.as_ref().is_some_and(|error| !answered(error));
             if let Some(error) = failed {

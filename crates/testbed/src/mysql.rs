@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How often a starting server is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
+/// What MySQL and MariaDB log of a port that somebody has.
+const PORT_TAKEN: &str = "Address already in use";
+
 /// Which of the two servers. They share a protocol and most of their SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MysqlKind {
@@ -200,8 +203,21 @@ impl Mysql {
     pub fn start_again_with(&self, settings: &[(&str, &str)]) -> Result<()> {
         let mut server = lock(&self.server);
         ensure!(server.is_none(), "the server runs already");
-        *server = Some(self.launch_with(settings)?);
-        Ok(())
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let logged = self.log()?.len();
+            match self.launch_with(settings) {
+                Ok(started) => {
+                    *server = Some(started);
+                    return Ok(());
+                }
+                // Somebody may have the port for a moment.
+                Err(_) if Instant::now() < until && self.log()?[logged..].contains(PORT_TAKEN) => {
+                    thread::sleep(LOOK_AGAIN);
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Stops the time for the server: connections stay open and nothing answers.

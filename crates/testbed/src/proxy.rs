@@ -3,9 +3,10 @@
 //! It sees bytes, not a protocol, and so serves every engine, with or without TLS.
 
 use std::collections::{HashMap, VecDeque};
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use socket2::{SockFilter, SockRef};
@@ -206,10 +207,23 @@ impl Proxy {
     pub async fn accept(&self) -> Result<()> {
         let mut door = self.door.lock().await;
         if let Door::Closed(_) = &*door {
-            let Door::Closed(socket) = std::mem::replace(&mut *door, Door::Gone) else { return Ok(()) };
+            let Door::Closed(mut socket) = std::mem::replace(&mut *door, Door::Gone) else { return Ok(()) };
             let runtime = background::handle()?;
             let _entered = runtime.enter();
-            *door = Door::Open(runtime.spawn(accept(socket.listen(1024)?, Arc::clone(&self.shared))));
+            let until = Instant::now() + LINGER;
+            // Somebody may have the port for a moment, at this or at every address.
+            let listening = loop {
+                match socket.listen(1024) {
+                    Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < until => {
+                        std::thread::sleep(Duration::from_millis(20));
+                        socket = bind(self.address)?;
+                    }
+                    listening => {
+                        break listening.with_context(|| format!("cannot listen on {}", self.address))?;
+                    }
+                }
+            };
+            *door = Door::Open(runtime.spawn(accept(listening, Arc::clone(&self.shared))));
         }
         Ok(())
     }

@@ -1,5 +1,8 @@
 //! One leased session, and how far the work on it has come.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::mem::discriminant;
+
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use sea_orm::{DbErr, IsolationLevel, Statement};
@@ -11,6 +14,21 @@ use crate::error::{Error, Fault, Result};
 use crate::execute::{limited, stopped};
 use crate::queries::{Dialect, Effect};
 use crate::retry::Progress;
+
+/// Gives statements of one text and values of other types different texts. A session keeps prepared statements by their
+/// text, and would bind to the types of the first ones: PostgreSQL reads the bytes of a double as an integer, and to
+/// MySQL `"é"` is 0.
+fn kept_apart(dialect: Dialect, sql: Sql) -> Sql {
+    let Sql::Prepared(mut statement) = sql else { return sql };
+    let values = statement.values.as_ref().map_or(&[][..], |values| &values.0);
+    // SQLite takes each value as what it is.
+    if dialect != Dialect::Sqlite && !values.is_empty() {
+        let mut types = DefaultHasher::new();
+        values.iter().for_each(|value| discriminant(value).hash(&mut types));
+        statement.sql.push_str(&format!("\n-- {:08x}", types.finish() & 0xffff_ffff));
+    }
+    Sql::Prepared(statement)
+}
 
 /// A leased session and what has become of the work on it.
 pub(super) struct Running {
@@ -182,7 +200,7 @@ impl Running {
             let cancel = session.cancel_handle();
             let mut failure = None;
             {
-                let mut items = session.stream(sql);
+                let mut items = session.stream(kept_apart(dialect, sql));
                 loop {
                     match by.bound(items.next()).await {
                         Ok(Some(Ok(item))) => yield Ok(item),
