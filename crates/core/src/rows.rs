@@ -677,61 +677,35 @@ fn copy(room: &mut [u8], bytes: &[u8]) {
     }
 }
 
-/// Copies bytes to where is room for exactly them, and tells whether all of them are ASCII that needs no escape.
+/// Copies bytes to where is room for exactly them, and tells whether all of them are ASCII that needs no escape. In
+/// words: where the whole program is optimised for size, the compiler makes no vectors.
 #[inline]
 fn copy_plain(room: &mut [u8], bytes: &[u8]) -> bool {
-    // The last chunk, and of fewer bytes the last word, overlaps the one before it.
-    if let (Some(last_room), Some(last)) = (room.last_chunk_mut::<CHUNK>(), bytes.last_chunk::<CHUNK>()) {
-        let mut marks = [0; CHUNK];
-        *last_room = *last;
-        mark(&mut marks, last);
-        for (room, chunk) in room.as_chunks_mut().0.iter_mut().zip(bytes.as_chunks().0) {
-            *room = *chunk;
-            mark(&mut marks, chunk);
-        }
-        return marks.iter().fold(0, |all, mark| all | mark) == 0;
-    }
+    // The last word overlaps the one before it.
     if let (Some(last_room), Some(last)) = (room.last_chunk_mut(), bytes.last_chunk()) {
         *last_room = *last;
-        let last = u64::from_ne_bytes(*last);
-        if let (Some(room), Some(first)) = (room.first_chunk_mut(), bytes.first_chunk()) {
-            *room = *first;
-            let first = u64::from_ne_bytes(*first);
-            return (first | special(first) | last | special(last)) & HIGH == 0;
+        let mut marks = marked(*last);
+        for (room, word) in room.as_chunks_mut().0.iter_mut().zip(bytes.as_chunks().0) {
+            *room = *word;
+            marks |= marked(*word);
         }
+        return marks & HIGH == 0;
     }
-    let mut marks = 0;
-    for (room, byte) in room.iter_mut().zip(bytes) {
+    let mut word = [b' '; size_of::<u64>()];
+    for ((room, byte), of_word) in room.iter_mut().zip(bytes).zip(&mut word) {
         *room = *byte;
-        marks |= is_marked(*byte);
+        *of_word = *byte;
     }
-    marks == 0
+    marked(word) & HIGH == 0
 }
 
-/// Marks the places of a chunk that hold a byte that needs an escape or is not ASCII. The compiler makes one comparison
-/// of it for all of them.
+/// The high bits of a word are set whose bytes are `"`, `\`, below 0x20, or not ASCII; others may be, too, where one of
+/// those is, since a subtraction may borrow into the byte above.
 #[inline]
-fn mark(marks: &mut [u8; CHUNK], chunk: &[u8; CHUNK]) {
-    for (mark, byte) in marks.iter_mut().zip(chunk) {
-        *mark |= is_marked(*byte);
-    }
-}
-
-/// 1 for `"`, `\`, a control character, and what is, being negative, not ASCII; else 0.
-#[inline]
-fn is_marked(byte: u8) -> u8 {
-    u8::from((byte.cast_signed() < 0x20) | (byte == b'"') | (byte == b'\\'))
-}
-
-/// The high bits of a word whose bytes are `"`, `\` or below 0x20 are set; others may be, too, where one of those is,
-/// since a subtraction may borrow into the byte above.
-#[inline]
-fn special(word: u64) -> u64 {
-    let quote = word ^ (ONES * 0x22);
-    let backslash = word ^ (ONES * 0x5c);
-    (word.wrapping_sub(ONES * 0x20) & !word)
-        | (quote.wrapping_sub(ONES) & !quote)
-        | (backslash.wrapping_sub(ONES) & !backslash)
+fn marked(word: [u8; size_of::<u64>()]) -> u64 {
+    let word = u64::from_ne_bytes(word);
+    let (quote, backslash) = (word ^ (ONES * 0x22), word ^ (ONES * 0x5c));
+    word.wrapping_sub(ONES * 0x20) | quote.wrapping_sub(ONES) | backslash.wrapping_sub(ONES) | word
 }
 
 /// The lowest, and the highest bit of each byte.
@@ -810,9 +784,16 @@ const CONTROL: usize = 6;
 #[inline]
 fn plain_length(bytes: &[u8]) -> usize {
     let mut length = 0;
-    // That a word has one is known at once; the loop below finds it.
-    for word in bytes.as_chunks().0 {
-        if special(u64::from_ne_bytes(*word)) & HIGH != 0 {
+    // Eight bytes at a time: the high bit of each byte that is `"`, `\` or below 0x20. A subtraction may borrow
+    // into the byte above, so the mask only says whether there is one; the loop below finds it.
+    for chunk in bytes.as_chunks::<8>().0 {
+        let word = u64::from_ne_bytes(*chunk);
+        let quote = word ^ (ONES * 0x22);
+        let backslash = word ^ (ONES * 0x5c);
+        let found = (word.wrapping_sub(ONES * 0x20) & !word)
+            | (quote.wrapping_sub(ONES) & !quote)
+            | (backslash.wrapping_sub(ONES) & !backslash);
+        if found & HIGH != 0 {
             break;
         }
         length += 8;
