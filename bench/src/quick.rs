@@ -141,12 +141,13 @@ async fn pairs(
     Ok(())
 }
 
-/// Sets the limits: sizes may grow by 2 %, ratios by three times their measured noise, which is at least 15 %.
+/// Sets the limits: sizes may grow by 2 %, ratios by three times their measured noise. That is at least 42 %: two runs of
+/// one commit, with a compiler beside one of them, were up to 32 % apart.
 fn accepted(path: &Path, found: &BTreeMap<String, Quartiles>) -> Result<()> {
     let limits: BTreeMap<&String, Limit> = found
         .iter()
         .map(|(name, found)| {
-            let noise = (found.high - found.low).max(0.05 * found.median);
+            let noise = (found.high - found.low).max(0.14 * found.median);
             let limit = if name.ends_with("bytes") {
                 (found.median * 1.02).round()
             } else {
