@@ -44,7 +44,7 @@ UPDATE products SET in_stock = FALSE;
 
 -- name: slow :one
 -- timeout: 400ms
-SELECT SLEEP(10) AS n;
+SELECT 1 AS n FROM (SELECT 1 UNION ALL SELECT 2) AS two WHERE SLEEP(10) = 0 LIMIT 1;
 
 -- name: slow_write :exec
 -- timeout: 400ms

@@ -23,7 +23,7 @@ SELECT 1 AS x FROM pg_sleep(60);
 -- name: nap :one
 -- engine: mysql
 -- timeout: 50ms
-SELECT SLEEP(60) AS x;
+SELECT 1 AS x FROM (SELECT 1 UNION ALL SELECT 2) AS two WHERE SLEEP(60) = 0 LIMIT 1;
 ";
 
 /// Descriptors, threads and files of the function, and its sessions on the server.

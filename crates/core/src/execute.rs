@@ -285,7 +285,12 @@ pub(crate) async fn limited<T>(
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
     match by.bound(work).await {
-        Ok(outcome) => outcome,
+        Ok(Ok(done)) => Ok(done),
+        // The server's own limit is the same, and may be the first.
+        Ok(Err(error)) if error.fault() == Fault::Timeout && error.phase().is_none() => {
+            Err(error.with_phase(Phase::Query))
+        }
+        Ok(Err(error)) => Err(error),
         Err(_) => Err(stopped(cancel, end, progress).await),
     }
 }
@@ -338,3 +343,16 @@ async fn settle(mut lease: Lease, by: Deadline) -> Effect {
 
 // Within it, the server has been told to stop; it is part of the reserve (DB_DEADLINE_RESERVE).
 const CANCEL_TIMEOUT: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_limit_that_the_server_keeps_first_is_told_as_ours() {
+        let told = async { Err::<(), _>(Error::new(Fault::Timeout, "the server's words")) };
+        let by = Deadline::after(Duration::from_secs(60));
+        let error = limited(None, (by, by), Progress::Sent, told).await.unwrap_err();
+        assert_eq!((error.fault(), error.phase()), (Fault::Timeout, Some(Phase::Query)));
+    }
+}
