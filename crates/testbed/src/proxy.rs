@@ -195,7 +195,7 @@ impl Proxy {
             // The listener is closed when the task has ended, not before. Its error is that it was aborted.
             let _ = accepting.await;
             // A socket that is bound but does not listen keeps the port and refuses connections.
-            *door = Door::Closed(bind(self.address)?);
+            *door = Door::Closed(bind_again(self.address)?);
         }
         Ok(())
     }
@@ -216,7 +216,7 @@ impl Proxy {
                 match socket.listen(1024) {
                     Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < until => {
                         std::thread::sleep(Duration::from_millis(20));
-                        socket = bind(self.address)?;
+                        socket = bind_again(self.address)?;
                     }
                     listening => {
                         break listening.with_context(|| format!("cannot listen on {}", self.address))?;
@@ -510,6 +510,24 @@ impl Shared {
         // An error would mean that the sender is gone, and we hold it.
         let _ = self.flow.subscribe().wait_for(|&flowing| flowing).await;
     }
+}
+
+/// Binds an address that was ours a moment ago. A process that is just being started has all of our sockets until it is
+/// another program: the one that was closed here listens until then.
+fn bind_again(address: SocketAddr) -> Result<TcpSocket> {
+    let until = Instant::now() + LINGER;
+    loop {
+        match bind(address) {
+            Err(error) if is_in_use(&error) && Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            bound => return bound,
+        }
+    }
+}
+
+fn is_in_use(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::AddrInUse)
 }
 
 fn bind(address: SocketAddr) -> Result<TcpSocket> {
