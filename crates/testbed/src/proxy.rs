@@ -187,7 +187,7 @@ impl Proxy {
     /// the proxy's.
     ///
     /// # Errors
-    /// If another process took the port in the instant between closing and keeping it.
+    /// If another process took the port in the instant between closing and keeping it, and does not give it back.
     pub async fn refuse(&self) -> Result<()> {
         let mut door = self.door.lock().await;
         if let Door::Open(accepting) = &mut *door {
