@@ -137,6 +137,17 @@ async fn open(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
+/// Says whether the peer may be silent for as long as there are more bytes on their way than it may have room for. One
+/// that has stopped reading for a while, a busy server, acknowledges nothing new either, and Linux ends such a connection
+/// as well when the time for silence is up (`TCP_USER_TIMEOUT`, tcp(7)).
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn set_patience(stream: &TcpStream, patient: bool) -> io::Result<()> {
+    // None is the kernel's own: retransmissions for many minutes, so that the caller's deadline comes first.
+    SockRef::from(stream).set_tcp_user_timeout(if patient { None } else { Some(USER_TIMEOUT) })
+}
+
 fn refusal(address: SocketAddr, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => {

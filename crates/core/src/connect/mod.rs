@@ -9,3 +9,4 @@ pub mod guard;
 pub mod relay;
 pub mod sessions;
 pub mod tls;
+pub mod wire;
