@@ -5,8 +5,7 @@
 
 use std::net::IpAddr;
 
-use futures_util::StreamExt;
-use lambda_rds_core::backend::{Endpoint, Item, Session, Sql};
+use lambda_rds_core::backend::{Endpoint, Session};
 use lambda_rds_core::config::{Engine, InstancePattern};
 use lambda_rds_core::deadline::Deadline;
 use lambda_rds_core::error::{Error, Fault, Phase, Result};
@@ -104,7 +103,7 @@ pub(crate) async fn ask(
         Error::new(fault, format!("the server did not say what it is in its cluster: {why}"))
             .with_phase(Phase::Ready)
     };
-    match by.bound(rows(session, kind.sql(engine))).await {
+    match by.bound(session.ask(kind.sql(engine))).await {
         Ok(Ok(rows)) => Ok(Some(read(&rows, kind, naming))),
         Ok(Err(error)) if is_absent(&error) => Ok(None),
         Ok(Err(error)) => Err(match error.fault() {
@@ -116,20 +115,6 @@ pub(crate) async fn ask(
         }),
         Err(_) => Err(failed(Fault::Unreachable, "no answer in time")),
     }
-}
-
-/// The rows of a question: one round trip, since nothing is prepared.
-async fn rows(session: &mut dyn Session, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
-    let mut rows = Vec::new();
-    let mut stream = session.stream(Sql::Script(sql.to_owned()));
-    while let Some(item) = stream.next().await {
-        if let Item::Row(row) = item.map_err(|failure| failure.error)? {
-            let row: std::result::Result<Vec<Option<String>>, _> =
-                (0..COLUMNS).map(|column| row.try_get_by_index(column)).collect();
-            rows.push(row.map_err(|error| Error::new(Fault::Internal, error.to_string()))?);
-        }
-    }
-    Ok(rows)
 }
 
 fn read(rows: &[Vec<Option<String>>], kind: Kind, naming: &Naming) -> Answer {
@@ -157,8 +142,6 @@ fn truth(text: Option<&str>) -> bool {
 fn is_absent(error: &Error) -> bool {
     error.sqlstate().is_some_and(|code| ABSENT.contains(&code))
 }
-
-const COLUMNS: usize = 4;
 
 /// PostgreSQL: undefined_function, undefined_table, invalid_schema_name, insufficient_privilege. MySQL:
 /// ER_DBACCESS_DENIED_ERROR, ER_BAD_DB_ERROR, ER_UNKNOWN_TABLE, ER_TABLEACCESS_DENIED_ERROR, ER_NO_SUCH_TABLE.

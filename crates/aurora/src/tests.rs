@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use futures_util::stream::{self, BoxStream, StreamExt as _};
-use lambda_rds_core::backend::{CancelHandle, Done, Effect, Failure, Item, Sql, Statement};
+use futures_util::stream::BoxStream;
+use lambda_rds_core::answers::Answers;
+use lambda_rds_core::backend::{CancelHandle, Effect, Failure, Frame, Item, Sql, State, Statement};
 use lambda_rds_core::config::{Config, Sources};
 use lambda_rds_core::describe::Described;
-use lambda_rds_core::rows::RowWriter;
-use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr, QueryResult, Value};
+use sea_orm::DatabaseConnection;
 use tokio::time::Instant;
 
 use super::*;
@@ -182,40 +182,22 @@ struct Scripted {
 }
 
 impl Scripted {
-    fn answer(&self) -> Vec<Result<Item, Failure>> {
+    fn answer(&self) -> Result<Vec<Vec<Option<String>>>> {
         let mut state = self.fleet.state();
         state.questions += 1;
         let Server { does, sessions } = &state.servers[&self.server];
         if !matches!(does, Write | Read) {
             let absent = *does == Single;
             let fault = if absent { Fault::QueryFailed } else { Fault::ConnectionLost };
-            let error = Error::new(fault, "scripted").with_sqlstate(if absent { "42883" } else { "08006" });
-            return vec![Err(Failure { error, driver: DbErr::Custom("scripted".to_owned()) })];
+            return Err(Error::new(fault, "scripted").with_sqlstate(if absent { "42883" } else { "08006" }));
         }
         let answer = |member: &(String, bool)| {
             let texts =
                 [(*does == Read).to_string(), sessions.to_string(), member.0.clone(), member.1.to_string()];
-            Ok(Item::Row(row(texts)))
+            texts.map(Some).to_vec()
         };
-        state.list.iter().map(answer).collect()
+        Ok(state.list.iter().map(answer).collect())
     }
-}
-
-/// A row of these texts. Only a driver can make one, so SQLite does, beside the test's own clock, which may stand still.
-fn row(texts: [String; 4]) -> QueryResult {
-    let row = async {
-        let database = sea_orm::Database::connect("sqlite::memory:").await.unwrap();
-        let sql = sea_orm::Statement::from_sql_and_values(
-            DbBackend::Sqlite,
-            "SELECT ?, ?, ?, ?",
-            texts.map(Value::from),
-        );
-        database.query_one_raw(sql).await.unwrap().unwrap()
-    };
-    std::thread::scope(|scope| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        scope.spawn(move || runtime.block_on(row)).join().unwrap()
-    })
 }
 
 impl Drop for Scripted {
@@ -229,17 +211,32 @@ impl Session for Scripted {
         unreachable!("nothing is run")
     }
 
-    fn run<'a>(&'a mut self, _: &'a Statement, _: &'a mut RowWriter) -> BoxFuture<'a, Result<Done>> {
+    fn run<'a>(
+        &'a mut self,
+        _: Frame,
+        _: &'a [&'a Statement],
+        _: &'a mut Answers<'_>,
+    ) -> BoxFuture<'a, Result<()>> {
         unreachable!("nothing is run")
     }
 
-    fn stream(&mut self, _: Sql) -> BoxStream<'_, Result<Item, Failure>> {
-        stream::once(tokio::time::sleep(Duration::from_millis(1)))
-            .flat_map(|()| stream::iter(self.answer()))
-            .boxed()
+    fn ask<'a>(&'a mut self, _: &'a str) -> BoxFuture<'a, Result<Vec<Vec<Option<String>>>>> {
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            self.answer()
+        })
     }
 
-    fn prepare<'a>(&'a mut self, _: &'a Statement, _: Access, _: Duration) -> BoxFuture<'a, Result<Effect>> {
+    fn stream(&mut self, _: Sql) -> BoxStream<'_, Result<Item, Failure>> {
+        unreachable!("nothing is run")
+    }
+
+    fn announce<'a>(
+        &'a mut self,
+        _: &'a [&'a Statement],
+        _: Access,
+        _: Duration,
+    ) -> BoxFuture<'a, Result<Vec<Effect>>> {
         unreachable!("nothing is run")
     }
 
@@ -275,12 +272,8 @@ impl Session for Scripted {
         unreachable!("nothing is run")
     }
 
-    fn usable(&self) -> bool {
-        true
-    }
-
-    fn in_transaction(&self) -> bool {
-        false
+    fn state(&self) -> State {
+        State::Idle
     }
 
     fn cancel_handle(&self) -> Option<Box<dyn CancelHandle>> {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use lambda_rds_core::backend::{Access, Connect, Endpoint, Opened, Session};
+use lambda_rds_core::backend::{Access, Connect, Endpoint, Opened, Session, State};
 use lambda_rds_core::deadline::Deadline;
 use lambda_rds_core::error::{Error, Fault, Result};
 
@@ -165,7 +165,7 @@ impl<'a> Search<'a> {
                 tokio::time::sleep(pause()).await;
             }
             let by = by.within(patience(tries));
-            let outcome = match session.filter(|session| session.usable()) {
+            let outcome = match session.filter(|session| session.state() == State::Idle) {
                 Some(mut session) => {
                     aurora.ask(session.as_mut(), places, by).await.map(|answer| (session, answer))
                 }

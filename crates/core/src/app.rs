@@ -695,13 +695,13 @@ mod tests {
     use sea_orm::{DatabaseConnection, DbErr};
 
     use super::*;
+    use crate::answers::Answers;
     use crate::backend::{
-        Access, CancelHandle, Done, Effect, Failure, Fixed, Item, Session, Statement, Target,
+        Access, CancelHandle, Done, Effect, Failure, Fixed, Frame, Item, Session, State, Statement, Target,
     };
     use crate::config::Sources;
     use crate::describe::{Described, Description};
     use crate::queries::Dialect;
-    use crate::rows::RowWriter;
 
     /// An engine with a bug: statements that say so panic.
     #[derive(Debug, Default)]
@@ -710,7 +710,7 @@ mod tests {
     }
 
     #[derive(Debug)]
-    struct BuggySession;
+    struct BuggySession(State);
 
     impl Backend for Buggy {
         fn engine(&self) -> Engine {
@@ -727,7 +727,7 @@ mod tests {
 
         fn connect<'a>(&'a self, _to: &'a Target) -> BoxFuture<'a, Result<Box<dyn Session>>> {
             self.connects.fetch_add(1, Ordering::Relaxed);
-            Box::pin(async { Ok(Box::new(BuggySession) as Box<dyn Session>) })
+            Box::pin(async { Ok(Box::new(BuggySession(State::Idle)) as Box<dyn Session>) })
         }
     }
 
@@ -738,26 +738,37 @@ mod tests {
 
         fn run<'a>(
             &'a mut self,
-            statement: &'a Statement,
-            _rows: &'a mut RowWriter,
-        ) -> BoxFuture<'a, Result<Done>> {
+            frame: Frame,
+            statements: &'a [&'a Statement],
+            answers: &'a mut Answers<'_>,
+        ) -> BoxFuture<'a, Result<()>> {
+            if let Frame::Begin(_) = frame {
+                self.0 = State::InTransaction;
+            }
             Box::pin(async move {
-                assert!(!statement.sql.contains("bug"), "a bug");
-                Ok(Done::default())
+                for statement in statements {
+                    assert!(!statement.sql.contains("bug"), "a bug");
+                    answers.end(Done::default());
+                }
+                Ok(())
             })
+        }
+
+        fn ask<'a>(&'a mut self, _: &'a str) -> BoxFuture<'a, Result<Vec<Vec<Option<String>>>>> {
+            unreachable!("nothing is asked")
         }
 
         fn stream(&mut self, _: crate::backend::Sql) -> BoxStream<'_, Result<Item, Failure>> {
             unreachable!("nothing is run")
         }
 
-        fn prepare<'a>(
+        fn announce<'a>(
             &'a mut self,
-            _statement: &'a Statement,
+            statements: &'a [&'a Statement],
             _access: Access,
-            _limit: Duration,
-        ) -> BoxFuture<'a, Result<Effect>> {
-            Box::pin(async { Ok(Effect::Undone) })
+            _shortest: Duration,
+        ) -> BoxFuture<'a, Result<Vec<Effect>>> {
+            Box::pin(async move { Ok(vec![Effect::Undone; statements.len()]) })
         }
 
         fn effect<'a>(&'a mut self, _: &'a str) -> BoxFuture<'a, Result<Effect>> {
@@ -777,6 +788,7 @@ mod tests {
         }
 
         fn commit(&mut self) -> BoxFuture<'_, Result<()>> {
+            self.0 = State::Idle;
             Box::pin(async { Ok(()) })
         }
 
@@ -792,12 +804,8 @@ mod tests {
             Box::pin(async { Ok(()) })
         }
 
-        fn usable(&self) -> bool {
-            true
-        }
-
-        fn in_transaction(&self) -> bool {
-            false
+        fn state(&self) -> State {
+            self.0
         }
 
         fn cancel_handle(&self) -> Option<Box<dyn CancelHandle>> {

@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use sea_orm::{DatabaseConnection, DbErr, ExecResult, QueryResult};
 
+use crate::answers::Answers;
 use crate::config::Engine;
 use crate::connect::tls::TlsClient;
 use crate::credentials::{Login, Relogin};
@@ -20,7 +21,6 @@ use crate::deadline::Deadline;
 use crate::describe::Described;
 use crate::error::{Error, Fault, Phase, Result};
 use crate::queries::Dialect;
-use crate::rows::RowWriter;
 use crate::value::Argument;
 
 /// How to speak to one kind of server. A stateless value per engine.
@@ -47,8 +47,7 @@ pub trait Backend: Debug + Send + Sync {
 
 /// One live connection, owned by one invocation at a time.
 ///
-/// Every method that fails leaves a session that is only good for closing, unless [`Session::usable`] says
-/// otherwise afterwards.
+/// Whether a session is good for anything after a method has failed, [`Session::state`] tells.
 pub trait Session: Send + Debug {
     /// sea-orm's handle on this very connection: a pool of exactly one. Its statements cost a second round
     /// trip, since the pool pings when it takes a connection back.
@@ -57,22 +56,34 @@ pub trait Session: Send + Debug {
     /// If the connection is gone.
     fn database(&mut self) -> BoxFuture<'_, Result<DatabaseConnection>>;
 
-    /// Runs one statement and writes its rows. A read is one round trip once it is prepared.
+    /// Runs statements in the frame that is said, one after the other, and writes their rows: sent together, where the
+    /// server takes that. Of a transaction nothing is committed, whatever happens.
     ///
-    /// Gives the number of rows affected, and the last inserted id where the engine has one.
+    /// In a frame that begins a transaction or is in one, what follows a statement that fails leaves nothing behind; the
+    /// transaction is then for [`Session::rollback`], as [`Session::state`] tells. A failure of ours, of the reply's limit
+    /// for example, is kept by `answers`, and the call succeeds all the same if the server has done its part. What a server
+    /// goes on to send is read to its end, up to a limit; beyond that the session is [`State::Closed`].
     ///
     /// # Errors
-    /// The server's error, classified; or the writer's own (too large, a type outside the table), in which case
-    /// rows may be left unread and [`Session::usable`] is false.
+    /// The server's error, classified, of the step that [`Answers::step`] then tells; or the failure of ours, where the
+    /// answer could not be read to its end.
     ///
     /// # Cancel safety
-    /// A dropped future leaves the statement running on the server and the session unusable: take a
+    /// A dropped future leaves statements running on the server and the session closed: take a
     /// [`Session::cancel_handle`] first.
     fn run<'a>(
         &'a mut self,
-        statement: &'a Statement,
-        rows: &'a mut RowWriter,
-    ) -> BoxFuture<'a, Result<Done>>;
+        frame: Frame,
+        statements: &'a [&'a Statement],
+        answers: &'a mut Answers<'_>,
+    ) -> BoxFuture<'a, Result<()>>;
+
+    /// Asks the server something in one statement without values, of which nothing is kept: its rows as text. One round
+    /// trip, for questions about the server itself.
+    ///
+    /// # Errors
+    /// The server's error, classified.
+    fn ask<'a>(&'a mut self, sql: &'a str) -> BoxFuture<'a, Result<Vec<Vec<Option<String>>>>>;
 
     /// Runs a statement that an application made, and streams what it gives: its rows, and after each result what
     /// it did. One round trip once it is prepared.
@@ -84,23 +95,23 @@ pub trait Session: Send + Debug {
     /// As [`Session::run`]'s, if the stream is dropped before its end.
     fn stream(&mut self, sql: Sql) -> BoxStream<'_, Result<Item, Failure>>;
 
-    /// Announces a statement of the transaction that is about to begin: what it may do, and how long it may take.
+    /// Announces the statements of the transaction that is about to begin: what they may do, and how long the shortest of
+    /// them may take.
     ///
-    /// Learns what must be known of it before, because learning it may fail, and that would end the transaction;
-    /// and tells whether a rollback undoes what it does. Costs nothing where there is nothing to learn, or once it
-    /// is known.
+    /// Tells of each whether a rollback undoes what it does, and learns what must be known for that, because to ask inside
+    /// the transaction would end it. Costs nothing where there is nothing to learn, or once it is known.
     ///
     /// # Errors
-    /// The server's error, classified. The statement was not run.
-    fn prepare<'a>(
+    /// The server's error, classified. Nothing was run.
+    fn announce<'a>(
         &'a mut self,
-        statement: &'a Statement,
+        statements: &'a [&'a Statement],
         access: Access,
-        limit: Duration,
-    ) -> BoxFuture<'a, Result<Effect>>;
+        shortest: Duration,
+    ) -> BoxFuture<'a, Result<Vec<Effect>>>;
 
     /// Whether a rollback undoes what this statement does, which does not commit by itself and is about to run in a
-    /// transaction that has begun: [`Session::prepare`] for what comes one by one. Costs a round trip or two where
+    /// transaction that has begun: [`Session::announce`] for what comes one by one. Costs a round trip or two where
     /// that is not known yet, and nothing where there is nothing to know.
     ///
     /// # Errors
@@ -149,12 +160,9 @@ pub trait Session: Send + Debug {
     /// If there is none.
     fn ping(&mut self) -> BoxFuture<'_, Result<()>>;
 
-    /// Whether the session can take another statement, judged without a round trip: the socket has not been
-    /// closed by the peer, and no statement was left half read.
-    fn usable(&self) -> bool;
-
-    /// Whether a transaction is open on it.
-    fn in_transaction(&self) -> bool;
+    /// What the server itself has said last of the session's state, and whether the connection is still there, without a
+    /// round trip.
+    fn state(&self) -> State;
 
     /// A handle that stops what this session runs, from outside; the session itself is busy while it is
     /// needed. `None` where the engine has no such thing.
@@ -162,6 +170,33 @@ pub trait Session: Send + Debug {
 
     /// Says goodbye to the server and closes.
     fn close(self: Box<Self>) -> BoxFuture<'static, ()>;
+}
+
+/// What stands around the statements of one [`Session::run`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Frame {
+    /// One read by itself. The server holds it to reading, and nothing of it is open afterwards.
+    Read,
+    /// They begin a transaction, which stays open.
+    Begin(Access),
+    /// They belong to the transaction that is open.
+    Within,
+    /// One statement that commits by itself, on a session that may write for as long as it runs.
+    Alone,
+}
+
+/// What a session is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Anything: the server says that no transaction is open, and has answered all that it was asked.
+    Idle,
+    /// A transaction is open on it, says the server.
+    InTransaction,
+    /// A transaction is open on it in which a statement has failed, says the server: it can only be undone.
+    Failed,
+    /// Closing. The connection is gone, an answer was not read to its end, or the session is not what it was any more
+    /// (something has changed its settings).
+    Closed,
 }
 
 /// Stops the statement that a session runs.

@@ -5,15 +5,14 @@ use std::fmt;
 
 use serde::Deserialize;
 
+use crate::answers;
 use crate::app::App;
-use crate::backend::{Access, Endpoint, Session, Statement};
-use crate::config::Int64;
+use crate::backend::{Access, Endpoint, Session};
 use crate::connect::sessions::Cost;
 use crate::deadline::Deadline;
 use crate::describe::{Column, Described, Description, Form, Writes};
 use crate::error::{Error, Fault, Phase, Result};
 use crate::queries::{Dialect, Query, Verb};
-use crate::rows::{Limits, RowWriter};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -243,11 +242,7 @@ async fn missing_limits(session: &mut dyn Session, dialect: Dialect) -> Result<V
         Dialect::Mysql => "SELECT 'wait_timeout' AS name FROM DUAL WHERE @@wait_timeout >= 28800",
         Dialect::Sqlite => return Ok(Vec::new()),
     };
-    let limits = Limits { bytes: 1 << 16, escaped: false, max_rows: None };
-    let mut rows = RowWriter::new(Verb::Many, limits, Int64::Number);
-    let done = session.run(&Statement { sql: sql.into(), arguments: Vec::new() }, &mut rows).await?;
-    rows.end_result(done)?;
-    let rows: Vec<Row> = serde_json::from_slice(&rows.finish()?)
+    let rows: Vec<Row> = serde_json::from_slice(&answers::read(session, Verb::Many, sql).await?)
         .map_err(|error| Error::new(Fault::Internal, format!("bug: the limits: {error}")))?;
     Ok(rows.into_iter().map(|row| row.name).collect())
 }

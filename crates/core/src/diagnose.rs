@@ -183,7 +183,7 @@ impl Subject<'_> {
         walked.connected(&target);
 
         let began = Instant::now();
-        let looked = self.look(&mut *session, walked, &target, by).await;
+        let looked = self.look(&mut *session, walked, by).await;
         let ms = Some(millis(began.elapsed()));
         // The server may be slow to answer, and the reply is not to wait for that.
         let _ = by.within(GOODBYE).bound(session.close()).await;
@@ -232,24 +232,11 @@ impl Subject<'_> {
     }
 
     /// Runs a statement, asks the server about itself, and whether it takes writes.
-    async fn look(
-        &self,
-        session: &mut dyn Session,
-        walked: &mut Walked,
-        target: &Target,
-        by: Deadline,
-    ) -> Result<Known> {
+    async fn look(&self, session: &mut dyn Session, walked: &mut Walked, by: Deadline) -> Result<Known> {
         let by = by.within(self.db.query_timeout);
         let late = |_| Error::new(Fault::Timeout, "the server did not answer a short statement in time");
         let dialect = self.sessions.backend().dialect();
-        let pooled = target.pooling != Pooling::None;
-        if pooled {
-            by.bound(session.begin(Access::Read)).await.map_err(late)??;
-        }
         let known = by.bound(Known::ask(dialect, session, &mut walked.warnings)).await.map_err(late)??;
-        if pooled {
-            by.bound(session.commit()).await.map_err(late)??;
-        }
         match by.bound(session.begin(Access::Write)).await.map_err(late)? {
             Ok(()) => by.bound(session.rollback()).await.map_err(late)??,
             // Somebody else is writing into the file.

@@ -41,6 +41,9 @@ pub enum Fault {
     ConnectionLost,
     /// The connection broke after a write may have taken effect; nobody knows whether it did.
     OutcomeUnknown,
+    /// A statement that commits by itself has been done, and its result cannot be given: it has too many rows, or too few,
+    /// or is too large.
+    DoneUnread,
     /// A write reached a server that is read-only: not, or no longer, the writer.
     NotTheWriter,
     /// The server could not be reached, or refused to speak: see the phase.
@@ -65,7 +68,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them, in the order of their statuses.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::BadEvent,
         Self::BadParameter,
         Self::Unauthenticated,
@@ -80,6 +83,7 @@ impl Fault {
         Self::Rejected,
         Self::NotUnique,
         Self::OutcomeUnknown,
+        Self::DoneUnread,
         Self::QueryFailed,
         Self::Internal,
         Self::CredentialsRejected,
@@ -104,7 +108,11 @@ impl Fault {
             Self::ResultTooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::Rejected => 422,
-            Self::NotUnique | Self::OutcomeUnknown | Self::QueryFailed | Self::Internal => 500,
+            Self::NotUnique
+            | Self::OutcomeUnknown
+            | Self::DoneUnread
+            | Self::QueryFailed
+            | Self::Internal => 500,
             Self::CredentialsRejected
             | Self::TooManyConnections
             | Self::ServerUnavailable
@@ -134,6 +142,7 @@ impl Fault {
             Self::ServerUnavailable => "database_unavailable",
             Self::ConnectionLost => "connection_lost",
             Self::OutcomeUnknown => "outcome_unknown",
+            Self::DoneUnread => "done_unread",
             Self::NotTheWriter => "failing_over",
             Self::Unreachable => "unreachable",
             Self::Resuming => "resuming",
@@ -170,6 +179,7 @@ impl Fault {
             | Self::NotUnique
             | Self::ResultTooLarge
             | Self::OutcomeUnknown
+            | Self::DoneUnread
             | Self::Constraint
             | Self::Rejected
             | Self::QueryFailed
@@ -205,6 +215,9 @@ impl Fault {
             Self::OutcomeUnknown => {
                 "The connection broke while the change was being made, and it may or may not have happened. \
                  Look before you send it again."
+            }
+            Self::DoneUnread => {
+                "The statement has been done, and its result cannot be given. Do not send it again."
             }
             Self::NotTheWriter => "The database is changing its writer. Try again later.",
             Self::Unreachable => "The database cannot be reached. Try again later.",

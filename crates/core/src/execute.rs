@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::backend::{Access, CancelHandle, Effect, Session, Statement};
+use crate::answers::{Answers, Clock, Expected};
+use crate::backend::{Access, CancelHandle, Effect, Frame, Session, State, Statement};
 use crate::config::Int64;
 use crate::connect::sessions::{Cost, Lease, Sessions};
 use crate::deadline::Deadline;
@@ -91,20 +92,28 @@ pub(crate) struct Attempts<'a> {
     /// Why the attempts before this one failed. Each fault has its own number of times: a failover is a lost
     /// connection first, and then another writer.
     met: Vec<Fault>,
+    /// How to stop what may still run on the server for the attempt before, whose connection is lost.
+    left: Option<Box<dyn CancelHandle>>,
 }
 
 impl<'a> Attempts<'a> {
     pub(crate) fn new(sessions: &'a Arc<Sessions>, access: Access, by: Deadline) -> Self {
-        Self { sessions, access, by, met: Vec::new() }
+        Self { sessions, access, by, met: Vec::new(), left: None }
     }
 
     /// Lends the session of the next attempt.
     ///
     /// # Errors
     /// [`Sessions::lease`]'s. Opening has a retry rule of its own, which is spent by then.
-    pub(crate) async fn lease(&self, trace: &mut Trace) -> Result<Lease> {
+    pub(crate) async fn lease(&mut self, trace: &mut Trace) -> Result<Lease> {
         let connects = trace.cost.connects;
-        let leased = self.sessions.lease(self.access, self.by, &mut trace.cost).await;
+        let left = self.left.take();
+        // What was sent may not know yet that nobody waits for it: it would hold its locks against what runs now.
+        let (leased, ()) = futures_util::future::join(
+            self.sessions.lease(self.access, self.by, &mut trace.cost),
+            stop(left, self.by),
+        )
+        .await;
         // Opening counts its own tries; the first of them is no retry.
         trace.retries += (trace.cost.connects - connects).saturating_sub(1);
         leased
@@ -118,7 +127,7 @@ impl<'a> Attempts<'a> {
         &mut self,
         error: Error,
         progress: Progress,
-        lease: Lease,
+        mut lease: Lease,
         settled_by: Deadline,
         trace: &mut Trace,
     ) -> Result<()> {
@@ -136,6 +145,9 @@ impl<'a> Attempts<'a> {
             }
             Next::Reconnect { times } => {
                 self.sessions.blame(&lease, error.fault());
+                if error.fault() == Fault::ConnectionLost && progress != Progress::Unsent {
+                    self.left = lease.session().cancel_handle();
+                }
                 drop(lease);
                 (times, false)
             }
@@ -147,6 +159,7 @@ impl<'a> Attempts<'a> {
         let same = self.met.iter().filter(|fault| **fault == error.fault());
         let tries = u32::try_from(same.count()).unwrap_or(u32::MAX);
         if tries >= times || self.by.remaining() <= pause {
+            stop(self.left.take(), self.by).await;
             return Err(error);
         }
         tokio::time::sleep(pause).await;
@@ -172,9 +185,14 @@ impl Work<'_> {
         (self.by.within(limits.max().unwrap_or(self.query_timeout)), self.end())
     }
 
-    /// When a step that begins now must be done.
-    fn step(&self, query: &Query) -> (Deadline, Deadline) {
-        (self.by.within(query.timeout().unwrap_or(self.query_timeout)), self.end())
+    /// What is expected of each step.
+    fn expected(&self) -> Vec<Expected> {
+        let expected = |Step { query, .. }: &Step<'_>| Expected {
+            verb: query.verb(),
+            max_rows: query.max_rows(),
+            limit: query.timeout().unwrap_or(self.query_timeout),
+        };
+        self.steps.iter().map(expected).collect()
     }
 
     /// When the server must have been told to stop: something of the reserve is left for the reply.
@@ -205,76 +223,124 @@ async fn attempt(
 ) -> Result<()> {
     let access = work.access();
     let session = lease.session();
-    let alone = !work.list && work.steps.len() == 1;
-    if alone && access == Access::Read {
-        // One round trip. The server refuses it if it writes.
-        *pinned += u32::from(session.pins(&work.steps[0].statement));
-        return step(work, 0, Progress::Sent, session, rows, progress).await;
-    }
-    if alone && !work.steps[0].query.transaction() {
-        limited(session.cancel_handle(), work.each(), *progress, session.autocommit(true)).await?;
-        *pinned += u32::from(session.pins(&work.steps[0].statement));
-        let outcome = step(work, 0, Progress::Autocommitted, session, rows, progress).await;
-        // The statement's outcome stands whatever becomes of this: a session that did not turn read-only
-        // again is not used again.
-        if session.usable() {
-            let locked = limited(None, work.each(), Progress::Sent, session.autocommit(false)).await;
-            if locked.is_err() {
-                lease.spoil();
-            }
+    let statements: Vec<&Statement> = work.steps.iter().map(|step| &step.statement).collect();
+    let expected = work.expected();
+    let clock = Clock::new(work.by);
+    let mut answers = Answers::new(rows, &expected, work.list).timed(&clock);
+    *pinned += statements.iter().map(|statement| u32::from(session.pins(statement))).sum::<u32>();
+    let mut run = Run { session, clock: &clock, end: work.end(), answers: &mut answers, list: work.list };
+    match work.steps.as_slice() {
+        // The server refuses it if it writes.
+        [_] if !work.list && access == Access::Read => {
+            *progress = Progress::Sent;
+            run.statements(Frame::Read, &statements, *progress).await?;
+            return run.ours();
         }
-        return outcome;
-    }
-    let mut effects = Vec::with_capacity(work.steps.len());
-    for (index, step) in work.steps.iter().enumerate() {
-        let cancel = session.cancel_handle();
-        let by = work.step(step.query);
-        let prepare = session.prepare(&step.statement, access, by.0.remaining());
-        match limited(cancel, by, *progress, prepare).await {
-            Ok(effect) => effects.push(effect),
-            // A later step may need what an earlier one makes; then running it tells. An engine where effects stay
-            // does not fail for not knowing them.
-            Err(_) if index > 0 && session.usable() => effects.push(Effect::Undone),
-            Err(error) => return Err(if work.list { error.at_step(index) } else { error }),
+        [step] if !work.list && !step.query.transaction() => {
+            *progress = Progress::Autocommitted;
+            run.statements(Frame::Alone, &statements, *progress).await?;
+            return run.ours().map_err(done_unread);
         }
+        _ => {}
     }
-    limited(session.cancel_handle(), work.each(), *progress, session.begin(access)).await?;
-    for (index, effect) in effects.into_iter().enumerate() {
-        let sent = match effect {
-            Effect::Undone => Progress::InTransaction,
-            Effect::Stays => Progress::Autocommitted,
-        };
-        *pinned += u32::from(session.pins(&work.steps[index].statement));
-        let outcome = step(work, index, sent, session, rows, progress).await;
-        outcome.map_err(|error| if work.list { error.at_step(index) } else { error })?;
+    let shortest = expected.iter().map(|step| step.limit).min().unwrap_or(work.query_timeout);
+    let cancel = run.session.cancel_handle();
+    let announced = run.session.announce(&statements, access, work.by.remaining().min(shortest));
+    let effects = limited(cancel, work.each(), *progress, announced).await?;
+    if effects.contains(&Effect::Stays) {
+        // One by one, so that what stays is not sent before what comes before it has succeeded.
+        for (index, effect) in effects.iter().enumerate() {
+            let frame = if index == 0 { Frame::Begin(access) } else { Frame::Within };
+            *progress = sent(*effect).max(*progress);
+            run.statements(frame, &statements[index..=index], *progress).await?;
+            run.ours()?;
+        }
+    } else {
+        *progress = Progress::InTransaction;
+        run.statements(Frame::Begin(access), &statements, *progress).await?;
+        run.ours()?;
     }
-    if !session.usable() {
+    match run.session.state() {
+        State::InTransaction => {}
         // Known before COMMIT was sent, so the server undoes it, and it may run again.
-        return Err(Error::new(Fault::ConnectionLost, "the server closed the connection before COMMIT"));
+        State::Closed => {
+            return Err(Error::new(Fault::ConnectionLost, "the server closed the connection before COMMIT"));
+        }
+        // A procedure has done that by itself, and after it nothing is left to be done.
+        State::Idle if *progress == Progress::Autocommitted => return Ok(()),
+        State::Idle | State::Failed => {
+            return Err(Error::new(
+                Fault::QueryFailed,
+                "the server says that the transaction has ended before COMMIT: something in it ends transactions",
+            ));
+        }
     }
     if access == Access::Write {
         *progress = Progress::Committing.max(*progress);
     }
-    limited(session.cancel_handle(), work.each(), *progress, session.commit()).await
+    limited(run.session.cancel_handle(), work.each(), *progress, run.session.commit()).await
 }
 
-/// Runs one step to the end of its result.
-async fn step(
-    work: &Work<'_>,
-    index: usize,
-    sent: Progress,
-    session: &mut dyn Session,
-    rows: &mut RowWriter,
-    progress: &mut Progress,
-) -> Result<()> {
-    let Step { query, statement } = &work.steps[index];
-    if work.list {
-        rows.next_result(query.verb(), query.max_rows())?;
+/// How far a statement has come once it was sent in a transaction.
+fn sent(effect: Effect) -> Progress {
+    match effect {
+        Effect::Undone => Progress::InTransaction,
+        Effect::Stays => Progress::Autocommitted,
     }
-    let cancel = session.cancel_handle();
-    *progress = sent.max(*progress);
-    let done = limited(cancel, work.step(query), *progress, session.run(statement, rows)).await?;
-    rows.end_result(done)
+}
+
+/// A statement has committed by itself, and its result cannot be given.
+fn done_unread(error: Error) -> Error {
+    let why = if error.detail().is_empty() { error.message() } else { error.detail() };
+    Error::new(Fault::DoneUnread, format!("the statement has been done, and then: {why}"))
+}
+
+/// Statements of one attempt on its session.
+struct Run<'a, 'b> {
+    session: &'a mut dyn Session,
+    clock: &'a Clock,
+    end: Deadline,
+    answers: &'a mut Answers<'b>,
+    list: bool,
+}
+
+impl Run<'_, '_> {
+    /// Runs statements to the end of their results, each bounded by its own limit; what comes too late is stopped on
+    /// the server.
+    async fn statements(
+        &mut self,
+        frame: Frame,
+        statements: &[&Statement],
+        progress: Progress,
+    ) -> Result<()> {
+        let cancel = self.session.cancel_handle();
+        let outcome = {
+            let mut running = self.session.run(frame, statements, self.answers);
+            loop {
+                let by = self.clock.step();
+                match by.bound(&mut running).await {
+                    Ok(outcome) => break told(outcome),
+                    // Another step has begun meanwhile, and has its own time.
+                    Err(_) if self.clock.step() > by => {}
+                    Err(_) => {
+                        drop(running);
+                        break Err(stopped(cancel, self.end, progress).await);
+                    }
+                }
+            }
+        };
+        let step = self.answers.step();
+        outcome.map_err(|error| self.at(step, error))
+    }
+
+    /// What came of our part of it.
+    fn ours(&mut self) -> Result<()> {
+        self.answers.outcome().map_err(|(step, error)| self.at(step, error))
+    }
+
+    fn at(&self, step: usize, error: Error) -> Error {
+        if self.list { error.at_step(step) } else { error }
+    }
 }
 
 /// Bounds what a session does; what comes too late is stopped on the server.
@@ -285,13 +351,27 @@ pub(crate) async fn limited<T>(
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
     match by.bound(work).await {
-        Ok(Ok(done)) => Ok(done),
-        // The server's own limit is the same, and may be the first.
-        Ok(Err(error)) if error.fault() == Fault::Timeout && error.phase().is_none() => {
+        Ok(outcome) => told(outcome),
+        Err(_) => Err(stopped(cancel, end, progress).await),
+    }
+}
+
+/// The server's own limit is the same as ours, and may be the first.
+fn told<T>(outcome: Result<T>) -> Result<T> {
+    match outcome {
+        Err(error) if error.fault() == Fault::Timeout && error.phase().is_none() => {
             Err(error.with_phase(Phase::Query))
         }
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(stopped(cancel, end, progress).await),
+        outcome => outcome,
+    }
+}
+
+/// Stops what a lost connection has left running, if it still runs.
+async fn stop(left: Option<Box<dyn CancelHandle>>, by: Deadline) {
+    if let Some(left) = left
+        && let Err(error) = left.cancel(by.within(CANCEL_TIMEOUT)).await
+    {
+        tracing::debug!("what the lost connection had been sent may still run: {error}");
     }
 }
 
@@ -330,7 +410,7 @@ fn late(progress: Progress) -> Error {
 async fn settle(mut lease: Lease, by: Deadline) -> Effect {
     let session = lease.session();
     let mut effect = Effect::Undone;
-    if session.usable() && session.in_transaction() {
+    if matches!(session.state(), State::InTransaction | State::Failed) {
         match by.bound(session.rollback()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) if error.fault() == Fault::OutcomeUnknown => effect = Effect::Stays,

@@ -8,6 +8,7 @@
 //! One direction, each step a module with one public type in and one out. The front half ([`event`],
 //! [`queries`], [`reply`]) is pure: no I/O, no clock, no driver. Engines plug in behind [`backend`].
 
+pub mod answers;
 pub mod app;
 pub mod backend;
 pub mod check;

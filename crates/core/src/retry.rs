@@ -88,6 +88,7 @@ pub fn decide(fault: Fault, access: Access, progress: Progress) -> Next {
         | Fault::NotUnique
         | Fault::ResultTooLarge
         | Fault::OutcomeUnknown
+        | Fault::DoneUnread
         | Fault::Constraint
         | Fault::Timeout
         | Fault::Rejected

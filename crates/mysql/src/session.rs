@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt as _};
+use lambda_rds_core::answers::{self, Answers, OneByOne};
 use lambda_rds_core::backend::{
-    Access, CancelHandle, Done, Effect, Failure, Item, Pooling, Session, Sql, Statement, Target,
+    Access, CancelHandle, Done, Effect, Failure, Frame, Item, Pooling, Session, Sql, State, Statement, Target,
 };
 use lambda_rds_core::connect::guard::{Guard, Next, Watch};
 use lambda_rds_core::connect::relay::Wire;
@@ -297,6 +298,19 @@ fn answered(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(_))
 }
 
+impl OneByOne for MySqlSession {
+    fn step<'a>(
+        &'a mut self,
+        statement: &'a Statement,
+        rows: &'a mut RowWriter,
+    ) -> BoxFuture<'a, Result<Done>> {
+        if self.pooling != Pooling::None && !self.in_transaction && self.access == Access::Read {
+            return Box::pin(self.pooled_read(statement, rows));
+        }
+        Box::pin(self.statement(statement, rows))
+    }
+}
+
 impl Session for MySqlSession {
     fn database(&mut self) -> BoxFuture<'_, Result<DatabaseConnection>> {
         // Given back to the pool, from which sea-orm takes it for each statement.
@@ -307,32 +321,46 @@ impl Session for MySqlSession {
 
     fn run<'a>(
         &'a mut self,
-        statement: &'a Statement,
-        rows: &'a mut RowWriter,
-    ) -> BoxFuture<'a, Result<Done>> {
-        if self.pooling != Pooling::None && !self.in_transaction && self.access == Access::Read {
-            return Box::pin(self.pooled_read(statement, rows));
-        }
-        Box::pin(self.statement(statement, rows))
+        frame: Frame,
+        statements: &'a [&'a Statement],
+        answers: &'a mut Answers<'_>,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(answers::one_by_one(self, frame, statements, answers))
     }
 
-    fn prepare<'a>(
-        &'a mut self,
-        statement: &'a Statement,
-        access: Access,
-        limit: Duration,
-    ) -> BoxFuture<'a, Result<Effect>> {
-        // What fails to prepare fails by itself here, and a transaction around it goes on: so there is nothing to be
-        // learned but the effect.
-        self.announced = Some(self.announced.map_or(limit, |other| other.min(limit)));
+    fn ask<'a>(&'a mut self, sql: &'a str) -> BoxFuture<'a, Result<Vec<Vec<Option<String>>>>> {
         Box::pin(async move {
-            if access == Access::Read {
-                return Ok(Effect::Undone);
+            self.busy = true;
+            let asked = match self.connection().await {
+                Ok(connection) => connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await,
+                Err(error) => Err(error),
+            };
+            let asked = asked.and_then(|rows| {
+                let row = |row: &MySqlRow| (0..row.len()).map(|at| row.try_get_unchecked(at)).collect();
+                rows.iter().map(row).collect()
+            });
+            self.busy = matches!(&asked, Err(error) if !answered(error));
+            asked.map_err(|error| self.error(&error, Doing::Read))
+        })
+    }
+
+    fn announce<'a>(
+        &'a mut self,
+        statements: &'a [&'a Statement],
+        access: Access,
+        shortest: Duration,
+    ) -> BoxFuture<'a, Result<Vec<Effect>>> {
+        self.announced = Some(shortest);
+        Box::pin(async move {
+            let mut effects = Vec::with_capacity(statements.len());
+            for statement in statements {
+                effects.push(match access {
+                    Access::Read => Effect::Undone,
+                    Access::Write if !effects::is_plain(&statement.sql) => Effect::Stays,
+                    Access::Write => self.effect(&statement.sql).await?,
+                });
             }
-            if !effects::is_plain(&statement.sql) {
-                return Ok(Effect::Stays);
-            }
-            self.effect(&statement.sql).await
+            Ok(effects)
         })
     }
 
@@ -470,12 +498,12 @@ impl Session for MySqlSession {
         })
     }
 
-    fn usable(&self) -> bool {
-        !self.busy && !self.wire.peer_closed()
-    }
-
-    fn in_transaction(&self) -> bool {
-        self.in_transaction
+    fn state(&self) -> State {
+        match (self.busy || self.wire.peer_closed(), self.in_transaction) {
+            (true, _) => State::Closed,
+            (false, true) => State::InTransaction,
+            (false, false) => State::Idle,
+        }
     }
 
     fn cancel_handle(&self) -> Option<Box<dyn CancelHandle>> {

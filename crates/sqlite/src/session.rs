@@ -8,7 +8,10 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt as _};
-use lambda_rds_core::backend::{Access, CancelHandle, Done, Effect, Failure, Item, Session, Sql, Statement};
+use lambda_rds_core::answers::{self, Answers, OneByOne};
+use lambda_rds_core::backend::{
+    Access, CancelHandle, Done, Effect, Failure, Frame, Item, Session, Sql, State, Statement,
+};
 use lambda_rds_core::describe::Described;
 use lambda_rds_core::error::{Error, Fault, Result};
 use lambda_rds_core::rows::RowWriter;
@@ -17,7 +20,7 @@ use sea_query_sqlx::SqlxValues;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteOperation, SqliteQueryResult, SqliteRow};
 use sqlx::{
-    AssertSqlSafe, Column as _, ColumnOrigin, Connection, Either, Executor, SqlSafeStr, Sqlite,
+    AssertSqlSafe, Column as _, ColumnOrigin, Connection, Either, Executor, Row as _, SqlSafeStr, Sqlite,
     SqliteConnection, SqlitePool, Statement as _, TypeInfo,
 };
 
@@ -230,15 +233,8 @@ impl SqliteSession {
     }
 }
 
-impl Session for SqliteSession {
-    fn database(&mut self) -> BoxFuture<'_, Result<DatabaseConnection>> {
-        // The pool takes a dropped connection back.
-        self.connection = None;
-        let database = SqlxSqliteConnector::from_sqlx_sqlite_pool(self.pool.clone());
-        Box::pin(std::future::ready(Ok(database)))
-    }
-
-    fn run<'a>(
+impl OneByOne for SqliteSession {
+    fn step<'a>(
         &'a mut self,
         statement: &'a Statement,
         rows: &'a mut RowWriter,
@@ -253,6 +249,38 @@ impl Session for SqliteSession {
                 Stopped::Driver(error) => self.noted(to_error(&error, self.access)),
                 Stopped::Ours(error) | Stopped::Unread(error) => error,
             })
+        })
+    }
+}
+
+impl Session for SqliteSession {
+    fn database(&mut self) -> BoxFuture<'_, Result<DatabaseConnection>> {
+        // The pool takes a dropped connection back.
+        self.connection = None;
+        let database = SqlxSqliteConnector::from_sqlx_sqlite_pool(self.pool.clone());
+        Box::pin(std::future::ready(Ok(database)))
+    }
+
+    fn run<'a>(
+        &'a mut self,
+        frame: Frame,
+        statements: &'a [&'a Statement],
+        answers: &'a mut Answers<'_>,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(answers::one_by_one(self, frame, statements, answers))
+    }
+
+    fn ask<'a>(&'a mut self, sql: &'a str) -> BoxFuture<'a, Result<Vec<Vec<Option<String>>>>> {
+        Box::pin(async move {
+            let asked = match self.connection().await {
+                Ok(connection) => connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await,
+                Err(error) => Err(error),
+            };
+            let asked = asked.and_then(|rows| {
+                let row = |row: &SqliteRow| (0..row.len()).map(|at| row.try_get_unchecked(at)).collect();
+                rows.iter().map(row).collect()
+            });
+            asked.map_err(|error| self.noted(to_error(&error, Access::Read)))
         })
     }
 
@@ -285,13 +313,13 @@ impl Session for SqliteSession {
         })
     }
 
-    fn prepare<'a>(
+    fn announce<'a>(
         &'a mut self,
-        _statement: &'a Statement,
+        statements: &'a [&'a Statement],
         _access: Access,
-        _limit: Duration,
-    ) -> BoxFuture<'a, Result<Effect>> {
-        Box::pin(std::future::ready(Ok(Effect::Undone)))
+        _shortest: Duration,
+    ) -> BoxFuture<'a, Result<Vec<Effect>>> {
+        Box::pin(std::future::ready(Ok(vec![Effect::Undone; statements.len()])))
     }
 
     fn effect<'a>(&'a mut self, _sql: &'a str) -> BoxFuture<'a, Result<Effect>> {
@@ -369,12 +397,12 @@ impl Session for SqliteSession {
         })
     }
 
-    fn usable(&self) -> bool {
-        !self.busy && !self.lost && !self.watch.cancelled()
-    }
-
-    fn in_transaction(&self) -> bool {
-        self.in_transaction
+    fn state(&self) -> State {
+        match (self.busy || self.lost || self.watch.cancelled(), self.in_transaction) {
+            (true, _) => State::Closed,
+            (false, true) => State::InTransaction,
+            (false, false) => State::Idle,
+        }
     }
 
     fn cancel_handle(&self) -> Option<Box<dyn CancelHandle>> {

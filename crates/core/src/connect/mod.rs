@@ -5,7 +5,9 @@
 //! held, and [`sessions`] opens, lends, checks and replaces the sessions that an engine makes of it.
 
 pub mod dial;
+pub mod door;
 pub mod guard;
+pub mod live;
 pub mod relay;
 pub mod sessions;
 pub mod tls;

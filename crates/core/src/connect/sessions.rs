@@ -13,7 +13,7 @@ use futures_util::future::{BoxFuture, join, join_all};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::backend::{
-    Access, Backend, CancelHandle, Connect, Endpoint, Opened, Phases, Pooling, Role, Session, Target,
+    Access, Backend, CancelHandle, Connect, Endpoint, Opened, Phases, Pooling, Role, Session, State, Target,
     Topology,
 };
 use crate::config;
@@ -457,7 +457,7 @@ impl Lease {
     /// Gives the session back for the next call, if it can take one.
     pub fn park(mut self) {
         if let Some(session) = self.session.take()
-            && session.usable()
+            && session.state() == State::Idle
             && !self.spoilt
         {
             let since = SystemTime::now();
@@ -490,15 +490,18 @@ fn application_name(platform: &config::Platform) -> String {
 /// Makes sure that a parked session is alive: by a look at its socket, and after a long time by a ping.
 async fn revive(parked: Parked, asks: bool, by: Deadline) -> Revived {
     let Parked { mut session, at, since } = parked;
-    if !session.usable() {
+    if session.state() != State::Idle {
         return Revived::Closed;
     }
     // A clock that went backwards tells nothing about the age, so ask.
     let idle = since.elapsed().unwrap_or(Duration::MAX);
-    if idle > TRUSTED_IDLE
-        && (!asks || !matches!(by.within(PING_TIMEOUT).bound(session.ping()).await, Ok(Ok(()))))
-    {
-        return Revived::Silent;
+    if idle > TRUSTED_IDLE {
+        if !asks || !matches!(by.within(PING_TIMEOUT).bound(session.ping()).await, Ok(Ok(()))) {
+            return Revived::Silent;
+        }
+        if session.state() != State::Idle {
+            return Revived::Closed;
+        }
     }
     Revived::Alive(session, at)
 }
@@ -553,11 +556,11 @@ mod tests {
     use sea_orm::{DatabaseConnection, DbErr};
 
     use super::*;
-    use crate::backend::{Done, Effect, Failure, Fixed, Item, Statement};
+    use crate::answers::Answers;
+    use crate::backend::{Effect, Failure, Fixed, Frame, Item, Statement};
     use crate::config::{Config, Engine, Sources};
     use crate::describe::Described;
     use crate::queries::Dialect;
-    use crate::rows::RowWriter;
 
     /// What a server does with a connection, one after the other; after the last it lets everybody in.
     #[derive(Debug)]
@@ -607,7 +610,16 @@ mod tests {
             unreachable!("nothing is run")
         }
 
-        fn run<'a>(&'a mut self, _: &'a Statement, _: &'a mut RowWriter) -> BoxFuture<'a, Result<Done>> {
+        fn run<'a>(
+            &'a mut self,
+            _: Frame,
+            _: &'a [&'a Statement],
+            _: &'a mut Answers<'_>,
+        ) -> BoxFuture<'a, Result<()>> {
+            unreachable!("nothing is run")
+        }
+
+        fn ask<'a>(&'a mut self, _: &'a str) -> BoxFuture<'a, Result<Vec<Vec<Option<String>>>>> {
             unreachable!("nothing is run")
         }
 
@@ -615,12 +627,12 @@ mod tests {
             unreachable!("nothing is run")
         }
 
-        fn prepare<'a>(
+        fn announce<'a>(
             &'a mut self,
-            _: &'a Statement,
+            _: &'a [&'a Statement],
             _: Access,
             _: Duration,
-        ) -> BoxFuture<'a, Result<Effect>> {
+        ) -> BoxFuture<'a, Result<Vec<Effect>>> {
             unreachable!("nothing is run")
         }
 
@@ -657,12 +669,8 @@ mod tests {
             Box::pin(async move { if answers { Ok(()) } else { std::future::pending().await } })
         }
 
-        fn usable(&self) -> bool {
-            true
-        }
-
-        fn in_transaction(&self) -> bool {
-            false
+        fn state(&self) -> State {
+            State::Idle
         }
 
         fn cancel_handle(&self) -> Option<Box<dyn CancelHandle>> {

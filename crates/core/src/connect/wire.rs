@@ -103,9 +103,7 @@ impl Wire {
                 let _ = by.bound(corked.flush()).await;
                 Err(tls.explain(&error))
             }
-            Err(_) => {
-                Err(refused(format!("`{}` did not answer the TLS handshake in time", tls.name())))
-            }
+            Err(_) => Err(refused(format!("`{}` did not answer the TLS handshake in time", tls.name()))),
         }
     }
 

@@ -8,7 +8,7 @@ use futures_util::stream::BoxStream;
 use sea_orm::{DbErr, IsolationLevel, Statement};
 
 use super::Limits;
-use crate::backend::{self, Access, Failure, Item, Sql};
+use crate::backend::{self, Access, Failure, Item, Sql, State};
 use crate::connect::sessions::Lease;
 use crate::error::{Error, Fault, Result};
 use crate::execute::{limited, stopped};
@@ -37,16 +37,26 @@ pub(super) struct Running {
     pub(super) progress: Progress,
     /// The last failure, classified: what the application has seen of it is the driver's.
     pub(super) failed: Option<Error>,
-    /// On PostgreSQL a failure ends the transaction, which can only be rolled back then, and which COMMIT rolls
-    /// back without a word.
-    pub(super) aborted: bool,
     /// The session must not be used again.
     pub(super) spoilt: bool,
+    /// The savepoints that are open, the innermost last.
+    savepoints: Vec<u64>,
+    /// How many savepoints there have been: each has a name of its own, since PostgreSQL keeps those of one name beside
+    /// each other and MySQL replaces them.
+    named: u64,
 }
 
 impl Running {
     pub(super) fn new(lease: Lease, access: Access) -> Self {
-        Self { lease, access, progress: Progress::Unsent, failed: None, aborted: false, spoilt: false }
+        Self {
+            lease,
+            access,
+            progress: Progress::Unsent,
+            failed: None,
+            spoilt: false,
+            savepoints: Vec::new(),
+            named: 0,
+        }
     }
 
     fn dialect(&self) -> Dialect {
@@ -77,7 +87,7 @@ impl Running {
                 let outcome = self.statement(sql, limits, items).await;
                 // The statement's outcome stands whatever becomes of this.
                 let session = self.lease.session();
-                self.spoilt = !session.usable()
+                self.spoilt = session.state() == State::Closed
                     || limited(None, limits.statement(), Progress::Sent, session.autocommit(false))
                         .await
                         .is_err();
@@ -114,19 +124,28 @@ impl Running {
         self.noted(begun)
     }
 
+    /// Commits, if the server says that there is something to commit.
     pub(super) async fn commit(&mut self, limits: Limits) -> Result<(), DbErr> {
-        if self.aborted {
-            let error = self.failed.take().unwrap_or_else(|| Error::new(Fault::QueryFailed, ""));
-            let detail = format!(
-                "a statement of the transaction had failed, so there is nothing to commit: {}",
-                error.detail()
-            );
-            return self.noted(Err(error.with_detail(detail)));
-        }
-        if !self.lease.session().usable() {
+        match self.lease.session().state() {
+            State::InTransaction => {}
             // Known before COMMIT was sent, so the server undoes it, and it may run again.
-            let gone = Error::new(Fault::ConnectionLost, "the server closed the connection before COMMIT");
-            return self.noted(Err(gone));
+            State::Closed => {
+                let gone =
+                    Error::new(Fault::ConnectionLost, "the server closed the connection before COMMIT");
+                return self.noted(Err(gone));
+            }
+            // The application has gone on after a failure that ended the transaction: on PostgreSQL any does, and COMMIT
+            // would roll it back without a word; on MySQL a deadlock, and what came after it has been another one.
+            State::Failed | State::Idle => {
+                let error = self.failed.take().unwrap_or_else(|| {
+                    Error::new(Fault::QueryFailed, "something in the transaction ends transactions")
+                });
+                let detail = format!(
+                    "a statement of the transaction had failed, so there is nothing to commit: {}",
+                    error.detail()
+                );
+                return self.noted(Err(error.with_detail(detail)));
+            }
         }
         if self.access == Access::Write && self.progress != Progress::Autocommitted {
             self.progress = Progress::Committing;
@@ -138,7 +157,7 @@ impl Running {
     }
 
     pub(super) async fn rollback(&mut self, limits: Limits) -> Result<(), DbErr> {
-        if !self.lease.session().usable() {
+        if self.lease.session().state() == State::Closed {
             return Err(DbErr::from(Error::new(Fault::ConnectionLost, "the server closed the connection")));
         }
         let session = self.lease.session();
@@ -146,12 +165,56 @@ impl Running {
         self.noted(undone)
     }
 
+    /// Sets a savepoint, and gives its number.
+    pub(super) async fn save(&mut self, limits: Limits) -> Result<u64, DbErr> {
+        let number = self.named + 1;
+        self.script(format!("SAVEPOINT {}", savepoint(number)), limits).await?;
+        self.named = number;
+        self.savepoints.push(number);
+        Ok(number)
+    }
+
+    /// Keeps what was done since the savepoint, and forgets the savepoint.
+    pub(super) async fn release(&mut self, number: u64, limits: Limits) -> Result<(), DbErr> {
+        self.innermost(number)?;
+        self.script(format!("RELEASE SAVEPOINT {}", savepoint(number)), limits).await?;
+        self.savepoints.pop();
+        Ok(())
+    }
+
     /// Undoes what was done since the savepoint, and forgets the savepoint.
-    pub(super) async fn rollback_to(&mut self, level: u32, limits: Limits) -> Result<(), DbErr> {
-        let name = savepoint(level);
-        self.aborted = false;
+    pub(super) async fn rollback_to(&mut self, number: u64, limits: Limits) -> Result<(), DbErr> {
+        self.innermost(number)?;
+        self.undo(number, limits).await
+    }
+
+    /// The same for the outermost of these savepoints, which were dropped, and for what was set after it.
+    pub(super) async fn undo_dropped(&mut self, dropped: &[u64], limits: Limits) -> Result<(), DbErr> {
+        match self.savepoints.iter().find(|number| dropped.contains(number)) {
+            Some(number) => self.undo(*number, limits).await,
+            // What was around them has been undone already.
+            None => Ok(()),
+        }
+    }
+
+    async fn undo(&mut self, number: u64, limits: Limits) -> Result<(), DbErr> {
+        let name = savepoint(number);
         self.script(format!("ROLLBACK TO SAVEPOINT {name}"), limits).await?;
+        self.savepoints.retain(|other| *other < number);
         self.script(format!("RELEASE SAVEPOINT {name}"), limits).await
+    }
+
+    /// # Errors
+    /// If the savepoint is not the innermost that is open: SQL ends the ones inside with it.
+    fn innermost(&self, number: u64) -> Result<(), DbErr> {
+        let what = match self.savepoints.last() {
+            Some(last) if *last == number => return Ok(()),
+            _ if self.savepoints.contains(&number) => {
+                "a transaction that was begun after this one on the same session is still open: end that one first"
+            }
+            _ => "what this transaction did has been undone with the one that was begun before it",
+        };
+        Err(Error::new(Fault::QueryFailed, what).into())
     }
 
     pub(super) async fn script(&mut self, sql: String, limits: Limits) -> Result<(), DbErr> {
@@ -218,8 +281,6 @@ impl Running {
                 }
             }
             if let Some(Failure { error, driver }) = failure {
-                let in_transaction = self.lease.session().in_transaction();
-                self.aborted |= dialect == Dialect::Postgres && in_transaction;
                 self.failed = Some(error);
                 yield Err(driver);
             }
@@ -235,7 +296,7 @@ impl Running {
             _ if self.access == Access::Write && Effect::of(dialect, sql) == Effect::Commits => {
                 Progress::Autocommitted
             }
-            _ if self.lease.session().in_transaction() => Progress::InTransaction,
+            _ if self.lease.session().state() == State::InTransaction => Progress::InTransaction,
             _ => Progress::Sent,
         };
     }
@@ -264,6 +325,6 @@ async fn collected(
     Ok(())
 }
 
-pub(super) fn savepoint(level: u32) -> String {
-    format!("lambda_rds_{level}")
+fn savepoint(number: u64) -> String {
+    format!("lambda_rds_{number}")
 }

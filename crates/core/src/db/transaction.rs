@@ -13,9 +13,9 @@ use sea_orm::{
 };
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::running::{Running, savepoint};
+use super::running::Running;
 use super::{Limits, database_backend, done, rows};
-use crate::backend::{Access, Item, Sql};
+use crate::backend::{Access, Item, Sql, State};
 use crate::connect::sessions::Lease;
 use crate::error::{Error, Fault, Result};
 use crate::retry::{self, Next};
@@ -27,11 +27,11 @@ use crate::retry::{self, Next};
 pub struct Transaction {
     running: Arc<Mutex<Running>>,
     /// The savepoints that were dropped, to be rolled back.
-    dropped: Arc<StdMutex<Vec<u32>>>,
+    dropped: Arc<StdMutex<Vec<u64>>>,
     limits: Limits,
     backend: DbBackend,
-    /// 0 for the outermost.
-    level: u32,
+    /// The number of the savepoint; 0 for the outermost transaction, which is none.
+    savepoint: u64,
     /// It belongs to a closure, and the closure's result decides between COMMIT and ROLLBACK.
     lent: bool,
     ended: bool,
@@ -49,7 +49,7 @@ impl Transaction {
             dropped: Arc::default(),
             limits,
             backend,
-            level: 0,
+            savepoint: 0,
             lent: false,
             ended: false,
         }
@@ -71,7 +71,7 @@ impl Transaction {
         let outcome = f(self.lent()).await;
         let mut running = self.settled().await.map_err(Error::from)?;
         let value = outcome.map_err(|error| running.told(error))?;
-        if running.lease.session().in_transaction() {
+        if running.access == Access::Write || running.lease.session().state() != State::Idle {
             let committed = running.commit(self.limits).await;
             committed.map_err(|driver| running.told(driver.into()))?;
         }
@@ -85,7 +85,7 @@ impl Transaction {
             dropped: Arc::clone(&self.dropped),
             limits: self.limits,
             backend: self.backend,
-            level: self.level,
+            savepoint: self.savepoint,
             lent: true,
             ended: false,
         }
@@ -109,10 +109,7 @@ impl Transaction {
     async fn settled(&self) -> Result<MutexGuard<'_, Running>, DbErr> {
         let mut running = self.running.lock().await;
         let dropped = std::mem::take(&mut *self.dropped());
-        // The outermost of them takes the others with it.
-        if let Some(level) = dropped.into_iter().min() {
-            running.rollback_to(level, self.limits).await?;
-        }
+        running.undo_dropped(&dropped, self.limits).await?;
         Ok(running)
     }
 
@@ -129,7 +126,7 @@ impl Transaction {
         Ok(())
     }
 
-    fn dropped(&self) -> StdMutexGuard<'_, Vec<u32>> {
+    fn dropped(&self) -> StdMutexGuard<'_, Vec<u64>> {
         self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -218,15 +215,13 @@ impl TransactionTrait for Transaction {
     type Transaction = Self;
 
     async fn begin(&self) -> Result<Self, DbErr> {
-        let level = self.level + 1;
-        let mut running = self.settled().await?;
-        running.script(format!("SAVEPOINT {}", savepoint(level)), self.limits).await?;
+        let savepoint = self.settled().await?.save(self.limits).await?;
         Ok(Self {
             running: Arc::clone(&self.running),
             dropped: Arc::clone(&self.dropped),
             limits: self.limits,
             backend: self.backend,
-            level,
+            savepoint,
             lent: false,
             ended: false,
         })
@@ -283,8 +278,8 @@ impl TransactionSession for Transaction {
     async fn commit(mut self) -> Result<(), DbErr> {
         self.owned()?;
         let mut running = self.settled().await?;
-        if self.level > 0 {
-            running.script(format!("RELEASE SAVEPOINT {}", savepoint(self.level)), self.limits).await?;
+        if self.savepoint > 0 {
+            running.release(self.savepoint, self.limits).await?;
             drop(running);
             self.ended = true;
             return Ok(());
@@ -312,8 +307,8 @@ impl TransactionSession for Transaction {
     async fn rollback(mut self) -> Result<(), DbErr> {
         self.owned()?;
         let mut running = self.settled().await?;
-        if self.level > 0 {
-            running.rollback_to(self.level, self.limits).await?;
+        if self.savepoint > 0 {
+            running.rollback_to(self.savepoint, self.limits).await?;
             drop(running);
             self.ended = true;
             return Ok(());
@@ -332,14 +327,14 @@ impl TransactionSession for Transaction {
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        if self.level > 0 && !self.ended {
-            self.dropped().push(self.level);
+        if self.savepoint > 0 && !self.ended {
+            self.dropped().push(self.savepoint);
         }
     }
 }
 
 impl fmt::Debug for Transaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Transaction").field("level", &self.level).finish_non_exhaustive()
+        f.debug_struct("Transaction").field("savepoint", &self.savepoint).finish_non_exhaustive()
     }
 }

@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::backend::{Pooling, Session, Statement, Target};
-use crate::config::{Auth, Db, Int64};
+use crate::answers;
+use crate::backend::{Pooling, Session, State, Target};
+use crate::config::{Auth, Db};
 use crate::credentials;
 use crate::error::{Error, Fault, Phase, Result};
 use crate::queries::{Dialect, Verb};
-use crate::rows::{Limits, RowWriter};
 
 /// What there is to know about a server that was reached.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -141,7 +141,7 @@ impl Known {
                 Err(error) => {
                     let reason = if error.detail().is_empty() { error.message() } else { error.detail() };
                     warnings.push(format!("the server does not tell all about itself: {reason}"));
-                    return if session.usable() { Ok(known) } else { Err(error) };
+                    return if session.state() == State::Idle { Ok(known) } else { Err(error) };
                 }
             }
         }
@@ -160,9 +160,7 @@ impl Known {
     }
 
     async fn learn(&mut self, session: &mut dyn Session, verb: Verb, sql: &str) -> Result<()> {
-        let mut rows = RowWriter::new(verb, LIMITS, Int64::Number);
-        session.run(&Statement { sql: sql.into(), arguments: Vec::new() }, &mut rows).await?;
-        let body = rows.finish()?;
+        let body = answers::read(session, verb, sql).await?;
         let parsed = serde_json::from_slice(&body).map_err(|error| {
             Error::new(
                 Fault::Internal,
@@ -366,7 +364,6 @@ impl Known {
 }
 
 /// The server's answers are a few hundred bytes.
-const LIMITS: Limits = Limits { bytes: 64 * 1024, escaped: false, max_rows: None };
 /// Below a minute a difference tells of a slow answer, and nothing depends on it.
 const TOLERATED_SKEW: i64 = 60;
 /// An idle limit that outlives no frozen environment for long.
