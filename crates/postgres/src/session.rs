@@ -306,8 +306,7 @@ impl PgSession {
 
     /// The error of a query's statement.
     fn failed(&self, error: &sqlx::Error, statement: &Statement) -> Error {
-        let at =
-            At { doing: self.doing(), parameters: !statement.arguments.is_empty(), sql: &statement.sql };
+        let at = At { doing: self.doing(), parameters: !statement.arguments.is_empty(), sql: &statement.sql };
         classify::to_error(error, at, self.log_values)
     }
 

@@ -58,7 +58,8 @@ impl Known {
             && self.sql.match_indices(text).any(|(at, _)| {
                 let before = self.sql[..at].chars().next_back();
                 let after = self.sql[at + text.len()..].chars().next();
-                let joined = |a: Option<char>, b: Option<char>| a.is_some_and(is_word) && b.is_some_and(is_word);
+                let joined =
+                    |a: Option<char>, b: Option<char>| a.is_some_and(is_word) && b.is_some_and(is_word);
                 !joined(before, text.chars().next()) && (cut || !joined(text.chars().next_back(), after))
             })
     }
@@ -72,7 +73,8 @@ fn plain(text: &str, known: &Known, shown: &mut String) {
     };
     let mut before = "";
     for piece in sentence.split_inclusive(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | ',')) {
-        let word = piece.trim_end_matches(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | ',' | '.' | ':'));
+        let word =
+            piece.trim_end_matches(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | ',' | '.' | ':'));
         // A place in the statement or in its rows.
         let place = matches!(before, "row" | "line" | "character" | "position" | "offset");
         if word.contains(|c: char| c.is_numeric()) && !place && !known.has(word) {
@@ -162,9 +164,24 @@ mod tests {
         check("index 5 out of valid range, 0..3", "", &[], "index … out of valid range, …");
         check("too long for type character varying(3)", "", &[], "too long for type character varying(…)");
         check("too long for type varchar(3)", "SELECT $1::varchar(3)", &[], "too long for type varchar(3)");
-        check("Data too long for column 'v' at row 1", "SET v = ?", &[], "Data too long for column 'v' at row 1");
-        check("improper name (too many dotted names): a.b.c.d", "", &[], "improper name (too many dotted names): …");
-        check("invalid byte sequence for encoding \"UTF8\": 0xff", "", &[], "invalid byte sequence for encoding \"…\": …");
+        check(
+            "Data too long for column 'v' at row 1",
+            "SET v = ?",
+            &[],
+            "Data too long for column 'v' at row 1",
+        );
+        check(
+            "improper name (too many dotted names): a.b.c.d",
+            "",
+            &[],
+            "improper name (too many dotted names): …",
+        );
+        check(
+            "invalid byte sequence for encoding \"UTF8\": 0xff",
+            "",
+            &[],
+            "invalid byte sequence for encoding \"…\": …",
+        );
         check("integer out of range", "", &[], "integer out of range");
     }
 
