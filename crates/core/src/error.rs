@@ -3,6 +3,8 @@
 //! A [`Fault`] is the kind of a failure: one row of the contract's table. What follows from a kind (status,
 //! code, whether a caller may try again) is decided here and nowhere else; engines only classify.
 
+pub mod quotes;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
@@ -275,8 +277,8 @@ impl fmt::Display for Phase {
 
 /// A failure: its kind, one message for the caller and one for the log.
 ///
-/// `Display` gives the message for the caller followed by the detail for the log, so it belongs in a log and
-/// not in a reply. Neither holds a secret.
+/// `Display` gives what a log may have of the message for the caller, followed by the detail for the log, so it
+/// belongs in a log and not in a reply. Neither holds a secret.
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
 
@@ -284,6 +286,8 @@ pub struct Error(Box<Inner>);
 struct Inner {
     fault: Fault,
     message: Cow<'static, str>,
+    /// Whether the message is the query author's own text, which may quote values.
+    quoted: bool,
     detail: String,
     phase: Option<Phase>,
     sqlstate: Option<String>,
@@ -302,6 +306,7 @@ impl Error {
         Self(Box::new(Inner {
             fault,
             message: Cow::Borrowed(fault.advice()),
+            quoted: false,
             detail: detail.into(),
             phase: None,
             sqlstate: None,
@@ -319,6 +324,15 @@ impl Error {
     pub fn told(fault: Fault, message: impl Into<Cow<'static, str>>) -> Self {
         let mut error = Self::new(fault, "");
         error.0.message = message.into();
+        error
+    }
+
+    /// A failure that the query's author tells the caller of: `message` is what the caller reads. The log has it
+    /// only as part of a detail, since it may quote a value.
+    #[must_use]
+    pub fn quoted(fault: Fault, message: impl Into<Cow<'static, str>>) -> Self {
+        let mut error = Self::told(fault, message);
+        error.0.quoted = true;
         error
     }
 
@@ -396,6 +410,7 @@ impl Error {
     pub fn into_fault(mut self, fault: Fault) -> Self {
         self.0.fault = fault;
         self.0.message = Cow::Borrowed(fault.advice());
+        self.0.quoted = false;
         self
     }
 
@@ -409,6 +424,12 @@ impl Error {
     #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
+    }
+
+    /// What the log is told of that: the same, unless it may quote a value.
+    #[must_use]
+    pub fn logged(&self) -> &str {
+        if self.0.quoted { self.0.fault.advice() } else { self.message() }
     }
 
     /// What the log is told besides; may name hosts, users and SQL, never a secret.
@@ -462,7 +483,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.0.fault.code(), self.0.message)?;
+        write!(f, "{}: {}", self.0.fault.code(), self.logged())?;
         if let Some(phase) = self.0.phase {
             write!(f, " [phase {phase}]")?;
         }

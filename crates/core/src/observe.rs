@@ -103,7 +103,7 @@ impl From<&Error> for Failure {
         Self {
             status: error.fault().status(),
             code: error.fault().code(),
-            message: error.message().to_owned(),
+            message: error.logged().to_owned(),
             detail: error.detail().to_owned(),
             phase: error.phase(),
             sqlstate: error.sqlstate().map(str::to_owned),

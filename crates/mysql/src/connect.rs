@@ -14,7 +14,7 @@ use sqlx::ConnectOptions as _;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlSslMode};
 
 use crate::cancel::MySqlCancel;
-use crate::classify::{self, Doing};
+use crate::classify;
 use crate::guard::Packets;
 use crate::login::{Greeted, LoggedIn, Who};
 use crate::packet::Refusal;
@@ -51,7 +51,7 @@ async fn set(connection: &mut LoggedIn, to: &Target) -> Result<()> {
     match to.by.bound(connection.run(&settings(to))).await {
         Ok(Ok(Ok(()))) => Ok(()),
         Ok(Ok(Err(Refusal { number, message }))) => {
-            let fault = classify::of_number(number, &message, Doing::Connect);
+            let fault = classify::of_connection(number);
             let text = format!("{} refused the session's settings: {message}.", to.endpoint);
             Err(Error::new(fault, text).with_sqlstate(number.to_string()).with_phase(Phase::Ready))
         }

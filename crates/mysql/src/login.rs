@@ -38,7 +38,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::capability::{self, Capabilities};
-use crate::classify::{self, Doing};
+use crate::classify;
 use crate::greeting::{Greeting, UTF8MB4, Welcome};
 use crate::packet::{self, Channel, Refusal, Rest};
 use crate::wire::Wire;
@@ -108,7 +108,7 @@ impl Greeted {
         let welcome = match Greeting::parse(&content).ok_or_else(|| no_greeting(phase))? {
             Greeting::Welcome(welcome) => welcome,
             Greeting::Refusal(Refusal { number, message }) => {
-                let fault = classify::of_number(number, &message, Doing::Connect);
+                let fault = classify::of_connection(number);
                 let text = format!("the server refused the connection: {message}.{}", classify::hint(number));
                 // What it refuses is the login, before it was begun.
                 return Err(Error::new(fault, text)
@@ -384,7 +384,7 @@ impl Stop {
                 let to = who.database.map(|name| format!(" to database `{name}`")).unwrap_or_default();
                 let hint = classify::hint(number);
                 let text = format!("{server} refused the login of user `{user}`{to}: {message}.{hint}");
-                Error::new(classify::of_number(number, &message, Doing::Connect), text)
+                Error::new(classify::of_connection(number), text)
                     .with_sqlstate(number.to_string())
                     .with_phase(Phase::Auth)
             }

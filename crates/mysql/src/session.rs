@@ -25,7 +25,7 @@ use sqlx::{
 
 use crate::bind;
 use crate::cancel::MySqlCancel;
-use crate::classify::{self, Doing};
+use crate::classify::{self, At, Doing};
 use crate::decode::Columns;
 use crate::describe;
 use crate::effects::{self, Lasting};
@@ -195,7 +195,7 @@ impl MySqlSession {
         };
         outcome.map_err(|stopped| match stopped {
             Stopped::Driver(_) if self.guard.tripped() => guard::too_large(),
-            Stopped::Driver(error) => self.error(&error, self.doing()),
+            Stopped::Driver(error) => self.failed(&error, statement),
             Stopped::Ours(error) | Stopped::Unread(error) => error,
         })
     }
@@ -261,7 +261,16 @@ impl MySqlSession {
         if self.in_transaction && doing == Doing::Write && classify::is_read_only_transaction(error) {
             return classify::committed_midway(error);
         }
-        classify::to_error(error, doing, self.log_values)
+        classify::to_error(error, At::ours(doing), self.log_values)
+    }
+
+    /// The error of a query's statement.
+    fn failed(&self, error: &sqlx::Error, statement: &Statement) -> Error {
+        let at = At { doing: self.doing(), parameters: !statement.arguments.is_empty(), sql: &statement.sql };
+        if self.in_transaction && at.doing == Doing::Write && classify::is_read_only_transaction(error) {
+            return classify::committed_midway(error);
+        }
+        classify::to_error(error, at, self.log_values)
     }
 
     fn end_transaction(&mut self) {

@@ -267,7 +267,7 @@ impl Opening {
 fn explain_refusal(notice: &Notice, to: &Target) -> Error {
     let code = notice.field(b'C');
     let message = notice.field(b'M');
-    let fault = match classify::told(code, message, Doing::Connect) {
+    let fault = match classify::of_connection(code, message, Doing::Connect) {
         // There is no query yet that could be at fault.
         Fault::QueryFailed | Fault::ConnectionLost => Fault::Unreachable,
         other => other,

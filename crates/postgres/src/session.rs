@@ -27,7 +27,7 @@ use sqlx::{
 
 use crate::bind::{self, Preparing};
 use crate::cancel::PgCancel;
-use crate::classify::{self, Doing};
+use crate::classify::{self, At, Doing};
 use crate::decode::Columns;
 use crate::describe;
 use crate::guard;
@@ -187,7 +187,7 @@ impl PgSession {
         self.busy = true;
         let outcome = self.resolve(statement).await;
         self.busy = matches!(&outcome, Err(error) if !answered(error));
-        outcome.map_err(|error| self.error(&error, Doing::Write))
+        outcome.map_err(|error| self.failed(&error, statement))
     }
 
     /// What becomes of a statement that is prepared now.
@@ -230,9 +230,9 @@ impl PgSession {
         outcome.map_err(|stopped| match stopped {
             Stopped::Driver(_) if self.guard.tripped() => guard::too_large(),
             Stopped::Driver(error) if learned && classify::is_outgrown(&error) => {
-                self.error(&error, self.doing()).into_fault(Fault::ConnectionLost).as_refused()
+                self.failed(&error, statement).into_fault(Fault::ConnectionLost).as_refused()
             }
-            Stopped::Driver(error) => self.error(&error, self.doing()),
+            Stopped::Driver(error) => self.failed(&error, statement),
             Stopped::Ours(error) | Stopped::Unread(error) => error,
         })
     }
@@ -301,7 +301,13 @@ impl PgSession {
     }
 
     fn error(&self, error: &sqlx::Error, doing: Doing) -> Error {
-        classify::to_error(error, doing, self.log_values)
+        classify::to_error(error, At::ours(doing), self.log_values)
+    }
+
+    /// The error of a query's statement.
+    fn failed(&self, error: &sqlx::Error, statement: &Statement) -> Error {
+        let at = At { doing: self.doing(), parameters: !statement.arguments.is_empty(), sql: &statement.sql };
+        classify::to_error(error, at, self.log_values)
     }
 
     fn end_transaction(&mut self) {
