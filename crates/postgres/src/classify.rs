@@ -93,7 +93,15 @@ impl Told<'_> {
 
     /// Whether the server says that it stood before a parameter's value.
     fn names_parameter(&self) -> bool {
-        self.context.is_some_and(|context| matches!(Uninferred::named(context), Uninferred::One(_)))
+        self.parameter().is_some()
+    }
+
+    /// The parameter before whose value it stood, counted from 0.
+    pub(crate) fn parameter(&self) -> Option<usize> {
+        match Uninferred::named(self.context?) {
+            Uninferred::One(at) => Some(at),
+            Uninferred::Any => None,
+        }
     }
 
     /// Whether a value that is read as something, a name or a query of its own kind, is not one: `'a b'::tsquery`,
@@ -201,8 +209,7 @@ fn is_stale(told: &Told<'_>) -> bool {
 /// Whether the server refused a statement, before it ran, because the types do not go together any more that it had
 /// once inferred: a column was text and is an enum now, or jsonb. A fresh session infers them anew, and finds out if
 /// the query is wrong instead.
-pub(crate) fn is_outgrown(error: &sqlx::Error) -> bool {
-    let Some(told) = error.as_database_error().and_then(server).map(of_driver) else { return false };
+pub(crate) fn is_outgrown(told: &Told<'_>) -> bool {
     // What is met while the statement is read has a position in it; what is met while it runs has none.
     matches!(told.code, UNDEFINED_FUNCTION | DATATYPE_MISMATCH | AMBIGUOUS_FUNCTION)
         && told.is_texts()
@@ -211,11 +218,10 @@ pub(crate) fn is_outgrown(error: &sqlx::Error) -> bool {
 
 /// The parameters whose type the server could not tell, of those that were left for it to infer; `None` for
 /// any other error.
-pub(crate) fn uninferred(error: &sqlx::Error) -> Option<Uninferred> {
-    let error = error.as_database_error()?;
-    match error.code().as_deref() {
-        Some(AMBIGUOUS_FUNCTION | AMBIGUOUS_PARAMETER | INDETERMINATE_DATATYPE | DATATYPE_MISMATCH) => {
-            Some(Uninferred::named(error.message()))
+pub(crate) fn uninferred(told: &Told<'_>) -> Option<Uninferred> {
+    match told.code {
+        AMBIGUOUS_FUNCTION | AMBIGUOUS_PARAMETER | INDETERMINATE_DATATYPE | DATATYPE_MISMATCH => {
+            Some(Uninferred::named(told.message))
         }
         _ => None,
     }
