@@ -323,8 +323,15 @@ impl Run<'_, '_> {
                     // Another step has begun meanwhile, and has its own time.
                     Err(_) if self.clock.step() > by => {}
                     Err(_) => {
-                        drop(running);
-                        break Err(stopped(cancel, self.end, progress).await);
+                        // What the server says to that tells which step it was, and leaves the session to go on with. That
+                        // it is too late is decided.
+                        let by = self.end.within(CANCEL_TIMEOUT);
+                        let (stopped, _) = futures_util::future::join(
+                            stopped(cancel, self.end, progress),
+                            by.bound(running),
+                        )
+                        .await;
+                        break Err(stopped);
                     }
                 }
             }

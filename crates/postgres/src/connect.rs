@@ -54,7 +54,6 @@ pub(crate) async fn connect(learned: &Arc<Learned>, to: &Target) -> Result<Box<d
     let key = opening.key.filter(|_| to.pooling != Pooling::RdsProxy);
     let cancel = key.map(|key| PgCancel::new(peer, Arc::clone(&to.tls), key));
     let mut protocol = Pg::new(Arc::clone(learned), opening.reported, cancel, to);
-    to.progress.enter(Phase::Ready);
     took(&mut protocol, &mut wire, to).await?;
     Ok(Box::new(Live::new(protocol, wire)))
 }
@@ -113,6 +112,7 @@ async fn took(protocol: &mut Pg, wire: &mut Wire, to: &Target) -> Result<()> {
         return Ok(());
     }
     // Servers before PostgreSQL 14 do not report it.
+    to.progress.enter(Phase::Ready);
     let question = "SELECT pg_catalog.current_setting('default_transaction_read_only')";
     let asked = to.by.bound(protocol.ask(wire, question)).await.map_err(|_| {
         unreachable(format!("{} let us in and did not answer in time", to.endpoint)).with_phase(Phase::Ready)

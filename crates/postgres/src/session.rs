@@ -93,6 +93,8 @@ enum Unit {
     Step(usize),
     /// Parse one of the statements and tell of it.
     Learn(usize),
+    /// Say now how those before have ended, which is not answered itself.
+    Flush,
     Sync,
 }
 
@@ -289,7 +291,16 @@ impl Pg {
                 units.extend([Control::Limit, Control::IdleLimit].map(Unit::Control));
             }
         };
-        let steps = part.clone().map(Unit::Step);
+        // The server keeps its answers to itself until the Sync, or until its buffer is full, and each step has a limit of
+        // its own: so it is told to say them sooner. It takes that for a reason to write to the socket, so not each time
+        // in a long list.
+        let told_every = if part.len() > MOST_FLUSHED { FLUSHED_EVERY } else { 1 };
+        answers.told_every(told_every);
+        let steps = part.clone().flat_map(|step| {
+            let last = step + 1 == part.end;
+            let flush = !last && (step + 1 - part.start).is_multiple_of(told_every);
+            [Some(Unit::Step(step)), flush.then_some(Unit::Flush)].into_iter().flatten()
+        });
         match frame {
             Frame::Read => {
                 begin(&mut units, Access::Read);
@@ -345,7 +356,7 @@ impl Pg {
             Unit::Step(index) | Unit::Learn(index) => (self.doing, statements.get(index)),
             Unit::Control(Control::BeginWrite | Control::Writing) => (Doing::Begin, None),
             Unit::Control(Control::Commit) if self.doing != Doing::Read => (Doing::Commit, None),
-            Unit::Control(_) | Unit::Sync => (self.doing, None),
+            Unit::Control(_) | Unit::Flush | Unit::Sync => (self.doing, None),
         };
         let Some(statement) = statement else {
             return classify::error_of(&told, At::ours(doing), self.log_values);
@@ -563,7 +574,11 @@ impl Pg {
         loop {
             while sent < units.len() && wire.output().len() < FEED {
                 self.encode(wire, units[sent], &sending)?;
-                sent += 1;
+                if units[sent] == Unit::Flush {
+                    units.remove(sent);
+                } else {
+                    sent += 1;
+                }
             }
             let mut used = 0;
             loop {
@@ -760,6 +775,10 @@ impl Pg {
         let written = match (unit, sending) {
             (Unit::Sync, _) => {
                 frontend::sync(wire.output());
+                Ok(())
+            }
+            (Unit::Flush, _) => {
+                frontend::flush(wire.output());
                 Ok(())
             }
             (Unit::Control(control), _) => self.encode_control(wire, control),
@@ -1278,6 +1297,9 @@ fn pins(sql: &str) -> bool {
 const IDLE: u8 = b'I';
 /// The severity of an error after which the session goes on.
 const ERROR_SEVERITY: &str = "ERROR";
+/// Up to so many steps the server says of each when it has ended; of more, of every so many.
+const MOST_FLUSHED: usize = 64;
+const FLUSHED_EVERY: usize = 256;
 /// How much of a result is read that nobody wants any more; beyond that a new connection costs less.
 const UNREAD: usize = 1 << 20;
 /// How much a question of our own may be answered with.
