@@ -47,6 +47,7 @@ mod sources;
 mod startup;
 mod terraform;
 mod tls;
+mod told;
 mod transactions;
 mod world;
 

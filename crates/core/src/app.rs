@@ -9,7 +9,7 @@ use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt as _;
@@ -46,6 +46,11 @@ pub struct App {
     warm: AtomicBool,
     /// Whether it has been said that a pooler pins its connections.
     told_of_pins: AtomicBool,
+    /// When the last invocation had ended, or the start, in milliseconds since 1970-01-01: no event was asked for
+    /// earlier.
+    idle_since: AtomicU64,
+    /// Whether it has been said that the deadlines are none.
+    told_of_deadline: AtomicBool,
 }
 
 /// A way to call a query over HTTP.
@@ -142,6 +147,8 @@ impl App {
             openapi,
             warm,
             told_of_pins: AtomicBool::new(false),
+            idle_since: AtomicU64::new(millis_now()),
+            told_of_deadline: AtomicBool::new(false),
         })
     }
 
@@ -183,6 +190,14 @@ impl App {
         event: &[u8],
         invocation: &Invocation,
     ) -> (Result<Reply, Raised>, observe::Record) {
+        let dated;
+        let invocation = match self.dated(invocation) {
+            true => invocation,
+            false => {
+                dated = Invocation { deadline_ms: None, ..invocation.clone() };
+                &dated
+            }
+        };
         let event = event::parse(event, &self.function, invocation);
         let mut by = self.deadline(invocation);
         if event.source.method().is_some() {
@@ -200,7 +215,28 @@ impl App {
             Err(error) => Err(error),
         };
         let record = call.finish(&outcome);
+        // With several at once, another event may have been asked for long ago.
+        if self.platform.max_concurrency <= 1 {
+            self.idle_since.store(millis_now(), Ordering::Relaxed);
+        }
         (event.source.reply(outcome, &invocation.request_id, &self.function), record)
+    }
+
+    /// Whether the invocation's deadline is one. What stands in for Lambda may send a constant (`cargo lambda` sends
+    /// 600000, ten minutes after 1970 began): a deadline that had passed before the event was asked for.
+    fn dated(&self, invocation: &Invocation) -> bool {
+        let Some(deadline) = invocation.deadline_ms else { return true };
+        if deadline > self.idle_since.load(Ordering::Relaxed) {
+            return true;
+        }
+        if !self.told_of_deadline.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                deadline,
+                "the invocation's deadline had passed before the event was asked for, so it is none: calls are \
+                 limited by DB_CONNECT_TIMEOUT and DB_QUERY_TIMEOUT alone"
+            );
+        }
+        false
     }
 
     /// Runs one query by name, with parameters as text or JSON; the way in for the command line.
@@ -606,6 +642,11 @@ impl Untold<'_> {
     pub(crate) fn tell(self) {
         self.span.in_scope(|| self.record.emit(self.platform));
     }
+}
+
+fn millis_now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 /// What is left of the invocation's time; `None` where nobody stops it.

@@ -197,7 +197,7 @@ impl Work<'_> {
 
     /// When the server must have been told to stop: something of the reserve is left for the reply.
     fn end(&self) -> Deadline {
-        self.by.plus(self.reserve / 5 * 4)
+        self.by.into_reserve(self.reserve)
     }
 
     /// What writes the result, as the reply will carry it.

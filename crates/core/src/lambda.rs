@@ -2,6 +2,7 @@
 //!
 //! Runtime API: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
+use std::num::NonZero;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::process::ExitCode;
@@ -29,8 +30,7 @@ use crate::reply::Raised;
 ///
 /// What `start` says went wrong is printed and posted to Lambda as the INIT error.
 pub fn main(start: impl FnOnce() -> Result<App, StartError>) -> ExitCode {
-    // One invocation at a time, and all waiting is for sockets: a second thread would only cost.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match threads(Platform::from_env().max_concurrency).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("no async runtime: {error}")),
     };
@@ -50,6 +50,18 @@ pub fn main(start: impl FnOnce() -> Result<App, StartError>) -> ExitCode {
     // Dropped, it would wait for a thread that is still looking up a host name.
     runtime.shutdown_background();
     ended
+}
+
+/// With one invocation at a time all waiting is for sockets, and a second thread would only cost. Several at once have
+/// as many as there are processors.
+fn threads(max_concurrency: usize) -> tokio::runtime::Builder {
+    if max_concurrency <= 1 {
+        return tokio::runtime::Builder::new_current_thread();
+    }
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(processors.min(max_concurrency));
+    builder
 }
 
 async fn serve(app: App) -> ExitCode {

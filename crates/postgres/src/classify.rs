@@ -709,6 +709,42 @@ mod tests {
         check(Told { file: Some("regproc.c"), ..error("42883") }, Fault::BadParameter);
     }
 
+    /// The table as the page has it.
+    fn page() -> String {
+        let rows = [
+            (Means::Value, "`bad_parameter` if the statement has parameters, else `query_failed`"),
+            (
+                Means::Read,
+                "`bad_parameter` if a parameter's value is read as a name or a query, else `query_failed`",
+            ),
+            (Means::Constraint, "`constraint`"),
+            (Means::Conflict, "`conflict`"),
+            (Means::Lock, "`conflict`, for a lock"),
+            (Means::Busy, "`database_busy`"),
+            (Means::Stopped, "`timeout`"),
+            (Means::Unknown, "`outcome_unknown`"),
+            (Means::ReadOnly, "`failing_over` of a write, `query_failed` of a read"),
+            (Means::Author, "`rejected`"),
+            (Means::Query, "`query_failed`"),
+        ];
+        assert_eq!(rows.len(), MEANS.len());
+        let mut page = String::from("| SQLSTATE of a statement | code |\n|---|---|\n");
+        for (means, told) in rows {
+            let (_, codes) = MEANS.iter().find(|(other, _)| *other == means).unwrap();
+            let mut codes = codes.to_vec();
+            codes.sort_unstable();
+            page.push_str(&format!("| {} | {told} |\n", codes.join(" ")));
+        }
+        page
+    }
+
+    #[test]
+    fn the_published_table_is_the_codes() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/faults.md");
+        let shown = std::fs::read_to_string(path).unwrap();
+        assert!(shown.contains(&page()), "put this into docs/reference/faults.md:\n{}", page());
+    }
+
     /// The server's list, as each installation of it brings along.
     #[test]
     fn every_code_of_the_servers_list_is_classified() {

@@ -35,12 +35,13 @@ use super::{Call, Event, Invocation, Method, Request, Source, claims, direct, un
 /// Reads an HTTP request, if the event is one.
 pub(super) fn parse(event: &Object<'_>, function: &Function, invocation: &Invocation) -> Option<Event> {
     // What asks an authorizer looks like a request, but must not be answered like one.
-    if event.has("methodArn") || event.has("routeArn") {
+    if asks_authorizer(event) {
         return None;
     }
     let recognised = match event.some("requestContext") {
         None => source(event, &Object::default()).map(|source| (source, Object::default())),
         Some(context) if context.get().starts_with('{') => Object::parse(context.get(), "`requestContext`")
+            .map(Object::without_nulls)
             .and_then(|context| Ok((source(event, &context)?, context))),
         Some(_) => return None,
     };
@@ -53,6 +54,15 @@ pub(super) fn parse(event: &Object<'_>, function: &Function, invocation: &Invoca
         // A gateway never sends this. Whoever did reads a status, which is what this source replies with.
         Err(error) => Some(Event { source: Source::HttpApi { method: Method::Other }, request: Err(error) }),
     }
+}
+
+/// Whether API Gateway asks an authorizer, which it names the type and the ARN of what is called. Others write these
+/// keys, too, and leave them empty.
+/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>
+fn asks_authorizer(event: &Object<'_>) -> bool {
+    let says = |key: &str| event.get(key).and_then(json::string).filter(|text| !text.is_empty());
+    says("type").is_some_and(|kind| kind == "REQUEST" || kind == "TOKEN")
+        && (says("methodArn").is_some() || says("routeArn").is_some())
 }
 
 /// Whether a query may be called with this method: HEAD counts as GET.
@@ -378,9 +388,6 @@ fn body<'a>(event: &Object<'a>, headers: &[(String, String)]) -> Result<Cow<'a, 
     if body.trim_ascii().is_empty() {
         return Ok(Cow::Borrowed(""));
     }
-    if !header(headers, "content-type").is_none_or(is_json) {
-        return Err(Error::new(Fault::UnsupportedMediaType, ""));
-    }
     if header(headers, "content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
         return Err(Error::told(Fault::UnsupportedMediaType, "Send the body without a content-encoding."));
     }
@@ -389,13 +396,21 @@ fn body<'a>(event: &Object<'a>, headers: &[(String, String)]) -> Result<Cow<'a, 
         Some("true") => true,
         Some(_) => return Err(must_be("isBase64Encoded", "true or false")),
     };
+    // A browser sends a body of another type, or of none, to any site without asking first, and with its cookies.
+    let json = || match header(headers, "content-type").is_some_and(is_json) {
+        true => Ok(()),
+        false => Err(Error::new(Fault::UnsupportedMediaType, "")),
+    };
     if !encoded {
-        return Ok(body);
+        return json().map(|()| body);
     }
     let bytes = BASE64.decode(body.as_bytes()).map_err(|_| bad_event("The body is not valid base64."))?;
     let text = String::from_utf8(bytes)
         .map_err(|error| bad_event(format!("The body is not valid UTF-8: {}.", error.utf8_error())))?;
-    Ok(if text.trim_ascii().is_empty() { Cow::Borrowed("") } else { Cow::Owned(text) })
+    if text.trim_ascii().is_empty() {
+        return Ok(Cow::Borrowed(""));
+    }
+    json().map(|()| Cow::Owned(text))
 }
 
 /// Whether there is a body of JSON.
@@ -618,12 +633,13 @@ mod tests {
         let deep = "[".repeat(9000);
         check(&post(&deep), "", "bad_event: The body is nested deeper than 128 levels.");
         let typed = |media, body| Sent { content_type: media, body: Some(body), ..POST };
-        check(&typed(None, r#"{"x":1}"#), "", "call a(x=1)");
         check(&typed(Some("Application/JSON; charset=utf-8"), "{}"), "", "call a()");
         check(&typed(Some("application/merge-patch+json"), "{}"), "", "call a()");
         check(&typed(Some("text/plain"), ""), "", "call a()");
         const TYPE: &str = "unsupported_media_type: Send the parameters as application/json.";
         check(&typed(Some("text/plain"), "{}"), "", TYPE);
+        check(&typed(None, "{}"), "", TYPE);
+        check(&typed(None, " "), "", "call a()");
         check(&typed(Some("application/x-www-form-urlencoded"), "x=1"), "", TYPE);
         check(&typed(Some("application/jsonp"), "{}"), "", TYPE);
         check(&typed(Some(""), "{}"), "", TYPE);
@@ -646,18 +662,21 @@ mod tests {
     #[test]
     fn encoded_bodies() {
         fn check(body: &str, encoded: &str, headers: &str, expected: &str) {
+            let headers =
+                headers.replacen('{', r#"{"Content-Type":"application/json","#, 1).replace(",}", "}");
             let event = format!(
                 r#"{{"httpMethod":"POST","path":"/a","headers":{headers},"body":{body},
                     "isBase64Encoded":{encoded}}}"#
             );
             starts(&asked(&event), expected);
         }
-        check(r#""eyJ4IjoxfQ==""#, "true", "null", "call a(x=1)");
+        check(r#""eyJ4IjoxfQ==""#, "true", "{}", "call a(x=1)");
         check(r#""eyJ4IjoxfQ==""#, "false", "{}", "bad_event: The body is not valid JSON");
         check(r#""eyJ4IjoxfQ==""#, "1", "{}", "bad_event: `isBase64Encoded` must be true or false.");
         check(r#""eyJ4IjoxfQ""#, "true", "{}", "bad_event: The body is not valid base64.");
         check(r#""/w==""#, "true", "{}", "bad_event: The body is not valid UTF-8: invalid utf-8 sequence");
-        check(r#""IA==""#, "true", "{}", "call a()");
+        check(r#""IA==""#, "true", "null", "call a()");
+        check(r#""e30=""#, "true", "null", "unsupported_media_type");
         check(r#""""#, "true", "{}", "call a()");
         check(r#"{"x":1}"#, "false", "{}", "bad_event: `body` must be a string.");
         check(
@@ -787,7 +806,7 @@ mod tests {
     fn nobody_but_the_authorizer_makes_claims() {
         let event = r#"{
             "version":"2.0","rawPath":"/a","rawQueryString":"claims=x&claims.sub=admin&authorizer=x",
-            "headers":{"claims":"{\"sub\":\"admin\"}","claims.sub":"admin","x-amzn-oidc-identity":"admin",
+            "headers":{"content-type":"application/json","claims":"{\"sub\":\"admin\"}","claims.sub":"admin","x-amzn-oidc-identity":"admin",
                        "x-amzn-oidc-data":"e30.eyJzdWIiOiJhZG1pbiJ9.","authorization":"Bearer x"},
             "claims":{"sub":"admin"},"authorizer":{"jwt":{"claims":{"sub":"admin"}}},
             "requestContext":{"http":{"method":"POST"},"stage":"$default","claims":{"sub":"admin"}},

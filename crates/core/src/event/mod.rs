@@ -1,12 +1,13 @@
 //! From the bytes of one event to what it asks: which source sent it, and which query it calls with which
 //! parameters, as whom.
 //!
-//! The source is recognised by the keys that only its events have, and only then are its pieces read; nothing
-//! is tried and retried. What comes out does not tell which source it was, save for what the reply needs
+//! The source is recognised by what only its events say, where `null` says nothing, and only then are its pieces
+//! read; nothing is tried and retried. What comes out does not tell which source it was, save for what the reply needs
 //! ([`Source`]). Pure: no I/O, no clock, no driver.
 //!
 //! ```text
 //! Records              SQS, or a source that we do not serve
+//! a list of objects    EventBridge Pipes: SQS, or a source that we do not serve
 //! requestContext.elb   Application Load Balancer
 //! requestContext.http  API Gateway v2, function URL
 //! httpMethod           API Gateway v1
@@ -20,6 +21,7 @@ mod http;
 mod json;
 mod queue;
 mod source;
+mod unserved;
 
 use std::sync::Arc;
 
@@ -30,7 +32,7 @@ use crate::value::{Origin, Params};
 pub use self::http::{gate, refusal, stray_body};
 pub use self::source::Source;
 
-use self::json::{Object, bad_event, quoted};
+use self::json::{Object, bad_event, must_be, quoted};
 
 /// One event, understood as far as it could be.
 #[derive(Debug)]
@@ -161,23 +163,30 @@ pub fn parse(event: &[u8], function: &Function, invocation: &Invocation) -> Even
         Ok(text) => text,
         Err(error) => return Event::unknown(bad_event(format!("The event is not valid UTF-8: {error}."))),
     };
-    let event = match json::check_depth(text, "The event").and_then(|()| Object::parse(text, "The event")) {
+    let checked = json::check_depth(text, "The event");
+    // EventBridge Pipes hands over the records themselves. Any other list is nobody's.
+    if checked.is_ok()
+        && let Some(records) = queue::piped(text)
+    {
+        return queue::parse(records, invocation);
+    }
+    let event = match checked.and_then(|()| Object::parse(text, "The event")) {
         Ok(event) => event,
         Err(error) if text.trim_ascii_start().starts_with('{') => return Event::unknown(error),
         Err(error) => {
             return Event::unknown(bad_event(format!("{} {}", error.message(), direct::SHAPES)));
         }
     };
+    let whole = event;
+    let event = whole.clone().without_nulls();
     if let Some(records) = event.get("Records") {
-        return queue::parse(records, invocation);
+        return match json::elements(records, "Records") {
+            Ok(records) => queue::parse(records, invocation),
+            Err(error) => Event::unserved(error),
+        };
     }
-    // Kafka, MQ and DocumentDB name themselves at the top, CloudWatch Logs by its only key. All of them take
-    // any reply for success.
-    if let Some(source) = event.get("eventSource").and_then(json::string) {
+    if let Some(source) = unserved::source(&event) {
         return Event::unserved(queue::unserved(&source));
-    }
-    if event.has("awslogs") {
-        return Event::unserved(queue::unserved("awslogs"));
     }
     if let Some(event) = http::parse(&event, function, invocation) {
         return event;
@@ -187,7 +196,7 @@ pub fn parse(event: &[u8], function: &Function, invocation: &Invocation) -> Even
         let request = detail.and_then(|detail| direct::parse(&detail, &origin).1);
         return Event { source: Source::EventBridge, request };
     }
-    let (source, request) = direct::parse(&event, &origin);
+    let (source, request) = direct::parse(&whole, &origin);
     Event { source, request }
 }
 
@@ -212,8 +221,11 @@ impl Event {
 /// The `detail` of EventBridge's envelope, if this is one:
 /// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-events-structure.html>.
 fn eventbridge<'a>(event: &Object<'a>) -> Option<Result<Object<'a>>> {
-    let detail = event.get("detail").filter(|_| event.has("detail-type"))?;
-    Some(Object::parse(detail.get(), "`detail`"))
+    event.some("detail-type")?;
+    Some(match event.get("detail") {
+        Some(detail) => Object::parse(detail.get(), "`detail`"),
+        None => Err(must_be("detail", "a JSON object")),
+    })
 }
 
 /// What the tests of this module and of [`crate::reply`] share.
@@ -328,6 +340,111 @@ mod tests {
             "This function does not know this event.",
         );
         check(br#"{"requestContext":7,"httpMethod":"GET"}"#, "This function does not know this event.");
+        // What EventBridge Pipes sends is a list of objects.
+        check(b"[1]", "The event must be a JSON object.");
+        check(b"[{},1]", "The event must be a JSON object.");
+    }
+
+    #[test]
+    fn null_says_nothing() {
+        fn check(event: &str, source: &str, expected: &str) {
+            let event = parse_default(event.as_bytes());
+            let asked = event.request.map_or_else(|error| error.to_string(), |request| show(&request));
+            assert_eq!((event.source.name(), &*asked), (source, expected));
+        }
+        check(
+            r#"{"query":"a","params":null,"transaction":null,"batch":null,"reply":null,"Records":null,
+                "requestContext":null,"detail":null,"detail-type":null,"awslogs":null,"eventSource":null}"#,
+            "direct",
+            "call a()",
+        );
+        check(
+            r#"{"detail-type":"T","source":"s","detail":{"query":"a","batch":null},"Records":null}"#,
+            "eventbridge",
+            "call a()",
+        );
+        check(
+            r#"{"Records":[{"messageId":"m","eventSource":"aws:sqs","EventSource":null,"body":"{\"query\":\"a\"}"}]}"#,
+            "sqs",
+            "1 records",
+        );
+        // As cargo-lambda writes a request of format 2.0.
+        let url = |more: &str| {
+            format!(
+                r#"{{{more},"httpMethod":"GET","resource":null,"version":"2.0","routeKey":"$default","rawPath":"/a",
+                    "rawQueryString":"n=1","headers":{{}},"body":null,"isBase64Encoded":false,
+                    "requestContext":{{"elb":null,"authorizer":null,"stage":"$default","http":{{"method":"GET"}}}}}}"#
+            )
+        };
+        for more in [
+            r#""type":null,"methodArn":null,"routeArn":null"#,
+            r#""type":"","methodArn":"","identitySource":[]"#,
+            r#""methodArn":"arn:aws:execute-api:eu-west-1:1:a/b/GET/a""#,
+        ] {
+            check(&url(more), "api-gateway-v2", "call a(n='1')");
+        }
+        let authorizer = url(r#""type":"REQUEST","routeArn":"arn:aws:execute-api:eu-west-1:1:a/b/GET/a""#);
+        let event = parse_default(authorizer.as_bytes());
+        assert_eq!(event.source, Source::DIRECT, "an authorizer is not answered like a request");
+    }
+
+    #[test]
+    fn what_would_take_a_reply_for_success_is_raised() {
+        fn check(event: &str, expected: &str) {
+            let parsed = parse_default(event.as_bytes());
+            assert_eq!(parsed.source, Source::Unserved, "{event}");
+            let message = parsed.request.unwrap_err().to_string();
+            assert!(message.contains(expected), "{event}: {message}");
+        }
+        check(r#"{"awslogs":{"data":"H4sI"}}"#, "`awslogs`");
+        check(r#"{"eventSource":"aws:kafka","records":{}}"#, "`aws:kafka`");
+        check(
+            r#"{"version":"1.0","timestamp":"2026-01-31T13:37:00Z","requestContext":{"requestId":"r",
+                "functionArn":"arn:aws:lambda:eu-west-1:1:function:f","condition":"RetriesExhausted",
+                "approximateInvokeCount":3},"requestPayload":{"query":"a"},"responsePayload":null}"#,
+            "`Lambda destinations`",
+        );
+        check(
+            r#"{"source":"aws.cloudwatch","alarmArn":"arn:aws:cloudwatch:eu-west-1:1:alarm:a","accountId":"1",
+                "alarmData":{"alarmName":"a"}}"#,
+            "`CloudWatch alarms`",
+        );
+        check(r#"{"CodePipeline.job":{"id":"1","data":{}}}"#, "`CodePipeline`");
+        check(
+            r#"{"version":"1.0","invokingEvent":"{}","ruleParameters":"{}","resultToken":"t","configRuleName":"r"}"#,
+            "`AWS Config`",
+        );
+        check(
+            r#"{"RequestType":"Create","ResponseURL":"https://x","StackId":"s","LogicalResourceId":"l"}"#,
+            "`CloudFormation`",
+        );
+        check(
+            r#"{"Step":"createSecret","SecretId":"s","ClientRequestToken":"t"}"#,
+            "`Secrets Manager rotation`",
+        );
+        check(
+            r#"{"clientId":"c","timestamp":1,"eventType":"connected","sessionIdentifier":"s",
+                "principalIdentifier":"p","versionNumber":0}"#,
+            "`IoT`",
+        );
+        check(r#"{"state":{"reported":{"t":1}},"metadata":{},"version":1,"clientToken":"t"}"#, "`IoT`");
+        check(r#"{"topic":"a/b","clientid":"c","temperature":21}"#, "`IoT`");
+        // EventBridge Pipes, from whatever it reads.
+        check(r#"[{"eventSource":"aws:kinesis","data":"e30=","partitionKey":"k"}]"#, "`aws:kinesis`");
+        check(r#"[{"topic":"t","partition":0,"value":"e30=","eventSource":"aws:kafka"}]"#, "`aws:kafka`");
+        check(r#"[{"query":"a"},{"query":"b"}]"#, "`unknown`");
+    }
+
+    #[test]
+    fn messages_that_a_pipe_hands_over() {
+        let event = r#"[{"messageId":"m1","eventSource":"aws:sqs","body":"{\"query\":\"a\"}"},
+            {"messageId":"m2","eventSource":"aws:sqs","body":"x"}]"#;
+        let event = parse_default(event.as_bytes());
+        assert_eq!(event.source, Source::Sqs);
+        let Ok(Request::Records(records)) = event.request else { panic!() };
+        let asked: Vec<_> =
+            records.iter().map(|record| (&*record.message_id, record.request.is_ok())).collect();
+        assert_eq!(asked, [("m1", true), ("m2", false)]);
     }
 
     #[test]

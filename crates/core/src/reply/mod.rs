@@ -185,6 +185,9 @@ struct Head {
     headers: Option<Headers>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "multi")]
     multi_value_headers: Option<Headers>,
+    /// Ours sets none; some readers of format 2.0 want the list (`cargo lambda`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cookies: Option<[&'static str; 0]>,
 }
 
 impl Response {
@@ -333,6 +336,7 @@ fn response(source: Source, outcome: Result<Body>, request_id: &str, function: &
             status_description: alb.then(|| description(status)),
             headers: single,
             multi_value_headers: multi,
+            cookies: matches!(source, Source::HttpApi { .. } | Source::FunctionUrl { .. }).then_some([]),
         },
         body,
         is_base64_encoded: (alb || rest).then_some(false),
@@ -515,14 +519,14 @@ mod tests {
         assert_snapshot!(sample!("apigw-v2"), @r#"
         api-gateway-v2
         call active_users(active='true', tag=["a+b", "c d"]) as claim1='value1' claim2='value2'
-        {"statusCode":200,"headers":{"content-type":"application/json","cache-control":"no-store"},"body":"[{\"id\":1,\"name\":\"Zo\\u00eb\"}]"}
-        {"statusCode":503,"headers":{"content-type":"application/json","retry-after":"2","cache-control":"no-store"},"body":"{\"error\":{\"code\":\"database_busy\",\"message\":\"The database is busy. Try again later.\",\"retryable\":true,\"requestId\":\"r-1\"}}"}
+        {"statusCode":200,"headers":{"content-type":"application/json","cache-control":"no-store"},"cookies":[],"body":"[{\"id\":1,\"name\":\"Zo\\u00eb\"}]"}
+        {"statusCode":503,"headers":{"content-type":"application/json","retry-after":"2","cache-control":"no-store"},"cookies":[],"body":"{\"error\":{\"code\":\"database_busy\",\"message\":\"The database is busy. Try again later.\",\"retryable\":true,\"requestId\":\"r-1\"}}"}
         "#);
         assert_snapshot!(sample!("apigw-v2-iam"), @r#"
         api-gateway-v2
         call create_user(name="Zoë") as userArn='arn:aws:iam::1234567890:user/Admin'
-        {"statusCode":200,"headers":{"content-type":"application/json","cache-control":"no-store"},"body":"[{\"id\":1,\"name\":\"Zo\\u00eb\"}]"}
-        {"statusCode":503,"headers":{"content-type":"application/json","retry-after":"2","cache-control":"no-store"},"body":"{\"error\":{\"code\":\"database_busy\",\"message\":\"The database is busy. Try again later.\",\"retryable\":true,\"requestId\":\"r-1\"}}"}
+        {"statusCode":200,"headers":{"content-type":"application/json","cache-control":"no-store"},"cookies":[],"body":"[{\"id\":1,\"name\":\"Zo\\u00eb\"}]"}
+        {"statusCode":503,"headers":{"content-type":"application/json","retry-after":"2","cache-control":"no-store"},"cookies":[],"body":"{\"error\":{\"code\":\"database_busy\",\"message\":\"The database is busy. Try again later.\",\"retryable\":true,\"requestId\":\"r-1\"}}"}
         "#);
     }
 
@@ -531,8 +535,8 @@ mod tests {
         assert_snapshot!(sample!("function-url"), @r#"
         function-url
         call active_users(active='true', limit='2') as userArn='arn:aws:iam::111122223333:user/example-user'
-        {"statusCode":200,"headers":{"content-type":"application/json","cache-control":"no-store"},"body":"[{\"id\":1,\"name\":\"Zo\\u00eb\"}]"}
-        {"statusCode":503,"headers":{"content-type":"application/json","retry-after":"2","cache-control":"no-store"},"body":"{\"error\":{\"code\":\"database_busy\",\"message\":\"The database is busy. Try again later.\",\"retryable\":true,\"requestId\":\"r-1\"}}"}
+        {"statusCode":200,"headers":{"content-type":"application/json","cache-control":"no-store"},"cookies":[],"body":"[{\"id\":1,\"name\":\"Zo\\u00eb\"}]"}
+        {"statusCode":503,"headers":{"content-type":"application/json","retry-after":"2","cache-control":"no-store"},"cookies":[],"body":"{\"error\":{\"code\":\"database_busy\",\"message\":\"The database is busy. Try again later.\",\"retryable\":true,\"requestId\":\"r-1\"}}"}
         "#);
     }
 
@@ -677,8 +681,8 @@ mod tests {
         let queries = Queries::parse(&files, Engine::Postgres, Dialect::Postgres).unwrap();
         let reply =
             |function| written(source.reply(Ok(Body::preflight(cors_headers(&queries))), "r-1", function));
-        assert_snapshot!(reply(&function), @r#"{"statusCode":204,"headers":{"cache-control":"no-store","access-control-allow-origin":"https://app.example","vary":"origin","access-control-allow-methods":"GET, HEAD, POST","access-control-allow-headers":"content-type, authorization, x-trace","access-control-max-age":"86400"},"body":""}"#);
-        assert_snapshot!(reply(&settings()), @r#"{"statusCode":204,"headers":{"cache-control":"no-store"},"body":""}"#);
+        assert_snapshot!(reply(&function), @r#"{"statusCode":204,"headers":{"cache-control":"no-store","access-control-allow-origin":"https://app.example","vary":"origin","access-control-allow-methods":"GET, HEAD, POST","access-control-allow-headers":"content-type, authorization, x-trace","access-control-max-age":"86400"},"cookies":[],"body":""}"#);
+        assert_snapshot!(reply(&settings()), @r#"{"statusCode":204,"headers":{"cache-control":"no-store"},"cookies":[],"body":""}"#);
     }
 
     #[test]
@@ -743,8 +747,8 @@ mod tests {
     fn a_head_has_the_status_and_no_body() {
         let source = Source::FunctionUrl { method: Method::Head };
         let reply = |outcome| written(source.reply(outcome, "r-1", &settings()));
-        assert_snapshot!(reply(Ok(Body::new(b"[]".to_vec()))), @r#"{"statusCode":200,"headers":{"content-type":"application/json","cache-control":"no-store"},"body":""}"#);
-        assert_snapshot!(reply(Err(Error::new(Fault::NotFound, ""))), @r#"{"statusCode":404,"headers":{"content-type":"application/json","cache-control":"no-store"},"body":""}"#);
+        assert_snapshot!(reply(Ok(Body::new(b"[]".to_vec()))), @r#"{"statusCode":200,"headers":{"content-type":"application/json","cache-control":"no-store"},"cookies":[],"body":""}"#);
+        assert_snapshot!(reply(Err(Error::new(Fault::NotFound, ""))), @r#"{"statusCode":404,"headers":{"content-type":"application/json","cache-control":"no-store"},"cookies":[],"body":""}"#);
     }
 
     #[test]
