@@ -1,5 +1,5 @@
-# The role that the function runs as. Each policy is one reason for a permission; what has no name yet (network
-# interfaces, log streams) is bounded by account, region and kind.
+# The role that the function runs as. Each policy is one reason for a permission; what has no name yet (log streams) is
+# bounded by account, region and kind.
 
 locals {
   ec2 = "arn:${local.partition}:ec2:${local.region}:${local.account}"
@@ -28,39 +28,6 @@ locals {
         Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
         Resource = ["${aws_cloudwatch_log_group.function.arn}:log-stream:*"]
       }]
-
-      # Lambda's own work: it makes the function's network interfaces, by the function's role.
-      network = [
-        {
-          Sid      = "MakeInterfaces"
-          Effect   = "Allow"
-          Action   = ["ec2:CreateNetworkInterface"]
-          Resource = concat([for id in var.network.subnet_ids : "${local.ec2}:subnet/${id}"], ["${local.ec2}:security-group/${aws_security_group.function.id}", "${local.ec2}:network-interface/*"])
-        },
-        {
-          Sid      = "KeepInterfaces"
-          Effect   = "Allow"
-          Action   = ["ec2:DeleteNetworkInterface", "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"]
-          Resource = ["${local.ec2}:network-interface/*"]
-        },
-        {
-          # EC2 knows no resources for these two.
-          Sid       = "LookAtInterfaces"
-          Effect    = "Allow"
-          Action    = ["ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"]
-          Resource  = ["*"]
-          Condition = { StringEquals = { "aws:RequestedRegion" = local.region } }
-        },
-        {
-          # Of Lambda, not of the code in the function.
-          # https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
-          Sid       = "NotTheCode"
-          Effect    = "Deny"
-          Action    = ["ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets", "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"]
-          Resource  = ["*"]
-          Condition = { ArnEquals = { "lambda:SourceFunctionArn" = local.function_arn } }
-        },
-      ]
     },
     local.function_reads_secret ? { secret = flatten(local.read_secret) } : {},
     var.database.auth == "iam" ? {
@@ -117,4 +84,41 @@ resource "aws_iam_role_policy" "function" {
   name   = each.key
   role   = aws_iam_role.function.name
   policy = jsonencode({ Version = "2012-10-17", Statement = each.value })
+}
+
+# Lambda's own work: it makes the function's network interfaces by the function's role, and takes them down by it, some
+# minutes after the function is gone. So this policy goes last: what the interfaces hold (the group; subnets that are made
+# beside the module) is not named in it, and the group depends on it. CreateFunction asks for these permissions when there
+# is no interface yet, without any resource, so that narrower ones are refused.
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
+resource "aws_iam_role_policy" "network" {
+  name = "network"
+  role = aws_iam_role.function.name
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "KeepInterfaces"
+        Effect   = "Allow"
+        Action   = ["ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"]
+        Resource = ["${local.ec2}:*/*"]
+      },
+      {
+        # EC2 knows no resources for these two.
+        Sid      = "LookAtInterfaces"
+        Effect   = "Allow"
+        Action   = ["ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"]
+        Resource = ["*"]
+      },
+      {
+        # Of Lambda, not of the code in the function.
+        Sid       = "NotTheCode"
+        Effect    = "Deny"
+        Action    = ["ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets", "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"]
+        Resource  = ["*"]
+        Condition = { ArnEquals = { "lambda:SourceFunctionArn" = local.function_arn } }
+      },
+    ]
+  })
 }

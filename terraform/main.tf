@@ -68,7 +68,7 @@ resource "aws_lambda_function" "this" {
     log_format            = "JSON"
     log_group             = aws_cloudwatch_log_group.function.name
     application_log_level = var.logs.level
-    system_log_level      = "WARN"
+    system_log_level      = "INFO" # REPORT lines are of this level
   }
 
   tracing_config {
@@ -78,6 +78,7 @@ resource "aws_lambda_function" "this" {
   # Lambda checks the role when the function is made, and logs by it at once; INIT then wants its secret and database.
   depends_on = [
     aws_iam_role_policy.function,
+    aws_iam_role_policy.network,
     aws_vpc_security_group_egress_rule.function,
     aws_vpc_security_group_ingress_rule.database,
     aws_vpc_security_group_ingress_rule.secrets,

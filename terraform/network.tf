@@ -25,6 +25,9 @@ resource "aws_security_group" "function" {
   description = "lambda-rds ${var.name}: nothing comes in"
   vpc_id      = var.network.vpc_id
 
+  # Destroying the group waits until Lambda has taken the interfaces down, which takes the policy.
+  depends_on = [aws_iam_role_policy.network]
+
   lifecycle {
     create_before_destroy = true
   }

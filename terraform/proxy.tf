@@ -29,7 +29,7 @@ resource "aws_db_proxy" "this" {
     iam_auth    = var.database.auth == "iam" ? "REQUIRED" : "DISABLED"
   }
 
-  depends_on = [aws_iam_role_policy.proxy]
+  depends_on = [aws_iam_role_policy.proxy, aws_cloudwatch_log_group.proxy]
 
   lifecycle {
     precondition {
@@ -59,6 +59,15 @@ resource "aws_db_proxy" "this" {
   }
 }
 
+# RDS would make the group itself, and keep the logs for ever.
+resource "aws_cloudwatch_log_group" "proxy" {
+  for_each = local.proxies
+
+  name              = "/aws/rds/proxy/${var.name}"
+  retention_in_days = var.logs.retention_in_days
+  kms_key_id        = var.logs.kms_key_id
+}
+
 resource "aws_db_proxy_default_target_group" "this" {
   for_each = local.proxies
 
@@ -68,6 +77,9 @@ resource "aws_db_proxy_default_target_group" "this" {
     init_query                = local.init_query
     max_connections_percent   = local.proxy_percent
     connection_borrow_timeout = each.value.connection_borrow_timeout
+
+    # Half of them. The provider would send 50, which RDS refuses where it is more than the maximum.
+    max_idle_connections_percent = floor(local.proxy_percent / 2)
   }
 }
 

@@ -24,7 +24,7 @@ variables {
 
 run "the_base_has_three_reasons" {
   assert {
-    condition     = sort(keys(aws_iam_role_policy.function)) == tolist(["logs", "network", "secret"])
+    condition     = sort(keys(aws_iam_role_policy.function)) == tolist(["logs", "secret"])
     error_message = "Logs, network and the secret: nothing else was asked for."
   }
 
@@ -63,7 +63,7 @@ run "no_permission_is_for_everything" {
 
   assert {
     condition = alltrue(flatten([
-      for policy in concat(values(aws_iam_role_policy.function), values(aws_iam_role_policy.proxy), values(aws_iam_role_policy.scheduler)) : [
+      for policy in concat(values(aws_iam_role_policy.function), [aws_iam_role_policy.network], values(aws_iam_role_policy.proxy), values(aws_iam_role_policy.scheduler)) : [
         for statement in jsondecode(policy.policy).Statement : !contains(statement.Resource, "*") if statement.Effect == "Allow" && !contains(["LookAtInterfaces", "Trace"], try(statement.Sid, ""))
       ]
     ]))
@@ -72,7 +72,7 @@ run "no_permission_is_for_everything" {
 
   assert {
     condition = alltrue(flatten([
-      for policy in concat(values(aws_iam_role_policy.function), values(aws_iam_role_policy.proxy), values(aws_iam_role_policy.scheduler)) : [
+      for policy in concat(values(aws_iam_role_policy.function), [aws_iam_role_policy.network], values(aws_iam_role_policy.proxy), values(aws_iam_role_policy.scheduler)) : [
         for statement in jsondecode(policy.policy).Statement : [for action in statement.Action : !strcontains(action, "*")]
       ]
     ]))
@@ -81,7 +81,7 @@ run "no_permission_is_for_everything" {
 
   assert {
     condition = alltrue(flatten([
-      for policy in values(aws_iam_role_policy.function) : [
+      for policy in concat(values(aws_iam_role_policy.function), [aws_iam_role_policy.network]) : [
         for statement in jsondecode(policy.policy).Statement : alltrue([for action in statement.Action : contains(["ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets", "xray:PutTraceSegments", "xray:PutTelemetryRecords"], action)]) if statement.Effect == "Allow" && contains(statement.Resource, "*")
       ]
     ]))
@@ -94,7 +94,7 @@ run "no_permission_is_for_everything" {
   }
 
   assert {
-    condition     = one([for statement in jsondecode(aws_iam_role_policy.function["network"].policy).Statement : statement.Condition.ArnEquals["lambda:SourceFunctionArn"] if statement.Effect == "Deny"]) == "arn:aws:lambda:eu-central-1:123456789012:function:shop"
+    condition     = one([for statement in jsondecode(aws_iam_role_policy.network.policy).Statement : statement.Condition.ArnEquals["lambda:SourceFunctionArn"] if statement.Effect == "Deny"]) == "arn:aws:lambda:eu-central-1:123456789012:function:shop"
     error_message = "The code in the function must not use what Lambda needs for its network."
   }
 
