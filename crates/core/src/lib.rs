@@ -24,12 +24,12 @@ mod execute;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 pub mod observe;
-
 pub mod openapi;
 pub mod queries;
 pub mod reply;
 pub mod retry;
 pub mod rows;
+mod schema;
 pub mod value;
 
 pub use db::Db;
