@@ -30,6 +30,7 @@ pub mod reply;
 pub mod retry;
 pub mod rows;
 mod schema;
+pub mod tools;
 pub mod value;
 
 pub use db::Db;

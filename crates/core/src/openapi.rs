@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::backend::Access;
 use crate::config::{Function, Platform};
-use crate::describe::{Column, JsonType};
+use crate::describe::Column;
 use crate::error::Fault;
 use crate::queries::{BoundFrom, Param, Queries, Query, Verb};
-use crate::schema::{Map, Node, json_type, object, parameter_schema, parameters_schema, row, unsigned};
+use crate::schema::{Map, Node, changes, object, parameter_schema, parameters_schema, row};
 use crate::value::{Kind, Scalar};
 
 /// What the document says about itself.
@@ -205,14 +205,7 @@ impl Document<'_> {
                 }
                 list.into()
             }
-            Verb::Exec => {
-                let mut properties = Map::of([("rowsAffected", unsigned())]);
-                // On PostgreSQL the statement itself tells: RETURNING.
-                if query.dialect() != crate::queries::Dialect::Postgres {
-                    properties.put("lastInsertId", json_type(JsonType::Int64, self.function.int64));
-                }
-                object(properties, ["rowsAffected"])
-            }
+            Verb::Exec => changes(query.dialect(), self.function.int64),
         }
     }
 
@@ -531,7 +524,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Engine, Int64};
-    use crate::describe::Form;
+    use crate::describe::{Form, JsonType};
     use crate::event::testing::settings;
     use crate::queries::Dialect;
 

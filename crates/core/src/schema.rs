@@ -7,7 +7,7 @@ use serde_json::Number;
 
 use crate::config::Int64;
 use crate::describe::{Column, Form, JsonType};
-use crate::queries::{Param, Query};
+use crate::queries::{Dialect, Param, Query};
 use crate::value::{Kind, Scalar, Value, time};
 
 /// The parameters that a caller gives as one object.
@@ -136,7 +136,7 @@ pub(crate) fn row(columns: &[Column], int64: Int64) -> Node {
 }
 
 /// What a reply has for a value of this type.
-pub(crate) fn json_type(of: JsonType, int64: Int64) -> Node {
+fn json_type(of: JsonType, int64: Int64) -> Node {
     let formatted = |json: &str, format: &str| Map::of([("type", json.into()), ("format", format.into())]);
     let string = |format: &str| formatted("string", format);
     let wide = |format: &str| match int64 {
@@ -177,8 +177,18 @@ fn base64() -> Map {
     Map::of([("type", "string".into()), ("contentEncoding", "base64".into())])
 }
 
-pub(crate) fn unsigned() -> Node {
+fn unsigned() -> Node {
     Map::of([("type", "integer".into()), ("format", "uint64".into()), ("minimum", 0_u64.into())]).into()
+}
+
+/// What a query tells that gives no rows.
+pub(crate) fn changes(dialect: Dialect, int64: Int64) -> Node {
+    let mut properties = Map::of([("rowsAffected", unsigned())]);
+    // On PostgreSQL the statement itself tells: RETURNING.
+    if dialect != Dialect::Postgres {
+        properties.put("lastInsertId", json_type(JsonType::Int64, int64));
+    }
+    object(properties, ["rowsAffected"])
 }
 
 /// An object of exactly these members.
@@ -196,7 +206,7 @@ pub(crate) fn object<'a>(properties: Map, required: impl IntoIterator<Item = &'a
 }
 
 /// A default as a caller would write it in JSON.
-fn value(value: &Value) -> Node {
+pub(crate) fn value(value: &Value) -> Node {
     let written = |write: &dyn Fn(&mut Vec<u8>)| {
         let mut text = Vec::new();
         write(&mut text);
@@ -270,6 +280,16 @@ impl Map {
         if let Some(node) = node {
             self.put(name, node);
         }
+    }
+
+    /// The member of this name.
+    pub(crate) fn get(&self, name: &str) -> Option<&Node> {
+        self.0.iter().find(|(other, _)| other == name).map(|(_, node)| node)
+    }
+
+    /// The members, to be changed.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Node)> {
+        self.0.iter_mut().map(|(name, node)| (name.as_str(), node))
     }
 
     /// Takes a member out.
