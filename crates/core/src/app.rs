@@ -424,6 +424,11 @@ impl App {
                 return Err(Error::new(Fault::Internal, "not a unit of work"));
             }
         };
+        let agents = matches!(request, Request::Call(Call { agent: true, .. }));
+        let limits = match steps.first().filter(|_| agents) {
+            Some(step) => tools::room(step.query, limits),
+            None => limits,
+        };
         let cache = match steps.as_slice() {
             [step] if !list => step.query.cache(),
             _ => None,
@@ -441,7 +446,6 @@ impl App {
         if let Err(error) = &json {
             call.failed(&work.steps, error);
         }
-        let agents = matches!(request, Request::Call(Call { agent: true, .. }));
         let json = match work.steps.first().filter(|_| agents) {
             Some(step) => tools::result(step.query, json, limits.escaped)?,
             None => json?,

@@ -15,6 +15,7 @@ use crate::describe::{Column, Form, JsonType};
 use crate::error::{Error, Fault, Result};
 use crate::openapi::Rows;
 use crate::queries::{Param, Queries, Query, Verb};
+use crate::rows::Limits;
 use crate::schema::{self, Map, Node, append, object};
 use crate::value::{Kind, Scalar, Value};
 
@@ -110,6 +111,13 @@ pub(crate) fn list(queries: &Queries, int64: Int64, rows: &Rows) -> Vec<u8> {
     serde_json::to_vec(&Node::List(list)).unwrap_or_default()
 }
 
+/// What is left of the room for a result when the object around its rows has its own.
+pub(crate) fn room(query: &Query, limits: Limits) -> Limits {
+    let around =
+        if query.verb() == Verb::Many { ROWS.len() + 1 + if limits.escaped { 2 } else { 0 } } else { 0 };
+    Limits { bytes: limits.bytes.saturating_sub(around), ..limits }
+}
+
 /// What an agent gets of a query's result: an object in any case. `inside` says that it is written as it stands inside
 /// a JSON string.
 ///
@@ -118,7 +126,7 @@ pub(crate) fn list(queries: &Queries, int64: Int64, rows: &Rows) -> Vec<u8> {
 pub(crate) fn result(query: &Query, outcome: Result<Vec<u8>>, inside: bool) -> Result<Vec<u8>> {
     match outcome {
         Ok(json) if query.verb() == Verb::Many => {
-            let before: &[u8] = if inside { b"{\\\"rows\\\":" } else { b"{\"rows\":" };
+            let before: &[u8] = if inside { ROWS_INSIDE } else { ROWS };
             Ok([before, &json, b"}"].concat())
         }
         Err(error) if error.fault() == Fault::ResultTooLarge => Err(less(query, &error)),
@@ -398,6 +406,11 @@ fn described(param: &Param) -> String {
 fn limits_of(param: &Param) -> Option<String> {
     param.bounds().map(ToString::to_string).or(param.choice().map(ToString::to_string))
 }
+
+/// What stands before the rows.
+const ROWS: &[u8] = b"{\"rows\":";
+/// The same inside a JSON string.
+const ROWS_INSIDE: &[u8] = b"{\\\"rows\\\":";
 
 /// What a function of an action group may have unless the quota was raised.
 const BEDROCK_PARAMETERS: usize = 5;
