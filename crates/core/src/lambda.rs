@@ -210,11 +210,14 @@ fn internal() -> Diagnostic {
 
 impl From<&Context> for Invocation {
     fn from(context: &Context) -> Self {
-        Self {
+        let invocation = Self {
             request_id: context.request_id.clone(),
             trace_id: context.xray_trace_id.clone(),
             deadline_ms: Some(context.deadline),
-        }
+            ..Self::default()
+        };
+        let custom = context.client_context.iter().flat_map(|context| &context.custom);
+        invocation.with_client_context(custom.map(|(key, value)| (key.as_str(), value.as_str())))
     }
 }
 

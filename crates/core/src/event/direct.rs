@@ -58,6 +58,7 @@ pub(super) fn transaction(
                         params,
                         method,
                         stray_body: false,
+                        agent: false,
                         origin: Arc::clone(origin),
                     })
                 })
@@ -105,7 +106,14 @@ fn request(event: &Object<'_>, origin: &Arc<Origin>) -> Result<Request> {
     } else {
         let query = event.get("query").map(name).transpose()?;
         let params = event.get("params").map(params).transpose()?.unwrap_or_default();
-        Ok(Request::Call(Call { query, params, method: None, stray_body: false, origin: Arc::clone(origin) }))
+        Ok(Request::Call(Call {
+            query,
+            params,
+            method: None,
+            stray_body: false,
+            agent: false,
+            origin: Arc::clone(origin),
+        }))
     }
 }
 

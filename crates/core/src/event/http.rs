@@ -27,10 +27,11 @@ use serde_json::value::RawValue;
 use crate::config::{Function, OpenApi};
 use crate::error::{Error, Fault, Result};
 use crate::queries::{HttpMethods, Query};
+use crate::reply::Body;
 use crate::value::{Given, Origin, Params};
 
 use super::json::{self, Object, bad_event, must_be, quoted};
-use super::{Call, Event, Invocation, Method, Request, Source, claims, direct, unknown_query};
+use super::{Call, Event, Invocation, Method, Request, Source, claims, direct, mcp, unknown_query};
 
 /// Reads an HTTP request, if the event is one.
 pub(super) fn parse(event: &Object<'_>, function: &Function, invocation: &Invocation) -> Option<Event> {
@@ -48,7 +49,12 @@ pub(super) fn parse(event: &Object<'_>, function: &Function, invocation: &Invoca
     match recognised {
         Ok((source, context)) => {
             let source = source?;
-            let request = request(event, &context, source, function, invocation);
+            match message(event, &context, &source, function, invocation) {
+                Ok(Some(event)) => return Some(event),
+                Ok(None) => {}
+                Err(error) => return Some(Event { source, request: Err(error) }),
+            }
+            let request = request(event, &context, &source, function, invocation);
             Some(Event { source, request })
         }
         // A gateway never sends this. Whoever did reads a status, which is what this source replies with.
@@ -94,6 +100,8 @@ pub fn refusal(call: &Call, function: &Function, error: Error) -> Error {
         (Some(_), Some("openapi.json"), Fault::UnknownQuery) if function.openapi != OpenApi::Off => {
             refused(READING)
         }
+        // The query of that name, if there is one, is reached by GET alone.
+        (Some(_), Some(mcp::ENDPOINT), Fault::UnknownQuery) if function.mcp => refused("POST"),
         (Some(Method::Get | Method::Head | Method::Other), None, Fault::UnknownQuery)
             if function.http_batch =>
         {
@@ -162,7 +170,7 @@ fn method(name: Option<Cow<'_, str>>) -> Method {
 fn request(
     event: &Object<'_>,
     context: &Object<'_>,
-    source: Source,
+    source: &Source,
     function: &Function,
     invocation: &Invocation,
 ) -> Result<Request> {
@@ -181,6 +189,13 @@ fn request(
     // Whoever watches over the function need not know the base path.
     if reads && matches!(path.as_slice(), [only] if only == "health") {
         return Ok(Request::Health);
+    }
+    if reads
+        && let Some(issuer) = function.mcp_authorization_server.as_deref().filter(|_| function.mcp)
+        && is_metadata(&path, &function.base_path)
+    {
+        let address = address(event, context, source, &headers)?.ok_or_else(nothing_here)?;
+        return Ok(Request::Told(metadata(&address, issuer, function)));
     }
     let query = name(&path, &function.base_path)?;
     if reads && query.as_deref() == Some("health") {
@@ -210,8 +225,106 @@ fn request(
         return several(&body, &query_string, function, &origin);
     }
     let params = merge(query_string, direct::given(body))?;
-    Ok(Request::Call(Call { query, params, method: Some(method), stray_body, origin }))
+    Ok(Request::Call(Call { query, params, method: Some(method), stray_body, agent: false, origin }))
 }
+
+/// The message of the Model Context Protocol that was posted, if one was.
+fn message(
+    event: &Object<'_>,
+    context: &Object<'_>,
+    source: &Source,
+    function: &Function,
+    invocation: &Invocation,
+) -> Result<Option<Event>> {
+    if !function.mcp || source.method() != Some(Method::Post) {
+        return Ok(None);
+    }
+    match name(&path(event, context, source)?, &function.base_path) {
+        Ok(Some(name)) if name == mcp::ENDPOINT => {}
+        _ => return Ok(None),
+    }
+    let headers = headers(event)?;
+    let claims = claims::verified(source, context)?;
+    // "Servers MUST validate the Origin header": a page of somebody else's may reach what its reader reaches.
+    let ours = function.cors_origin.as_deref();
+    if header(&headers, "origin").is_some_and(|origin| ours != Some("*") && ours != Some(origin)) {
+        return Ok(Some(mcp::refused(source.clone(), 403, "This origin is not allowed.", Vec::new())));
+    }
+    if function.mcp_authorization_server.is_some() && claims.is_none() {
+        let metadata = address(event, context, source, &headers)?.map(|address| {
+            format!(
+                "Bearer resource_metadata=\"{address}{METADATA}{}/{}\"",
+                function.base_path,
+                mcp::ENDPOINT
+            )
+        });
+        let headers = vec![("www-authenticate", metadata.unwrap_or_else(|| "Bearer".to_owned()))];
+        return Ok(Some(mcp::refused(
+            source.clone(),
+            401,
+            "This server needs an authenticated caller.",
+            headers,
+        )));
+    }
+    let body = body(event, &headers)?;
+    let request_id = invocation.request_id.clone();
+    let origin = Origin { claims, request_id, message_id: None, headers };
+    let headers = origin.headers.clone();
+    Ok(Some(mcp::read(&body, Some((source.clone(), &headers)), function, Arc::new(origin))))
+}
+
+/// Whether a path is that of the metadata of our endpoint (RFC 9728, 3.1), which stand at the root of the host, with
+/// the endpoint's path behind and without it.
+fn is_metadata(path: &[String], base_path: &str) -> bool {
+    let [first, second, rest @ ..] = path else { return false };
+    let endpoint = base_path.split('/').filter(|part| !part.is_empty()).chain([mcp::ENDPOINT]);
+    first == ".well-known"
+        && second == "oauth-protected-resource"
+        && (rest.is_empty() || rest.iter().map(String::as_str).eq(endpoint))
+}
+
+/// Who protects our endpoint: <https://www.rfc-editor.org/rfc/rfc9728.html#section-2>.
+fn metadata(address: &str, issuer: &str, function: &Function) -> Body {
+    let resource = format!("{address}{}/{}", function.base_path, mcp::ENDPOINT);
+    let json = serde_json::json!({
+        "resource": resource,
+        "authorization_servers": [issuer],
+        "bearer_methods_supported": ["header"],
+    });
+    Body::new(json.to_string().into_bytes())
+}
+
+/// The URL under which the world finds what we take for the root: with the stage, where that is in the path. `None`
+/// where the request does not tell its host.
+fn address(
+    event: &Object<'_>,
+    context: &Object<'_>,
+    source: &Source,
+    headers: &[(String, String)],
+) -> Result<Option<String>> {
+    let host = match context.text("domainName")? {
+        Some(host) => Some(host.into_owned()),
+        None => header(headers, "host").map(str::to_owned),
+    };
+    let fits = |host: &String| {
+        !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
+    };
+    let Some(host) = host.filter(fits) else { return Ok(None) };
+    let stage = context.text("stage")?.filter(|stage| stage != "$default").unwrap_or_default();
+    // A REST API leaves its stage out of `path`, and not out of this.
+    let whole = match source {
+        Source::RestApi { .. } => context.text("path")?.or(event.text("path")?),
+        Source::HttpApi { .. } => event.text("rawPath")?,
+        _ => None,
+    };
+    let staged = whole.is_some_and(|whole| {
+        !stage.is_empty()
+            && whole.strip_prefix('/').is_some_and(|path| path.split('/').next() == Some(&stage))
+    });
+    Ok(Some(if staged { format!("https://{host}/{stage}") } else { format!("https://{host}") }))
+}
+
+const METADATA: &str = "/.well-known/oauth-protected-resource";
 
 /// A `transaction` or `batch` that was posted to the base path.
 fn several(
@@ -245,7 +358,7 @@ fn several(
 }
 
 /// The segments of the path, behind the stage.
-fn path(event: &Object<'_>, context: &Object<'_>, source: Source) -> Result<Vec<String>> {
+fn path(event: &Object<'_>, context: &Object<'_>, source: &Source) -> Result<Vec<String>> {
     let (path, decoded) = match source {
         Source::HttpApi { .. } => (event.text("rawPath")?, true),
         Source::FunctionUrl { .. } => (event.text("rawPath")?, false),
@@ -319,7 +432,7 @@ fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
 }
 
 /// The query string's parameters by name, in the order given.
-fn query_string(event: &Object<'_>, source: Source) -> Result<Vec<(String, Given)>> {
+fn query_string(event: &Object<'_>, source: &Source) -> Result<Vec<(String, Given)>> {
     let mut pairs = Vec::new();
     let encoded = match source {
         Source::HttpApi { .. } | Source::FunctionUrl { .. } => {

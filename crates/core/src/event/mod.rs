@@ -6,6 +6,8 @@
 //! ([`Source`]). Pure: no I/O, no clock, no driver.
 //!
 //! ```text
+//! (client context)     AgentCore Gateway: the event is a tool's arguments, whatever keys they have
+//! actionGroup          Bedrock agent
 //! Records              SQS, or a source that we do not serve
 //! a list of objects    EventBridge Pipes: SQS, or a source that we do not serve
 //! requestContext.elb   Application Load Balancer
@@ -15,10 +17,12 @@
 //! anything else        a direct event: ours, or nobody's
 //! ```
 
+mod agent;
 mod claims;
 mod direct;
 mod http;
 mod json;
+mod mcp;
 mod queue;
 mod source;
 mod unserved;
@@ -27,9 +31,14 @@ use std::sync::Arc;
 
 use crate::config::Function;
 use crate::error::{Error, Fault, Result};
+use crate::reply::Body;
 use crate::value::{Origin, Params};
 
+pub(crate) use self::agent::Place;
+pub use self::agent::{Action, tool_gate, unknown_tool};
 pub use self::http::{gate, refusal, stray_body};
+pub use self::mcp::Exchange;
+pub(crate) use self::mcp::What;
 pub use self::source::Source;
 
 use self::json::{Object, bad_event, must_be, quoted};
@@ -62,6 +71,10 @@ pub enum Request {
     Preflight,
     /// The OpenAPI document.
     OpenApi,
+    /// The tools for agents.
+    Tools,
+    /// Nothing: the answer is known already.
+    Told(Body),
 }
 
 /// One query and its parameters.
@@ -75,6 +88,8 @@ pub struct Call {
     pub method: Option<Method>,
     /// Whether it is a GET with a body of JSON: refused, if the method is not.
     pub stray_body: bool,
+    /// Whether an agent calls: then only what is a tool is there ([`tool_gate`]).
+    pub agent: bool,
     /// What the invocation brings besides. The calls of one event share it.
     pub origin: Arc<Origin>,
 }
@@ -87,7 +102,13 @@ impl Request {
             Self::Call(call) => vec![&call.params],
             Self::Transaction(calls) => calls.iter().map(|call| &call.params).collect(),
             Self::Batch(batch) => batch.params.iter().collect(),
-            Self::Records(_) | Self::Diagnose | Self::Health | Self::Preflight | Self::OpenApi => Vec::new(),
+            Self::Records(_)
+            | Self::Diagnose
+            | Self::Health
+            | Self::Preflight
+            | Self::OpenApi
+            | Self::Tools
+            | Self::Told(_) => Vec::new(),
         };
         sets.into_iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     }
@@ -154,11 +175,36 @@ pub struct Invocation {
     pub trace_id: Option<String>,
     /// When Lambda stops the invocation, in milliseconds since 1970-01-01; `None` where nobody stops it.
     pub deadline_ms: Option<u64>,
+    /// Where an AgentCore Gateway calls: the tool, as `target___tool`.
+    pub gateway_tool: Option<String>,
+}
+
+impl Invocation {
+    /// The same with what the client context says in its member `custom`: an AgentCore Gateway tells there that it
+    /// calls, and which tool.
+    /// <https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/gateway-add-target-lambda.html>
+    #[must_use]
+    pub fn with_client_context<'a>(self, custom: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut gateway_tool = self.gateway_tool;
+        for (key, value) in custom {
+            if key == agent::GATEWAY_TOOL {
+                gateway_tool = Some(value.to_owned());
+            } else if key.starts_with(agent::GATEWAY) {
+                // A gateway calls, and what it sends is arguments, even where it names no tool.
+                gateway_tool.get_or_insert_default();
+            }
+        }
+        Self { gateway_tool, ..self }
+    }
 }
 
 /// Understands one event. Never panics, and never recurses deeper than a few calls, whatever the bytes.
 #[must_use]
 pub fn parse(event: &[u8], function: &Function, invocation: &Invocation) -> Event {
+    // Its arguments may have any key, so nothing else is looked at.
+    if let Some(tool) = &invocation.gateway_tool {
+        return agent::gateway(event, tool, function, invocation);
+    }
     let text = match std::str::from_utf8(event) {
         Ok(text) => text,
         Err(error) => return Event::unknown(bad_event(format!("The event is not valid UTF-8: {error}."))),
@@ -179,6 +225,9 @@ pub fn parse(event: &[u8], function: &Function, invocation: &Invocation) -> Even
     };
     let whole = event;
     let event = whole.clone().without_nulls();
+    if let Some(event) = agent::bedrock(&event, function, invocation) {
+        return event;
+    }
     if let Some(records) = event.get("Records") {
         return match json::elements(records, "Records") {
             Ok(records) => queue::parse(records, invocation),
@@ -198,6 +247,12 @@ pub fn parse(event: &[u8], function: &Function, invocation: &Invocation) -> Even
     }
     let (source, request) = direct::parse(&whole, &origin);
     Event { source, request }
+}
+
+/// Understands one message of the Model Context Protocol that came through a pipe.
+#[must_use]
+pub fn message(message: &str, function: &Function, origin: Origin) -> Event {
+    mcp::read(message, None, function, Arc::new(origin))
 }
 
 /// The error for a query that does not exist, or not for this caller.
@@ -250,6 +305,9 @@ pub(crate) mod testing {
             direct_errors: DirectErrors::Reply,
             int64: Int64::Number,
             openapi: OpenApi::Off,
+            mcp: false,
+            mcp_authorization_server: None,
+            tool_bytes: 65_536,
             diagnose: false,
             log_values: false,
             log: tracing_subscriber::filter::Targets::new(),
@@ -259,7 +317,8 @@ pub(crate) mod testing {
     /// A request on one line.
     pub(crate) fn show(request: &Request) -> String {
         let call = |call: &Call| {
-            format!("call {}({})", call.query.as_deref().unwrap_or("default"), list(&call.params))
+            let kind = if call.agent { "tool" } else { "call" };
+            format!("{kind} {}({})", call.query.as_deref().unwrap_or("default"), list(&call.params))
         };
         match request {
             Request::Call(one) => call(one),
@@ -276,6 +335,8 @@ pub(crate) mod testing {
             Request::Health => "health".to_owned(),
             Request::Preflight => "preflight".to_owned(),
             Request::OpenApi => "openapi".to_owned(),
+            Request::Tools => "tools".to_owned(),
+            Request::Told(body) => String::from_utf8_lossy(&body.json).into_owned(),
         }
     }
 
@@ -472,6 +533,7 @@ mod tests {
             params: Params::default(),
             method,
             stray_body: false,
+            agent: false,
             origin: Arc::default(),
         };
         assert_eq!(call(None).name(Some("a")).unwrap(), "a");

@@ -87,10 +87,8 @@ impl Param {
         if matches!(value, Value::Null) && !self.nullable {
             return Err(bad(format!("Parameter `{}` must not be null.", self.name)));
         }
-        if let Some(bounds) = &self.bounds
-            && !bounds.contain(&value)
-        {
-            return Err(bad(format!("Parameter `{}` {bounds}.", self.name)));
+        if let Some(reason) = self.misfit(&value) {
+            return Err(bad(format!("Parameter `{}` {reason}.", self.name)));
         }
         // PostgreSQL has no U+0000 in text, and would refuse it with an error about encodings.
         if dialect == Dialect::Postgres && has_nul(&value) {
@@ -269,6 +267,12 @@ mod tests {
             ("a int?", r#"{"a": null}"#, Value::Null),
             ("a int? = 5 in 1..=9", r#"{"a": null}"#, Value::Null),
             ("a int in 1..=500", r#"{"a": "500"}"#, Value::Int(500)),
+            ("a text? in {'open'} -- state", r#"{"a": null}"#, Value::Null),
+            (
+                "a text = 'open' in {'open', 'closed'} -- state",
+                r#"{"a": "closed"}"#,
+                Value::Text("closed".to_owned()),
+            ),
             ("a text", r#"{"a": ""}"#, Value::Text(String::new())),
             ("a int[] = []", "{}", Value::Array(vec![])),
             ("a uuid from claims.sub", "{}", Value::Uuid(uuid)),
@@ -307,6 +311,12 @@ mod tests {
                 r#"{"a": 501}"#,
                 BadParameter,
                 "Parameter `a` must be between 1 and 500.",
+            ),
+            (
+                "a text in {'open', 'closed'}",
+                r#"{"a": "x"}"#,
+                BadParameter,
+                "Parameter `a` must be one of 'open', 'closed'.",
             ),
             (
                 "a text",

@@ -862,7 +862,9 @@ mod tests {
                 nullable: true,
                 default: None,
                 bounds: None,
+                choice: None,
                 from: None,
+                description: Arc::from(""),
             }
         };
         if declared.is_empty() { Vec::new() } else { declared.split(',').map(param).collect() }
