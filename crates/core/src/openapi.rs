@@ -308,6 +308,7 @@ fn happens(fault: Fault, query: &Query, method: Method) -> bool {
         Fault::Unauthenticated => claims,
         Fault::NotFound | Fault::NotUnique => query.verb() == Verb::One,
         Fault::Constraint | Fault::OutcomeUnknown => query.access() == Access::Write,
+        Fault::DoneUnread => query.access() == Access::Write && !query.transaction(),
         _ => true,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lambda_rds_core::backend::{Access, Backend};
+use lambda_rds_core::backend::{Access, Backend, State};
 use lambda_rds_core::error::{Fault, Phase};
 use lambda_rds_core::sea_orm::{ConnectionTrait, Statement, TransactionTrait};
 use lambda_rds_sqlite::Sqlite;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails its test")]
 
 use lambda_rds_core::backend::Session;
+use lambda_rds_core::backend::State;
 use lambda_rds_core::describe::{Described, Description, Form, JsonType, Writes};
 
 use crate::fixture::{Database, read, statement};
