@@ -125,15 +125,15 @@ async fn while_a_session_is_opened(engine: Engine) {
 async fn under_a_statement_that_can_be_stopped(engine: Engine) {
     let world = setup(engine).start().await;
     for query in ["slow", "slow_mark"] {
-        // Prepared, so that the next flight is the statement's.
-        ask(&world.function, query, json!({})).await;
         // The machine has other things to do as well: one of five tries must do it in time.
         let mut took = Duration::MAX;
         for _ in 0..5 {
             world.rows("mark", json!({"id": 0})).await;
-            // The statement reaches the server; what it says from then on does not come back.
-            world.wire().inject(Fault::stall(Direction::ToClient, After::Flights(0)));
-            let (told, log) = ask(&world.function, query, json!({})).await;
+            // The statement reaches the server, and then nothing passes any more.
+            let ((told, log), ()) = tokio::join!(ask(&world.function, query, json!({})), async {
+                until("the statement", || world.running() > 0).await;
+                world.wires().into_iter().for_each(Proxy::forget);
+            });
             let answered = Instant::now();
             until("the end of the statement", || world.running() == 0).await;
             took = took.min(answered.elapsed());
