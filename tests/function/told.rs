@@ -75,7 +75,7 @@ async fn what_is_raised_runs_once_and_keeps_its_session(engine: Engine) {
     let before = world.sql("SELECT count(*) FROM calls");
     let mut raised: u64 = 0;
     for (query, params, code) in cases(engine) {
-        if query != "raise" {
+        if query != "raise" || code == "conflict" {
             continue;
         }
         raised += 1;
@@ -159,7 +159,10 @@ fn cases(engine: Engine) -> Vec<Case> {
         for query in ["latin", "old_unicode"] {
             cases.push((query, x("v4lue 😅"), "bad_parameter"));
         }
-        cases.push(("geometry", x("v4lue"), "bad_parameter"));
+        // MariaDB makes NULL of it.
+        if engine == Engine::Mysql {
+            cases.push(("geometry", x("v4lue"), "bad_parameter"));
+        }
         cases.push(("boolean_mode", x("+-v4lue ("), "bad_parameter"));
         cases.push(("column", x("v4lue"), "bad_parameter"));
         cases.push(("long", x("v4lue v4lue v4lue v4lue"), "bad_parameter"));
@@ -201,20 +204,12 @@ INSERT INTO t VALUES (1, 'one', 'l', 'u', 'some words');
 CREATE TABLE calls (x TEXT);
 CREATE VIEW few AS SELECT n FROM t WHERE n < 10 WITH CHECK OPTION;
 CREATE FUNCTION refuse(c INT, x TEXT) RETURNS TEXT DETERMINISTIC
-BEGIN
-    DECLARE said TEXT DEFAULT CONCAT('Refused: ', x);
-    IF c = 0 THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = said; END IF;
-    SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = c, MESSAGE_TEXT = said;
-    RETURN x;
-END;
+BEGIN DECLARE said TEXT DEFAULT CONCAT('Refused: ', x); IF c = 0 THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = said; \
+END IF; SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = c, MESSAGE_TEXT = said; RETURN x; END;
 CREATE FUNCTION refuse_write(c INT, x TEXT) RETURNS TEXT DETERMINISTIC
 BEGIN INSERT INTO calls VALUES (x); RETURN refuse(c, x); END;
 CREATE PROCEDURE dynamic(x TEXT)
-BEGIN
-    SET @statement = CONCAT('SELECT n FROM ', x, ' WHERE');
-    PREPARE statement FROM @statement;
-    EXECUTE statement;
-END;
+BEGIN SET @statement = CONCAT('SELECT n FROM ', x, ' WHERE'); PREPARE s FROM @statement; EXECUTE s; END;
 ";
 
 const QUERIES: &str = "\
@@ -246,7 +241,7 @@ SELECT jsonb_path_exists('{}', CAST(CAST(:x AS text) AS jsonpath)) AS p;
 
 -- name: like :one
 -- param: x text
-SELECT v LIKE :x AS found FROM t;
+SELECT 'v4lue' || v LIKE :x AS found FROM t;
 
 -- name: zone :one
 -- param: x text
