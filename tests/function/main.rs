@@ -19,6 +19,7 @@ mod contract;
 mod cuts;
 mod deadlines;
 mod diagnose;
+mod emulators;
 mod events;
 mod failover;
 mod frozen;
