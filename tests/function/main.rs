@@ -20,6 +20,7 @@ mod contract;
 mod cuts;
 mod deadlines;
 mod diagnose;
+mod emulators;
 mod events;
 mod failover;
 mod frozen;

@@ -12,6 +12,7 @@ use crate::{on_clusters, on_every_server};
 
 on_every_server!(
     where_nobody_answers,
+    where_nobody_answers_and_the_processor_is_a_fourteenth,
     while_a_session_is_opened,
     under_a_statement_that_can_be_stopped,
     under_a_statement_that_cannot_be_stopped,
@@ -70,6 +71,29 @@ async fn where_nobody_answers(engine: Engine) {
     let (told, log) = ask(&function, "one", json!({})).await;
     assert_eq!((told.0, told.1.as_str(), log["phase"].as_str()), (503, "unreachable", Some("tcp")), "{log}");
     assert!(log["detail"].as_str().unwrap().contains("security groups"), "{log}");
+}
+
+/// With 128 MB a function has 7 % of a processor: of each 100 ms the process runs 7.
+async fn where_nobody_answers_and_the_processor_is_a_fourteenth(engine: Engine) {
+    const TIMEOUT: Duration = Duration::from_secs(3);
+    let hole = Unanswered::start().await.unwrap();
+    let port = hole.address().unwrap().port().to_string();
+    // The reserve is the default.
+    let world = Setup::new(engine).queries(QUERIES).schema(SCHEMA).timeout(TIMEOUT).start().await;
+    let function = world.another_with(&[("DB_HOST", "127.0.0.1"), ("DB_PORT", &port)]).await;
+    let duty = async {
+        loop {
+            function.pause().unwrap();
+            tokio::time::sleep(Duration::from_millis(93)).await;
+            function.resume().unwrap();
+            tokio::time::sleep(Duration::from_millis(7)).await;
+        }
+    };
+    let asked = function.invoke(json!({"query": "one"}));
+    let outcome = tokio::select! { outcome = asked => outcome.unwrap(), () = duty => unreachable!() };
+    function.resume().unwrap();
+    assert_eq!(outcome.reply().unwrap().0, 503);
+    assert!(outcome.elapsed < TIMEOUT, "{:?}", outcome.elapsed);
 }
 
 /// The server falls silent at each of its answers in turn.

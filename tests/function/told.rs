@@ -43,23 +43,16 @@ async fn no_value_of_a_callers_is_in_the_log(engine: Engine) {
     const FAILURES: usize = 2_000;
     let world = setup(engine).start().await;
     let cases = cases(engine);
-    let mut failed = 0;
-    for (query, params, _) in cases.iter().cycle() {
-        let (status, _) = world.call(json!({"query": query, "params": params})).await;
-        assert!(status >= 400, "{query}");
-        failed += 1;
-        if failed == FAILURES {
-            break;
-        }
+    let mut last = String::new();
+    for (query, params, _) in cases.iter().cycle().take(FAILURES) {
+        let outcome = world.invoke(json!({"query": query, "params": params})).await;
+        assert!(outcome.reply().unwrap().0 >= 400, "{query}");
+        last = outcome.request_id;
     }
-    // Lines are read on their own.
-    let all = |_: &str| {
-        world.function.logs().iter().filter(|line| line.contains("\"outcome\"")).count() >= FAILURES
-    };
-    world.function.wait_for_log(all, Duration::from_secs(10)).await.unwrap();
+    last_log(&world.function, &last).await;
     let logged = world.function.logs();
     let lines = logged.iter().filter(|line| line.contains("\"outcome\"")).count();
-    assert!(lines >= FAILURES, "{lines} lines");
+    assert_eq!(lines, FAILURES);
     for line in &logged {
         let line = line.to_lowercase();
         for marked in ["v4lue", "4711", "😅", "\\ud83d", "f09f9885"] {
@@ -75,7 +68,7 @@ async fn what_is_raised_runs_once_and_keeps_its_session(engine: Engine) {
     let before = world.sql("SELECT count(*) FROM calls");
     let mut raised: u64 = 0;
     for (query, params, code) in cases(engine) {
-        if query != "raise" {
+        if query != "raise" || code == "conflict" {
             continue;
         }
         raised += 1;
@@ -159,7 +152,10 @@ fn cases(engine: Engine) -> Vec<Case> {
         for query in ["latin", "old_unicode"] {
             cases.push((query, x("v4lue 😅"), "bad_parameter"));
         }
-        cases.push(("geometry", x("v4lue"), "bad_parameter"));
+        // MariaDB makes NULL of it.
+        if engine == Engine::Mysql {
+            cases.push(("geometry", x("v4lue"), "bad_parameter"));
+        }
         cases.push(("boolean_mode", x("+-v4lue ("), "bad_parameter"));
         cases.push(("column", x("v4lue"), "bad_parameter"));
         cases.push(("long", x("v4lue v4lue v4lue v4lue"), "bad_parameter"));
@@ -201,20 +197,12 @@ INSERT INTO t VALUES (1, 'one', 'l', 'u', 'some words');
 CREATE TABLE calls (x TEXT);
 CREATE VIEW few AS SELECT n FROM t WHERE n < 10 WITH CHECK OPTION;
 CREATE FUNCTION refuse(c INT, x TEXT) RETURNS TEXT DETERMINISTIC
-BEGIN
-    DECLARE said TEXT DEFAULT CONCAT('Refused: ', x);
-    IF c = 0 THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = said; END IF;
-    SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = c, MESSAGE_TEXT = said;
-    RETURN x;
-END;
+BEGIN DECLARE said TEXT DEFAULT CONCAT('Refused: ', x); IF c = 0 THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = said; \
+END IF; SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = c, MESSAGE_TEXT = said; RETURN x; END;
 CREATE FUNCTION refuse_write(c INT, x TEXT) RETURNS TEXT DETERMINISTIC
 BEGIN INSERT INTO calls VALUES (x); RETURN refuse(c, x); END;
 CREATE PROCEDURE dynamic(x TEXT)
-BEGIN
-    SET @statement = CONCAT('SELECT n FROM ', x, ' WHERE');
-    PREPARE statement FROM @statement;
-    EXECUTE statement;
-END;
+BEGIN SET @statement = CONCAT('SELECT n FROM ', x, ' WHERE'); PREPARE s FROM @statement; EXECUTE s; END;
 ";
 
 const QUERIES: &str = "\
@@ -246,7 +234,7 @@ SELECT jsonb_path_exists('{}', CAST(CAST(:x AS text) AS jsonpath)) AS p;
 
 -- name: like :one
 -- param: x text
-SELECT v LIKE :x AS found FROM t;
+SELECT CAST(:x AS text) LIKE CAST(:x AS text) AS found;
 
 -- name: zone :one
 -- param: x text

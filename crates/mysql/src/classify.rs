@@ -380,7 +380,8 @@ const HIDDEN: &str =
 
 /// Whether the server refused to write in a transaction that may only read.
 pub(crate) fn is_read_only_transaction(error: &sqlx::Error) -> bool {
-    of_driver(error).is_some_and(|told| told.number == ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION)
+    of_driver(error)
+        .is_some_and(|told| told.number == ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION && !told.is_signalled())
 }
 
 /// The error for that inside a transaction that may write: it is over, because something in it, a procedure for

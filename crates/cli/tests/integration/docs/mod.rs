@@ -75,6 +75,7 @@ const COVER: &[Cover] = &[
     cover("docs/explanation/terraform.md", "", 1, Way::Drawing),
     cover("docs/how-to/aurora.md", "console", 1, Way::Typed(places::repository)),
     cover("docs/how-to/aurora.md", "sh", 1, Way::Settings),
+    cover("docs/how-to/cargo-lambda.md", "text", 3, Way::By("tests/function/emulators.rs", "the_page_about_cargo_lambda_is_what_happens")),
     cover("docs/how-to/diagnose.md", "console", 2, Way::Typed(places::diagnosed)),
     cover("docs/how-to/diagnose.md", "json", 1, Way::By("tests/function/diagnose.rs", "the_page_shows_a_reply_as_it_is")),
     cover("docs/how-to/library.md", "toml", 1, Way::Dependencies),
