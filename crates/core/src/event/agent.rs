@@ -122,7 +122,7 @@ pub(super) fn bedrock(event: &Object<'_>, function: &Function, invocation: &Invo
     }
     let text = |key| event.some(key).and_then(json::string).unwrap_or_default().into_owned();
     let (path, method) = (text("apiPath"), text("httpMethod"));
-    let place = match event.has("apiPath") {
+    let place = match event.some("apiPath").is_some() {
         true => Place::Api { path: path.clone(), method: method.clone() },
         false => Place::Function(text("function")),
     };

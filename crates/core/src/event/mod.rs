@@ -528,6 +528,58 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+        /// Whatever an agent writes, and whatever else stands in its event, it is one call of the tool that is named,
+        /// as nobody, or it is refused.
+        #[test]
+        fn an_agents_event_is_one_call_of_one_tool(written in value(), beside in value()) {
+            let members = beside.as_object().cloned().unwrap_or_default();
+            let with_members = |mut event: serde_json::Value| {
+                for (key, value) in &members {
+                    if event.get(key).is_none() {
+                        event[key] = value.clone();
+                    }
+                }
+                event.to_string()
+            };
+            let gateway = Invocation::default().with_client_context([("bedrockAgentCoreToolName", "t___a")]);
+            let parameter = serde_json::json!({"name": "x", "type": "string", "value": written});
+            let bedrock = with_members(serde_json::json!({
+                "messageVersion": "1.0", "actionGroup": "g", "function": "a", "parameters": [parameter],
+                "apiPath": null, "requestContext": null,
+            }));
+            let message = with_members(serde_json::json!({
+                "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+                "params": with_members(serde_json::json!({"name": "a", "arguments": written}))
+                    .parse::<serde_json::Value>().unwrap(),
+            }));
+            let function = Function { mcp: true, http_batch: true, ..settings() };
+            let plain = Invocation::default();
+            for event in [
+                parse(written.to_string().as_bytes(), &function, &gateway),
+                parse(bedrock.as_bytes(), &function, &plain),
+                self::message(&message, &function, Origin::default()),
+            ] {
+                match event.request {
+                    Ok(Request::Call(call)) => {
+                        prop_assert!(call.agent, "{call:?}");
+                        prop_assert_eq!(call.query.as_deref(), Some("a"));
+                        prop_assert!(call.origin.claims.is_none() && call.origin.headers.is_empty(), "{call:?}");
+                        prop_assert!(call.origin.message_id.is_none(), "{call:?}");
+                    }
+                    // MCP's answer to what is no message.
+                    Ok(Request::Told(body)) => prop_assert!(body.json.starts_with(b"{\"jsonrpc\":\"2.0\","), "{body:?}"),
+                    Ok(other) => prop_assert!(false, "{other:?}"),
+                    Err(error) => {
+                        prop_assert!(matches!(error.fault(), Fault::BadEvent | Fault::BadParameter), "{error}");
+                    }
+                }
+            }
+        }
+    }
+
+    proptest! {
         /// Whatever is wrong in it, an event is read to its end, and the failure is told in its source's shape.
         #[test]
         fn a_damaged_event_is_answered(event in damaged(), query in "\\PC{0,20}|[a-c=&+%0-9]{0,20}", body: Vec<u8>, encoded: bool) {
