@@ -173,26 +173,26 @@ pub struct Invocation {
     pub trace_id: Option<String>,
     /// When Lambda stops the invocation, in milliseconds since 1970-01-01; `None` where nobody stops it.
     pub deadline_ms: Option<u64>,
-    /// Where an AgentCore Gateway calls: the tool, as `target___tool`.
-    pub gateway_tool: Option<String>,
+    /// Where an AgentCore Gateway calls: what it tells beside the event.
+    pub gateway: Option<Gateway>,
+}
+
+/// What an AgentCore Gateway tells in the client context.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Gateway {
+    /// The tool, as `target___tool`.
+    pub tool: String,
+    /// The headers of its client that it was set up to hand on, names in lower case.
+    pub headers: Vec<(String, String)>,
 }
 
 impl Invocation {
-    /// The same with what the client context says in its member `custom`: an AgentCore Gateway tells there that it
-    /// calls, and which tool.
+    /// The same with the client context of the invocation, which is JSON: in its member `custom` an AgentCore Gateway
+    /// tells that it calls, and which tool. Any other says nothing to us.
     /// <https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/gateway-add-target-lambda.html>
     #[must_use]
-    pub fn with_client_context<'a>(self, custom: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut gateway_tool = self.gateway_tool;
-        for (key, value) in custom {
-            if key == agent::GATEWAY_TOOL {
-                gateway_tool = Some(value.to_owned());
-            } else if key.starts_with(agent::GATEWAY) {
-                // A gateway calls, and what it sends is arguments, even where it names no tool.
-                gateway_tool.get_or_insert_default();
-            }
-        }
-        Self { gateway_tool, ..self }
+    pub fn with_client_context(self, context: &str) -> Self {
+        Self { gateway: agent::told(context), ..self }
     }
 }
 
@@ -200,8 +200,8 @@ impl Invocation {
 #[must_use]
 pub fn parse(event: &[u8], function: &Function, invocation: &Invocation) -> Event {
     // Its arguments may have any key, so nothing else is looked at.
-    if let Some(tool) = &invocation.gateway_tool {
-        return agent::gateway(event, tool, function, invocation);
+    if let Some(gateway) = &invocation.gateway {
+        return agent::gateway(event, gateway, function, invocation);
     }
     let text = match std::str::from_utf8(event) {
         Ok(text) => text,
@@ -543,7 +543,8 @@ mod tests {
                 }
                 event.to_string()
             };
-            let gateway = Invocation::default().with_client_context([("bedrockAgentCoreToolName", "t___a")]);
+            let gateway = r#"{"custom":{"bedrockAgentCoreToolName":"t___a"}}"#;
+            let gateway = Invocation::default().with_client_context(gateway);
             let parameter = serde_json::json!({"name": "x", "type": "string", "value": written});
             let bedrock = with_members(serde_json::json!({
                 "messageVersion": "1.0", "actionGroup": "g", "function": "a", "parameters": [parameter],
