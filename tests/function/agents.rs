@@ -97,6 +97,7 @@ async fn gateway_raw(world: &World, tool: &str, arguments: String) -> Outcome {
         "bedrockAgentCoreMcpMessageId": "1",
         "bedrockAgentCoreGatewayId": "g",
         "bedrockAgentCoreTargetId": "t",
+        "bedrockAgentCorePropagatedHeaders": {"X-Other": "1"},
         "bedrockAgentCoreToolName": tool,
     }});
     world.function.invoke_with(arguments, Some(context.to_string())).await.unwrap()
@@ -205,6 +206,16 @@ async fn a_gateway_gets_the_result_itself(engine: Engine) {
     assert_eq!(told["error"]["message"], "Parameter `sub` cannot be given by the caller.");
     let told: Value = gateway_raw(&world, "shop___user", "[".to_owned()).await.json().unwrap();
     assert_eq!(told["error"]["code"], "bad_event", "{told}");
+    // A header that the gateway was set up to hand on is one; what the agent writes is none.
+    let handed_on = async |headers: Value| -> Value {
+        let custom =
+            json!({"bedrockAgentCoreToolName": "shop___sent", "bedrockAgentCorePropagatedHeaders": headers});
+        let context = json!({"custom": custom}).to_string();
+        world.function.invoke_with("{}", Some(context)).await.unwrap().json().unwrap()
+    };
+    assert_eq!(handed_on(json!({"X-Key": "2"})).await, json!({"id": 2, "name": "Grace"}));
+    assert_eq!(handed_on(json!({"x-key": ["2"]})).await["error"]["code"], "bad_parameter");
+    assert_eq!(gateway(&world, "shop___sent", json!({"X-Key": 2})).await["error"]["code"], "bad_parameter");
     // What is no tool is not there, and the same holds for what is not there.
     let hidden = gateway(&world, "shop___hidden", json!({})).await;
     let missing = gateway(&world, "shop___missin", json!({})).await;

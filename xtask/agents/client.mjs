@@ -1,4 +1,5 @@
-// The official TypeScript clients, one module for each generation: client.mjs (sdk | client) CALLS (URL | COMMAND ARG…)
+// The official TypeScript clients, one module for each generation, of which the second speaks the version without a
+// handshake: client.mjs (sdk | client) CALLS (URL | COMMAND ARG…)
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 
@@ -15,7 +16,8 @@ const transport = target.startsWith('http')
     ? new StreamableHTTPClientTransport(new URL(target))
     : new StdioClientTransport({ command: target, args, env: process.env });
 
-const client = new Client({ name: 'agents', version: '1' });
+const options = generation === 'client' ? { versionNegotiation: { mode: { pin: '2026-07-28' } } } : {};
+const client = new Client({ name: 'agents', version: '1' }, options);
 await client.connect(transport);
 assert.equal(client.getServerVersion().name, 'lambda-rds');
 const { tools } = await client.listTools();

@@ -1,7 +1,6 @@
 //! What a gateway makes of a request, and of a reply: the event of an HTTP API, payload format 2.0.
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,7 +13,7 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 use lambda_rds::event::Invocation;
 use lambda_rds::reply::Reply;
-use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 /// Whether a path is that of Lambda's own Invoke.
@@ -26,18 +25,10 @@ pub(super) fn is_invoke(path: &str) -> bool {
 /// The invocation with the client context that the request brings, as Lambda hands it on; `None` for one that Lambda
 /// would not take.
 pub(super) fn with_client_context(invocation: Invocation, head: &Parts) -> Option<Invocation> {
-    #[derive(Deserialize)]
-    struct ClientContext {
-        #[serde(default)]
-        custom: BTreeMap<String, String>,
-    }
     let Some(context) = head.headers.get("x-amz-client-context") else { return Some(invocation) };
-    let context = BASE64.decode(context.as_bytes()).ok()?;
-    let context: ClientContext = serde_json::from_slice(&context).ok()?;
-    Some(
-        invocation
-            .with_client_context(context.custom.iter().map(|(key, value)| (key.as_str(), value.as_str()))),
-    )
+    let context = String::from_utf8(BASE64.decode(context.as_bytes()).ok()?).ok()?;
+    serde_json::from_str::<IgnoredAny>(&context).ok()?;
+    Some(invocation.with_client_context(&context))
 }
 
 /// The event of a request.

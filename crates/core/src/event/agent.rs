@@ -13,12 +13,34 @@ use crate::rows::Limits;
 use crate::value::{Given, Origin, Params};
 
 use super::json::{self, Object, bad_event, must_be, quoted};
-use super::{Call, Event, Invocation, Method, Request, Source, direct};
+use super::{Call, Event, Gateway, Invocation, Method, Request, Source, direct};
 
 /// What the keys of an AgentCore Gateway's client context begin with.
-pub(super) const GATEWAY: &str = "bedrockAgentCore";
+const GATEWAY: &str = "bedrockAgentCore";
 /// The one that names the tool.
-pub(super) const GATEWAY_TOOL: &str = "bedrockAgentCoreToolName";
+const GATEWAY_TOOL: &str = "bedrockAgentCoreToolName";
+/// The one with the headers that are handed on.
+const GATEWAY_HEADERS: &str = "bedrockAgentCorePropagatedHeaders";
+
+/// What an AgentCore Gateway tells in a client context; `None` for anybody else's.
+pub(super) fn told(context: &str) -> Option<Gateway> {
+    let custom = Object::parse(context, "The client context").and_then(|context| {
+        let custom = context.object("custom")?.unwrap_or_default();
+        let tool = custom.get(GATEWAY_TOOL).and_then(json::string).unwrap_or_default().into_owned();
+        let mut headers = Vec::new();
+        for (name, value) in custom.object(GATEWAY_HEADERS)?.iter().flat_map(Object::iter) {
+            if let Some(value) = json::string(value) {
+                headers.push((name.to_ascii_lowercase(), value.into_owned()));
+            }
+        }
+        Ok(custom.keys().any(|key| key.starts_with(GATEWAY)).then_some(Gateway { tool, headers }))
+    });
+    match custom {
+        Ok(gateway) => gateway,
+        // A gateway calls, and what it sends is arguments, even where it cannot be read which tool.
+        Err(_) => context.contains(GATEWAY).then(Gateway::default),
+    }
+}
 
 /// The error for a tool that does not exist, and for a query that is none: which of the two is not told.
 #[must_use]
@@ -55,14 +77,21 @@ pub(super) fn tool(name: String, params: Params, method: Option<Method>, origin:
 }
 
 /// Reads an AgentCore Gateway's event, which is the bare arguments of the tool that its client context names.
-pub(super) fn gateway(event: &[u8], tool: &str, function: &Function, invocation: &Invocation) -> Event {
+pub(super) fn gateway(
+    event: &[u8],
+    gateway: &Gateway,
+    function: &Function,
+    invocation: &Invocation,
+) -> Event {
     // "The tool name is prefixed with the target's name and three underscores"; a target's name has no underscore.
-    let name = tool.split_once("___").map_or(tool, |(_, name)| name);
+    let name = gateway.tool.split_once("___").map_or(&*gateway.tool, |(_, name)| name);
+    let headers = gateway.headers.clone();
+    let origin = Origin { request_id: invocation.request_id.clone(), headers, ..Origin::default() };
     let request = std::str::from_utf8(event)
         .map_err(|error| bad_event(format!("The input is not valid UTF-8: {error}.")))
         .and_then(|text| json::check_depth(text, "The input").map(|()| text))
         .and_then(|text| Object::parse(text, "The input"))
-        .map(|arguments| self::tool(name.to_owned(), direct::given(arguments), None, origin(invocation)));
+        .map(|arguments| tool(name.to_owned(), direct::given(arguments), None, Arc::new(origin)));
     Event { source: Source::AgentCore { bytes: function.tool_bytes }, request }
 }
 
@@ -122,7 +151,7 @@ pub(super) fn bedrock(event: &Object<'_>, function: &Function, invocation: &Invo
     }
     let text = |key| event.some(key).and_then(json::string).unwrap_or_default().into_owned();
     let (path, method) = (text("apiPath"), text("httpMethod"));
-    let place = match event.has("apiPath") {
+    let place = match event.some("apiPath").is_some() {
         true => Place::Api { path: path.clone(), method: method.clone() },
         false => Place::Function(text("function")),
     };
@@ -224,8 +253,11 @@ mod tests {
     use super::*;
 
     fn gateway(tool: &str, event: &str) -> Event {
-        let context = [("bedrockAgentCoreToolName", tool), ("bedrockAgentCoreTargetId", "T")];
-        parse(event.as_bytes(), &settings(), &Invocation::default().with_client_context(context))
+        let context = format!(
+            r#"{{"client":null,"custom":{{"bedrockAgentCoreToolName":"{tool}","bedrockAgentCoreTargetId":"T",
+                 "bedrockAgentCorePropagatedHeaders":{{"X-Tenant":"7","n":1}}}}}}"#
+        );
+        parse(event.as_bytes(), &settings(), &Invocation::default().with_client_context(&context))
     }
 
     fn asked(event: Event) -> String {
@@ -265,12 +297,28 @@ mod tests {
 
     #[test]
     fn a_gateway_that_names_no_tool_is_still_one() {
-        let context = [("bedrockAgentCoreGatewayId", "g")];
-        let invocation = Invocation::default().with_client_context(context);
-        let event = parse(br#"{"diagnose":true}"#, &settings(), &invocation);
-        assert_eq!(asked(event), "tool (diagnose=true)");
-        let invocation = Invocation::default().with_client_context([("other", "x")]);
-        assert_eq!(asked(parse(b"{}", &settings(), &invocation)), "call default()");
+        for context in [
+            r#"{"custom":{"bedrockAgentCoreGatewayId":"g"}}"#,
+            r#"{"custom":{"bedrockAgentCoreToolName":7}}"#,
+            r#"{"custom":{"bedrockAgentCoreToolName":"a","bedrockAgentCoreToolName":"b"}}"#,
+            r#"{"custom":{"bedrockAgentCoreToolName":"#,
+        ] {
+            let invocation = Invocation::default().with_client_context(context);
+            let event = parse(br#"{"diagnose":true}"#, &settings(), &invocation);
+            assert_eq!(asked(event), "tool (diagnose=true)", "{context}");
+        }
+        for context in ["", "{}", "[", r#"{"custom":null}"#, r#"{"custom":{"other":{"x":1}},"env":{"a":[]}}"#]
+        {
+            let invocation = Invocation::default().with_client_context(context);
+            assert_eq!(asked(parse(b"{}", &settings(), &invocation)), "call default()", "{context}");
+        }
+    }
+
+    #[test]
+    fn headers_that_a_gateway_hands_on() {
+        let Ok(Request::Call(call)) = gateway("shop___a", "{}").request else { panic!() };
+        assert_eq!(call.origin.headers, [("x-tenant".to_owned(), "7".to_owned())]);
+        assert!(call.origin.claims.is_none());
     }
 
     #[test]

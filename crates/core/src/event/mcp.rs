@@ -377,3 +377,142 @@ const INTERNAL: i32 = -32603;
 /// The protocol's own.
 const HEADER_MISMATCH: i32 = -32020;
 const UNSUPPORTED_VERSION: i32 = -32022;
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{settings, show};
+    use super::super::{Invocation, parse};
+    use super::*;
+
+    /// What a message through a pipe asks, or the answer that it got at once.
+    fn asked(message: &str) -> String {
+        let event = super::super::message(message, &settings(), Origin::default());
+        show(&event.request.unwrap())
+    }
+
+    fn modern(method: &str, params: &str) -> String {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":"a","method":"{method}","params":{{{params}"_meta":{{
+                "io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{{}}}}}}}}"#
+        )
+    }
+
+    #[test]
+    fn what_a_message_asks() {
+        let check = |message: &str, expected: &str| {
+            let found = asked(message);
+            assert!(found.starts_with(expected), "{message}: {found} is not {expected}…");
+        };
+        check(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#, "tools");
+        check(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":null}"#, "tools");
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":{"n":1.50}}}"#,
+            "tool a(n=1.50)",
+        );
+        check(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a"}}"#, "tool a()");
+        check(&modern("tools/call", r#""name":"a","arguments":{"query":"b"},"#), r#"tool a(query="b")"#);
+        check(&modern("tools/list", ""), "tools");
+        check(
+            &modern("server/discover", ""),
+            r#"{"jsonrpc":"2.0","id":"a","result":{"resultType":"complete","supportedVersions":["2026-07-28","#,
+        );
+        // What the other kind of version has, and a call that wants no answer is none.
+        for message in [
+            &modern("ping", ""),
+            &modern("initialize", ""),
+            &modern("subscriptions/listen", ""),
+            r#"{"jsonrpc":"2.0","id":"a","method":"server/discover"}"#,
+        ] {
+            check(message, r#"{"jsonrpc":"2.0","id":"a","error":{"code":-32601,"#);
+        }
+        check(r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"a"}}"#, "");
+        assert_eq!(asked(r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"a"}}"#), "");
+        assert_eq!(asked(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#), "");
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2099-01-01"}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","#,
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18"}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-06-18","#,
+        );
+        let bare = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":
+            {"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
+        check(bare, r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"#);
+        check(
+            &bare.replace("2026-07-28", "2030-01-01"),
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32022,"message":"Unsupported protocol version","data":{"supported":["2026-07-28","2025-11-25","2025-06-18"],"requested":"2030-01-01"}"#,
+        );
+        let deep = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"x","params":{}}}"#,
+            "[".repeat(200) + &"]".repeat(200)
+        );
+        check(&deep, r#"{"jsonrpc":"2.0","error":{"code":-32600,"message":"The message is nested"#);
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","error":{"code":-32600,"#,
+        );
+    }
+
+    #[test]
+    fn a_name_that_no_header_holds_is_base64() {
+        assert_eq!(decoded("a"), "a");
+        assert_eq!(decoded("=?base64?w6k=?="), "é");
+        assert_eq!(decoded("=?base64?!?="), "=?base64?!?=");
+    }
+
+    #[test]
+    fn answers_are_one_line() {
+        let exchange =
+            Exchange { http: None, id: Some("1".to_owned()), modern: false, what: What::Call, bytes: 9 };
+        let answer = String::from_utf8(exchange.called(b"{\"a\":{\n\"b\": 1\r\n}}", false)).unwrap();
+        assert!(!answer.contains(['\n', '\r']), "{answer}");
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(answer["result"]["structuredContent"]["a"]["b"], 1);
+    }
+
+    /// A result is told twice, and the longer of it once more inside a string: however it is written, the reply fits.
+    #[test]
+    fn the_reply_fits_into_that_of_its_source() {
+        let alb = Source::Alb { multi_value: false, method: super::super::Method::Post };
+        let room = alb.limits().bytes;
+        let exchange = Exchange {
+            http: Some(alb),
+            id: Some("1".to_owned()),
+            modern: true,
+            what: What::Call,
+            bytes: usize::MAX,
+        };
+        let most = exchange.limits().bytes;
+        let json = format!(r#"{{"a":"{}"}}"#, r#"\""#.repeat((most - 8) / 2));
+        assert!(json.len() <= most);
+        let inside =
+            serde_json::to_string(&String::from_utf8(exchange.called(json.as_bytes(), false)).unwrap());
+        let inside = inside.unwrap().len();
+        assert!(inside <= room + 1024, "{inside} of {room}");
+    }
+
+    #[test]
+    fn it_is_posted_to_its_path_alone() {
+        let event = |method: &str, path: &str| {
+            serde_json::json!({
+                "version": "2.0",
+                "rawPath": path,
+                "headers": {"content-type": "application/json"},
+                "requestContext": {"http": {"method": method}, "stage": "$default"},
+                "body": r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#,
+            })
+            .to_string()
+        };
+        let on = Function { mcp: true, base_path: "/api".to_owned(), ..settings() };
+        let source = |event: &str, function: &Function| {
+            parse(event.as_bytes(), function, &Invocation::default()).source.name()
+        };
+        assert_eq!(source(&event("POST", "/api/mcp"), &on), "mcp");
+        assert_eq!(source(&event("POST", "/mcp"), &on), "api-gateway-v2");
+        assert_eq!(source(&event("POST", "/api/mcp/"), &on), "api-gateway-v2");
+        assert_eq!(source(&event("GET", "/api/mcp"), &on), "api-gateway-v2");
+        let off = Function { mcp: false, ..on.clone() };
+        assert_eq!(source(&event("POST", "/api/mcp"), &off), "api-gateway-v2");
+    }
+}

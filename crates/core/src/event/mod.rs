@@ -175,26 +175,26 @@ pub struct Invocation {
     pub trace_id: Option<String>,
     /// When Lambda stops the invocation, in milliseconds since 1970-01-01; `None` where nobody stops it.
     pub deadline_ms: Option<u64>,
-    /// Where an AgentCore Gateway calls: the tool, as `target___tool`.
-    pub gateway_tool: Option<String>,
+    /// Where an AgentCore Gateway calls: what it tells beside the event.
+    pub gateway: Option<Gateway>,
+}
+
+/// What an AgentCore Gateway tells in the client context.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Gateway {
+    /// The tool, as `target___tool`.
+    pub tool: String,
+    /// The headers of its client that it was set up to hand on, names in lower case.
+    pub headers: Vec<(String, String)>,
 }
 
 impl Invocation {
-    /// The same with what the client context says in its member `custom`: an AgentCore Gateway tells there that it
-    /// calls, and which tool.
+    /// The same with the client context of the invocation, which is JSON: in its member `custom` an AgentCore Gateway
+    /// tells that it calls, and which tool. Any other says nothing to us.
     /// <https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/gateway-add-target-lambda.html>
     #[must_use]
-    pub fn with_client_context<'a>(self, custom: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut gateway_tool = self.gateway_tool;
-        for (key, value) in custom {
-            if key == agent::GATEWAY_TOOL {
-                gateway_tool = Some(value.to_owned());
-            } else if key.starts_with(agent::GATEWAY) {
-                // A gateway calls, and what it sends is arguments, even where it names no tool.
-                gateway_tool.get_or_insert_default();
-            }
-        }
-        Self { gateway_tool, ..self }
+    pub fn with_client_context(self, context: &str) -> Self {
+        Self { gateway: agent::told(context), ..self }
     }
 }
 
@@ -202,8 +202,8 @@ impl Invocation {
 #[must_use]
 pub fn parse(event: &[u8], function: &Function, invocation: &Invocation) -> Event {
     // Its arguments may have any key, so nothing else is looked at.
-    if let Some(tool) = &invocation.gateway_tool {
-        return agent::gateway(event, tool, function, invocation);
+    if let Some(gateway) = &invocation.gateway {
+        return agent::gateway(event, gateway, function, invocation);
     }
     let text = match std::str::from_utf8(event) {
         Ok(text) => text,
@@ -641,6 +641,59 @@ mod tests {
                 change_at(&mut items[index], rest, new);
             }
             leaf => *leaf = new.unwrap_or_default(),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+        /// Whatever an agent writes, and whatever else stands in its event, it is one call of the tool that is named,
+        /// as nobody, or it is refused.
+        #[test]
+        fn an_agents_event_is_one_call_of_one_tool(written in value(), beside in value()) {
+            let members = beside.as_object().cloned().unwrap_or_default();
+            let with_members = |mut event: serde_json::Value| {
+                for (key, value) in &members {
+                    if event.get(key).is_none() {
+                        event[key] = value.clone();
+                    }
+                }
+                event.to_string()
+            };
+            let gateway = r#"{"custom":{"bedrockAgentCoreToolName":"t___a"}}"#;
+            let gateway = Invocation::default().with_client_context(gateway);
+            let parameter = serde_json::json!({"name": "x", "type": "string", "value": written});
+            let bedrock = with_members(serde_json::json!({
+                "messageVersion": "1.0", "actionGroup": "g", "function": "a", "parameters": [parameter],
+                "apiPath": null, "requestContext": null,
+            }));
+            let message = with_members(serde_json::json!({
+                "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+                "params": with_members(serde_json::json!({"name": "a", "arguments": written}))
+                    .parse::<serde_json::Value>().unwrap(),
+            }));
+            let function = Function { mcp: true, http_batch: true, ..settings() };
+            let plain = Invocation::default();
+            for event in [
+                parse(written.to_string().as_bytes(), &function, &gateway),
+                parse(bedrock.as_bytes(), &function, &plain),
+                self::message(&message, &function, Origin::default()),
+            ] {
+                match event.request {
+                    Ok(Request::Call(call)) => {
+                        prop_assert!(call.agent, "{call:?}");
+                        prop_assert_eq!(call.query.as_deref(), Some("a"));
+                        prop_assert!(call.origin.claims.is_none() && call.origin.headers.is_empty(), "{call:?}");
+                        prop_assert!(call.origin.message_id.is_none(), "{call:?}");
+                    }
+                    // MCP's answer to what is no message.
+                    Ok(Request::Told(body)) => prop_assert!(body.json.starts_with(b"{\"jsonrpc\":\"2.0\","), "{body:?}"),
+                    Ok(other) => prop_assert!(false, "{other:?}"),
+                    Err(error) => {
+                        prop_assert!(matches!(error.fault(), Fault::BadEvent | Fault::BadParameter), "{error}");
+                    }
+                }
+            }
         }
     }
 
