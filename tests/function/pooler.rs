@@ -149,7 +149,7 @@ async fn one_call(function: &Function, writer: u64, n: u64, written: u64) -> u64
         }
         // Both undo a transaction.
         5 if n % 16 < 8 => {
-            assert_eq!(failure(function, "broken", json!({"by": 0})).await, (500, "query_failed".into()));
+            assert_eq!(failure(function, "broken", json!({"by": 0})).await, (400, "bad_parameter".into()));
             0
         }
         5 => {
@@ -170,18 +170,18 @@ async fn one_call(function: &Function, writer: u64, n: u64, written: u64) -> u64
 }
 
 #[tokio::test]
-async fn a_read_takes_four_round_trips_and_a_write_as_well() {
+async fn a_read_takes_one_flight_and_a_write_two() {
     let world = Setup::new(Engine::Postgres).schema(SCHEMA).queries(QUERIES).pooler(1).start().await;
     let write = |text: &str| json!({"writer": 1, "mood": "happy", "text": text});
-    for (query, first, again) in [
-        ("mine", json!({"writer": 1, "mood": "sad"}), json!({"writer": 1, "mood": "sad"})),
-        ("write", write("a"), write("b")),
+    for (query, first, again, flights) in [
+        ("mine", json!({"writer": 1, "mood": "sad"}), json!({"writer": 1, "mood": "sad"}), 1),
+        ("write", write("a"), write("b"), 2),
     ] {
         world.rows(query, first).await;
         world.wire().reset();
         world.rows(query, again).await;
-        // BEGIN with the limits, prepare, execute, COMMIT.
-        assert_eq!(world.wire().flights(), 4, "{query}");
+        // BEGIN with the limits, the statement, and COMMIT, which a write sends when it knows the rest.
+        assert_eq!(world.wire().flights(), flights, "{query}");
     }
 }
 
@@ -206,12 +206,27 @@ async fn a_statement_is_cancelled_through_the_pooler() {
 }
 
 #[tokio::test]
-async fn what_takes_two_messages_outside_a_transaction_is_refused_unsent() {
+async fn a_statement_outside_a_transaction_is_one_flight_with_its_parameters() {
     let world = Setup::new(Engine::Postgres).schema(SCHEMA).queries(QUERIES).pooler(1).start().await;
-    let outcome = world.invoke(json!({"query": "analyze_mine", "params": {"writer": 1}})).await;
-    assert_eq!(outcome.reply().unwrap().1["error"]["code"], "query_failed");
+    world.rows("analyze_mine", json!({"writer": 1})).await;
+    world.wire().reset();
+    world.rows("analyze_mine", json!({"writer": 1})).await;
+    assert_eq!(world.wire().flights(), 1);
+}
+
+/// A pooler that passes the session's settings over, and of which the configuration does not know: nothing would be
+/// read-only, nothing have a limit, and statements of one name would meet.
+#[tokio::test]
+async fn a_pooler_that_passes_settings_over_is_a_failed_connect_that_says_so() {
+    let setup = Setup::new(Engine::Postgres).schema(SCHEMA).queries(QUERIES).pooler(1);
+    let setup = setup.pooler_setting("ignore_startup_parameters", "extra_float_digits,options");
+    let world = setup.env("DB_POOLER", "none").start().await;
+    let outcome = world.invoke(json!({"query": "state"})).await;
+    let (status, body) = outcome.reply().unwrap();
+    assert_eq!((status, &body["error"]["code"]), (503, &json!("unreachable")), "{body}");
     let line = world.last_log(&outcome.request_id).await;
-    assert!(line["detail"].as_str().unwrap().contains("DB_POOLER"), "{line}");
+    let detail = line["detail"].as_str().unwrap();
+    assert!(detail.contains("DB_POOLER=transaction") && detail.contains("default_transaction_read_only"), "{line}");
 }
 
 /// PgBouncer does not ask the server to stop: it hangs up on it, and the server commits or does not.
