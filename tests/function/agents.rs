@@ -124,19 +124,13 @@ fn function(name: &str, parameters: &[(&str, &str, &str)]) -> Value {
 
 /// The same of an action group with an API schema.
 fn api(method: &str, path: &str, parameters: Value, properties: Value) -> Value {
-    json!({
-        "messageVersion": "1.0",
-        "agent": {"name": "shop", "id": "A", "alias": "B", "version": "1"},
-        "inputText": "rename Ada",
-        "sessionId": "s",
-        "actionGroup": "shop",
-        "apiPath": path,
-        "httpMethod": method,
-        "parameters": parameters,
-        "requestBody": {"content": {"application/json": {"properties": properties}}},
-        "sessionAttributes": {},
-        "promptSessionAttributes": {},
-    })
+    let mut event = function("", &[]);
+    event.as_object_mut().unwrap().remove("function");
+    event["apiPath"] = path.into();
+    event["httpMethod"] = method.into();
+    event["parameters"] = parameters;
+    event["requestBody"] = json!({"content": {"application/json": {"properties": properties}}});
+    event
 }
 
 /// What the body says that a Bedrock agent gets.
