@@ -286,7 +286,7 @@ pub(crate) fn of_told(told: &Told<'_>, at: At<'_>) -> Fault {
 /// What it means that a connection is refused or ended with this code and these words.
 pub(crate) fn of_connection(code: &str, message: &str, doing: Doing) -> Fault {
     let pooler = (code == PROTOCOL_VIOLATION).then(|| pooler(message, doing)).flatten();
-    let fault = pooler.unwrap_or_else(|| match code {
+    let own = match code {
         INVALID_PASSWORD | INVALID_AUTHORIZATION_SPECIFICATION => Fault::CredentialsRejected,
         TOO_MANY_CONNECTIONS | CONFIGURATION_LIMIT_EXCEEDED => Fault::TooManyConnections,
         ADMIN_SHUTDOWN | CRASH_SHUTDOWN | CANNOT_CONNECT_NOW | DATABASE_DROPPED => Fault::ServerUnavailable,
@@ -295,7 +295,8 @@ pub(crate) fn of_connection(code: &str, message: &str, doing: Doing) -> Fault {
         QUERY_CANCELED | TRANSACTION_TIMEOUT => Fault::Timeout,
         // Whatever ends a session has lost it: an idle limit, a standby that must go on (40001), a crash.
         _ => Fault::ConnectionLost,
-    });
+    };
+    let fault = pooler.unwrap_or(own);
     match fault {
         // The first word of a connection that could be lost has not been said yet.
         Fault::ConnectionLost if doing == Doing::Connect => Fault::Unreachable,

@@ -15,15 +15,15 @@ pub fn hidden<'a>(message: &str, sql: &str, names: impl IntoIterator<Item = &'a 
         plain(&rest[..opening], &known, &mut shown);
         let inner = &rest[opening + mark.len_utf8()..];
         shown.push(mark);
-        // The nearest end at which it is a word that may be shown.
-        let end = ends(inner).find(|end| known.has(&inner[..*end]));
+        // The nearest end at which it is a word that may be shown, with every later mark having its other half.
+        let word = ends(inner).find_map(|end| {
+            let whole = ends(&inner[end..]).count() % 2 == 1;
+            known.shown(&inner[..end]).filter(|_| whole).map(|word| (word, end))
+        });
         // A value may hold marks itself, so that it ends at the last of them.
-        let (text, end) = match end.or_else(|| ends(inner).last()) {
-            Some(last) if end.is_some() => (&inner[..last], last),
-            Some(last) => ("…", last),
-            None => ("…", inner.len()),
-        };
-        shown.push_str(text);
+        let last = || ("…".to_owned(), ends(inner).last().unwrap_or(inner.len()));
+        let (text, end) = word.unwrap_or_else(last);
+        shown.push_str(&text);
         rest = &inner[end..];
         if let Some(closing) = rest.chars().next() {
             shown.push(closing);
@@ -44,6 +44,17 @@ impl Known {
     fn has(&self, text: &str) -> bool {
         let text = text.trim().to_lowercase();
         !text.is_empty() && (self.is_in_sql(&text) || text.split('.').all(|part| self.is_name(part)))
+    }
+
+    /// What may be shown of a quoted text: all of it, or of a name with dots the parts that are known, the last one
+    /// among them.
+    fn shown(&self, text: &str) -> Option<String> {
+        if self.has(text) {
+            return Some(text.to_owned());
+        }
+        let (_, last) = text.rsplit_once('.').filter(|_| !text.contains(char::is_whitespace))?;
+        let part = |part: &str| if self.has(part) { part.to_owned() } else { "…".to_owned() };
+        self.has(last).then(|| text.split('.').map(part).collect::<Vec<_>>().join("."))
     }
 
     fn is_name(&self, part: &str) -> bool {
@@ -142,7 +153,8 @@ mod tests {
         check("Table 'shop.secret' doesn't exist", SQL, &[], "Table '…' doesn't exist");
         check("syntax error in tsquery: \"a b\"", SQL, &[], "syntax error in tsquery: \"…\"");
         check("value \"a\" b\" is out of range", SQL, &[], "value \"…\" is out of range");
-        check("value \"users\" b\" is odd", SQL, &[], "value \"users\" b\"…");
+        check("value \"users\" b\" is odd", SQL, &[], "value \"…\" is odd");
+        check("Table 'db.users' doesn't exist", SQL, &[], "Table '….users' doesn't exist");
         check("Duplicate entry 'it's' for key 'a'", SQL, &[], "Duplicate entry '…'");
         check("odd \" one", SQL, &[], "odd \"…");
         check("ungültig: »geheim«", SQL, &[], "ungültig: »…«");
