@@ -47,6 +47,7 @@ mod shutdown;
 mod silence;
 mod sources;
 mod startup;
+mod state;
 mod terraform;
 mod tls;
 mod told;

@@ -226,7 +226,10 @@ async fn a_pooler_that_passes_settings_over_is_a_failed_connect_that_says_so() {
     assert_eq!((status, &body["error"]["code"]), (503, &json!("unreachable")), "{body}");
     let line = world.last_log(&outcome.request_id).await;
     let detail = line["detail"].as_str().unwrap();
-    assert!(detail.contains("DB_POOLER=transaction") && detail.contains("default_transaction_read_only"), "{line}");
+    assert!(
+        detail.contains("DB_POOLER=transaction") && detail.contains("default_transaction_read_only"),
+        "{line}"
+    );
 }
 
 /// PgBouncer does not ask the server to stop: it hangs up on it, and the server commits or does not.

@@ -63,6 +63,7 @@ on_every_engine! {
     a_transaction_is_all_or_nothing,
     a_failure_says_what_kind_it_is,
     a_transaction_inside_another_is_a_savepoint,
+    savepoints_that_stand_beside_each_other_do_not_meet,
     rows_are_streamed,
     what_takes_too_long_is_stopped,
     sea_orms_own_connection_is_lent,
@@ -164,6 +165,39 @@ async fn a_transaction_inside_another_is_a_savepoint(engine: Engine) {
     insert(&forgotten, 14).await.unwrap();
     drop(forgotten);
     assert_eq!(ids(&world).await, [1, 2, 10, 11]);
+}
+
+/// Two savepoints at once on one session: SQL knows them as one inside the other.
+async fn savepoints_that_stand_beside_each_other_do_not_meet(engine: Engine) {
+    let world = World::start(engine);
+    let outer = world.db.begin().await.unwrap();
+    let first = outer.begin().await.unwrap();
+    insert(&first, 20).await.unwrap();
+    let second = outer.begin().await.unwrap();
+    insert(&second, 21).await.unwrap();
+    // To undo the first undoes the second as well, and nobody is told that it was kept.
+    first.rollback().await.unwrap_err();
+    second.commit().await.unwrap_err();
+    outer.commit().await.unwrap();
+    assert_eq!(ids(&world).await, [1, 2]);
+}
+
+/// A transaction that an application has begun in its own words on the bare connection is not the next call's.
+async fn a_transaction_left_open_is_not_the_next_ones(engine: Engine) {
+    let world = World::start(engine);
+    {
+        let connection = world.db.connection().await.unwrap();
+        connection.execute_unprepared("BEGIN").await.unwrap();
+    }
+    insert(&world.db, 30).await.unwrap();
+    assert_eq!(ids(&world).await, [1, 2, 30]);
+    let seen = world.script("SELECT COUNT(*) FROM users WHERE id = 30");
+    assert_eq!(seen.trim(), "1", "the server has it for others, too");
+}
+
+#[tokio::test]
+async fn on_postgresql_a_transaction_left_open_is_not_the_next_ones() {
+    a_transaction_left_open_is_not_the_next_ones(Engine::Postgres).await;
 }
 
 async fn rows_are_streamed(engine: Engine) {

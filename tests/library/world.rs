@@ -121,9 +121,13 @@ impl World {
         users::Entity::find_by_id(id).all(&self.db).await.unwrap().len()
     }
 
-    /// Runs SQL on MySQL or MariaDB, elsewhere and as the superuser.
+    /// Runs SQL on the server, elsewhere and as the superuser.
     pub(crate) fn script(&self, sql: &str) -> String {
-        mysql(self.engine).script(&self.database.as_ref().unwrap().name, sql).unwrap()
+        let name = &self.database.as_ref().unwrap().name;
+        match self.engine {
+            Engine::Postgres => postgres().psql(name, sql).unwrap(),
+            _ => mysql(self.engine).script(name, sql).unwrap(),
+        }
     }
 
     /// A statement that takes a minute.

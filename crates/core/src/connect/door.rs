@@ -88,6 +88,9 @@ pub(crate) struct Door<P: Protocol> {
     /// Our end of the private socket, while the wire is ours.
     inside: Option<UnixStream>,
     lent: Option<Lent<<P::Driver as Driver<P>>::Follower>>,
+    /// The driver is in the middle of a statement of ours: if nobody waits for its end any more, what the server still
+    /// says would be taken for the answer to the next one.
+    streaming: bool,
 }
 
 /// The wire, while it is the driver's.
@@ -106,7 +109,7 @@ impl<F> Drop for Lent<F> {
 
 impl<P: Protocol> Door<P> {
     pub(crate) fn new(wire: Wire) -> Self {
-        Self { wire: Some(wire), driver: None, inside: None, lent: None }
+        Self { wire: Some(wire), driver: None, inside: None, lent: None, streaming: false }
     }
 
     /// The wire, taken back from the driver if it has it.
@@ -114,6 +117,9 @@ impl<P: Protocol> Door<P> {
     /// # Errors
     /// [`Fault::ConnectionLost`] if it cannot be had back.
     pub(crate) async fn ours(&mut self, protocol: &mut P) -> Result<&mut Wire> {
+        if self.streaming {
+            return Err(gone());
+        }
         self.take_back(protocol).await;
         self.wire.as_mut().ok_or_else(gone)
     }
@@ -132,6 +138,9 @@ impl<P: Protocol> Door<P> {
 
     /// The wire, for a goodbye.
     pub(crate) async fn into_wire(mut self, protocol: &mut P) -> Option<Wire> {
+        if self.streaming {
+            return None;
+        }
         self.take_back(protocol).await;
         self.wire.take()
     }
@@ -139,6 +148,7 @@ impl<P: Protocol> Door<P> {
     /// Whether the connection is known to be gone.
     pub(crate) fn closed(&self) -> bool {
         match (&self.wire, &self.lent) {
+            _ if self.streaming => true,
             (Some(wire), _) => wire.closed(),
             (None, Some(lent)) => lent.task.is_finished(),
             (None, None) => true,
@@ -167,6 +177,7 @@ impl<P: Protocol> Door<P> {
         sql: Sql,
     ) -> BoxStream<'a, Result<Item, Failure>> {
         Box::pin(async_stream::stream! {
+            self.streaming = true;
             match self.lend(protocol).await {
                 Ok(driver) => {
                     let mut items = driver.stream(protocol, sql);
@@ -179,6 +190,7 @@ impl<P: Protocol> Door<P> {
                     yield Err(Failure { error, driver });
                 }
             }
+            self.streaming = false;
             self.take_back(protocol).await;
         })
     }
