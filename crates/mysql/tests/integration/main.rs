@@ -8,6 +8,7 @@ mod describing;
 mod failing;
 mod fixture;
 mod login;
+mod pipelining;
 mod values;
 mod writing;
 
