@@ -88,7 +88,7 @@ async fn settle(session: &mut MySql, wire: &mut Wire, known: &Known, to: &Target
         }
     }
     if to.pooling == Pooling::None {
-        took(&answers[last].rows, to)?;
+        return untaken(&answers[last].rows).map_or(Ok(()), |which| Err(not_kept(which, to)));
     }
     Ok(())
 }
@@ -100,10 +100,9 @@ fn refused(Refusal { number, message, .. }: &Refusal, to: &Target) -> Error {
     Error::new(fault, text).with_sqlstate(number.to_string())
 }
 
-/// Whether the session is what we want it to be, by the server's answer to [`QUESTION`].
-fn took(rows: &[Vec<Option<String>>], to: &Target) -> Result<()> {
+/// The first setting that is not what we want it to be, and what it is, by the server's answer to [`QUESTION`].
+fn untaken(rows: &[Vec<Option<String>>]) -> Option<(&'static str, String)> {
     let row = rows.last().map(Vec::as_slice).unwrap_or_default();
-    let told = |index: usize| row.get(index).and_then(Option::as_deref).unwrap_or("NULL");
     let is_wanted = |name: &str, value: &str| match name {
         "sql_mode" => {
             let mut modes = value.split(',');
@@ -111,20 +110,19 @@ fn took(rows: &[Vec<Option<String>>], to: &Target) -> Result<()> {
         }
         _ => WANTED.iter().any(|(wanted, values)| *wanted == name && values.contains(&value)),
     };
-    for (index, name) in ASKED.iter().enumerate() {
-        if !is_wanted(name, told(index)) {
-            let text = format!(
-                "{} did not take the session's settings: `{name}` is `{}`. Is there a pooler in between?",
-                to.endpoint,
-                told(index)
-            );
-            return Err(Error::new(Fault::Unreachable, text).with_hint(format!(
-                "`{name}`, which the session has set and which did not stay: set DB_POOLER=transaction if there is a \
-                 pooler between the function and the server"
-            )));
-        }
-    }
-    Ok(())
+    ASKED.iter().enumerate().find_map(|(index, name)| {
+        let told = row.get(index).and_then(Option::as_deref).unwrap_or("NULL");
+        (!is_wanted(name, told)).then(|| (*name, told.to_owned()))
+    })
+}
+
+#[cold]
+fn not_kept((name, told): (&str, String), to: &Target) -> Error {
+    let text = format!("{} did not keep the session's settings: `{name}` is `{told}` there", to.endpoint);
+    Error::new(Fault::Unreachable, text).with_hint(format!(
+        "`{name}`, which the session has set and which did not stay: set DB_POOLER=transaction if there is a pooler \
+         between the function and the server"
+    ))
 }
 
 /// The settings of a session in one statement, which each of the two servers reads in its own way: `/*!50720 … */`
@@ -216,6 +214,28 @@ const POOLED_SETTINGS: &str = "SET NAMES utf8mb4, autocommit = 1, time_zone = '+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_setting_that_did_not_take_is_named() {
+        let wanted = |index: usize| match ASKED[index] {
+            "sql_mode" => "PIPES_AS_CONCAT,STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION",
+            name => WANTED.iter().find(|(wanted, _)| *wanted == name).unwrap().1[0],
+        };
+        let row = || (0..ASKED.len()).map(|index| Some(wanted(index).to_owned())).collect::<Vec<_>>();
+        assert_eq!(untaken(&[row()]), None);
+        for (index, name) in ASKED.iter().enumerate() {
+            for wrong in [None, Some("0,1".to_owned())] {
+                let mut row = row();
+                let told = wrong.clone().unwrap_or_else(|| "NULL".to_owned());
+                row[index] = wrong;
+                assert_eq!(untaken(&[row]), Some((*name, told)));
+            }
+        }
+        let mut oracle = row();
+        oracle[3] = Some("ORACLE,STRICT_TRANS_TABLES".to_owned());
+        assert_eq!(untaken(&[oracle]).unwrap().0, "sql_mode");
+        assert_eq!(untaken(&[]).unwrap().0, ASKED[0]);
+    }
 
     #[test]
     fn the_lock_wait_ends_before_the_statement_does() {

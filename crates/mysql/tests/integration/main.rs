@@ -9,6 +9,7 @@ mod failing;
 mod fixture;
 mod login;
 mod pipelining;
+mod standing;
 mod values;
 mod writing;
 
