@@ -48,11 +48,11 @@ pub const ENGINES: &[Engine] = &[
 pub fn backend(engine: Engine) -> Option<Arc<dyn Backend>> {
     match engine {
         #[cfg(feature = "postgres")]
-        Engine::Postgres => Some(Arc::new(lambda_rds_postgres::Postgres)),
+        Engine::Postgres => Some(Arc::new(lambda_rds_postgres::Postgres::default())),
         #[cfg(feature = "mysql")]
         Engine::Mysql => Some(Arc::new(lambda_rds_mysql::Mysql::default())),
         #[cfg(feature = "aurora-postgres")]
-        Engine::AuroraPostgres => Some(Arc::new(lambda_rds_postgres::Postgres)),
+        Engine::AuroraPostgres => Some(Arc::new(lambda_rds_postgres::Postgres::default())),
         #[cfg(feature = "aurora-mysql")]
         Engine::AuroraMysql => Some(Arc::new(lambda_rds_mysql::Mysql::default())),
         #[cfg(feature = "sqlite")]

@@ -6,6 +6,7 @@ locals {
   on_database = var.database.db_cluster_identifier == null ? {
     DBInstanceIdentifier = var.database.db_instance_identifier
   } : { DBClusterIdentifier = var.database.db_cluster_identifier, Role = "WRITER" }
+  on_readers = { DBClusterIdentifier = var.database.db_cluster_identifier, Role = "READER" }
 
   environments = var.function.reserved_concurrent_executions
 
@@ -72,16 +73,42 @@ locals {
         namespace   = "AWS/RDS", metric = "ACUUtilization", dimensions = local.on_database, statistic = "Average", threshold = 90, periods = 3
       }
     },
+    { for name, alarm in {
+      reader_connections = {
+        description = "Connections of everybody to a reader come near the database's max_connections."
+        namespace   = "AWS/RDS", metric = "DatabaseConnections", dimensions = local.on_readers, statistic = "Maximum", threshold = floor(0.8 * local.max_connections)
+      }
+      reader_cpu = {
+        description = "The readers' processors are busy."
+        namespace   = "AWS/RDS", metric = "CPUUtilization", dimensions = local.on_readers, statistic = "Average", threshold = 80, periods = 3
+      }
+      reader_lag = {
+        description = "A reader is behind the writer, in milliseconds: reads do not see what was written."
+        namespace   = "AWS/RDS", metric = "AuroraReplicaLag", dimensions = local.on_readers, statistic = "Maximum", threshold = 1000, periods = 3
+      }
+    } : name => alarm if var.database.read_from == "reader" && var.database.db_cluster_identifier != null },
+    { for name, proxy in aws_db_proxy.this : "borrow_latency" => {
+      description = "Calls wait for one of the proxy's connections, in microseconds: half of what they may."
+      namespace   = "AWS/RDS", metric = "DatabaseConnectionsBorrowLatency", dimensions = { ProxyName = proxy.name }, statistic = "Average", threshold = 500000 * var.proxy.connection_borrow_timeout, quiet = true
+    } },
+    { for name, api in aws_apigatewayv2_api.this : "http_5xx" => {
+      description = "Replies of the HTTP API with a status of 500 or more, in 5 minutes, the gateway's own among them."
+      namespace   = "AWS/ApiGateway", metric = "5xx", dimensions = { ApiId = api.id }, statistic = "Sum", threshold = 5
+    } },
+    { for name, url in aws_lambda_function_url.this : "url_5xx" => {
+      description = "Replies of the function URL with a status of 500 or more, in 5 minutes."
+      namespace   = "AWS/Lambda", metric = "Url5xxCount", dimensions = local.on_lambda, statistic = "Sum", threshold = 5
+    } },
     { for name, queue in aws_sqs_queue.dead_letters : "dead_letters_${name}" => {
       description = "Messages that failed too often lie in the dead-letter queue."
       namespace   = "AWS/SQS", metric = "ApproximateNumberOfMessagesVisible", dimensions = { QueueName = queue.name }, statistic = "Maximum", threshold = 1
     } },
-    { for name, queue in aws_sqs_queue.source : "message_age_${name}" => {
+    { for name, arn in local.queue_arns : "message_age_${name}" => {
       description = "Messages wait for longer than 15 minutes."
-      namespace   = "AWS/SQS", metric = "ApproximateAgeOfOldestMessage", dimensions = { QueueName = queue.name }, statistic = "Maximum", threshold = 900
+      namespace   = "AWS/SQS", metric = "ApproximateAgeOfOldestMessage", dimensions = { QueueName = reverse(split(":", arn))[0] }, statistic = "Maximum", threshold = 900
     } },
     { for name, queue in aws_sqs_queue.failures : "failures" => {
-      description = "Scheduled calls that failed for good lie in the queue of failures."
+      description = "Calls that failed for good lie in the queue of failures."
       namespace   = "AWS/SQS", metric = "ApproximateNumberOfMessagesVisible", dimensions = { QueueName = queue.name }, statistic = "Maximum", threshold = 1
     } },
   )
@@ -105,10 +132,11 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   evaluation_periods  = try(each.value.periods, 1)
 
   # Nothing happened, so nothing is wrong. Of a database there is always something.
-  treat_missing_data = each.value.namespace == "AWS/RDS" ? "missing" : "notBreaching"
+  treat_missing_data = each.value.namespace == "AWS/RDS" && !try(each.value.quiet, false) ? "missing" : "notBreaching"
 
   alarm_actions = var.alarms.actions
   ok_actions    = var.alarms.actions
+  tags          = var.tags
 
   lifecycle {
     precondition {

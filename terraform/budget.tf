@@ -1,7 +1,8 @@
 # How many connections the database has, and how many of them this function can come to hold.
 #
-# Environments of the last deploy are frozen with their sessions while those of the new one open theirs, so twice the
-# reserved concurrency may be connected at once.
+# Environments of the last deploy are frozen with their sessions while those of the new one open theirs. And an environment
+# at work may open one more connection beside each session: to cancel a statement; in a cluster, to ask the writer by its
+# own name and by the cluster's.
 
 locals {
   # Memory of a class in GiB, by its size in units of `large`, and by its family. AWS's naming has held since 2013.
@@ -45,10 +46,18 @@ locals {
   # 0 where nothing tells, which a precondition refuses.
   max_connections = try(coalesce(var.budget.max_connections, local.serverless_connections, local.class_connections), 0)
 
+  # Of one environment, on one server. Reads come back to the writer when no reader is left.
+  sessions = var.connections.max_connections * (var.database.read_from == "reader" ? 2 : 1)
+
+  # From the function's own variables only, so that two instances of this module may each name the other's.
+  connections_needed = var.function.reserved_concurrent_executions * local.sessions * (var.budget.generations + 1)
+
   budget = {
     max_connections = local.max_connections
     allowed         = floor(local.max_connections * var.budget.share)
-    needed          = 2 * var.function.reserved_concurrent_executions * var.connections.max_connections
+    needed          = local.connections_needed
+    others          = sum(concat([0], values(var.budget.others)))
+    spare           = floor(local.max_connections * var.budget.share) - local.connections_needed - sum(concat([0], values(var.budget.others)))
   }
 
   # Behind a proxy that multiplexes, frozen environments hold none of the database's connections: the proxy's own pool is

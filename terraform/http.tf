@@ -14,6 +14,7 @@ resource "aws_apigatewayv2_api" "this" {
   name          = var.name
   description   = "lambda-rds ${var.name}"
   protocol_type = "HTTP"
+  tags          = var.tags
 
   # The gateway answers browsers' OPTIONS itself, since those carry no token.
   dynamic "cors_configuration" {
@@ -46,9 +47,16 @@ resource "aws_apigatewayv2_integration" "this" {
 
   api_id                 = aws_apigatewayv2_api.this[each.key].id
   integration_type       = "AWS_PROXY"
-  integration_uri        = aws_lambda_function.this.invoke_arn
+  integration_uri        = local.invoked
   payload_format_version = "2.0"
   timeout_milliseconds   = 30000
+
+  lifecycle {
+    precondition {
+      condition     = var.function.timeout <= 30
+      error_message = "function.timeout is ${var.function.timeout} s, and API Gateway leaves after 30: the caller would get a 503 while the function goes on and commits. Lower the timeout (and connect, query and reserve), or use a function URL, a queue or a schedule for what takes longer."
+    }
+  }
 }
 
 resource "aws_apigatewayv2_route" "this" {
@@ -68,6 +76,7 @@ resource "aws_apigatewayv2_stage" "this" {
   api_id      = aws_apigatewayv2_api.this[each.key].id
   name        = "$default"
   auto_deploy = true
+  tags        = var.tags
 
   default_route_settings {
     throttling_rate_limit    = each.value.throttling_rate_limit
@@ -99,6 +108,7 @@ resource "aws_cloudwatch_log_group" "access" {
   name              = "/aws/apigateway/${var.name}"
   retention_in_days = var.logs.retention_in_days
   kms_key_id        = var.logs.kms_key_id
+  tags              = var.tags
 }
 
 resource "aws_lambda_permission" "http_api" {
@@ -107,26 +117,50 @@ resource "aws_lambda_permission" "http_api" {
   statement_id  = "http-api"
   action        = "lambda:InvokeFunction"
   function_name = aws_lambda_function.this.function_name
+  qualifier     = local.qualifier
   principal     = "apigateway.amazonaws.com"
   source_arn    = "${aws_apigatewayv2_api.this[each.key].execution_arn}/*/*"
 }
 
-# Callers of a URL with AWS_IAM need lambda:InvokeFunctionUrl themselves.
 resource "aws_lambda_function_url" "this" {
   for_each = local.function_urls
 
   function_name      = aws_lambda_function.this.function_name
+  qualifier          = local.qualifier
   authorization_type = each.value.authorization_type
 }
 
-# A URL that is open to everybody needs both permissions since October 2025.
-# https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html
+# Since October 2025 who calls a URL needs both permissions, the one for the URL and the one to invoke; so does everybody,
+# where it is open to everybody. https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html
+resource "aws_lambda_permission" "url_caller" {
+  for_each = merge([for url in values(local.function_urls) : url.callers]...)
+
+  statement_id           = "url-${each.key}"
+  action                 = "lambda:InvokeFunctionUrl"
+  function_name          = aws_lambda_function_url.this["this"].function_name
+  qualifier              = local.qualifier
+  principal              = each.value
+  function_url_auth_type = "AWS_IAM"
+}
+
+resource "aws_lambda_permission" "url_caller_invoke" {
+  for_each = merge([for url in values(local.function_urls) : url.callers]...)
+
+  statement_id             = "url-${each.key}-invoke"
+  action                   = "lambda:InvokeFunction"
+  function_name            = aws_lambda_function_url.this["this"].function_name
+  qualifier                = local.qualifier
+  principal                = each.value
+  invoked_via_function_url = true
+}
+
 resource "aws_lambda_permission" "open_url" {
   for_each = { for name, url in local.function_urls : name => url if url.authorization_type == "NONE" }
 
   statement_id           = "open-url"
   action                 = "lambda:InvokeFunctionUrl"
   function_name          = aws_lambda_function_url.this[each.key].function_name
+  qualifier              = local.qualifier
   principal              = "*"
   function_url_auth_type = "NONE"
 }
@@ -137,6 +171,7 @@ resource "aws_lambda_permission" "open_url_invoke" {
   statement_id             = "open-url-invoke"
   action                   = "lambda:InvokeFunction"
   function_name            = aws_lambda_function_url.this[each.key].function_name
+  qualifier                = local.qualifier
   principal                = "*"
   invoked_via_function_url = true
 }

@@ -38,7 +38,9 @@ locals {
 resource "aws_lambda_function" "this" {
   function_name = var.name
   description   = var.function.description
-  role          = aws_iam_role.function.arn
+  role          = local.role_arn
+  publish       = var.release != null
+  tags          = var.tags
 
   runtime       = "provided.al2023"
   handler       = "bootstrap"
@@ -54,6 +56,8 @@ resource "aws_lambda_function" "this" {
   timeout                        = var.function.timeout
   reserved_concurrent_executions = var.function.reserved_concurrent_executions
   kms_key_arn                    = var.function.kms_key_arn
+  layers                         = var.function.layers
+  code_signing_config_arn        = var.function.code_signing_config_arn
 
   environment {
     variables = merge(var.function.environment, local.environment)
@@ -61,14 +65,14 @@ resource "aws_lambda_function" "this" {
 
   vpc_config {
     subnet_ids         = var.network.subnet_ids
-    security_group_ids = [aws_security_group.function.id]
+    security_group_ids = values(local.function_groups)
   }
 
   logging_config {
     log_format            = "JSON"
     log_group             = aws_cloudwatch_log_group.function.name
     application_log_level = var.logs.level
-    system_log_level      = "WARN"
+    system_log_level      = "INFO" # REPORT lines are of this level
   }
 
   tracing_config {
@@ -78,6 +82,7 @@ resource "aws_lambda_function" "this" {
   # Lambda checks the role when the function is made, and logs by it at once; INIT then wants its secret and database.
   depends_on = [
     aws_iam_role_policy.function,
+    aws_iam_role_policy.network,
     aws_vpc_security_group_egress_rule.function,
     aws_vpc_security_group_ingress_rule.database,
     aws_vpc_security_group_ingress_rule.secrets,
@@ -110,8 +115,8 @@ resource "aws_lambda_function" "this" {
     }
 
     precondition {
-      condition     = local.max_connections == 0 || local.multiplexed || local.budget.needed <= local.budget.allowed
-      error_message = "Too many connections: this function can hold ${local.budget.needed} (2 × ${var.function.reserved_concurrent_executions} environments × ${var.connections.max_connections} sessions; after a deploy the frozen old environments still hold theirs), but its share is ${local.budget.allowed} (${var.budget.share} of ${local.budget.max_connections}). Lower function.reserved_concurrent_executions to ${floor(local.budget.allowed / 2 / var.connections.max_connections)}, take a larger database, or put a proxy between (PostgreSQL)."
+      condition     = local.max_connections == 0 || local.multiplexed || local.budget.spare >= 0
+      error_message = "Too many connections, by ${- local.budget.spare}: this function can open ${local.budget.needed} (${var.function.reserved_concurrent_executions} environments × ${local.sessions} sessions × ${var.budget.generations + 1}: those at work, one more of each to cancel ${local.aurora ? "or to look for the writer" : "a statement"}, and those of ${var.budget.generations - 1} deploys before), others may need ${local.budget.others}, and the share is ${local.budget.allowed} (${var.budget.share} of ${local.budget.max_connections}). Lower function.reserved_concurrent_executions to ${max(0, floor((local.budget.allowed - local.budget.others) / local.sessions / (var.budget.generations + 1)))}, take a larger database, or put a proxy between (PostgreSQL)."
     }
 
     precondition {

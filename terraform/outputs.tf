@@ -9,13 +9,13 @@ output "function_arn" {
 }
 
 output "role_name" {
-  description = "The role that the function runs as, to add permissions to."
-  value       = aws_iam_role.function.name
+  description = "The role that the function runs as, to add permissions to, if it was created."
+  value       = one(values(aws_iam_role.function)[*].name)
 }
 
 output "security_group_id" {
-  description = "The function's security group."
-  value       = aws_security_group.function.id
+  description = "The function's security group, if one was created."
+  value       = one(values(aws_security_group.function)[*].id)
 }
 
 output "log_group_name" {
@@ -29,12 +29,53 @@ output "environment" {
 }
 
 output "connection_budget" {
-  description = "The database's `max_connections` as assumed, how many of them this function is `allowed`, and how many may be `needed`."
-  value = {
-    max_connections = local.budget.max_connections
-    allowed         = local.budget.allowed
-    needed          = local.budget.needed
-  }
+  description = "The database's `max_connections` as assumed, how many of them are `allowed`, how many this function may have `needed` and `others` too, and how many are to `spare`."
+  value       = local.budget
+}
+
+output "connections_needed" {
+  description = "How many connections this function may come to need: for `budget.others` of another instance of this module."
+  value       = local.connections_needed
+}
+
+output "policies" {
+  description = "What the roles have to permit, by role (`function`, `proxy`, `scheduler`, `deployment`) and reason, as JSON: for roles of your own."
+  value       = local.documents
+}
+
+output "function_version" {
+  description = "The version that was published last, if `release` is there."
+  value       = var.release == null ? null : aws_lambda_function.this.version
+}
+
+output "alias_arn" {
+  description = "The alias to call, if `release` is there."
+  value       = try(local.alias.arn, null)
+}
+
+output "deployment" {
+  description = "What to give to `aws deploy create-deployment --cli-input-json` to move the alias to the newest version, if `release.canary` is there. If `CurrentVersion` and `TargetVersion` are the same, there is nothing to do."
+  value = one([for name, group in aws_codedeploy_deployment_group.this : jsonencode({
+    applicationName     = group.app_name
+    deploymentGroupName = group.deployment_group_name
+    revision = {
+      revisionType = "AppSpecContent"
+      appSpecContent = {
+        # The version of the format is a number with a fraction, which jsonencode would write as 0.
+        content = "{\"version\":0.0,\"Resources\":${jsonencode([{
+          function = {
+            Type = "AWS::Lambda::Function"
+            Properties = {
+              Name           = aws_lambda_function.this.function_name
+              Alias          = local.alias.name
+              CurrentVersion = local.alias.function_version
+              TargetVersion  = aws_lambda_function.this.version
+            }
+          }
+        }])}}"
+      }
+    }
+  })])
 }
 
 output "secrets_endpoint_id" {
@@ -64,7 +105,7 @@ output "queues" {
 }
 
 output "failures_url" {
-  description = "The queue of scheduled calls that failed for good, if there are schedules."
+  description = "The queue of calls that nobody waits for and that failed for good, if there is one."
   value       = one(values(aws_sqs_queue.failures)[*].url)
 }
 
@@ -78,7 +119,85 @@ output "function_url" {
   value       = one(values(aws_lambda_function_url.this)[*].function_url)
 }
 
+output "function_url_policy" {
+  description = "What whoever calls the function URL with `AWS_IAM` has to be permitted, as JSON, if there is one."
+  value = one([for name, url in local.function_urls : jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Effect    = "Allow"
+        Action    = ["lambda:InvokeFunctionUrl"]
+        Resource  = [local.called]
+        Condition = { StringEquals = { "lambda:FunctionUrlAuthType" = "AWS_IAM" } }
+      },
+      {
+        Effect    = "Allow"
+        Action    = ["lambda:InvokeFunction"]
+        Resource  = [local.called]
+        Condition = { Bool = { "lambda:InvokedViaFunctionUrl" = "true" } }
+      },
+    ]
+  }) if url.authorization_type == "AWS_IAM"])
+}
+
 output "alarms" {
   description = "The alarms' names in CloudWatch, by the name that `alarms.thresholds` takes."
   value       = { for name, alarm in aws_cloudwatch_metric_alarm.this : name => alarm.alarm_name }
+}
+
+output "resources" {
+  description = "All that is created, whole, by its address in this module, for what no other output has: `resources[\"aws_sqs_queue.source\"][\"users\"].arn`."
+  value = {
+    "aws_apigatewayv2_api.this"                       = aws_apigatewayv2_api.this
+    "aws_apigatewayv2_authorizer.jwt"                 = aws_apigatewayv2_authorizer.jwt
+    "aws_apigatewayv2_integration.this"               = aws_apigatewayv2_integration.this
+    "aws_apigatewayv2_route.this"                     = aws_apigatewayv2_route.this
+    "aws_apigatewayv2_stage.this"                     = aws_apigatewayv2_stage.this
+    "aws_cloudwatch_log_group.access"                 = aws_cloudwatch_log_group.access
+    "aws_cloudwatch_log_group.function"               = aws_cloudwatch_log_group.function
+    "aws_cloudwatch_log_group.proxy"                  = aws_cloudwatch_log_group.proxy
+    "aws_cloudwatch_metric_alarm.this"                = aws_cloudwatch_metric_alarm.this
+    "aws_codedeploy_app.this"                         = aws_codedeploy_app.this
+    "aws_codedeploy_deployment_group.this"            = aws_codedeploy_deployment_group.this
+    "aws_db_parameter_group.this"                     = aws_db_parameter_group.this
+    "aws_db_proxy.this"                               = aws_db_proxy.this
+    "aws_db_proxy_default_target_group.this"          = aws_db_proxy_default_target_group.this
+    "aws_db_proxy_target.this"                        = aws_db_proxy_target.this
+    "aws_iam_role.deployment"                         = aws_iam_role.deployment
+    "aws_iam_role.function"                           = aws_iam_role.function
+    "aws_iam_role.proxy"                              = aws_iam_role.proxy
+    "aws_iam_role.scheduler"                          = aws_iam_role.scheduler
+    "aws_iam_role_policy.deployment"                  = aws_iam_role_policy.deployment
+    "aws_iam_role_policy.function"                    = aws_iam_role_policy.function
+    "aws_iam_role_policy.network"                     = aws_iam_role_policy.network
+    "aws_iam_role_policy.proxy"                       = aws_iam_role_policy.proxy
+    "aws_iam_role_policy.scheduler"                   = aws_iam_role_policy.scheduler
+    "aws_lambda_alias.canary"                         = aws_lambda_alias.canary
+    "aws_lambda_alias.this"                           = aws_lambda_alias.this
+    "aws_lambda_event_source_mapping.queue"           = aws_lambda_event_source_mapping.queue
+    "aws_lambda_function.this"                        = aws_lambda_function.this
+    "aws_lambda_function_event_invoke_config.this"    = aws_lambda_function_event_invoke_config.this
+    "aws_lambda_function_url.this"                    = aws_lambda_function_url.this
+    "aws_lambda_permission.http_api"                  = aws_lambda_permission.http_api
+    "aws_lambda_permission.open_url"                  = aws_lambda_permission.open_url
+    "aws_lambda_permission.open_url_invoke"           = aws_lambda_permission.open_url_invoke
+    "aws_lambda_permission.url_caller"                = aws_lambda_permission.url_caller
+    "aws_lambda_permission.url_caller_invoke"         = aws_lambda_permission.url_caller_invoke
+    "aws_lambda_provisioned_concurrency_config.this"  = aws_lambda_provisioned_concurrency_config.this
+    "aws_rds_cluster_parameter_group.this"            = aws_rds_cluster_parameter_group.this
+    "aws_scheduler_schedule.this"                     = aws_scheduler_schedule.this
+    "aws_security_group.function"                     = aws_security_group.function
+    "aws_security_group.proxy"                        = aws_security_group.proxy
+    "aws_security_group.secrets"                      = aws_security_group.secrets
+    "aws_sqs_queue.dead_letters"                      = aws_sqs_queue.dead_letters
+    "aws_sqs_queue.failures"                          = aws_sqs_queue.failures
+    "aws_sqs_queue.source"                            = aws_sqs_queue.source
+    "aws_sqs_queue_redrive_allow_policy.dead_letters" = aws_sqs_queue_redrive_allow_policy.dead_letters
+    "aws_vpc_endpoint.secrets"                        = aws_vpc_endpoint.secrets
+    "aws_vpc_security_group_egress_rule.function"     = aws_vpc_security_group_egress_rule.function
+    "aws_vpc_security_group_egress_rule.proxy"        = aws_vpc_security_group_egress_rule.proxy
+    "aws_vpc_security_group_ingress_rule.database"    = aws_vpc_security_group_ingress_rule.database
+    "aws_vpc_security_group_ingress_rule.proxy"       = aws_vpc_security_group_ingress_rule.proxy
+    "aws_vpc_security_group_ingress_rule.secrets"     = aws_vpc_security_group_ingress_rule.secrets
+  }
 }

@@ -32,6 +32,7 @@ resource "aws_db_parameter_group" "this" {
   name_prefix = "${var.name}-"
   description = "Idle and statement limits for ${var.name}"
   family      = each.value.family
+  tags        = var.tags
 
   dynamic "parameter" {
     for_each = local.parameters
@@ -62,6 +63,7 @@ resource "aws_rds_cluster_parameter_group" "this" {
   name_prefix = "${var.name}-"
   description = "Idle and statement limits for ${var.name}"
   family      = each.value.family
+  tags        = var.tags
 
   dynamic "parameter" {
     for_each = local.parameters

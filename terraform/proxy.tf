@@ -17,7 +17,8 @@ resource "aws_db_proxy" "this" {
 
   name                   = var.name
   engine_family          = local.engine.proxy_family
-  role_arn               = aws_iam_role.proxy["this"].arn
+  role_arn               = var.iam.proxy_role == null ? aws_iam_role.proxy["this"].arn : var.iam.proxy_role.arn
+  tags                   = var.tags
   require_tls            = true
   idle_client_timeout    = each.value.idle_client_timeout
   vpc_subnet_ids         = coalesce(each.value.subnet_ids, var.network.subnet_ids)
@@ -29,7 +30,7 @@ resource "aws_db_proxy" "this" {
     iam_auth    = var.database.auth == "iam" ? "REQUIRED" : "DISABLED"
   }
 
-  depends_on = [aws_iam_role_policy.proxy]
+  depends_on = [aws_iam_role_policy.proxy, aws_cloudwatch_log_group.proxy]
 
   lifecycle {
     precondition {
@@ -59,6 +60,16 @@ resource "aws_db_proxy" "this" {
   }
 }
 
+# RDS would make the group itself, and keep the logs for ever.
+resource "aws_cloudwatch_log_group" "proxy" {
+  for_each = local.proxies
+
+  name              = "/aws/rds/proxy/${var.name}"
+  retention_in_days = var.logs.retention_in_days
+  kms_key_id        = var.logs.kms_key_id
+  tags              = var.tags
+}
+
 resource "aws_db_proxy_default_target_group" "this" {
   for_each = local.proxies
 
@@ -68,6 +79,9 @@ resource "aws_db_proxy_default_target_group" "this" {
     init_query                = local.init_query
     max_connections_percent   = local.proxy_percent
     connection_borrow_timeout = each.value.connection_borrow_timeout
+
+    # Half of them. The provider would send 50, which RDS refuses where it is more than the maximum.
+    max_idle_connections_percent = floor(local.proxy_percent / 2)
   }
 }
 
@@ -86,6 +100,7 @@ resource "aws_security_group" "proxy" {
   name_prefix = "${var.name}-proxy-"
   description = "lambda-rds ${var.name}: the proxy"
   vpc_id      = var.network.vpc_id
+  tags        = var.tags
 
   lifecycle {
     create_before_destroy = true
@@ -93,32 +108,40 @@ resource "aws_security_group" "proxy" {
 }
 
 resource "aws_vpc_security_group_ingress_rule" "proxy" {
-  for_each = local.proxies
+  for_each = { for name, group in local.function_groups : name => group if var.proxy != null }
 
-  security_group_id            = aws_security_group.proxy[each.key].id
+  security_group_id            = aws_security_group.proxy["this"].id
   description                  = "${var.name} to the proxy"
-  referenced_security_group_id = aws_security_group.function.id
+  referenced_security_group_id = each.value
   ip_protocol                  = "tcp"
   from_port                    = local.port
   to_port                      = local.port
+  tags                         = var.tags
 }
 
 resource "aws_vpc_security_group_egress_rule" "proxy" {
-  for_each = local.proxies
+  for_each = { for name, place in local.rules_to.proxy : name => place if var.proxy != null }
 
-  security_group_id            = aws_security_group.proxy[each.key].id
+  security_group_id            = aws_security_group.proxy["this"].id
   description                  = "${var.name}'s proxy to the database"
-  referenced_security_group_id = var.database.security_group_id
+  referenced_security_group_id = each.value.group
+  cidr_ipv4                    = try(strcontains(each.value.cidr, ":"), true) ? null : each.value.cidr
+  cidr_ipv6                    = try(strcontains(each.value.cidr, ":"), false) ? each.value.cidr : null
+  prefix_list_id               = each.value.list
   ip_protocol                  = "tcp"
   from_port                    = local.port
   to_port                      = local.port
+  tags                         = var.tags
 }
 
 resource "aws_iam_role" "proxy" {
-  for_each = local.proxies
+  for_each = { for name, proxy in local.proxies : name => proxy if var.iam.proxy_role == null }
 
-  name        = "${var.name}-proxy"
-  description = "The proxy of lambda-rds ${var.name}"
+  name                 = "${local.role_name}-proxy"
+  description          = "The proxy of lambda-rds ${var.name}"
+  path                 = var.iam.path
+  permissions_boundary = var.iam.permissions_boundary
+  tags                 = var.tags
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -132,10 +155,10 @@ resource "aws_iam_role" "proxy" {
 }
 
 resource "aws_iam_role_policy" "proxy" {
-  for_each = local.proxies
+  for_each = aws_iam_role.proxy
 
   name   = "secret"
-  role   = aws_iam_role.proxy[each.key].name
+  role   = each.value.name
   policy = jsonencode({ Version = "2012-10-17", Statement = flatten(local.read_secret) })
 }
 

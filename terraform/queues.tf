@@ -1,10 +1,16 @@
+locals {
+  made_queues = { for name, queue in var.queues : name => queue if queue.existing == null }
+  queue_arns  = { for name, queue in var.queues : name => queue.existing == null ? aws_sqs_queue.source[name].arn : queue.existing.arn }
+}
+
 resource "aws_sqs_queue" "source" {
-  for_each = var.queues
+  for_each = local.made_queues
 
   name                      = "${var.name}-${each.key}${each.value.fifo ? ".fifo" : ""}"
   fifo_queue                = each.value.fifo
   message_retention_seconds = each.value.message_retention_seconds
   sqs_managed_sse_enabled   = true
+  tags                      = var.tags
 
   # What AWS advises, so that throttled batches come back before they count as failures.
   # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
@@ -17,16 +23,17 @@ resource "aws_sqs_queue" "source" {
 }
 
 resource "aws_sqs_queue" "dead_letters" {
-  for_each = var.queues
+  for_each = local.made_queues
 
   name                      = "${var.name}-${each.key}-dead-letters${each.value.fifo ? ".fifo" : ""}"
   fifo_queue                = each.value.fifo
   message_retention_seconds = 1209600
   sqs_managed_sse_enabled   = true
+  tags                      = var.tags
 }
 
 resource "aws_sqs_queue_redrive_allow_policy" "dead_letters" {
-  for_each = var.queues
+  for_each = local.made_queues
 
   queue_url = aws_sqs_queue.dead_letters[each.key].id
   redrive_allow_policy = jsonencode({
@@ -38,10 +45,11 @@ resource "aws_sqs_queue_redrive_allow_policy" "dead_letters" {
 resource "aws_lambda_event_source_mapping" "queue" {
   for_each = var.queues
 
-  event_source_arn                   = aws_sqs_queue.source[each.key].arn
-  function_name                      = aws_lambda_function.this.arn
+  event_source_arn                   = local.queue_arns[each.key]
+  function_name                      = local.called
   batch_size                         = each.value.batch_size
   maximum_batching_window_in_seconds = each.value.maximum_batching_window_in_seconds
+  tags                               = var.tags
 
   # Without it a reply that lists failures counts as success, and their messages are gone.
   function_response_types = ["ReportBatchItemFailures"]
@@ -49,4 +57,7 @@ resource "aws_lambda_event_source_mapping" "queue" {
   scaling_config {
     maximum_concurrency = each.value.maximum_concurrency
   }
+
+  # Lambda checks that the role may read from it.
+  depends_on = [aws_iam_role_policy.function]
 }

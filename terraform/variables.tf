@@ -22,6 +22,7 @@ variable "architecture" {
   description = "The processor that the zip was built for: x86_64 or arm64 (Graviton)."
   type        = string
   default     = "x86_64"
+  nullable    = false
 
   validation {
     condition     = contains(["x86_64", "arm64"], var.architecture)
@@ -43,7 +44,8 @@ variable "zip" {
     s3_key            = optional(string)
     s3_object_version = optional(string)
   })
-  default = { directory = "target/lambda" }
+  default  = { directory = "target/lambda" }
+  nullable = false
 
   validation {
     condition     = length([for place in [var.zip.directory, var.zip.filename, var.zip.s3_bucket] : place if place != null]) == 1
@@ -61,9 +63,11 @@ variable "function" {
     The function itself, by Lambda's argument names:
     - `timeout` in seconds; it must cover connect, query and reserve of `connections`.
     - `reserved_concurrent_executions`: how many environments there may be at once. What bounds the database's connections.
-    - `environment`: further settings, such as `LAMBDA_RDS_DIAGNOSE`; not those that this module sets.
+    - `environment`: further settings, such as `LAMBDA_RDS_DIAGNOSE`, and whatever layers and a second database want; not what this module sets, and no password.
     - `tracing_mode`: `Active` for X-Ray.
     - `kms_key_arn`: a key of yours for the environment; it holds no secret.
+    - `layers`: ARNs of layer versions, such as an OpenTelemetry collector's.
+    - `code_signing_config_arn`: Lambda then takes signed zips only.
   EOT
   type = object({
     description                    = optional(string, "SQL over a private database, by lambda-rds")
@@ -73,12 +77,20 @@ variable "function" {
     environment                    = optional(map(string), {})
     tracing_mode                   = optional(string, "PassThrough")
     kms_key_arn                    = optional(string)
+    layers                         = optional(list(string), [])
+    code_signing_config_arn        = optional(string)
   })
-  default = {}
+  default  = {}
+  nullable = false
 
   validation {
     condition     = var.function.reserved_concurrent_executions >= 1 && floor(var.function.reserved_concurrent_executions) == var.function.reserved_concurrent_executions
     error_message = "function.reserved_concurrent_executions must be a whole number of at least 1: without it nothing bounds the number of connections."
+  }
+
+  validation {
+    condition     = length(var.function.layers) <= 5
+    error_message = "function.layers: Lambda takes five at most."
   }
 
   validation {
@@ -87,12 +99,12 @@ variable "function" {
   }
 
   validation {
-    condition     = alltrue([for key, value in var.function.environment : can(regex("^(DB|LAMBDA_RDS|RUST)_[A-Z0-9_]+$", key))])
-    error_message = "function.environment takes settings of lambda-rds only: DB_* and LAMBDA_RDS_* (and RUST_BACKTRACE)."
+    condition     = alltrue([for key, value in var.function.environment : can(regex("^[A-Za-z][A-Za-z0-9_]+$", key)) && !can(regex("^(AWS_(REGION|DEFAULT_REGION|EXECUTION_ENV|ACCESS_KEY|ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN|PROFILE)|AWS_LAMBDA_(FUNCTION|INITIALIZATION|LOG|RUNTIME)_.*|LAMBDA_TASK_ROOT|LAMBDA_RUNTIME_DIR)$", key))])
+    error_message = "function.environment: names have letters, digits and underscores, a letter first, and are none of those that Lambda sets itself (AWS_REGION, AWS_ACCESS_KEY_ID, AWS_LAMBDA_FUNCTION_NAME …)."
   }
 
   validation {
-    condition     = length(setintersection(keys(var.function.environment), ["DB_PASSWORD", "DB_ALLOW_PASSWORD"])) == 0
+    condition     = alltrue([for key, value in var.function.environment : !strcontains(upper(key), "PASSWORD")])
     error_message = "function.environment must not hold a password: whoever may see the function's settings would see it. Use database.secret."
   }
 }
@@ -101,15 +113,50 @@ variable "network" {
   description = <<-EOT
     The existing VPC:
     - `subnet_ids`: private subnets, in two availability zones or more and at most one per zone. They need no route to the internet.
-    - `secrets_endpoint`: an interface endpoint for Secrets Manager that is there already, with private DNS, by its security group. Without it one is created, unless `database.auth` is `iam`.
+    - `security_group_ids`: groups of your own for the function. Then none is created, and what they let out is up to them.
+    - `secrets_endpoint`: how Secrets Manager is reached already under its usual name. By the security group of an interface endpoint with private DNS, which gets a rule for the function unless `security_group_rule` is false; or by `cidr_blocks` or `prefix_list_ids`: an endpoint's elsewhere, or `0.0.0.0/0` by NAT. Without it an endpoint is created, unless `database.auth` is `iam`.
+    - `egress`: whom else the function may speak to, by name: a second database, a collector. Each by group, addresses or prefix lists.
   EOT
   type = object({
-    vpc_id     = string
-    subnet_ids = list(string)
+    vpc_id             = string
+    subnet_ids         = list(string)
+    security_group_ids = optional(list(string), [])
     secrets_endpoint = optional(object({
-      security_group_id = string
+      security_group_id   = optional(string)
+      security_group_rule = optional(bool, true)
+      cidr_blocks         = optional(list(string), [])
+      prefix_list_ids     = optional(list(string), [])
     }))
+    egress = optional(map(object({
+      port              = number
+      security_group_id = optional(string)
+      cidr_blocks       = optional(list(string), [])
+      prefix_list_ids   = optional(list(string), [])
+    })), {})
   })
+
+  validation {
+    condition     = length(var.network.security_group_ids) <= 5
+    error_message = "network.security_group_ids: Lambda takes five at most."
+  }
+
+  validation {
+    condition = alltrue([
+      for place in concat(values(var.network.egress), var.network.secrets_endpoint[*]) :
+      (length(place.cidr_blocks) + length(place.prefix_list_ids) > 0) != (place.security_group_id != null)
+    ])
+    error_message = "network.egress and network.secrets_endpoint name either a security_group_id, or cidr_blocks and prefix_list_ids."
+  }
+
+  validation {
+    condition     = length(var.network.security_group_ids) == 0 || length(var.network.egress) == 0
+    error_message = "network.egress is for the group that this module creates; with network.security_group_ids none is, so let those groups say it."
+  }
+
+  validation {
+    condition     = alltrue([for name, place in var.network.egress : can(regex("^[a-z][a-z0-9_]*$", name)) && !contains(["database", "proxy", "secrets"], name) && place.port >= 1 && place.port <= 65535])
+    error_message = "network.egress: names have lower-case letters, digits and underscores, and are not database, proxy or secrets; ports are from 1 to 65535."
+  }
 
   validation {
     condition     = length(var.network.subnet_ids) >= 2
@@ -121,17 +168,20 @@ variable "database" {
   description = <<-EOT
     The existing database:
     - `host`, `port` (the engine's own by default) and `name`, as the function's `DB_HOST`, `DB_PORT` and `DB_NAME`.
-    - `security_group_id`: the database's; a rule that lets the function in is added to it.
+    - `security_group_id`: the database's; a rule that lets the function in is added to it, unless `security_group_rule` is false. Or, where there is no such group, `cidr_blocks` and `prefix_list_ids`: where the function may go to.
     - `auth`: `secret` or `iam`. With `secret`, `secret.arn` is the full ARN of a secret with `username` and `password`, and `secret.kms_key_arn` its key if that is one of yours. With `iam`, `user` and the database's `resource_id` (`db-…` or `cluster-…`).
     - `read_from`: Aurora only, `writer` or `reader`.
     - `db_instance_identifier` or `db_cluster_identifier`: for the alarms on the database, and for the proxy.
   EOT
   type = object({
-    host              = string
-    port              = optional(number)
-    name              = string
-    security_group_id = string
-    auth              = optional(string, "secret")
+    host                = string
+    port                = optional(number)
+    name                = string
+    security_group_id   = optional(string)
+    security_group_rule = optional(bool, true)
+    cidr_blocks         = optional(list(string), [])
+    prefix_list_ids     = optional(list(string), [])
+    auth                = optional(string, "secret")
     secret = optional(object({
       arn         = string
       kms_key_arn = optional(string)
@@ -159,6 +209,16 @@ variable "database" {
   }
 
   validation {
+    condition     = (length(var.database.cidr_blocks) + length(var.database.prefix_list_ids) > 0) != (var.database.security_group_id != null)
+    error_message = "database needs its security_group_id, or else cidr_blocks or prefix_list_ids where the function finds it."
+  }
+
+  validation {
+    condition     = var.database.resource_id == null ? true : can(regex("^(db-[A-Z0-9]+|cluster-[A-Z0-9]+|prx-[a-z0-9]+)$", var.database.resource_id))
+    error_message = "database.resource_id must be what RDS calls the resource id, db-… or cluster-… (of a proxy prx-…), not the identifier: a permission for that lets nobody in. aws rds describe-db-instances --query 'DBInstances[].[DBInstanceIdentifier,DbiResourceId]'"
+  }
+
+  validation {
     condition     = var.database.db_instance_identifier == null || var.database.db_cluster_identifier == null
     error_message = "database.db_instance_identifier is for an instance of its own, db_cluster_identifier for a cluster: give one."
   }
@@ -174,7 +234,8 @@ variable "connections" {
     query_timeout    = optional(string, "10s")
     deadline_reserve = optional(string, "250ms")
   })
-  default = {}
+  default  = {}
+  nullable = false
 
   validation {
     condition     = alltrue([for text in [var.connections.connect_timeout, var.connections.query_timeout, var.connections.deadline_reserve] : can(regex("^[0-9]+(ms|s|m)$", text))])
@@ -191,7 +252,9 @@ variable "budget" {
   description = <<-EOT
     How many connections the database has, and which share of them this function may take:
     - `max_connections` if you know it (`SHOW max_connections`), else `instance_class` (`db.t4g.small`), else `serverless` with the cluster's capacity in ACUs.
-    - `share` of it, from 0 to 1. The rest is for others, for administrators and for the server itself.
+    - `share` of it, from 0 to 1, for this function and for `others`. The rest is for administrators and for the server itself.
+    - `others`: connections that other functions and clients may come to need out of the same share, by name. Of another instance of this module: `connections_needed`, its output; two may name each other.
+    - `generations`: how many deploys' environments may be connected at once. Two after a deploy; three if you deploy again before the server's idle limit has closed the first ones' sessions.
   EOT
   type = object({
     max_connections = optional(number)
@@ -200,8 +263,15 @@ variable "budget" {
       min_capacity = number
       max_capacity = number
     }))
-    share = optional(number, 0.5)
+    share       = optional(number, 0.5)
+    others      = optional(map(number), {})
+    generations = optional(number, 2)
   })
+
+  validation {
+    condition     = alltrue([for connections in values(var.budget.others) : connections >= 0]) && var.budget.generations >= 1 && floor(var.budget.generations) == var.budget.generations
+    error_message = "budget.others are numbers of connections, and budget.generations is a whole number of at least 1."
+  }
 
   validation {
     condition     = var.budget.share > 0 && var.budget.share <= 1
@@ -254,10 +324,15 @@ variable "parameter_group" {
 variable "queues" {
   description = <<-EOT
     SQS queues whose messages the function serves, by name. Each is created with a dead-letter queue; failed messages come back alone (`ReportBatchItemFailures`).
+    - `existing`: a queue that is there already, by its `arn` (and its `kms_key_arn` if that is one of yours): none is created, and its dead-letter queue and visibility timeout (six times the function's) are up to its owner.
     - `maximum_concurrency`: how many environments the queue may use at once, 2 at least.
     - `max_receive_count`: after so many failures a message goes to the dead-letter queue.
   EOT
   type = map(object({
+    existing = optional(object({
+      arn         = string
+      kms_key_arn = optional(string)
+    }))
     fifo                               = optional(bool, false)
     batch_size                         = optional(number, 10)
     maximum_batching_window_in_seconds = optional(number, 0)
@@ -265,7 +340,8 @@ variable "queues" {
     max_receive_count                  = optional(number, 5)
     message_retention_seconds          = optional(number, 345600)
   }))
-  default = {}
+  default  = {}
+  nullable = false
 
   validation {
     condition     = alltrue([for name, queue in var.queues : can(regex("^[a-z][a-z0-9-]{0,30}$", name))])
@@ -296,7 +372,8 @@ variable "schedules" {
     params                       = optional(string, "{}")
     maximum_event_age_in_seconds = optional(number, 3600)
   }))
-  default = {}
+  default  = {}
+  nullable = false
 
   validation {
     condition     = alltrue([for name, schedule in var.schedules : can(regex("^[a-z][a-z0-9_-]{0,20}$", name))])
@@ -312,6 +389,111 @@ variable "schedules" {
     condition     = alltrue([for schedule in values(var.schedules) : can(keys(jsondecode(schedule.params)))])
     error_message = "schedules: params must be a JSON object; write jsonencode({ … })."
   }
+}
+
+variable "async" {
+  description = <<-EOT
+    Calls that nobody waits for (`InvocationType=Event`, schedules): how often and how long Lambda tries again, and where the record of a call goes at last. `on_failure` and `on_success` are an SQS queue, an SNS topic, a Lambda function or an event bus, by `arn`. Without `on_failure` a queue of failures is created.
+  EOT
+  type = object({
+    maximum_event_age_in_seconds = optional(number, 3600)
+    maximum_retry_attempts       = optional(number, 2)
+    on_failure                   = optional(object({ arn = string }))
+    on_success                   = optional(object({ arn = string }))
+  })
+  default = null
+
+  validation {
+    condition     = var.async == null ? true : alltrue([for place in concat(var.async.on_failure[*], var.async.on_success[*]) : can(regex("^arn:[a-z-]+:(sqs|sns|lambda|events):", place.arn))])
+    error_message = "async.on_failure and async.on_success must be ARNs of SQS, SNS, Lambda or EventBridge."
+  }
+
+  validation {
+    condition     = var.async == null ? true : var.async.maximum_retry_attempts >= 0 && var.async.maximum_retry_attempts <= 2 && var.async.maximum_event_age_in_seconds >= 60 && var.async.maximum_event_age_in_seconds <= 21600
+    error_message = "async: Lambda tries again 0, 1 or 2 times, within 60 to 21600 seconds."
+  }
+}
+
+variable "release" {
+  description = <<-EOT
+    Versions. Without it everything calls `$LATEST`, which a deploy replaces at once. With it each deploy is published as a version, and what this module creates calls the `alias`.
+    - `function_version`: the version that the alias points to; the newest unless given. To roll back: the number of the last good one.
+    - `canary`: CodeDeploy moves the alias, as `deployment_config_name` says, and back by itself when one of `alarms` (by the names that the output `alarms` has) goes off meanwhile. Terraform then only publishes; the output `deployment` is what to give to `aws deploy create-deployment --cli-input-json`.
+    - `provisioned_concurrent_executions`: environments that are kept ready for the alias. They count as reserved.
+  EOT
+  type = object({
+    alias            = optional(string, "live")
+    function_version = optional(string)
+    canary = optional(object({
+      deployment_config_name = optional(string, "CodeDeployDefault.LambdaCanary10Percent10Minutes")
+      alarms                 = optional(list(string), ["errors", "faults"])
+    }))
+    provisioned_concurrent_executions = optional(number)
+  })
+  default = null
+
+  validation {
+    condition     = var.release == null ? true : can(regex("^[A-Za-z0-9_-]*[A-Za-z_-][A-Za-z0-9_-]*$", var.release.alias))
+    error_message = "release.alias must have letters, digits, hyphens and underscores, and not be a number."
+  }
+
+  validation {
+    condition     = var.release == null ? true : var.release.function_version == null || (var.release.canary == null && can(regex("^[0-9]+$", var.release.function_version)))
+    error_message = "release.function_version must be a version's number, and not be there with canary, which moves the alias itself."
+  }
+
+  validation {
+    condition     = try(length(var.release.canary.alarms) > 0, true)
+    error_message = "release.canary.alarms must name an alarm: without one nothing would take a bad deploy back."
+  }
+}
+
+variable "iam" {
+  description = <<-EOT
+    The roles.
+    - `path`, `permissions_boundary` and `name_prefix` of those that are created.
+    - `role`, `proxy_role`, `scheduler_role` and `deployment_role`: roles of your own in their place, by `arn`. Nothing is added to them; what each has to permit is in the output `policies`.
+    - `policies`: further policies of the function's role, by name, as JSON: for what a second database or a layer needs.
+  EOT
+  type = object({
+    path                 = optional(string, "/")
+    permissions_boundary = optional(string)
+    name_prefix          = optional(string, "")
+    role                 = optional(object({ arn = string }))
+    proxy_role           = optional(object({ arn = string }))
+    scheduler_role       = optional(object({ arn = string }))
+    deployment_role      = optional(object({ arn = string }))
+    policies             = optional(map(string), {})
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = can(regex("^/([!-~]+/)?$", var.iam.path))
+    error_message = "iam.path must begin and end with a slash."
+  }
+
+  validation {
+    condition     = length("${var.iam.name_prefix}${var.name}") <= 40
+    error_message = "iam.name_prefix and name must have 40 characters at most together: the region and a word follow, and IAM takes 64."
+  }
+
+  validation {
+    condition     = alltrue([for name, policy in var.iam.policies : can(regex("^[a-zA-Z0-9_-]+$", name)) && !contains(["logs", "network", "secret", "connect", "queues", "failures", "destinations", "tracing"], name)])
+    error_message = "iam.policies: names have letters, digits, hyphens and underscores, and are none of this module's own (logs, network, secret, connect, queues, failures, destinations, tracing)."
+  }
+
+  validation {
+    condition     = var.iam.role == null || length(var.iam.policies) == 0
+    error_message = "iam.policies are for the role that this module creates; add them to your role yourself."
+  }
+}
+
+variable "tags" {
+  description = "Tags of everything that is created and can have some, beside the provider's `default_tags`."
+  type        = map(string)
+  default     = {}
+  nullable    = false
 }
 
 variable "http_api" {
@@ -346,9 +528,12 @@ variable "http_api" {
 }
 
 variable "function_url" {
-  description = "A function URL. `authorization_type` is `AWS_IAM`, or `NONE`, which lets everybody in."
+  description = <<-EOT
+    A function URL. `authorization_type` is `AWS_IAM`, or `NONE`, which lets everybody in. Who calls with `AWS_IAM` needs two permissions: the output `function_url_policy` has them. `callers` are principals that get both from the function itself, by name: roles of other accounts, say.
+  EOT
   type = object({
     authorization_type = optional(string, "AWS_IAM")
+    callers            = optional(map(string), {})
   })
   default = null
 
@@ -356,18 +541,24 @@ variable "function_url" {
     condition     = var.function_url == null ? true : contains(["AWS_IAM", "NONE"], var.function_url.authorization_type)
     error_message = "function_url.authorization_type must be AWS_IAM or NONE."
   }
+
+  validation {
+    condition     = var.function_url == null ? true : alltrue([for name, principal in var.function_url.callers : can(regex("^[a-zA-Z0-9_-]+$", name)) && principal != "*"]) && (var.function_url.authorization_type == "AWS_IAM" || length(var.function_url.callers) == 0)
+    error_message = "function_url.callers are accounts, roles or users, for an authorization_type of AWS_IAM; names have letters, digits, hyphens and underscores."
+  }
 }
 
 variable "logs" {
   description = <<-EOT
-    The log groups. `level` is the function's (`LAMBDA_RDS_LOG` in `function.environment` says it more finely). With `kms_key_id`, that key's policy must let CloudWatch Logs use it.
+    The log groups. `level` is the function's: TRACE, DEBUG or INFO. Above INFO, Lambda would drop the metrics as well; for fewer lines set `LAMBDA_RDS_LOG` in `function.environment`. With `kms_key_id`, that key's policy must let CloudWatch Logs use it.
   EOT
   type = object({
     retention_in_days = optional(number, 30)
     kms_key_id        = optional(string)
     level             = optional(string, "INFO")
   })
-  default = {}
+  default  = {}
+  nullable = false
 
   validation {
     condition     = var.logs.retention_in_days > 0
@@ -375,8 +566,8 @@ variable "logs" {
   }
 
   validation {
-    condition     = contains(["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"], var.logs.level)
-    error_message = "logs.level must be TRACE, DEBUG, INFO, WARN, ERROR or FATAL."
+    condition     = contains(["TRACE", "DEBUG", "INFO"], var.logs.level)
+    error_message = "logs.level must be TRACE, DEBUG or INFO. Above INFO, Lambda drops the lines with the function's metrics too, and the alarms see nothing; for fewer lines set LAMBDA_RDS_LOG = \"warn\" in function.environment."
   }
 }
 
@@ -390,5 +581,6 @@ variable "alarms" {
     actions    = optional(list(string), [])
     thresholds = optional(map(number), {})
   })
-  default = {}
+  default  = {}
+  nullable = false
 }

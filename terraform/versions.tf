@@ -3,8 +3,10 @@ terraform {
 
   required_providers {
     aws = {
-      source  = "hashicorp/aws"
-      version = "~> 6.0"
+      source = "hashicorp/aws"
+
+      # 6.28 is the first with aws_lambda_permission.invoked_via_function_url.
+      version = "~> 6.28"
     }
   }
 }

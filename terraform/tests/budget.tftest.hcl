@@ -31,8 +31,46 @@ run "the_budget_is_told" {
   }
 
   assert {
-    condition     = output.connection_budget == { max_connections = 100, allowed = 50, needed = 20 }
-    error_message = "2 × 5 environments × 2 sessions, of half of 100."
+    condition     = output.connection_budget == { max_connections = 100, allowed = 50, needed = 30, others = 0, spare = 20 } && output.connections_needed == 30
+    error_message = "5 environments × 2 sessions × 3, of half of 100."
+  }
+}
+
+run "others_and_generations_are_counted" {
+  command = plan
+
+  variables {
+    function    = { reserved_concurrent_executions = 5 }
+    connections = { max_connections = 2 }
+    budget      = { max_connections = 100, share = 0.8, others = { api = 10, reports = 15 }, generations = 4 }
+  }
+
+  assert {
+    condition     = output.connection_budget == { max_connections = 100, allowed = 80, needed = 50, others = 25, spare = 5 }
+    error_message = "5 environments × 2 sessions × 5, and 25 of others, of 80."
+  }
+}
+
+# A reader that goes leaves its reads to the writer.
+run "readers_count_at_the_writer" {
+  command = plan
+
+  variables {
+    engine   = "aurora-postgres"
+    function = { reserved_concurrent_executions = 5 }
+    database = {
+      host                  = "app.cluster-abc.eu-central-1.rds.amazonaws.com"
+      name                  = "app"
+      security_group_id     = "sg-database"
+      secret                = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
+      db_cluster_identifier = "app"
+      read_from             = "reader"
+    }
+  }
+
+  assert {
+    condition     = output.connections_needed == 30
+    error_message = "5 environments × 1 session, twice × 3."
   }
 }
 

@@ -29,12 +29,12 @@ run "rules_name_groups_and_ports" {
   }
 
   assert {
-    condition     = aws_vpc_security_group_ingress_rule.database.security_group_id == "sg-database" && aws_vpc_security_group_ingress_rule.database.referenced_security_group_id == aws_security_group.function.id && aws_vpc_security_group_ingress_rule.database.from_port == 5432 && aws_vpc_security_group_ingress_rule.database.to_port == 5432
+    condition     = aws_vpc_security_group_ingress_rule.database["this"].security_group_id == "sg-database" && aws_vpc_security_group_ingress_rule.database["this"].referenced_security_group_id == aws_security_group.function["this"].id && aws_vpc_security_group_ingress_rule.database["this"].from_port == 5432 && aws_vpc_security_group_ingress_rule.database["this"].to_port == 5432
     error_message = "The database lets the function in on its port."
   }
 
   assert {
-    condition     = aws_vpc_security_group_ingress_rule.secrets["this"].referenced_security_group_id == aws_security_group.function.id && aws_vpc_security_group_ingress_rule.secrets["this"].from_port == 443
+    condition     = aws_vpc_security_group_ingress_rule.secrets["this"].referenced_security_group_id == aws_security_group.function["this"].id && aws_vpc_security_group_ingress_rule.secrets["this"].from_port == 443
     error_message = "The endpoint lets the function in on 443."
   }
 }
@@ -47,7 +47,7 @@ run "no_rule_is_open" {
   assert {
     condition = alltrue([
       for rule in concat(
-        [aws_vpc_security_group_ingress_rule.database],
+        values(aws_vpc_security_group_ingress_rule.database),
         values(aws_vpc_security_group_ingress_rule.secrets),
         values(aws_vpc_security_group_ingress_rule.proxy),
         values(aws_vpc_security_group_egress_rule.function),
@@ -58,7 +58,7 @@ run "no_rule_is_open" {
   }
 
   assert {
-    condition     = alltrue([for group in concat([aws_security_group.function], values(aws_security_group.secrets), values(aws_security_group.proxy)) : length(coalesce(group.ingress, [])) == 0 && length(coalesce(group.egress, [])) == 0])
+    condition     = alltrue([for group in concat(values(aws_security_group.function), values(aws_security_group.secrets), values(aws_security_group.proxy)) : length(coalesce(group.ingress, [])) == 0 && length(coalesce(group.egress, [])) == 0])
     error_message = "Groups have no rules inside, which would end those beside."
   }
 }
@@ -70,7 +70,7 @@ run "the_endpoint_serves_this_function_and_secret_only" {
   }
 
   assert {
-    condition     = jsondecode(aws_vpc_endpoint.secrets["this"].policy).Statement[0].Resource == ["arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf"] && jsondecode(aws_vpc_endpoint.secrets["this"].policy).Statement[0].Condition.ArnEquals["aws:PrincipalArn"] == aws_iam_role.function.arn
+    condition     = jsondecode(aws_vpc_endpoint.secrets["this"].policy).Statement[0].Resource == ["arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf"] && jsondecode(aws_vpc_endpoint.secrets["this"].policy).Statement[0].Condition.ArnEquals["aws:PrincipalArn"] == aws_iam_role.function["this"].arn
     error_message = "The endpoint's policy names the secret and the role."
   }
 

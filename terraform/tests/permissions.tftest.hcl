@@ -24,7 +24,7 @@ variables {
 
 run "the_base_has_three_reasons" {
   assert {
-    condition     = sort(keys(aws_iam_role_policy.function)) == tolist(["logs", "network", "secret"])
+    condition     = sort(keys(aws_iam_role_policy.function)) == tolist(["logs", "secret"])
     error_message = "Logs, network and the secret: nothing else was asked for."
   }
 
@@ -63,7 +63,7 @@ run "no_permission_is_for_everything" {
 
   assert {
     condition = alltrue(flatten([
-      for policy in concat(values(aws_iam_role_policy.function), values(aws_iam_role_policy.proxy), values(aws_iam_role_policy.scheduler)) : [
+      for policy in concat(values(aws_iam_role_policy.function), values(aws_iam_role_policy.network), values(aws_iam_role_policy.proxy), values(aws_iam_role_policy.scheduler)) : [
         for statement in jsondecode(policy.policy).Statement : !contains(statement.Resource, "*") if statement.Effect == "Allow" && !contains(["LookAtInterfaces", "Trace"], try(statement.Sid, ""))
       ]
     ]))
@@ -72,7 +72,7 @@ run "no_permission_is_for_everything" {
 
   assert {
     condition = alltrue(flatten([
-      for policy in concat(values(aws_iam_role_policy.function), values(aws_iam_role_policy.proxy), values(aws_iam_role_policy.scheduler)) : [
+      for policy in concat(values(aws_iam_role_policy.function), values(aws_iam_role_policy.network), values(aws_iam_role_policy.proxy), values(aws_iam_role_policy.scheduler)) : [
         for statement in jsondecode(policy.policy).Statement : [for action in statement.Action : !strcontains(action, "*")]
       ]
     ]))
@@ -81,7 +81,7 @@ run "no_permission_is_for_everything" {
 
   assert {
     condition = alltrue(flatten([
-      for policy in values(aws_iam_role_policy.function) : [
+      for policy in concat(values(aws_iam_role_policy.function), values(aws_iam_role_policy.network)) : [
         for statement in jsondecode(policy.policy).Statement : alltrue([for action in statement.Action : contains(["ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets", "xray:PutTraceSegments", "xray:PutTelemetryRecords"], action)]) if statement.Effect == "Allow" && contains(statement.Resource, "*")
       ]
     ]))
@@ -94,7 +94,7 @@ run "no_permission_is_for_everything" {
   }
 
   assert {
-    condition     = one([for statement in jsondecode(aws_iam_role_policy.function["network"].policy).Statement : statement.Condition.ArnEquals["lambda:SourceFunctionArn"] if statement.Effect == "Deny"]) == "arn:aws:lambda:eu-central-1:123456789012:function:shop"
+    condition     = one([for statement in jsondecode(aws_iam_role_policy.network["this"].policy).Statement : statement.Condition.ArnEquals["lambda:SourceFunctionArn"] if statement.Effect == "Deny"]) == "arn:aws:lambda:eu-central-1:123456789012:function:shop"
     error_message = "The code in the function must not use what Lambda needs for its network."
   }
 
@@ -142,7 +142,7 @@ run "iam_auth_behind_a_proxy_names_the_proxy" {
   }
 
   assert {
-    condition     = jsondecode(aws_iam_role_policy.function["connect"].policy).Statement[0].Resource == ["arn:aws:rds-db:eu-central-1:123456789012:dbuser:prx-0mocked0000000000/reporting"]
+    condition     = jsondecode(aws_iam_role_policy.function["connect"].policy).Statement[0].Resource == ["arn:aws:rds-db:eu-central-1:123456789012:dbuser:prx-0proxy/reporting"]
     error_message = "Behind a proxy the resource is the proxy."
   }
 

@@ -31,7 +31,7 @@ run "refuses_a_budget_overcommitted_by_one" {
   command = plan
 
   variables {
-    function = { reserved_concurrent_executions = 26 }
+    function = { reserved_concurrent_executions = 17 }
   }
 
   expect_failures = [aws_lambda_function.this]
@@ -41,7 +41,29 @@ run "refuses_a_budget_overcommitted_by_sessions" {
   command = plan
 
   variables {
-    connections = { max_connections = 3 }
+    connections = { max_connections = 2 }
+  }
+
+  expect_failures = [aws_lambda_function.this]
+}
+
+# Four functions on one micro, each with the defaults.
+run "refuses_a_budget_that_others_share" {
+  command = plan
+
+  variables {
+    budget = { instance_class = "db.t4g.micro", others = { api = 30, reports = 30, worker = 30 } }
+  }
+
+  expect_failures = [aws_lambda_function.this]
+}
+
+run "refuses_a_third_generation_without_room" {
+  command = plan
+
+  variables {
+    function = { reserved_concurrent_executions = 13 }
+    budget   = { max_connections = 100, generations = 3 }
   }
 
   expect_failures = [aws_lambda_function.this]
@@ -53,7 +75,7 @@ run "refuses_a_budget_overcommitted_behind_a_proxy_on_mysql" {
   variables {
     engine   = "mysql"
     proxy    = {}
-    function = { reserved_concurrent_executions = 26 }
+    function = { reserved_concurrent_executions = 17 }
   }
 
   expect_failures = [aws_lambda_function.this]
@@ -511,7 +533,8 @@ run "accepts_a_budget_just_kept" {
   command = plan
 
   variables {
-    function = { reserved_concurrent_executions = 25 }
+    function = { reserved_concurrent_executions = 16 }
+    budget   = { max_connections = 100, others = { api = 2 } }
   }
 }
 
@@ -693,11 +716,11 @@ run "refuses_an_unknown_tracing_mode" {
   expect_failures = [var.function]
 }
 
-run "refuses_settings_that_are_not_ours" {
+run "refuses_settings_that_lambda_makes" {
   command = plan
 
   variables {
-    function = { environment = { AWS_PROFILE = "x" } }
+    function = { environment = { AWS_REGION = "x" } }
   }
 
   expect_failures = [var.function]
@@ -934,12 +957,349 @@ run "refuses_logs_for_ever" {
   expect_failures = [var.logs]
 }
 
-run "refuses_an_unknown_log_level" {
+run "refuses_a_log_level_that_drops_the_metrics" {
   command = plan
 
   variables {
-    logs = { level = "debug" }
+    logs = { level = "WARN" }
   }
 
   expect_failures = [var.logs]
+}
+
+run "refuses_an_identifier_as_resource_id" {
+  command = plan
+
+  variables {
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      db_instance_identifier = "app"
+      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
+      security_group_id      = "sg-database"
+      auth                   = "iam"
+      user                   = "app"
+      resource_id            = "app"
+    }
+  }
+
+  expect_failures = [var.database]
+}
+
+run "refuses_a_database_without_a_place" {
+  command = plan
+
+  variables {
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      db_instance_identifier = "app"
+      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
+    }
+  }
+
+  expect_failures = [var.database]
+}
+
+run "refuses_a_database_by_group_and_addresses" {
+  command = plan
+
+  variables {
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      db_instance_identifier = "app"
+      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
+      security_group_id      = "sg-database"
+      cidr_blocks            = ["10.0.0.0/24"]
+    }
+  }
+
+  expect_failures = [var.database]
+}
+
+run "refuses_an_http_api_that_leaves_before_the_function" {
+  command = plan
+
+  variables {
+    http_api = { authorization_type = "AWS_IAM" }
+    function = { timeout = 31 }
+  }
+
+  expect_failures = [aws_apigatewayv2_integration.this]
+}
+
+run "accepts_an_http_api_that_waits_as_long" {
+  command = plan
+
+  variables {
+    http_api = { authorization_type = "AWS_IAM" }
+    function = { timeout = 30 }
+  }
+}
+
+run "refuses_six_layers" {
+  command = plan
+
+  variables {
+    function = { layers = [for n in range(6) : "arn:aws:lambda:eu-central-1:123456789012:layer:l:${n}"] }
+  }
+
+  expect_failures = [var.function]
+}
+
+run "refuses_another_databases_password" {
+  command = plan
+
+  variables {
+    function = { environment = { SECOND_PASSWORD = "x" } }
+  }
+
+  expect_failures = [var.function]
+}
+
+run "refuses_a_variable_name_that_lambda_refuses" {
+  command = plan
+
+  variables {
+    function = { environment = { "1ST" = "x" } }
+  }
+
+  expect_failures = [var.function]
+}
+
+run "accepts_variables_of_others" {
+  command = plan
+
+  variables {
+    function = { environment = { OTEL_SERVICE_NAME = "shop", SECOND_HOST = "db" } }
+  }
+}
+
+run "refuses_six_groups" {
+  command = plan
+
+  variables {
+    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], security_group_ids = ["sg-1", "sg-2", "sg-3", "sg-4", "sg-5", "sg-6"] }
+  }
+
+  expect_failures = [var.network]
+}
+
+run "refuses_an_egress_without_a_place" {
+  command = plan
+
+  variables {
+    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], egress = { second = { port = 5432 } } }
+  }
+
+  expect_failures = [var.network]
+}
+
+run "refuses_an_endpoint_without_a_place" {
+  command = plan
+
+  variables {
+    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], secrets_endpoint = {} }
+  }
+
+  expect_failures = [var.network]
+}
+
+run "refuses_an_egress_from_groups_of_ones_own" {
+  command = plan
+
+  variables {
+    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], security_group_ids = ["sg-1"], egress = { second = { port = 5432, cidr_blocks = ["10.0.0.0/24"] } } }
+  }
+
+  expect_failures = [var.network]
+}
+
+run "refuses_an_egress_by_a_name_that_is_taken" {
+  command = plan
+
+  variables {
+    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], egress = { secrets = { port = 5432, cidr_blocks = ["10.0.0.0/24"] } } }
+  }
+
+  expect_failures = [var.network]
+}
+
+run "refuses_a_port_that_is_none" {
+  command = plan
+
+  variables {
+    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], egress = { second = { port = 65536, cidr_blocks = ["10.0.0.0/24"] } } }
+  }
+
+  expect_failures = [var.network]
+}
+
+run "refuses_a_negative_number_of_others" {
+  command = plan
+
+  variables {
+    budget = { max_connections = 100, others = { api = -1 } }
+  }
+
+  expect_failures = [var.budget]
+}
+
+run "refuses_no_generation" {
+  command = plan
+
+  variables {
+    budget = { max_connections = 100, generations = 0 }
+  }
+
+  expect_failures = [var.budget]
+}
+
+run "refuses_a_destination_that_is_none" {
+  command = plan
+
+  variables {
+    async = { on_failure = { arn = "arn:aws:s3:::failures" } }
+  }
+
+  expect_failures = [var.async]
+}
+
+run "refuses_three_more_attempts" {
+  command = plan
+
+  variables {
+    async = { maximum_retry_attempts = 3 }
+  }
+
+  expect_failures = [var.async]
+}
+
+run "refuses_an_event_age_that_lambda_refuses" {
+  command = plan
+
+  variables {
+    async = { maximum_event_age_in_seconds = 30 }
+  }
+
+  expect_failures = [var.async]
+}
+
+run "refuses_an_alias_that_is_a_number" {
+  command = plan
+
+  variables {
+    release = { alias = "1" }
+  }
+
+  expect_failures = [var.release]
+}
+
+run "refuses_a_version_that_is_none" {
+  command = plan
+
+  variables {
+    release = { function_version = "$LATEST" }
+  }
+
+  expect_failures = [var.release]
+}
+
+run "refuses_a_version_that_a_canary_moves" {
+  command = plan
+
+  variables {
+    release = { function_version = "3", canary = {} }
+  }
+
+  expect_failures = [var.release]
+}
+
+run "refuses_a_canary_that_nothing_takes_back" {
+  command = plan
+
+  variables {
+    release = { canary = { alarms = [] } }
+  }
+
+  expect_failures = [var.release]
+}
+
+run "refuses_more_kept_ready_than_reserved" {
+  command = plan
+
+  variables {
+    release = { provisioned_concurrent_executions = 11 }
+  }
+
+  expect_failures = [aws_lambda_provisioned_concurrency_config.this]
+}
+
+run "accepts_all_that_is_reserved_kept_ready" {
+  command = plan
+
+  variables {
+    release = { provisioned_concurrent_executions = 10 }
+  }
+}
+
+run "refuses_a_path_without_slashes" {
+  command = plan
+
+  variables {
+    iam = { path = "apps" }
+  }
+
+  expect_failures = [var.iam]
+}
+
+run "refuses_a_role_name_too_long" {
+  command = plan
+
+  variables {
+    iam = { name_prefix = "a-prefix-of-more-than-thirty-six-characters-" }
+  }
+
+  expect_failures = [var.iam]
+}
+
+run "refuses_a_policy_by_a_name_that_is_taken" {
+  command = plan
+
+  variables {
+    iam = { policies = { network = "{}" } }
+  }
+
+  expect_failures = [var.iam]
+}
+
+run "refuses_policies_for_a_role_of_ones_own" {
+  command = plan
+
+  variables {
+    iam = { role = { arn = "arn:aws:iam::123456789012:role/own" }, policies = { second = "{}" } }
+  }
+
+  expect_failures = [var.iam]
+}
+
+run "refuses_everybody_as_caller" {
+  command = plan
+
+  variables {
+    function_url = { callers = { all = "*" } }
+  }
+
+  expect_failures = [var.function_url]
+}
+
+run "refuses_callers_of_an_open_url" {
+  command = plan
+
+  variables {
+    function_url = { authorization_type = "NONE", callers = { one = "arn:aws:iam::123456789012:role/one" } }
+  }
+
+  expect_failures = [var.function_url]
 }

@@ -38,7 +38,7 @@ run "a_proxy_wants_tls_and_sets_the_limits" {
   }
 
   assert {
-    condition     = output.environment.DB_HOST == "mocked.proxy-abc.eu-central-1.rds.amazonaws.com" && sort(keys(aws_vpc_security_group_egress_rule.function)) == tolist(["proxy", "secrets"]) && aws_vpc_security_group_ingress_rule.database.referenced_security_group_id == aws_security_group.proxy["this"].id
+    condition     = output.environment.DB_HOST == "proxy.proxy-abc.eu-central-1.rds.amazonaws.com" && sort(keys(aws_vpc_security_group_egress_rule.function)) == tolist(["proxy", "secrets"]) && aws_vpc_security_group_ingress_rule.database["proxy"].referenced_security_group_id == aws_security_group.proxy["this"].id
     error_message = "Function to proxy to database, and no way round."
   }
 

@@ -36,7 +36,7 @@ run "an_http_api_checks_tokens" {
   }
 
   assert {
-    condition     = aws_apigatewayv2_integration.this["this"].payload_format_version == "2.0" && aws_lambda_permission.http_api["this"].source_arn == "arn:aws:execute-api:eu-central-1:123456789012:mocked/*/*"
+    condition     = aws_apigatewayv2_integration.this["this"].payload_format_version == "2.0" && aws_lambda_permission.http_api["this"].source_arn == "arn:aws:execute-api:eu-central-1:123456789012:api/*/*"
     error_message = "The gateway may invoke, with events of version 2.0."
   }
 

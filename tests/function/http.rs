@@ -58,8 +58,8 @@ async fn an_http_api(engine: Engine) {
     let found = reply(&world, sample("apigw-v2")).await;
     let refused = reply(&world, changed("apigw-v2", &[("/rawQueryString", json!("limit=0"))])).await;
     allow_duplicates! {
-        assert_snapshot!(found, @r#"{"body":"[{\"id\":1,\"name\":\"Ada\",\"given\":\"\",\"tag\":\"tagged\"},{\"id\":2,\"name\":\"Grace\",\"given\":\"\",\"tag\":\"tagged\"}]","headers":{"cache-control":"no-store","content-type":"application/json"},"statusCode":200}"#);
-        assert_snapshot!(refused, @r#"{"body":"{\"error\":{\"code\":\"bad_parameter\",\"message\":\"Parameter `limit` must be between 1 and 500.\",\"retryable\":false,\"requestId\":\"<id>\"}}","headers":{"cache-control":"no-store","content-type":"application/json"},"statusCode":400}"#);
+        assert_snapshot!(found, @r#"{"body":"[{\"id\":1,\"name\":\"Ada\",\"given\":\"\",\"tag\":\"tagged\"},{\"id\":2,\"name\":\"Grace\",\"given\":\"\",\"tag\":\"tagged\"}]","cookies":[],"headers":{"cache-control":"no-store","content-type":"application/json"},"statusCode":200}"#);
+        assert_snapshot!(refused, @r#"{"body":"{\"error\":{\"code\":\"bad_parameter\",\"message\":\"Parameter `limit` must be between 1 and 500.\",\"retryable\":false,\"requestId\":\"<id>\"}}","cookies":[],"headers":{"cache-control":"no-store","content-type":"application/json"},"statusCode":400}"#);
     }
     assert_eq!(world.call(sample("apigw-v2-iam")).await.0, 200);
     assert_eq!(world.sql("SELECT name FROM users WHERE id = 4"), "Zoë");
@@ -70,8 +70,8 @@ async fn a_function_url(engine: Engine) {
     let found = reply(&world, sample("function-url")).await;
     let refused = reply(&world, changed("function-url", &[("/rawQueryString", json!("limit=x"))])).await;
     allow_duplicates! {
-        assert_snapshot!(found, @r#"{"body":"[{\"id\":1,\"name\":\"Ada\",\"given\":\"\",\"tag\":\"\"},{\"id\":2,\"name\":\"Grace\",\"given\":\"\",\"tag\":\"\"}]","headers":{"cache-control":"no-store","content-type":"application/json"},"statusCode":200}"#);
-        assert_snapshot!(refused, @r#"{"body":"{\"error\":{\"code\":\"bad_parameter\",\"message\":\"Parameter `limit` must be an integer.\",\"retryable\":false,\"requestId\":\"<id>\"}}","headers":{"cache-control":"no-store","content-type":"application/json"},"statusCode":400}"#);
+        assert_snapshot!(found, @r#"{"body":"[{\"id\":1,\"name\":\"Ada\",\"given\":\"\",\"tag\":\"\"},{\"id\":2,\"name\":\"Grace\",\"given\":\"\",\"tag\":\"\"}]","cookies":[],"headers":{"cache-control":"no-store","content-type":"application/json"},"statusCode":200}"#);
+        assert_snapshot!(refused, @r#"{"body":"{\"error\":{\"code\":\"bad_parameter\",\"message\":\"Parameter `limit` must be an integer.\",\"retryable\":false,\"requestId\":\"<id>\"}}","cookies":[],"headers":{"cache-control":"no-store","content-type":"application/json"},"statusCode":400}"#);
     }
 }
 
@@ -184,7 +184,7 @@ async fn a_browsers_preflight(engine: Engine) {
     let rest = [("/httpMethod", json!("OPTIONS")), ("/path", json!("/create_user"))];
     let rest = reply(&world, changed("apigw-v1", &rest)).await;
     allow_duplicates! {
-        assert_snapshot!(preflight, @r#"{"body":"","headers":{"access-control-allow-headers":"content-type, authorization","access-control-allow-methods":"GET, HEAD, POST","access-control-allow-origin":"https://app.example.com","access-control-max-age":"86400","cache-control":"no-store","vary":"origin"},"statusCode":204}"#);
+        assert_snapshot!(preflight, @r#"{"body":"","cookies":[],"headers":{"access-control-allow-headers":"content-type, authorization","access-control-allow-methods":"GET, HEAD, POST","access-control-allow-origin":"https://app.example.com","access-control-max-age":"86400","cache-control":"no-store","vary":"origin"},"statusCode":204}"#);
         assert_snapshot!(rest, @r#"{"body":"","headers":{"access-control-allow-headers":"content-type, authorization","access-control-allow-methods":"GET, HEAD, POST","access-control-allow-origin":"https://app.example.com","access-control-max-age":"86400","cache-control":"no-store","vary":"origin"},"isBase64Encoded":false,"multiValueHeaders":{"access-control-allow-headers":["content-type, authorization"],"access-control-allow-methods":["GET, HEAD, POST"],"access-control-allow-origin":["https://app.example.com"],"access-control-max-age":["86400"],"cache-control":["no-store"],"vary":["origin"]},"statusCode":204}"#);
     }
     for (event, status) in [

@@ -406,7 +406,7 @@ fn provoked(engine: Engine) -> Vec<Provoked> {
         ("day", x(), "bad_parameter", code("22007", "1292")),
         ("day", json!({"x": "2026-02-47"}), "bad_parameter", code("22008", "1292")),
         ("small", json!({"n": 47_114_711}), "bad_parameter", code("22003", "1264")),
-        ("divide", json!({"n": 47_114_711}), "query_failed", code("22012", "1365")),
+        ("divide", json!({"n": 47_114_711}), "bad_parameter", code("22012", "1365")),
         ("syntax", x(), "query_failed", code("42601", "1064")),
         ("no_table", x(), "query_failed", code("42P01", "1146")),
         ("no_column", x(), "query_failed", code("42703", "1054")),

@@ -12,6 +12,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
+mod agents;
 mod broken;
 mod concurrency;
 mod contention;
@@ -19,6 +20,7 @@ mod contract;
 mod cuts;
 mod deadlines;
 mod diagnose;
+mod emulators;
 mod events;
 mod failover;
 mod frozen;
@@ -47,6 +49,7 @@ mod sources;
 mod startup;
 mod terraform;
 mod tls;
+mod told;
 mod transactions;
 mod world;
 

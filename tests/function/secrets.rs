@@ -17,6 +17,7 @@ on_every_server!(
     an_address_of_secrets_manager_where_nobody_is_any_more,
     a_slow_secrets_manager_is_not_waited_for_longer_than_the_deadline,
     one_failure_of_secrets_manager_costs_nothing,
+    a_slow_secrets_manager_does_not_fail_a_cold_start,
     its_certificate_is_verified,
     the_cached_secret_carries_on_when_secrets_manager_is_down,
 );
@@ -165,6 +166,17 @@ async fn a_slow_secrets_manager_is_not_waited_for_longer_than_the_deadline(engin
         let world = setup.env("DB_DEADLINE_RESERVE", "1s").start().await;
         world.secrets.fail(SecretsFault::Delay(Duration::from_secs(delay)));
         fails(&world, &world.another().await, "secret prod/app").await;
+    }
+}
+
+/// A first TLS handshake alone may take seconds at little memory, and nothing is there to fall back on.
+async fn a_slow_secrets_manager_does_not_fail_a_cold_start(engine: Engine) {
+    let world = start(engine).await;
+    for (delay, when) in [(1_500, "first-use"), (3_500, "first-use"), (6_000, "init")] {
+        world.secrets.fail(SecretsFault::Delay(Duration::from_millis(delay)));
+        let cold = world.another_with(&[("DB_CONNECT_AT", when)]).await;
+        assert_eq!(read(&cold).await, 200, "{delay} {when}: {}", cold.logs().join("\n"));
+        world.secrets.heal();
     }
 }
 

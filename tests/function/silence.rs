@@ -12,6 +12,7 @@ use crate::{on_clusters, on_every_server};
 
 on_every_server!(
     where_nobody_answers,
+    where_nobody_answers_and_the_processor_is_a_fourteenth,
     while_a_session_is_opened,
     under_a_statement_that_can_be_stopped,
     under_a_statement_that_cannot_be_stopped,
@@ -72,6 +73,29 @@ async fn where_nobody_answers(engine: Engine) {
     assert!(log["detail"].as_str().unwrap().contains("security groups"), "{log}");
 }
 
+/// With 128 MB a function has 7 % of a processor: of each 100 ms the process runs 7.
+async fn where_nobody_answers_and_the_processor_is_a_fourteenth(engine: Engine) {
+    const TIMEOUT: Duration = Duration::from_secs(3);
+    let hole = Unanswered::start().await.unwrap();
+    let port = hole.address().unwrap().port().to_string();
+    // The reserve is the default.
+    let world = Setup::new(engine).queries(QUERIES).schema(SCHEMA).timeout(TIMEOUT).start().await;
+    let function = world.another_with(&[("DB_HOST", "127.0.0.1"), ("DB_PORT", &port)]).await;
+    let duty = async {
+        loop {
+            function.pause().unwrap();
+            tokio::time::sleep(Duration::from_millis(93)).await;
+            function.resume().unwrap();
+            tokio::time::sleep(Duration::from_millis(7)).await;
+        }
+    };
+    let asked = function.invoke(json!({"query": "one"}));
+    let outcome = tokio::select! { outcome = asked => outcome.unwrap(), () = duty => unreachable!() };
+    function.resume().unwrap();
+    assert_eq!(outcome.reply().unwrap().0, 503);
+    assert!(outcome.elapsed < TIMEOUT, "{:?}", outcome.elapsed);
+}
+
 /// The server falls silent at each of its answers in turn.
 async fn while_a_session_is_opened(engine: Engine) {
     let world = setup(engine).start().await;
@@ -129,10 +153,11 @@ async fn under_a_statement_that_can_be_stopped(engine: Engine) {
         let mut took = Duration::MAX;
         for _ in 0..5 {
             world.rows("mark", json!({"id": 0})).await;
-            // The statement reaches the server; what it says from then on does not come back.
-            let before_the_statement = if query == "slow" { 0 } else { 1 };
-            world.wire().inject(Fault::stall(Direction::ToClient, After::Flights(before_the_statement)));
-            let (told, log) = ask(&world.function, query, json!({})).await;
+            // The statement reaches the server, and then nothing passes any more.
+            let ((told, log), ()) = tokio::join!(ask(&world.function, query, json!({})), async {
+                until("the statement", || world.running() > 0).await;
+                world.wires().into_iter().for_each(Proxy::forget);
+            });
             let answered = Instant::now();
             until("the end of the statement", || world.running() == 0).await;
             took = took.min(answered.elapsed());

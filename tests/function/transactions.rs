@@ -90,8 +90,8 @@ async fn a_batch_of_a_thousand_is_all_or_nothing(engine: Engine) {
     assert_eq!(world.rows("count", json!({})).await["n"], 3);
 
     if engine == Engine::Postgres {
-        // One each, BEGIN, ROLLBACK, one to prepare; and one for the count.
-        assert!((1_002..=1_006).contains(&world.wire().flights()), "{}", world.wire().flights());
+        // One to prepare, all together, ROLLBACK; and two for the count, which is prepared as well.
+        assert!(world.wire().flights() <= 8, "{}", world.wire().flights());
     }
     if let Some(wire) = world.own_wire() {
         wire.reset();
@@ -99,8 +99,9 @@ async fn a_batch_of_a_thousand_is_all_or_nothing(engine: Engine) {
     let (status, body) = world.call(batch(1_000..1_999, 1_999)).await;
     assert_eq!((status, body.as_array().map(Vec::len)), (200, Some(1_000)));
     if let Some(wire) = world.own_wire() {
-        // One each, and BEGIN, COMMIT: it was prepared by the batch before.
-        assert_eq!(wire.flights(), 1_002);
+        // All together behind BEGIN, and COMMIT: it was prepared by the batch before. A few more where the server has
+        // begun to answer before all is said.
+        assert!((2..=6).contains(&wire.flights()), "{}", wire.flights());
     }
     assert_eq!(world.rows("count", json!({})).await["n"], 1_003);
 }
@@ -273,7 +274,7 @@ async fn a_cut_anywhere_leaves_all_or_nothing(engine: Engine) {
     world.call(steps(1, true)).await;
     let flights = world.wire().flights();
     let bytes = [Direction::ToServer, Direction::ToClient].map(|direction| world.wire().bytes(direction));
-    assert_eq!(flights, 5);
+    assert_eq!(flights, engine.flights_of_a_write());
 
     let mut faults = Vec::new();
     for (direction, bytes) in [Direction::ToServer, Direction::ToClient].into_iter().zip(bytes) {

@@ -589,6 +589,14 @@ impl World {
         }
     }
 
+    /// How many of them have a transaction open.
+    pub(crate) fn in_transaction(&self) -> u64 {
+        self.sessions_that(match self.engine.plain() {
+            Engine::Postgres => "AND xact_start IS NOT NULL",
+            _ => "AND id IN (SELECT trx_mysql_thread_id FROM information_schema.innodb_trx)",
+        })
+    }
+
     /// How many of them run a statement with these words in it.
     pub(crate) fn running_that(&self, words: &str) -> u64 {
         self.sessions_that(&match self.engine.plain() {
@@ -686,6 +694,11 @@ impl Engine {
             Self::AuroraMysql => Self::Mysql,
             plain => plain,
         }
+    }
+
+    /// How many flights a write is that has been prepared; the last of them is COMMIT.
+    pub(crate) fn flights_of_a_write(self) -> u64 {
+        if self.plain() == Self::Postgres { 2 } else { 3 }
     }
 
     /// How often the server answers while a session is opened whose login it knows, over TLS.

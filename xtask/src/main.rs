@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stdout, reason = "a command line tool talks on its standard output")]
 
+mod agents;
 mod api;
 mod apt;
 mod bench;
@@ -47,6 +48,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Judge the OpenAPI document, and call a served function with what it allows and what it does not
     Openapi(openapi::Options),
+    /// Have the official clients of the Model Context Protocol list and call the tools of a function
+    Agents,
     /// Cut the wire at random places, thousands of times on each engine: no write is lost or doubled, no read fails
     Soak(soak::Options),
 }
@@ -64,6 +67,7 @@ fn main() -> Result<()> {
         Task::Api(options) => api::api(&workspace()?, &options),
         Task::Fuzz(options) => fuzz::fuzz(&workspace()?, &options),
         Task::Openapi(options) => openapi::openapi(&workspace()?, &options),
+        Task::Agents => agents::agents(&workspace()?),
         Task::Soak(options) => soak::soak(&workspace()?, &options),
     }
 }

@@ -110,7 +110,7 @@ const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_co
     response_headers_conformance,response_schema_conformance,unsupported_method";
 
 /// A process that does not outlive its use.
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -121,7 +121,7 @@ impl Drop for Running {
 }
 
 /// Starts what says by one line of JSON that it is ready.
-fn started(command: &mut Command) -> Result<(Running, Map<String, Value>)> {
+pub(crate) fn started(command: &mut Command) -> Result<(Running, Map<String, Value>)> {
     let name = shown(command);
     let child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {name}"))?;
     let mut running = Running(child);
@@ -135,7 +135,7 @@ fn started(command: &mut Command) -> Result<(Running, Map<String, Value>)> {
 }
 
 /// Builds the command and the sample server, and gives their executables.
-fn built(workspace: &Path) -> Result<[PathBuf; 2]> {
+pub(crate) fn built(workspace: &Path) -> Result<[PathBuf; 2]> {
     let mut build = cargo();
     build.current_dir(workspace).args(["build", "--message-format=json-render-diagnostics"]);
     build.args(["-p", "lambda-rds-cli", "--bin", "lambda-rds"]);
@@ -153,20 +153,24 @@ fn built(workspace: &Path) -> Result<[PathBuf; 2]> {
     Ok([executable("lambda-rds")?, executable("sample_postgres")?])
 }
 
-/// The Python tools, got from PyPI into a folder of the workspace. Gives the folder of their programs.
+/// The Python tools.
 fn tools(workspace: &Path) -> Result<PathBuf> {
-    let folder = workspace.join("target/openapi");
+    python(&workspace.join("target/openapi"), &TOOLS)
+}
+
+/// A Python with these packages, got from PyPI into this folder. Gives the folder of its programs.
+pub(crate) fn python(folder: &Path, packages: &[&str]) -> Result<PathBuf> {
     let programs = folder.join("bin");
     // Written last, so that an interrupted installation is made again.
     let complete = folder.join("complete");
-    let wanted = TOOLS.join(" ");
+    let wanted = packages.join(" ");
     if fs::read_to_string(&complete).is_ok_and(|installed| installed == wanted) {
         return Ok(programs);
     }
-    let Some(python) = on_path("python3") else { bail!("python3 is needed, for schemathesis") };
-    run(Command::new(python).args(["-m", "venv", "--clear"]).arg(&folder))
+    let Some(python) = on_path("python3") else { bail!("python3 is needed, for {wanted}") };
+    run(Command::new(python).args(["-m", "venv", "--clear"]).arg(folder))
         .context("python3 cannot make a virtual environment (on Debian and Ubuntu: install python3-venv)")?;
-    run(Command::new(programs.join("python3")).args(["-m", "pip", "install", "--quiet"]).args(TOOLS))?;
+    run(Command::new(programs.join("python3")).args(["-m", "pip", "install", "--quiet"]).args(packages))?;
     fs::write(complete, wanted)?;
     Ok(programs)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use futures_util::stream::BoxStream;
 use lambda_rds_core::answers::Answers;
-use lambda_rds_core::backend::{CancelHandle, Effect, Failure, Frame, Item, Sql, State, Statement};
+use lambda_rds_core::backend::{self, CancelHandle, Effect, Failure, Frame, Item, Sql, Statement};
 use lambda_rds_core::config::{Config, Sources};
 use lambda_rds_core::describe::Described;
 use sea_orm::DatabaseConnection;
@@ -272,8 +272,8 @@ impl Session for Scripted {
         unreachable!("nothing is run")
     }
 
-    fn state(&self) -> State {
-        State::Idle
+    fn state(&self) -> backend::State {
+        backend::State::Idle
     }
 
     fn cancel_handle(&self) -> Option<Box<dyn CancelHandle>> {

@@ -10,7 +10,7 @@ use lambda_rds::backend::Access;
 use lambda_rds::check::{self, Checked, Finding, Report, Severity};
 use lambda_rds::deadline::Deadline;
 use lambda_rds::describe::{Column, Described, Form};
-use lambda_rds::queries::{LoadError, Param, Verb};
+use lambda_rds::queries::{Choice, LoadError, Param, Verb};
 use serde::Serialize;
 
 use crate::failure::{Failure, note};
@@ -135,7 +135,7 @@ fn counted(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-/// `active_users(active bool, limit int) -> id int8, name text?`
+/// `active_users(active bool, limit int) -> [id int8, name text?] (tool: Active users)`
 fn signature(checked: &Checked<'_>) -> String {
     let query = checked.query;
     let params: Vec<String> = query.params().iter().map(param).collect();
@@ -147,13 +147,15 @@ fn signature(checked: &Checked<'_>) -> String {
         (Verb::One, _) => format!(" -> {}", columns.join(", ")),
         (Verb::Many, _) => format!(" -> [{}]", columns.join(", ")),
     };
-    format!("{}({}){gives}", query.name(), params.join(", "))
+    let tool = query.tool().map(|title| format!(" (tool: {title})")).unwrap_or_default();
+    format!("{}({}){gives}{tool}", query.name(), params.join(", "))
 }
 
 fn param(param: &Param) -> String {
     let nullable = if param.nullable() { "?" } else { "" };
     let from = param.bound_from().map(|from| format!(" from {from}")).unwrap_or_default();
-    format!("{} {}{nullable}{from}", param.name(), param.kind())
+    let choice = param.choice().map(|choice| format!(" in {{{}}}", choice.written())).unwrap_or_default();
+    format!("{} {}{nullable}{choice}{from}", param.name(), param.kind())
 }
 
 fn column(column: &Column) -> String {
@@ -178,6 +180,11 @@ struct Told<'a> {
     line: usize,
     verb: &'static str,
     access: &'static str,
+    /// The title, where it is a tool for agents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool: Option<&'a str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    description: &'a str,
     params: Vec<ToldParam<'a>>,
     /// Absent where the database does not know them before the statement runs, or refuses it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -190,8 +197,13 @@ struct ToldParam<'a> {
     name: &'a str,
     r#type: String,
     nullable: bool,
+    /// The values that it may have, as the file writes them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    choice: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<String>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    description: &'a str,
     /// What the server takes it for, where it says so; each place in the statement, if they differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     server_types: Vec<&'a str>,
@@ -233,6 +245,8 @@ impl<'a> Told<'a> {
                 name: param.name(),
                 r#type: param.kind().to_string(),
                 nullable: param.nullable(),
+                choice: param.choice().map(Choice::written),
+                description: param.description(),
                 from: param.bound_from().map(ToString::to_string),
                 server_types,
             }
@@ -256,6 +270,8 @@ impl<'a> Told<'a> {
                 Access::Read => "read",
                 Access::Write => "write",
             },
+            tool: query.tool(),
+            description: query.description(),
             params: query.params().iter().map(param).collect(),
             columns: checked.columns().map(|columns| columns.into_iter().map(column).collect()),
         }

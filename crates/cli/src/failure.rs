@@ -125,6 +125,10 @@ fn of_fault(fault: Fault) -> u8 {
         | Fault::LockTimeout
         | Fault::Timeout => 4,
         Fault::NotFound | Fault::Constraint | Fault::Rejected | Fault::ResultTooLarge => 5,
-        Fault::NotUnique | Fault::OutcomeUnknown | Fault::QueryFailed | Fault::Internal => 1,
+        Fault::NotUnique
+        | Fault::OutcomeUnknown
+        | Fault::DoneUnread
+        | Fault::QueryFailed
+        | Fault::Internal => 1,
     }
 }

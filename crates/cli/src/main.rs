@@ -14,11 +14,13 @@ mod failure;
 mod init;
 mod invoke;
 mod json;
+mod mcp;
 mod openapi;
 mod output;
 mod sample;
 mod serve;
 mod settings;
+mod tools;
 mod url;
 mod uuid;
 
@@ -44,6 +46,8 @@ enum Command {
     Check(check::Check),
     Doctor(doctor::Doctor),
     Openapi(openapi::Openapi),
+    Tools(tools::Tools),
+    Mcp(mcp::Mcp),
     Completions(completions::Completions),
 }
 
@@ -56,6 +60,8 @@ impl Command {
             Self::Check(check) => check.run().await,
             Self::Doctor(doctor) => doctor.run().await,
             Self::Openapi(openapi) => openapi.run().await,
+            Self::Tools(tools) => tools.run().await,
+            Self::Mcp(mcp) => mcp.run().await,
             Self::Completions(completions) => completions.run(),
         }
     }

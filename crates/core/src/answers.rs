@@ -61,6 +61,8 @@ pub struct Answers<'a> {
     clock: Option<&'a Clock>,
     /// Whether the body is a list of results.
     list: bool,
+    /// How many steps end before one of them is told.
+    told_every: u32,
     /// The step whose answer comes next, counted over the whole work.
     step: usize,
     begun: bool,
@@ -74,7 +76,17 @@ impl<'a> Answers<'a> {
     /// The answers to all of these statements; with `list`, the body is a list of their results.
     #[must_use]
     pub fn new(rows: &'a mut RowWriter, expected: &'a [Expected], list: bool) -> Self {
-        Self { rows, expected, clock: None, list, step: 0, begun: false, failed: None, done: Done::default() }
+        Self {
+            rows,
+            expected,
+            clock: None,
+            list,
+            told_every: 1,
+            step: 0,
+            begun: false,
+            failed: None,
+            done: Done::default(),
+        }
     }
 
     pub(crate) fn timed(mut self, clock: &'a Clock) -> Self {
@@ -130,6 +142,12 @@ impl<'a> Answers<'a> {
         self.step
     }
 
+    /// From now on the end of a step is told with those of so many: the time that each may take is for all of them then.
+    pub fn told_every(&mut self, steps: usize) {
+        self.told_every = u32::try_from(steps).unwrap_or(u32::MAX);
+        self.start();
+    }
+
     /// What the last step did that has ended.
     #[must_use]
     pub fn done(&self) -> Done {
@@ -166,7 +184,7 @@ impl<'a> Answers<'a> {
 
     fn start(&self) {
         if let (Some(clock), Some(expected)) = (self.clock, self.expected.get(self.step)) {
-            clock.begin(expected.limit);
+            clock.begin(expected.limit.saturating_mul(self.told_every));
         }
     }
 }

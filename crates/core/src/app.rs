@@ -9,10 +9,11 @@ use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt as _;
+use tokio::sync::OnceCell;
 use tracing::Instrument as _;
 
 use crate::backend::{Backend, Topology};
@@ -21,14 +22,15 @@ use crate::connect::sessions::Sessions;
 use crate::deadline::Deadline;
 use crate::diagnose::{self, Diagnosis};
 use crate::error::{Error, Fault, Result};
-use crate::event::{self, Batch, Call, Invocation, Request};
+use crate::event::{self, Batch, Call, Event, Invocation, Request};
 use crate::execute::{self, Step, Trace, Work};
 use crate::observe;
-use crate::openapi::{self, About};
+use crate::openapi::{self, About, Rows};
 use crate::queries::{Dialect, LoadError, Queries, Query};
 use crate::reply::{Body, Raised, Reply, cors_headers};
 use crate::rows::Limits;
-use crate::value::{Origin, Params};
+use crate::tools;
+use crate::value::{Given, Origin, Params};
 
 /// The application: everything that outlives an invocation.
 #[derive(Debug)]
@@ -42,10 +44,17 @@ pub struct App {
     cors_headers: Arc<str>,
     /// The OpenAPI document, where it is served.
     openapi: Option<Vec<u8>>,
+    /// The list of the tools for agents, once the database has told of their rows.
+    tools: OnceCell<Vec<u8>>,
     /// Whether an invocation has been served: the first one is cold.
     warm: AtomicBool,
     /// Whether it has been said that a pooler pins its connections.
     told_of_pins: AtomicBool,
+    /// When the last invocation had ended, or the start, in milliseconds since 1970-01-01: no event was asked for
+    /// earlier.
+    idle_since: AtomicU64,
+    /// Whether it has been said that the deadlines are none.
+    told_of_deadline: AtomicBool,
 }
 
 /// A way to call a query over HTTP.
@@ -130,7 +139,7 @@ impl App {
         let sessions = Sessions::configured(&db, &platform, timeout, function.log_values, backend, topology);
         let sessions = Arc::new(sessions);
         let openapi = openapi(&function, &platform, &queries)?;
-        let cors_headers = cors_headers(&queries);
+        let cors_headers = cors_headers(&queries, &function);
         let warm = AtomicBool::new(false);
         Ok(Self {
             db,
@@ -140,8 +149,11 @@ impl App {
             sessions,
             cors_headers,
             openapi,
+            tools: OnceCell::new(),
             warm,
             told_of_pins: AtomicBool::new(false),
+            idle_since: AtomicU64::new(millis_now()),
+            told_of_deadline: AtomicBool::new(false),
         })
     }
 
@@ -183,7 +195,22 @@ impl App {
         event: &[u8],
         invocation: &Invocation,
     ) -> (Result<Reply, Raised>, observe::Record) {
-        let event = event::parse(event, &self.function, invocation);
+        let dated;
+        let invocation = match self.dated(invocation) {
+            true => invocation,
+            false => {
+                dated = Invocation { deadline_ms: None, ..invocation.clone() };
+                &dated
+            }
+        };
+        self.respond_to(event::parse(event, &self.function, invocation), invocation).await
+    }
+
+    async fn respond_to(
+        &self,
+        event: Event,
+        invocation: &Invocation,
+    ) -> (Result<Reply, Raised>, observe::Record) {
         let mut by = self.deadline(invocation);
         if event.source.method().is_some() {
             by = by.within(self.function.http_timeout);
@@ -200,7 +227,28 @@ impl App {
             Err(error) => Err(error),
         };
         let record = call.finish(&outcome);
+        // With several at once, another event may have been asked for long ago.
+        if self.platform.max_concurrency <= 1 {
+            self.idle_since.store(millis_now(), Ordering::Relaxed);
+        }
         (event.source.reply(outcome, &invocation.request_id, &self.function), record)
+    }
+
+    /// Whether the invocation's deadline is one. What stands in for Lambda may send a constant (`cargo lambda` sends
+    /// 600000, ten minutes after 1970 began): a deadline that had passed before the event was asked for.
+    fn dated(&self, invocation: &Invocation) -> bool {
+        let Some(deadline) = invocation.deadline_ms else { return true };
+        if deadline > self.idle_since.load(Ordering::Relaxed) {
+            return true;
+        }
+        if !self.told_of_deadline.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                deadline,
+                "the invocation's deadline had passed before the event was asked for, so it is none: calls are \
+                 limited by DB_CONNECT_TIMEOUT and DB_QUERY_TIMEOUT alone"
+            );
+        }
+        false
     }
 
     /// Runs one query by name, with parameters as text or JSON; the way in for the command line.
@@ -214,12 +262,39 @@ impl App {
             params,
             method: None,
             stray_body: false,
+            agent: false,
             origin,
         });
         let mut call = Observed::new(self, "command", invocation, self.deadline(invocation));
         let outcome = self.serve(request, event::Source::DIRECT.limits(), &mut call).await;
         call.finish(&outcome).emit(&self.platform);
         outcome?.plain()
+    }
+
+    /// Answers one message of the Model Context Protocol that came through a pipe, from somebody with these verified
+    /// claims; `None` where it wants no answer.
+    pub async fn converse(
+        &self,
+        message: &str,
+        claims: Vec<(String, Given)>,
+        invocation: &Invocation,
+    ) -> Option<Vec<u8>> {
+        let origin = Origin {
+            claims: Some(claims).filter(|claims| !claims.is_empty()),
+            request_id: invocation.request_id.clone(),
+            ..Origin::default()
+        };
+        let event = event::message(message, &self.function, origin);
+        if let Ok(Request::Told(body)) = &event.request
+            && body.json.is_empty()
+        {
+            return None;
+        }
+        let span = observe::span(&invocation.request_id);
+        let (outcome, record) = self.respond_to(event, invocation).instrument(span.clone()).await;
+        span.in_scope(|| record.emit(&self.platform));
+        // Nothing of it is raised.
+        outcome.ok().map(Reply::into_json)
     }
 
     /// Walks through everything that a call needs, from the configuration to a query, on a session of its own, and
@@ -289,6 +364,12 @@ impl App {
         routes
     }
 
+    /// The path of the Model Context Protocol, where it is answered.
+    #[must_use]
+    pub fn mcp_path(&self) -> Option<String> {
+        self.function.mcp.then(|| format!("{}/mcp", self.function.base_path))
+    }
+
     /// The dialect of the engine's SQL.
     #[must_use]
     pub fn dialect(&self) -> Dialect {
@@ -310,6 +391,8 @@ impl App {
             Request::Health => Ok(Body::health()),
             Request::Preflight => Ok(Body::preflight(Arc::clone(&self.cors_headers))),
             Request::OpenApi => self.openapi(limits),
+            Request::Tools => self.list_tools(call.by).await,
+            Request::Told(body) => Ok(body),
             Request::Diagnose if !self.function.diagnose => Err(no_diagnose()),
             Request::Diagnose => Ok(Body::new(self.diagnose_until(call.by).await.to_json())),
             Request::Records(records) => Ok(self.records(records, limits, call).await),
@@ -329,6 +412,20 @@ impl App {
         }
     }
 
+    /// The tools, with what the database tells of their rows; without it where it does not answer.
+    async fn list_tools(&self, by: Deadline) -> Result<Body> {
+        let list = |rows: &Rows| tools::list(&self.queries, self.function.int64, rows);
+        let learn = async || Ok(list(&tools::known(self, by.within(LEARN_TIMEOUT)).await?));
+        Ok(Body::new(match self.tools.get_or_try_init(learn).await {
+            Ok(known) => known.clone(),
+            Err(error) => {
+                let error: Error = error;
+                tracing::warn!("the tools are listed without the types of their rows: {error}");
+                list(&Rows::new())
+            }
+        }))
+    }
+
     /// Plans and runs one unit of work, and keeps what its failure is told with.
     async fn execute(&self, request: &Request, limits: Limits, call: &mut Observed<'_>) -> Result<Body> {
         if call.record.query.is_none() {
@@ -345,7 +442,10 @@ impl App {
     async fn attempt(&self, request: &Request, limits: Limits, call: &mut Observed<'_>) -> Result<Body> {
         let (steps, list) = match request {
             Request::Call(one) => {
-                let step = self.plan(one).map_err(|error| event::refusal(one, &self.function, error))?;
+                let step = self.plan(one).map_err(|error| match one.agent {
+                    true => error,
+                    false => event::refusal(one, &self.function, error),
+                })?;
                 (vec![step], false)
             }
             Request::Transaction(calls) => (numbered(calls.iter().map(|one| joined(self.plan(one)?)))?, true),
@@ -354,9 +454,16 @@ impl App {
             | Request::Diagnose
             | Request::Health
             | Request::Preflight
-            | Request::OpenApi => {
+            | Request::OpenApi
+            | Request::Tools
+            | Request::Told(_) => {
                 return Err(Error::new(Fault::Internal, "not a unit of work"));
             }
+        };
+        let agents = matches!(request, Request::Call(Call { agent: true, .. }));
+        let limits = match steps.first().filter(|_| agents) {
+            Some(step) => tools::room(step.query, limits),
+            None => limits,
         };
         let cache = match steps.as_slice() {
             [step] if !list => step.query.cache(),
@@ -375,7 +482,11 @@ impl App {
         if let Err(error) = &json {
             call.failed(&work.steps, error);
         }
-        Ok(Body { inside_string: limits.escaped, ..Body::new(json?) }.cached(cache))
+        let json = match work.steps.first().filter(|_| agents) {
+            Some(step) => tools::result(step.query, json, limits.escaped)?,
+            None => json?,
+        };
+        Ok(Body { inside_string: limits.escaped, ..Body::new(json) }.cached(cache))
     }
 
     /// The query that is asked for, the first one of several, if there is one of that name.
@@ -388,7 +499,9 @@ impl App {
             | Request::Diagnose
             | Request::Health
             | Request::Preflight
-            | Request::OpenApi => return None,
+            | Request::OpenApi
+            | Request::Tools
+            | Request::Told(_) => return None,
         };
         self.queries.get(name)
     }
@@ -396,7 +509,10 @@ impl App {
     /// The query of a call, and its parameters bound.
     fn plan(&self, call: &Call) -> Result<Step<'_>> {
         let name = call.name(self.function.default_query.as_deref())?;
-        let query = self.find(name, call.method)?;
+        let query = match call.agent {
+            true => self.tool(name, call.method)?,
+            false => self.find(name, call.method)?,
+        };
         if call.stray_body {
             return Err(event::stray_body());
         }
@@ -411,6 +527,11 @@ impl App {
                 .iter()
                 .map(|params| joined(Step { query, statement: query.bind(params, &batch.origin)? })),
         )
+    }
+
+    fn tool(&self, name: &str, method: Option<event::Method>) -> Result<&Query> {
+        let query = self.queries.get(name).ok_or_else(|| event::unknown_tool(name))?;
+        event::tool_gate(query, method).map(|()| query)
     }
 
     fn find(&self, name: &str, method: Option<event::Method>) -> Result<&Query> {
@@ -608,6 +729,11 @@ impl Untold<'_> {
     }
 }
 
+fn millis_now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_millis().try_into().unwrap_or(u64::MAX)
+}
+
 /// What is left of the invocation's time; `None` where nobody stops it.
 fn time_left(invocation: &Invocation) -> Option<Duration> {
     let deadline = UNIX_EPOCH + Duration::from_millis(invocation.deadline_ms?);
@@ -679,6 +805,8 @@ const PINNED: &str = "RDS Proxy keeps a database connection for this environment
      temporary tables. The metric Pinned counts such statements by query";
 /// How many queries an error names.
 const MENTIONED: usize = 20;
+/// What a list of tools may wait for the database to tell of their rows.
+const LEARN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Lambda gives INIT 10 s; what is not there by then is started over.
 const INIT_TIMEOUT: Duration = Duration::from_secs(8);
 /// Outside Lambda nobody stops a call; its query's timeout does.

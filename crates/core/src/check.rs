@@ -12,6 +12,7 @@ use crate::connect::sessions::Cost;
 use crate::deadline::Deadline;
 use crate::describe::{Column, Described, Description, Form, Writes};
 use crate::error::{Error, Fault, Phase, Result};
+use crate::openapi::Rows;
 use crate::queries::{Dialect, Query, Verb};
 
 /// How bad a finding is.
@@ -224,6 +225,25 @@ pub async fn report(app: &App, by: Deadline) -> Result<Report<'_>> {
     let database = missing.iter().map(|name| no_limit(&address, name)).collect();
     lease.park();
     Ok(Report { queries, database })
+}
+
+/// The columns of the rows of these queries, as far as the database tells them.
+///
+/// # Errors
+/// As [`report`].
+pub(crate) async fn columns_of(app: &App, queries: &[&Query], by: Deadline) -> Result<Rows> {
+    let mut lease = app.sessions().lease(Access::Read, by, &mut Cost::default()).await?;
+    let mut rows = Rows::new();
+    for query in queries {
+        match within(by, lease.session().describe(&query.blank())).await? {
+            Described::Statement(description) if description.has_rows() => {
+                rows.insert(query.name().to_owned(), columns(query, &description));
+            }
+            _ => {}
+        }
+    }
+    lease.park();
+    Ok(rows)
 }
 
 /// The server's own limits that a session of ours does not have, by name.

@@ -197,7 +197,7 @@ impl Work<'_> {
 
     /// When the server must have been told to stop: something of the reserve is left for the reply.
     fn end(&self) -> Deadline {
-        self.by.plus(self.reserve / 5 * 4)
+        self.by.into_reserve(self.reserve)
     }
 
     /// What writes the result, as the reply will carry it.
@@ -323,8 +323,15 @@ impl Run<'_, '_> {
                     // Another step has begun meanwhile, and has its own time.
                     Err(_) if self.clock.step() > by => {}
                     Err(_) => {
-                        drop(running);
-                        break Err(stopped(cancel, self.end, progress).await);
+                        // What the server says to that tells which step it was, and leaves the session to go on with. That
+                        // it is too late is decided.
+                        let by = self.end.within(CANCEL_TIMEOUT);
+                        let (stopped, _) = futures_util::future::join(
+                            stopped(cancel, self.end, progress),
+                            by.bound(running),
+                        )
+                        .await;
+                        break Err(stopped);
                     }
                 }
             }

@@ -2,6 +2,7 @@
 //!
 //! Runtime API: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
+use std::num::NonZero;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::process::ExitCode;
@@ -9,13 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use lambda_runtime::tower::layer::layer_fn;
-use lambda_runtime::{Context, Diagnostic, LambdaEvent, LambdaInvocation, Runtime, service_fn};
+use http::HeaderMap;
+use http_body_util::BodyExt as _;
+use lambda_runtime::{Context, Diagnostic};
 use lambda_runtime_api_client::body::Body;
 use lambda_runtime_api_client::{BoxError, Client};
 use serde::Serialize;
-use serde::de::IgnoredAny;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 
 use crate::app::{App, StartError};
 use crate::config::Platform;
@@ -29,8 +31,7 @@ use crate::reply::Raised;
 ///
 /// What `start` says went wrong is printed and posted to Lambda as the INIT error.
 pub fn main(start: impl FnOnce() -> Result<App, StartError>) -> ExitCode {
-    // One invocation at a time, and all waiting is for sockets: a second thread would only cost.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match threads(Platform::from_env().max_concurrency).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("no async runtime: {error}")),
     };
@@ -50,6 +51,18 @@ pub fn main(start: impl FnOnce() -> Result<App, StartError>) -> ExitCode {
     // Dropped, it would wait for a thread that is still looking up a host name.
     runtime.shutdown_background();
     ended
+}
+
+/// With one invocation at a time all waiting is for sockets, and a second thread would only cost. Several at once have
+/// as many as there are processors.
+fn threads(max_concurrency: usize) -> tokio::runtime::Builder {
+    if max_concurrency <= 1 {
+        return tokio::runtime::Builder::new_current_thread();
+    }
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(processors.min(max_concurrency));
+    builder
 }
 
 async fn serve(app: App) -> ExitCode {
@@ -90,7 +103,7 @@ async fn serve(app: App) -> ExitCode {
     }
 }
 
-/// INIT, and then one invocation after the other, for ever.
+/// INIT, and then one invocation after the other, for ever; several at once where Lambda says so.
 async fn invocations(app: Arc<App>, api: Arc<Client>) -> Result<(), BoxError> {
     // Lambda ends INIT when the runtime and every extension have asked for their first event.
     let register = Deadline::after(ANSWER_TIMEOUT).bound(register(&api));
@@ -101,11 +114,37 @@ async fn invocations(app: Arc<App>, api: Arc<Client>) -> Result<(), BoxError> {
             tracing::warn!("Lambda will not send SIGTERM, so sessions end with the process: {error}");
         }
     }
-    let service = service_fn(move |invocation| invoked(Arc::clone(&app), Arc::clone(&api), invocation));
-    // The runtime polls and hands over what it gets. The handler that it wants is for those who leave reading the
-    // event and posting the answer to it, which says `unhandled` where our code belongs.
-    let nobody = service_fn(async |_: LambdaEvent<IgnoredAny>| Err::<(), _>(internal()));
-    Runtime::new(nobody).layer(layer_fn(move |_| service.clone())).run_concurrent().await
+    let mut workers = JoinSet::new();
+    for _ in 0..app.platform().max_concurrency {
+        workers.spawn(work(Arc::clone(&app), Arc::clone(&api)));
+    }
+    // They end only if the Runtime API does.
+    match workers.join_next().await {
+        Some(ended) => ended?,
+        None => Ok(()),
+    }
+}
+
+/// One invocation after the other. The loop of lambda_runtime is not taken: it posts errors as `unhandled` where our code
+/// belongs, and it reads the client context as texts. An AgentCore Gateway that hands on headers puts an object there, and
+/// what that loop cannot read ends the environment.
+async fn work(app: Arc<App>, api: Arc<Client>) -> Result<(), BoxError> {
+    loop {
+        let next = lambda_runtime_api_client::build_request()
+            .method("GET")
+            .uri("/2018-06-01/runtime/invocation/next")
+            .body(Body::empty())?;
+        let (head, body) = api.call(next).await?.into_parts();
+        // So local stand-ins of Lambda say that there is nothing yet.
+        if head.status == http::StatusCode::NO_CONTENT {
+            continue;
+        }
+        if !head.status.is_success() {
+            return Err(format!("asking for the next invocation was answered with {}", head.status).into());
+        }
+        let body = body.collect().await?.to_bytes();
+        invoked(&app, &api, &head.headers, &body).await?;
+    }
 }
 
 /// Registers an extension that listens for nothing: Lambda sends SIGTERM only to environments that have one.
@@ -140,16 +179,15 @@ async fn register(api: &Client) -> Result<impl Future<Output = ()> + use<>, BoxE
 }
 
 /// Serves one invocation and posts what came of it: a reply as a response, what is raised as an error.
-async fn invoked(app: Arc<App>, api: Arc<Client>, invocation: LambdaInvocation) -> Result<(), BoxError> {
-    let LambdaInvocation { parts, body, context } = invocation;
-    let invocation = Invocation::from(&context);
-    let (outcome, untold) = match AssertUnwindSafe(app.answer(&body, &invocation)).catch_unwind().await {
+async fn invoked(app: &App, api: &Client, headers: &HeaderMap, event: &[u8]) -> Result<(), BoxError> {
+    let invocation = told(headers);
+    let (outcome, untold) = match AssertUnwindSafe(app.answer(event, &invocation)).catch_unwind().await {
         Ok((outcome, untold)) => (outcome.map_err(Diagnostic::from), Some(untold)),
         Err(_) => (Err(internal()), None),
     };
     let request = match outcome {
-        Ok(reply) => post(&parts, &context.request_id, "response").body(Body::from(reply.into_json()))?,
-        Err(raised) => post(&parts, &context.request_id, "error")
+        Ok(reply) => post(headers, &invocation.request_id, "response").body(Body::from(reply.into_json()))?,
+        Err(raised) => post(headers, &invocation.request_id, "error")
             .header(ERROR_TYPE, &raised.error_type)
             .body(json(&raised)?)?,
     };
@@ -161,18 +199,18 @@ async fn invoked(app: Arc<App>, api: Arc<Client>, invocation: LambdaInvocation) 
             untold.tell();
         }
     };
-    tokio::join!(send(&api, request), tell);
+    tokio::join!(send(api, request), tell);
     Ok(())
 }
 
 /// A request that tells how the invocation ended.
-fn post(invoked: &http::response::Parts, request_id: &str, how: &str) -> http::request::Builder {
+fn post(invoked: &HeaderMap, request_id: &str, how: &str) -> http::request::Builder {
     let request = lambda_runtime_api_client::build_request()
         .method("POST")
         .uri(format!("/2018-06-01/runtime/invocation/{request_id}/{how}"));
     // By this Lambda tells an answer that comes too late, and may be another invocation's, from the one it waits
     // for.
-    match invoked.headers.get(INVOCATION_ID) {
+    match invoked.get(INVOCATION_ID) {
         Some(id) => request.header(INVOCATION_ID, id),
         None => request,
     }
@@ -196,12 +234,35 @@ fn internal() -> Diagnostic {
     Diagnostic { error_type: fault.code().to_owned(), error_message: fault.advice().to_owned() }
 }
 
+/// What the headers of an event tell of its invocation.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html#runtimes-api-next>
+fn told(headers: &HeaderMap) -> Invocation {
+    let text =
+        |name: &str| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let invocation = Invocation {
+        request_id: text("lambda-runtime-aws-request-id").unwrap_or_default(),
+        trace_id: text("lambda-runtime-trace-id"),
+        deadline_ms: text("lambda-runtime-deadline-ms").and_then(|millis| millis.parse().ok()),
+        ..Invocation::default()
+    };
+    match text("lambda-runtime-client-context") {
+        Some(context) => invocation.with_client_context(&context),
+        None => invocation,
+    }
+}
+
+/// For handlers of one's own that leave the loop to lambda_runtime.
 impl From<&Context> for Invocation {
     fn from(context: &Context) -> Self {
-        Self {
+        let invocation = Self {
             request_id: context.request_id.clone(),
             trace_id: context.xray_trace_id.clone(),
             deadline_ms: Some(context.deadline),
+            ..Self::default()
+        };
+        match context.client_context.as_ref().and_then(|context| serde_json::to_string(context).ok()) {
+            Some(context) => invocation.with_client_context(&context),
+            None => invocation,
         }
     }
 }

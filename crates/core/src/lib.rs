@@ -25,12 +25,13 @@ mod execute;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 pub mod observe;
-
 pub mod openapi;
 pub mod queries;
 pub mod reply;
 pub mod retry;
 pub mod rows;
+mod schema;
+pub mod tools;
 pub mod value;
 
 pub use db::Db;

@@ -23,7 +23,7 @@ use crate::error::{Error, Phase};
 
 /// Starts logging. Does nothing where a subscriber has been set, by an earlier call or by the program.
 pub fn init(platform: &Platform, function: &Function) {
-    let subscriber = tracing_subscriber::registry().with(quiet(&function.log));
+    let subscriber = tracing_subscriber::registry().with(quiet(&function.log, function.log_values));
     let stderr = |line: &[u8]| {
         // A log that cannot be written is no reason to fail; there is nowhere to say so either.
         let _ = std::io::stderr().lock().write_all(line);
@@ -389,14 +389,16 @@ impl Visit for Line {
 }
 
 /// The user's filter, under which others' crates are heard only from warnings on unless it names them. The driver's
-/// own lines would show SQL and values.
-fn quiet(filter: &Targets) -> Targets {
+/// own lines would show SQL and values. What a server's functions say beside their results (`RAISE WARNING`) is heard only
+/// where `values` may be shown: it is the author's text, a line for each row.
+fn quiet(filter: &Targets, values: bool) -> Targets {
     let level = filter.default_level().unwrap_or(LevelFilter::OFF);
     let named = filter.iter().map(|(target, level)| (target.to_owned(), level));
     Targets::new()
         .with_default(level)
         .with_targets(NOISY.iter().map(|target| (*target, level.min(LevelFilter::WARN))))
         .with_targets(named)
+        .with_targets((!values).then_some((NOTICES, LevelFilter::OFF)))
 }
 
 /// A duration in milliseconds, to the microsecond.
@@ -406,6 +408,9 @@ fn millis(took: Duration) -> f64 {
 
 /// What others' targets begin with.
 const NOISY: &[&str] = &["sqlx", "sea_orm", "hyper", "h2", "rustls", "tower", "aws_", "lambda_runtime"];
+
+/// Where the driver tells of notices.
+const NOTICES: &str = "sqlx::postgres::notice";
 
 const NAMESPACE: &str = "lambda-rds";
 
@@ -444,7 +449,8 @@ mod tests {
             humantime::parse_rfc3339(time).unwrap();
             sink.lock().unwrap().push(format!("{{{rest}"));
         });
-        let subscriber = tracing_subscriber::registry().with(quiet(&filter.parse().unwrap())).with(layer);
+        let subscriber =
+            tracing_subscriber::registry().with(quiet(&filter.parse().unwrap(), false)).with(layer);
         tracing::subscriber::with_default(subscriber, work);
         std::mem::take(&mut lines.lock().unwrap())
     }
@@ -559,6 +565,7 @@ mod tests {
             lines(filter, || {
                 tracing::debug!(target: "sqlx::query", "SELECT 'secret'");
                 tracing::info!(target: "aws_smithy_runtime::client", "noise");
+                tracing::warn!(target: "sqlx::postgres::notice", "got a value");
                 tracing::warn!(target: "sqlx::pool", "trouble");
                 tracing::debug!(target: "lambda_rds_core::connect", "ours");
                 tracing::info!(target: "somebody::else", "theirs");

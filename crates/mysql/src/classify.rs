@@ -379,8 +379,8 @@ const HIDDEN: &str =
     "… (the text is the query's own, and may quote a value: LAMBDA_RDS_LOG_VALUES=true shows it)";
 
 /// Whether the server refused to write in a transaction that may only read.
-pub(crate) fn is_read_only_transaction(number: u16) -> bool {
-    number == ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
+pub(crate) fn is_read_only_transaction(told: Told<'_>) -> bool {
+    told.number == ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION && !told.is_signalled()
 }
 
 /// The error for that inside a transaction that may write: it is over, because something in it, a procedure for
@@ -582,6 +582,40 @@ mod tests {
             let error = error_of(told(number, ""), at(Doing::Write, false), false);
             assert!(error.message().contains("`-- transaction: none`"), "{error}");
         }
+    }
+
+    /// The table as the page has it.
+    fn page() -> String {
+        let rows = [
+            (Means::Value, "`bad_parameter` if the statement has parameters, else `query_failed`"),
+            (Means::Constraint, "`constraint`"),
+            (Means::Conflict, "`conflict`"),
+            (Means::Lock, "`conflict`, for a lock"),
+            (Means::Busy, "`database_busy`"),
+            (Means::Stopped, "`timeout`"),
+            (Means::ReadOnly, "`failing_over` of a write, `query_failed` of a read"),
+            (Means::Going, "`database_unavailable`"),
+            (Means::Lost, "`connection_lost`"),
+            (Means::Login, "`credentials_rejected` of a login, else `query_failed`"),
+            (Means::Expired, "`credentials_rejected`"),
+        ];
+        assert_eq!(rows.len() + 1, MEANS.len(), "and what is a query's fault in spite of its class");
+        let mut page = String::from("| number | code |\n|---|---|\n");
+        for (means, told) in rows {
+            let (_, numbers) = MEANS.iter().find(|(other, _)| *other == means).unwrap();
+            let mut numbers = numbers.to_vec();
+            numbers.sort_unstable();
+            let numbers: Vec<_> = numbers.iter().map(u16::to_string).collect();
+            page.push_str(&format!("| {} | {told} |\n", numbers.join(" ")));
+        }
+        page
+    }
+
+    #[test]
+    fn the_published_table_is_the_codes() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/faults.md");
+        let shown = std::fs::read_to_string(path).unwrap();
+        assert!(shown.contains(&page()), "put this into docs/reference/faults.md:\n{}", page());
     }
 
     /// Both servers' own lists: MySQL tells its in a table, MariaDB has it in a file.

@@ -225,7 +225,11 @@ impl Follower for Following {
     }
 
     fn state(&self) -> State {
-        if self.lost || self.standing.owed > 0 { State::Closed } else { state(&self.standing) }
+        if self.lost { State::Closed } else { state(&self.standing) }
+    }
+
+    fn owed(&self) -> bool {
+        !self.lost && self.standing.owed > 0
     }
 }
 

@@ -403,7 +403,7 @@ impl MySql {
         let error = classify::error_of(refusal.told(), at, self.log_values);
         if self.standing.in_transaction()
             && at.doing == Doing::Write
-            && classify::is_read_only_transaction(refusal.number)
+            && classify::is_read_only_transaction(refusal.told())
         {
             return classify::committed_midway(&error);
         }

@@ -8,11 +8,11 @@ use futures_util::future::BoxFuture;
 use lambda_rds_core::backend::CancelHandle;
 use lambda_rds_core::connect::dial;
 use lambda_rds_core::connect::tls::TlsClient;
+use lambda_rds_core::connect::wire::Wire;
 use lambda_rds_core::deadline::Deadline;
 use lambda_rds_core::error::{Error, Fault, Phase, Result};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::connect::{Encrypted, Key, Peer, encrypt};
+use crate::connect::{Key, Peer, encrypt};
 
 /// Cancels what one session runs.
 #[derive(Debug, Clone)]
@@ -30,33 +30,22 @@ impl PgCancel {
     async fn request(&self, by: Deadline) -> Result<()> {
         // The very server of the session: its name may lead elsewhere by now.
         let tcp = dial::redial(self.peer, by).await?;
-        let sent = match encrypt(tcp, &self.tls, by).await? {
-            Encrypted::Tls(stream) => by.bound(self.send(*stream)).await,
-            Encrypted::Plain(stream) => by.bound(self.send(stream)).await,
-        };
-        match sent {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(failure(&error.to_string())),
-            Err(_) => Err(failure("the server did not answer in time")),
-        }
-    }
-
-    async fn send(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+        let mut wire = encrypt(Wire::plain(tcp), &self.tls, by).await?;
         // Int32 length, Int32 code 1234.5678, then process id and secret as BackendKeyData gave them.
         let key = &self.key.0;
-        let length = u32::try_from(8 + key.len()).map_err(io::Error::other)?;
-        let mut message = length.to_be_bytes().to_vec();
-        message.extend_from_slice(&[4, 210, 22, 46]);
-        message.extend_from_slice(key);
-        stream.write_all(&message).await?;
-        stream.flush().await?;
-        // The server answers by closing, once the signal is sent.
-        match stream.read(&mut [0; 1]).await {
-            Ok(_) => Ok(()),
-            // Closing without TLS's goodbye is how PostgreSQL ends this connection.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
-            Err(error) => Err(error),
+        let length = u32::try_from(8 + key.len()).map_err(|error| failure(&error.to_string()))?;
+        wire.output().extend_from_slice(&length.to_be_bytes());
+        wire.output().extend_from_slice(&[4, 210, 22, 46]);
+        wire.output().extend_from_slice(key);
+        wire.uncork();
+        // The server answers by closing, once the signal is sent; it may do so without TLS's goodbye.
+        match by.bound(wire.turn(false)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => match error.kind() {
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => Ok(()),
+                _ => Err(failure(&error.to_string())),
+            },
+            Err(_) => Err(failure("the server did not answer in time")),
         }
     }
 }

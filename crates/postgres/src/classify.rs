@@ -93,7 +93,15 @@ impl Told<'_> {
 
     /// Whether the server says that it stood before a parameter's value.
     fn names_parameter(&self) -> bool {
-        self.context.is_some_and(|context| matches!(Uninferred::named(context), Uninferred::One(_)))
+        self.parameter().is_some()
+    }
+
+    /// The parameter before whose value it stood, counted from 0.
+    pub(crate) fn parameter(&self) -> Option<usize> {
+        match Uninferred::named(self.context?) {
+            Uninferred::One(at) => Some(at),
+            Uninferred::Any => None,
+        }
     }
 
     /// Whether a value that is read as something, a name or a query of its own kind, is not one: `'a b'::tsquery`,
@@ -201,8 +209,7 @@ fn is_stale(told: &Told<'_>) -> bool {
 /// Whether the server refused a statement, before it ran, because the types do not go together any more that it had
 /// once inferred: a column was text and is an enum now, or jsonb. A fresh session infers them anew, and finds out if
 /// the query is wrong instead.
-pub(crate) fn is_outgrown(error: &sqlx::Error) -> bool {
-    let Some(told) = error.as_database_error().and_then(server).map(of_driver) else { return false };
+pub(crate) fn is_outgrown(told: &Told<'_>) -> bool {
     // What is met while the statement is read has a position in it; what is met while it runs has none.
     matches!(told.code, UNDEFINED_FUNCTION | DATATYPE_MISMATCH | AMBIGUOUS_FUNCTION)
         && told.is_texts()
@@ -211,11 +218,10 @@ pub(crate) fn is_outgrown(error: &sqlx::Error) -> bool {
 
 /// The parameters whose type the server could not tell, of those that were left for it to infer; `None` for
 /// any other error.
-pub(crate) fn uninferred(error: &sqlx::Error) -> Option<Uninferred> {
-    let error = error.as_database_error()?;
-    match error.code().as_deref() {
-        Some(AMBIGUOUS_FUNCTION | AMBIGUOUS_PARAMETER | INDETERMINATE_DATATYPE | DATATYPE_MISMATCH) => {
-            Some(Uninferred::named(error.message()))
+pub(crate) fn uninferred(told: &Told<'_>) -> Option<Uninferred> {
+    match told.code {
+        AMBIGUOUS_FUNCTION | AMBIGUOUS_PARAMETER | INDETERMINATE_DATATYPE | DATATYPE_MISMATCH => {
+            Some(Uninferred::named(told.message))
         }
         _ => None,
     }
@@ -701,6 +707,42 @@ mod tests {
         // An operator that the query needs is no value's fault.
         check(error("42883"), Fault::QueryFailed);
         check(Told { file: Some("regproc.c"), ..error("42883") }, Fault::BadParameter);
+    }
+
+    /// The table as the page has it.
+    fn page() -> String {
+        let rows = [
+            (Means::Value, "`bad_parameter` if the statement has parameters, else `query_failed`"),
+            (
+                Means::Read,
+                "`bad_parameter` if a parameter's value is read as a name or a query, else `query_failed`",
+            ),
+            (Means::Constraint, "`constraint`"),
+            (Means::Conflict, "`conflict`"),
+            (Means::Lock, "`conflict`, for a lock"),
+            (Means::Busy, "`database_busy`"),
+            (Means::Stopped, "`timeout`"),
+            (Means::Unknown, "`outcome_unknown`"),
+            (Means::ReadOnly, "`failing_over` of a write, `query_failed` of a read"),
+            (Means::Author, "`rejected`"),
+            (Means::Query, "`query_failed`"),
+        ];
+        assert_eq!(rows.len(), MEANS.len());
+        let mut page = String::from("| SQLSTATE of a statement | code |\n|---|---|\n");
+        for (means, told) in rows {
+            let (_, codes) = MEANS.iter().find(|(other, _)| *other == means).unwrap();
+            let mut codes = codes.to_vec();
+            codes.sort_unstable();
+            page.push_str(&format!("| {} | {told} |\n", codes.join(" ")));
+        }
+        page
+    }
+
+    #[test]
+    fn the_published_table_is_the_codes() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/faults.md");
+        let shown = std::fs::read_to_string(path).unwrap();
+        assert!(shown.contains(&page()), "put this into docs/reference/faults.md:\n{}", page());
     }
 
     /// The server's list, as each installation of it brings along.

@@ -1,62 +1,82 @@
 //! What the server says of a statement that it has parsed and not run.
 
 use std::collections::HashMap;
-use std::slice;
 
 use lambda_rds_core::backend::Statement;
+use lambda_rds_core::connect::wire::Wire;
 use lambda_rds_core::describe::{Column, Described, Description, JsonType, Parameter, Refused, Writes};
+use lambda_rds_core::error::Result;
 use lambda_rds_core::queries::Dialect;
-use sqlx::postgres::{PgColumn, PgConnection, PgDatabaseError, PgErrorPosition, PgTypeInfo};
-use sqlx::{AssertSqlSafe, Column as _, Either, Executor as _, Row as _, SqlSafeStr as _, Statement as _};
 
-use crate::bind::{self, Preparing};
-use crate::decode::{self, Form, type_name};
+use crate::classify::{At, Doing, Told};
+use crate::decode::Form;
+use crate::learned::Field;
+use crate::session::Pg;
+use crate::types::Decoder;
 
 /// Shows the statement to the server.
 ///
 /// # Errors
 /// The server's that are not about the statement, and the wire's.
-pub(crate) async fn describe(
-    connection: &mut PgConnection,
-    statement: &Statement,
-    preparing: Preparing,
-) -> Result<Described, sqlx::Error> {
-    let sql = AssertSqlSafe(statement.sql.clone()).into_sql_str();
-    let prepared = match bind::prepare(connection, sql, &statement.arguments, preparing).await {
-        Ok(prepared) => prepared,
-        Err(sqlx::Error::Database(error)) => match error.try_downcast::<PgDatabaseError>() {
-            Ok(error) if is_about_the_statement(error.code()) => {
-                return Ok(Described::Refused(refused(&error, &statement.sql)));
+pub(crate) async fn describe(pg: &mut Pg, wire: &mut Wire, statement: &Statement) -> Result<Described> {
+    let known = match pg.look(wire, statement).await? {
+        Ok(known) => known,
+        Err(notice) => {
+            let told = notice.told();
+            if is_about_the_statement(told.code) {
+                return Ok(Described::Refused(refused(&told, &statement.sql)));
             }
-            Ok(error) => return Err(sqlx::Error::Database(error)),
-            Err(error) => return Err(sqlx::Error::Database(error)),
-        },
-        Err(error) => return Err(error),
-    };
-    let resolved: Vec<PgTypeInfo> = match prepared.parameters() {
-        Some(Either::Left(parameters)) => parameters.to_vec(),
-        _ => Vec::new(),
-    };
-    let parameter = |(argument, type_info)| {
-        let trouble = bind::check(slice::from_ref(argument), slice::from_ref(type_info)).err();
-        Parameter {
-            name: argument.name.clone(),
-            type_name: type_name(type_info),
-            trouble: trouble.map(|error| error.detail().to_owned()),
+            let at = At { doing: Doing::Read, parameters: false, sql: &statement.sql };
+            return Err(crate::classify::error_of(&told, at, pg.log_values()));
         }
     };
-    let parameters = statement.arguments.iter().zip(&resolved).map(parameter).collect();
-    let not_null = not_null(connection, prepared.columns()).await?;
-    let column = |column: &PgColumn| Column {
-        name: column.name().to_owned(),
-        type_name: type_name(column.type_info()),
-        form: form(column),
-        nullable: origin(column).and_then(|origin| not_null.get(&origin)).map(|not_null| !not_null),
-    };
-    let columns = prepared.columns().iter().map(column).collect();
-    let writes = writes(connection, &statement.sql).await?;
+    let types = known.taken.iter().copied().chain(known.fields.iter().map(|field| field.oid));
+    let names = names(pg, wire, &types.collect::<Vec<_>>()).await?;
+    let (of_parameters, of_columns) = names.split_at(known.taken.len().min(names.len()));
+    let parameters = statement.arguments.iter().zip(of_parameters).map(|(argument, name)| Parameter {
+        name: argument.name.clone(),
+        type_name: name.clone(),
+        trouble: None,
+    });
+    let parameters = parameters.collect();
+    let not_null = not_null(pg, wire, &known.fields).await?;
+    let columns = known.fields.iter().zip(of_columns).map(|(field, type_name)| Column {
+        name: field.name.clone(),
+        type_name: type_name.clone(),
+        form: form(pg.decoder(field.oid)),
+        nullable: not_null.get(&field.origin).map(|not_null| !not_null),
+    });
+    let columns = columns.collect();
+    let writes = writes(pg, wire, &statement.sql).await?;
     Ok(Described::Statement(Description { parameters, columns, writes }))
 }
+
+/// The server's names of types: short ones for those that are built in, `int8[]`; others with their schema, where it is
+/// not on the search path.
+async fn names(pg: &mut Pg, wire: &mut Wire, types: &[u32]) -> Result<Vec<String>> {
+    if types.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Numbers only.
+    let asked: Vec<String> = types
+        .iter()
+        .map(|oid| {
+            if *oid >= FIRST_CUSTOM_OID {
+                return format!("pg_catalog.format_type({oid}, NULL)");
+            }
+            format!(
+                "(SELECT coalesce(e.typname || '[]', t.typname) FROM pg_catalog.pg_type t LEFT JOIN \
+                 pg_catalog.pg_type e ON e.oid = t.typelem AND t.typcategory = 'A' WHERE t.oid = {oid})"
+            )
+        })
+        .collect();
+    let rows = pg.simple(wire, &format!("SELECT {}", asked.join(", ")), At::ours(Doing::Read)).await?;
+    let row = rows.into_iter().next().unwrap_or_default();
+    Ok(row.into_iter().map(Option::unwrap_or_default).collect())
+}
+
+/// `FirstNormalObjectId` of the server's `access/transam.h`.
+const FIRST_CUSTOM_OID: u32 = 16_384;
 
 /// Classes 42 (syntax, names, types) and 22 (values) and 0A (what it does not support) are about the text of the
 /// statement; anything else is about the server or the session.
@@ -64,13 +84,10 @@ fn is_about_the_statement(code: &str) -> bool {
     ["42", "22", "0A", "2B", "3F", "26"].iter().any(|class| code.starts_with(class))
 }
 
-fn refused(error: &PgDatabaseError, sql: &str) -> Refused {
-    let line = match error.position() {
-        Some(PgErrorPosition::Original(at)) => Some(line_at(sql, at)),
-        _ => None,
-    };
-    let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
-    Refused { reason: format!("{}{hint}", error.message()), code: Some(error.code().to_owned()), line }
+fn refused(told: &Told<'_>, sql: &str) -> Refused {
+    let line = told.position.map(|at| line_at(sql, at));
+    let hint = told.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+    Refused { reason: format!("{}{hint}", told.message), code: Some(told.code.to_owned()), line }
 }
 
 /// The line of the character at this place, which the server counts from 1.
@@ -79,15 +96,14 @@ fn line_at(sql: &str, place: usize) -> usize {
 }
 
 /// What a column becomes in a reply.
-fn form(column: &PgColumn) -> lambda_rds_core::describe::Form {
+fn form(decoder: Decoder) -> lambda_rds_core::describe::Form {
     use lambda_rds_core::describe::Form as Described;
-    match decode::form(column.type_info()) {
-        Some((form, true)) => Described::Array(json_type(form)),
-        Some((form, false)) => Described::Value(json_type(form)),
-        None => {
-            let name = column.name();
-            Described::Outside { cast: format!("{name}::text AS {name}") }
-        }
+    match decoder {
+        Decoder::Value(form) => Described::Value(json_type(form)),
+        Decoder::Array(form) => Described::Array(json_type(form)),
+        Decoder::Text => Described::Value(JsonType::Text),
+        Decoder::Numbers => Described::Array(JsonType::Float),
+        Decoder::Texts(_) => Described::Array(JsonType::Text),
     }
 }
 
@@ -120,19 +136,11 @@ fn json_type(form: Form) -> JsonType {
     }
 }
 
-/// The table's column that a result's column is.
-fn origin(column: &PgColumn) -> Option<(u32, i16)> {
-    Some((column.relation_id()?.0, column.relation_attribute_no()?))
-}
-
 /// Whether the tables' columns hold no NULL. Views, whose columns never say so, and foreign tables, where nobody
 /// enforces it, are left out.
-async fn not_null(
-    connection: &mut PgConnection,
-    columns: &[PgColumn],
-) -> Result<HashMap<(u32, i16), bool>, sqlx::Error> {
+async fn not_null(pg: &mut Pg, wire: &mut Wire, fields: &[Field]) -> Result<HashMap<(u32, i16), bool>> {
     let mut relations: Vec<String> =
-        columns.iter().filter_map(|column| Some(column.relation_id()?.0.to_string())).collect();
+        fields.iter().filter(|field| field.origin.0 != 0).map(|field| field.origin.0.to_string()).collect();
     relations.sort();
     relations.dedup();
     if relations.is_empty() {
@@ -146,10 +154,11 @@ async fn not_null(
         relations.join(", ")
     );
     let mut found = HashMap::new();
-    for row in connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(sql))).await? {
-        let (relation, number): (i64, i32) = (row.try_get("relation")?, row.try_get("number")?);
-        if let (Ok(relation), Ok(number)) = (u32::try_from(relation), i16::try_from(number)) {
-            found.insert((relation, number), row.try_get("not_null")?);
+    for row in pg.simple(wire, &sql, At::ours(Doing::Read)).await? {
+        if let [Some(relation), Some(number), Some(not_null)] = row.as_slice()
+            && let (Ok(relation), Ok(number)) = (relation.parse(), number.parse())
+        {
+            found.insert((relation, number), not_null == "t");
         }
     }
     Ok(found)
@@ -160,7 +169,7 @@ async fn not_null(
 /// through it does; that it does not, only running it shows: it may call others, and put statements together.
 /// Nor would asking the server in a read-only transaction: it looks into a function when it runs it, and neither
 /// PREPARE nor EXPLAIN does.
-async fn writes(connection: &mut PgConnection, sql: &str) -> Result<Writes, sqlx::Error> {
+async fn writes(pg: &mut Pg, wire: &mut Wire, sql: &str) -> Result<Writes> {
     if let Some(function) = REFUSED_TO_READS.iter().find(|function| calls(sql, function)) {
         return Ok(Writes::Yes(format!("calls {function}()")));
     }
@@ -168,12 +177,12 @@ async fn writes(connection: &mut PgConnection, sql: &str) -> Result<Writes, sqlx
          JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
          WHERE p.provolatile = 'v' AND p.prokind = 'f' AND l.lanname NOT IN ('internal', 'c') ORDER BY 1";
     let mut perhaps = Writes::Unknown;
-    for row in connection.fetch_all(sqlx::raw_sql(volatile)).await? {
-        let name: String = row.try_get("name")?;
-        if !calls(sql, &name) {
+    for row in pg.simple(wire, volatile, At::ours(Doing::Read)).await? {
+        let [Some(name)] = row.as_slice() else { continue };
+        if !calls(sql, name) {
             continue;
         }
-        if let Some(how) = always_writes(connection, &name).await? {
+        if let Some(how) = always_writes(pg, wire, name).await? {
             return Ok(Writes::Yes(format!("calls the function {name}, which {how}")));
         }
         perhaps = Writes::Perhaps(format!(
@@ -185,7 +194,7 @@ async fn writes(connection: &mut PgConnection, sql: &str) -> Result<Writes, sqlx
 
 /// How each function of this name writes, if each does so whichever way it takes. By the name alone nobody knows
 /// which of several is called.
-async fn always_writes(connection: &mut PgConnection, name: &str) -> Result<Option<String>, sqlx::Error> {
+async fn always_writes(pg: &mut Pg, wire: &mut Wire, name: &str) -> Result<Option<String>> {
     // The text of a body in standard SQL is nowhere but in the whole definition.
     let sql = format!(
         "SELECT l.lanname::text AS language, \
@@ -196,9 +205,9 @@ async fn always_writes(connection: &mut PgConnection, name: &str) -> Result<Opti
         name.replace('\'', "''")
     );
     let mut how = None;
-    for row in connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(sql))).await? {
-        let (language, body): (String, String) = (row.try_get("language")?, row.try_get("body")?);
-        let body = body.split_once("BEGIN ATOMIC").map_or(&*body, |(_, statements)| statements);
+    for row in pg.simple(wire, &sql, At::ours(Doing::Read)).await? {
+        let [Some(language), Some(body)] = row.as_slice() else { continue };
+        let body = body.split_once("BEGIN ATOMIC").map_or(body.as_str(), |(_, statements)| statements);
         match Dialect::Postgres.body_writes(body, language != "sql") {
             Some(word) => how = Some(format!("always writes ({word})")),
             None => return Ok(None),

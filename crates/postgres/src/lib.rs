@@ -1,7 +1,7 @@
 //! The PostgreSQL backend of lambda-rds: connect, bind, decode, classify, cancel.
 //!
-//! sea-orm and sqlx speak to the server; TLS ends in our own dialer, so that phases, the cancel key and the
-//! peer's closing are known without asking.
+//! The protocol is spoken here, on the messages of `postgres-protocol`; sqlx is there for sea-orm's sake, behind a door of
+//! its own.
 
 mod bind;
 mod cancel;
@@ -9,8 +9,14 @@ mod classify;
 mod connect;
 mod decode;
 mod describe;
-mod guard;
+mod driver;
+mod learned;
+mod messages;
 mod session;
+mod settings;
+mod types;
+
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use lambda_rds_core::backend::{Backend, Session, Target};
@@ -19,9 +25,14 @@ use lambda_rds_core::error::{Fault, Result};
 use lambda_rds_core::queries::Dialect;
 use sea_orm::{DbErr, RuntimeErr};
 
-/// How to speak to PostgreSQL.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Postgres;
+use crate::learned::Learned;
+
+/// How to speak to PostgreSQL, and what has been learned of the statements: shared by all sessions that it opens, which
+/// are on one database.
+#[derive(Debug, Clone, Default)]
+pub struct Postgres {
+    learned: Arc<Learned>,
+}
 
 impl Backend for Postgres {
     fn engine(&self) -> Engine {
@@ -43,6 +54,6 @@ impl Backend for Postgres {
     }
 
     fn connect<'a>(&'a self, to: &'a Target) -> BoxFuture<'a, Result<Box<dyn Session>>> {
-        Box::pin(connect::connect(to))
+        Box::pin(connect::connect(&self.learned, to))
     }
 }

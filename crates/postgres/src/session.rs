@@ -1,368 +1,1279 @@
-//! One live connection to PostgreSQL.
+//! Speaking to PostgreSQL: messages are sent together wherever no decision lies between them, and what the server says
+//! of its state is the only thing that is believed.
+//! <https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-EXT-QUERY>
+//!
+//! After an error the server passes over everything up to the next Sync, and says of the transaction that it has failed.
+//! So a transaction's statements can go out behind its BEGIN, and only COMMIT waits: it is sent when every answer before
+//! it is known.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::VecDeque;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use futures_util::stream::{BoxStream, StreamExt as _};
+use lambda_rds_core::answers::Answers;
 use lambda_rds_core::backend::{
-    Access, CancelHandle, Done, Effect, Failure, Item, Pooling, Session, Sql, Statement, Target,
+    Access, CancelHandle, Done, Effect, Frame, Pooling, State, Statement, Target,
 };
-use lambda_rds_core::connect::guard::{Guard, Next, Watch};
-use lambda_rds_core::connect::relay::Wire;
+use lambda_rds_core::connect::live::Protocol;
+use lambda_rds_core::connect::wire::{FEED, Wire};
 use lambda_rds_core::describe::Described;
 use lambda_rds_core::error::{Error, Fault, Result};
-use lambda_rds_core::rows::RowWriter;
-use lambda_rds_core::value::Kind;
-use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, SqlxPostgresConnector};
-use sea_query_sqlx::SqlxValues;
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnection, PgPool, PgQueryResult, PgRow, PgTypeInfo};
-use sqlx::{
-    AssertSqlSafe, Connection as _, Either, Executor as _, Row as _, SqlSafeStr as _, Statement as _,
-};
+use postgres_protocol::IsNull;
+use postgres_protocol::message::frontend;
 
-use crate::bind::{self, Preparing};
+use crate::bind;
 use crate::cancel::PgCancel;
 use crate::classify::{self, At, Doing};
 use crate::decode::Columns;
 use crate::describe;
-use crate::guard;
+use crate::driver::PgDriver;
+use crate::learned::{ByStatement, Field, Known, Learned};
+use crate::messages::{
+    BIND_COMPLETE, CLOSE_COMPLETE, COMMAND_COMPLETE, DATA_ROW, EMPTY_QUERY, ERROR, Front, Message, NO_DATA,
+    NOTICE, NOTIFICATION, Notice, PARAMETER_DESCRIPTION, PARAMETER_STATUS, PARSE_COMPLETE, READY,
+    ROW_DESCRIPTION, Rest, front, garbage, too_large,
+};
+use crate::settings::Reported;
+use crate::types;
 
-/// One live connection.
-///
-/// The pool holds exactly this connection and exists for sea-orm, which takes nothing else. The session keeps
-/// it checked out, because the pool pings whatever is given back to it: one more round trip, and one that a
-/// freeze would catch in mid-flight.
-pub(crate) struct PgSession {
-    pool: PgPool,
-    connection: Option<PoolConnection<sqlx::Postgres>>,
-    wire: Arc<Wire>,
+/// The protocol of one session.
+pub(crate) struct Pg {
+    learned: Arc<Learned>,
+    /// The statements that have a name in this session.
+    prepared: ByStatement<Prepared>,
+    /// How many names have been given.
+    named: u32,
+    /// Those of our own statements that have a name.
+    controls: Vec<Control>,
+    /// The status that the server has told last, and how many of its answers are yet to come.
+    status: u8,
+    owed: u32,
+    reported: Reported,
+    /// The same after the login.
+    login: Reported,
+    /// What the transaction, or the statement outside one, may do.
+    doing: Doing,
     cancel: Option<PgCancel>,
-    guard: Arc<Guard>,
-    statements: Statements,
-    /// The statements of an application that have run here behind a pooler, by the hash of their text.
-    met: HashSet<u64>,
-    /// A statement is running, or was left half read.
-    busy: bool,
-    /// What the running transaction, or the statement outside one, may do.
-    access: Access,
-    in_transaction: bool,
-    /// Whether the log may show values, which some of the server's messages hold.
+    pooling: Pooling,
+    limit: Duration,
     log_values: bool,
-    /// Whether a pooler lends us a connection of the server's per transaction: then nothing may outlive one.
-    pooled: bool,
-    /// Whether that pooler is RDS Proxy.
-    proxied: bool,
-    /// What goes with BEGIN, where no session has the limits.
-    limits: String,
+    /// The port, by which sea-orm's driver looks for its socket.
+    pub(crate) port: u16,
 }
 
-impl PgSession {
-    pub(crate) fn new(
-        pool: PgPool,
-        connection: PoolConnection<sqlx::Postgres>,
-        wire: Arc<Wire>,
-        cancel: Option<PgCancel>,
-        guard: Arc<Guard>,
-        to: &Target,
-    ) -> Self {
-        let limit = to.statement_timeout.as_millis();
-        let limits = match to.pooling {
-            Pooling::Transaction => format!(
-                "; SET LOCAL statement_timeout = {limit}; \
-                 SET LOCAL idle_in_transaction_session_timeout = {limit}"
-            ),
-            // Told at the start; or not to be told at all, since RDS Proxy would give up sharing the connection.
-            Pooling::None | Pooling::RdsProxy => String::new(),
-        };
-        Self {
-            pool,
-            connection: Some(connection),
-            wire,
-            cancel,
-            guard,
-            statements: Statements::default(),
-            met: HashSet::new(),
-            log_values: to.log_values,
-            pooled: to.pooling != Pooling::None,
-            proxied: to.pooling == Pooling::RdsProxy,
-            limits,
-            busy: false,
-            access: Access::Read,
-            in_transaction: false,
-        }
-    }
-
-    /// The connection, taken back from sea-orm if it has it.
-    async fn connection(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.pool.acquire().await?,
-        };
-        Ok(self.connection.insert(connection))
-    }
-
-    async fn execute(
-        &mut self,
-        statement: &Statement,
-        rows: &mut RowWriter,
-        watch: &mut Watch,
-    ) -> Result<Done, Stopped> {
-        self.resolve(statement).await?;
-        let known = self.statements.of(statement);
-        let arguments =
-            bind::bind(&statement.arguments, known.parameters.as_deref()).map_err(Stopped::Ours)?;
-        let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&known.sql)), arguments);
-        // A statement with a name would stay on a connection that somebody else gets next.
-        let query = query.persistent(!self.pooled);
-        let mut kept = known.columns.take();
-        if rows.wants_rows() {
-            watch.take_rows();
-        }
-        let mut stream = self.connection().await?.fetch_many(query);
-        let mut columns: Option<Columns> = None;
-        let mut done = Done::default();
-        loop {
-            let next = watch.next(&mut stream, columns.is_some()).await;
-            if let Some(columns) = &mut columns {
-                columns.taken(watch.rows(), rows).map_err(Stopped::Unread)?;
-            }
-            match next {
-                Next::Rows => {}
-                Next::Driver(None) => break,
-                Next::Driver(Some(item)) => match item? {
-                    Either::Right(row) if rows.wants_rows() => {
-                        let columns = match &mut columns {
-                            Some(columns) => columns,
-                            None => columns.insert(
-                                Columns::begin(kept.take(), row.columns(), rows).map_err(Stopped::Unread)?,
-                            ),
-                        };
-                        columns.row(&row, rows).map_err(Stopped::Unread)?;
-                    }
-                    Either::Right(_) => {}
-                    Either::Left(result) => done.rows_affected += result.rows_affected(),
-                },
-            }
-        }
-        drop(stream);
-        if rows.wants_rows() && columns.is_none() && kept.is_none() && !self.pooled {
-            // No row has shown the columns. The driver has them since it prepared the statement, so that asking
-            // costs nothing.
-            let sql = AssertSqlSafe(Arc::clone(&self.statements.of(statement).sql)).into_sql_str();
-            let prepared = self.connection().await?.prepare(sql).await?;
-            columns = Some(Columns::begin(None, prepared.columns(), rows).map_err(Stopped::Ours)?);
-        }
-        self.statements.of(statement).columns = columns.or(kept);
-        Ok(done)
-    }
-
-    /// Learns what the server takes the parameters for, where it infers them; asked once per statement and
-    /// session, since preparing by itself costs a round trip more.
-    ///
-    /// Behind a pooler every statement is asked about: of a type that it does not know (an enum, a citext) the driver
-    /// asks the catalog after it has prepared, and by that the server forgets a statement without a name.
-    async fn resolve(&mut self, statement: &Statement) -> Result<(), sqlx::Error> {
-        let known = self.statements.of(statement);
-        if known.parameters.is_some() || !(self.pooled || bind::inferred(&statement.arguments)) {
-            return Ok(());
-        }
-        let sql = AssertSqlSafe(Arc::clone(&known.sql)).into_sql_str();
-        let whole = self.preparing();
-        let prepared = bind::prepare(self.connection().await?, sql, &statement.arguments, whole).await?;
-        let parameters: Box<[PgTypeInfo]> = match prepared.parameters() {
-            Some(Either::Left(parameters)) => parameters.into(),
-            _ => Box::default(),
-        };
-        self.statements.of(statement).parameters = Some(parameters);
-        Ok(())
-    }
-
-    /// Learns what the server takes the parameters for, before a transaction that a failure would end.
-    async fn learn(&mut self, statement: &Statement) -> Result<()> {
-        self.busy = true;
-        let outcome = self.resolve(statement).await;
-        self.busy = matches!(&outcome, Err(error) if !answered(error));
-        outcome.map_err(|error| self.failed(&error, statement))
-    }
-
-    /// What becomes of a statement that is prepared now.
-    fn preparing(&self) -> Preparing {
-        match (self.pooled, self.in_transaction) {
-            (false, _) => Preparing::Kept,
-            (true, true) => Preparing::InTransaction,
-            (true, false) => Preparing::Alone,
-        }
-    }
-
-    /// Runs a statement that has no parameters and gives no rows, in one round trip.
-    async fn simple(&mut self, sql: impl Into<String>, doing: Doing) -> Result<()> {
-        self.busy = true;
-        let sql = AssertSqlSafe(sql.into());
-        let outcome = match self.connection().await {
-            Ok(connection) => connection.execute(sqlx::raw_sql(sql)).await,
-            Err(error) => Err(error),
-        };
-        self.busy = matches!(&outcome, Err(error) if !answered(error));
-        outcome.map(|_| ()).map_err(|error| self.error(&error, doing))
-    }
-
-    /// Runs a statement in the transaction that there is, or by itself.
-    async fn statement(&mut self, statement: &Statement, rows: &mut RowWriter) -> Result<Done> {
-        self.busy = true;
-        let learned = self.statements.of(statement).parameters.is_some();
-        let mut watch = self.guard.watch();
-        let outcome = if self.pooled && !self.in_transaction {
-            self.execute_unprepared(statement, rows).await
-        } else {
-            self.execute(statement, rows, &mut watch).await
-        };
-        drop(watch);
-        self.busy = match &outcome {
-            Ok(_) | Err(Stopped::Ours(_)) => false,
-            Err(Stopped::Driver(error)) => !answered(error),
-            Err(Stopped::Unread(_)) => true,
-        };
-        outcome.map_err(|stopped| match stopped {
-            Stopped::Driver(_) if self.guard.tripped() => guard::too_large(),
-            Stopped::Driver(error) if learned && classify::is_outgrown(&error) => {
-                self.failed(&error, statement).into_fault(Fault::ConnectionLost).as_refused()
-            }
-            Stopped::Driver(error) => self.failed(&error, statement),
-            Stopped::Ours(error) | Stopped::Unread(error) => error,
-        })
-    }
-
-    /// Runs a statement that cannot run inside a transaction behind a pooler: in one message, since each message
-    /// more might reach another connection of the server's.
-    async fn execute_unprepared(&mut self, statement: &Statement, rows: &RowWriter) -> Result<Done, Stopped> {
-        if !statement.arguments.is_empty() || rows.wants_rows() {
-            return Err(Stopped::Ours(Error::new(
-                Fault::QueryFailed,
-                "behind a pooler (DB_POOLER), a query with `-- transaction: none` has no parameters and is `:exec`: \
-                 anything else takes two messages, and the pooler may send them to two connections of the server's",
-            )));
-        }
-        let sql = AssertSqlSafe(Arc::clone(&statement.sql));
-        let done = self.connection().await?.execute(sqlx::raw_sql(sql)).await?;
-        Ok(Done { rows_affected: done.rows_affected(), ..Done::default() })
-    }
-
-    /// Runs a read behind a pooler: a transaction of its own, which is what keeps it read-only and to one
-    /// connection of the server's. If it fails, the transaction is left to whoever settles that.
-    async fn pooled_read(&mut self, statement: &Statement, rows: &mut RowWriter) -> Result<Done> {
-        self.learn(statement).await?;
-        self.begin(Access::Read).await?;
-        let done = self.statement(statement, rows).await?;
-        self.commit().await?;
-        Ok(done)
-    }
-
-    /// Whether a statement of an application's has not been met in this session. Behind a pooler it gets a name then,
-    /// for as long as it runs: of a type that the driver does not know, it asks the catalog after it has prepared, and by
-    /// that the server forgets a statement without a name.
-    fn is_new(&mut self, sql: &Sql) -> bool {
-        const KEPT: usize = 1_000;
-        let Sql::Prepared(sea_orm::Statement { sql, .. }) = sql else { return false };
-        if self.met.len() >= KEPT {
-            self.met.clear();
-        }
-        let mut text = DefaultHasher::new();
-        sql.hash(&mut text);
-        self.met.insert(text.finish())
-    }
-
-    /// The statements of an application, as sea-orm sends them.
-    async fn send(
-        &mut self,
-        sql: Sql,
-        persistent: bool,
-    ) -> Result<BoxStream<'_, sqlx::Result<Either<PgQueryResult, PgRow>>>, sqlx::Error> {
-        let connection = self.connection().await?;
-        Ok(match sql {
-            Sql::Prepared(statement) => {
-                let values = statement.values.unwrap_or(sea_orm::Values(Vec::new()));
-                let query = sqlx::query_with(AssertSqlSafe(statement.sql), SqlxValues(values));
-                connection.fetch_many(query.persistent(persistent))
-            }
-            Sql::Script(sql) => connection.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql))),
-        })
-    }
-
-    fn doing(&self) -> Doing {
-        match self.access {
-            Access::Read => Doing::Read,
-            Access::Write => Doing::Write,
-        }
-    }
-
-    fn error(&self, error: &sqlx::Error, doing: Doing) -> Error {
-        classify::to_error(error, At::ours(doing), self.log_values)
-    }
-
-    /// The error of a query's statement.
-    fn failed(&self, error: &sqlx::Error, statement: &Statement) -> Error {
-        let at = At { doing: self.doing(), parameters: !statement.arguments.is_empty(), sql: &statement.sql };
-        classify::to_error(error, at, self.log_values)
-    }
-
-    fn end_transaction(&mut self) {
-        self.access = Access::Read;
-        self.in_transaction = false;
-    }
-}
-
-/// What a session has learned of the statements that it ran, by their SQL.
-#[derive(Default)]
-struct Statements(HashMap<Arc<str>, Vec<Known>>);
-
-/// One statement: an SQL, and what its parameters are declared as.
-struct Known {
-    kinds: Box<[Kind]>,
-    /// The SQL as it is sent. The driver keeps prepared statements by their text alone, and would bind to the
-    /// types of the first one; so statements that differ in nothing else differ in a comment.
-    sql: Arc<str>,
-    /// What the server takes the parameters for, where it infers them.
-    parameters: Option<Box<[PgTypeInfo]>>,
+/// A statement that has a name.
+#[derive(Debug)]
+struct Prepared {
+    name: String,
+    known: Arc<Known>,
+    /// How rows are read, once the server has said what they are; lent to the statement while it runs.
     columns: Option<Columns>,
 }
 
-impl Statements {
-    fn of(&mut self, statement: &Statement) -> &mut Known {
-        let Statement { sql, arguments } = statement;
-        let same_sql = self.0.entry(Arc::clone(sql)).or_default();
-        let kinds = || arguments.iter().map(|argument| argument.kind);
-        let at = same_sql.iter().position(|known| known.kinds.iter().copied().eq(kinds()));
-        let at = at.unwrap_or_else(|| {
-            let sql = match same_sql.len() {
-                0 => Arc::clone(sql),
-                other => format!("{sql}\n-- {other}").into(),
-            };
-            same_sql.push(Known { kinds: kinds().collect(), sql, parameters: None, columns: None });
-            same_sql.len() - 1
-        });
-        &mut same_sql[at]
-    }
+/// A statement of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Control {
+    BeginRead,
+    BeginWrite,
+    Commit,
+    Writing,
+    Reading,
+    /// The limits of a transaction, where no session has them.
+    Limit,
+    IdleLimit,
 }
 
-/// Why a statement ended early.
+/// Something that is sent, and answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Control(Control),
+    /// One of the statements, by its index.
+    Step(usize),
+    /// Parse one of the statements and tell of it.
+    Learn(usize),
+    /// Say now how those before have ended, which is not answered itself.
+    Flush,
+    Sync,
+}
+
+/// An error that the server told.
+#[derive(Debug)]
+struct Refused {
+    unit: Unit,
+    /// Whether it came after the values had been read.
+    bound: bool,
+    notice: Notice,
+}
+
+/// What a conversation came to.
+#[derive(Debug, Default)]
+struct Heard {
+    refused: Option<Refused>,
+    /// The errors of statements that were to be learned, each behind a Sync of its own.
+    unlearned: Vec<(usize, Notice)>,
+    /// What the last of our own statements was answered with.
+    tag: String,
+    /// A statement gave other columns than it was known to give.
+    outdated: bool,
+}
+
+/// Why a conversation ended early.
 enum Stopped {
-    /// The server or the wire.
-    Driver(sqlx::Error),
-    /// We, before anything was sent.
-    Ours(Error),
-    /// We, with the server's answer half read.
-    Unread(Error),
+    /// The connection broke.
+    Wire(io::Error),
+    Told(Error),
 }
 
-impl From<sqlx::Error> for Stopped {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Driver(error)
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        Self::Told(error)
     }
+}
+
+impl Pg {
+    pub(crate) fn new(
+        learned: Arc<Learned>,
+        reported: Reported,
+        cancel: Option<PgCancel>,
+        to: &Target,
+    ) -> Self {
+        Self {
+            learned,
+            prepared: ByStatement::default(),
+            named: 0,
+            controls: Vec::new(),
+            status: IDLE,
+            owed: 0,
+            login: reported.clone(),
+            reported,
+            doing: Doing::Read,
+            cancel,
+            pooling: to.pooling,
+            limit: to.statement_timeout,
+            log_values: to.log_values,
+            port: to.endpoint.port,
+        }
+    }
+
+    pub(crate) fn reported(&self) -> &Reported {
+        &self.reported
+    }
+
+    pub(crate) fn login(&self) -> &Reported {
+        &self.login
+    }
+
+    pub(crate) fn decoder(&self, oid: u32) -> types::Decoder {
+        self.learned.decoder(oid)
+    }
+
+    pub(crate) fn log_values(&self) -> bool {
+        self.log_values
+    }
+
+    pub(crate) fn doing(&self) -> Doing {
+        self.doing
+    }
+
+    pub(crate) fn status(&self) -> u8 {
+        self.status
+    }
+
+    /// What the driver's side of the session has been told.
+    pub(crate) fn catch_up(&mut self, status: u8, owed: u32, reported: &Reported) {
+        (self.status, self.owed) = (status, owed);
+        self.reported = reported.clone();
+    }
+
+    pub(crate) fn pooled(&self) -> bool {
+        self.pooling != Pooling::None
+    }
+
+    pub(crate) fn pooling(&self) -> Pooling {
+        self.pooling
+    }
+
+    /// Runs statements, and once more from the beginning if the first of them turned out to be known as it is not any more
+    /// and nothing else has happened.
+    async fn run(
+        &mut self,
+        wire: &mut Wire,
+        frame: Frame,
+        statements: &[&Statement],
+        answers: &mut Answers<'_>,
+    ) -> Result<()> {
+        self.doing = match frame {
+            Frame::Read | Frame::Begin(Access::Read) => Doing::Read,
+            Frame::Begin(Access::Write) | Frame::Alone => Doing::Write,
+            Frame::Within => self.doing,
+        };
+        let first = answers.step();
+        let outcome = self.attempt(wire, frame, statements, answers).await;
+        match outcome {
+            Err(error) if error.is_refused() && frame != Frame::Within && answers.step() == first => {
+                for statement in statements {
+                    self.forget(statement);
+                }
+                if self.status != IDLE && self.owed == 0 {
+                    self.rollback(wire).await?;
+                }
+                if self.owed > 0 || wire.closed() {
+                    return Err(error);
+                }
+                self.attempt(wire, frame, statements, answers).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn attempt(
+        &mut self,
+        wire: &mut Wire,
+        frame: Frame,
+        statements: &[&Statement],
+        answers: &mut Answers<'_>,
+    ) -> Result<()> {
+        if frame != Frame::Within {
+            self.learn(wire, statements).await?;
+        }
+        let mut next = 0;
+        while next < statements.len() {
+            if self.learned.known(statements[next]).is_none() {
+                // What it needs has been made by a step before it, or it fails.
+                if next == 0 && frame != Frame::Within {
+                    return Err(Error::new(Fault::Internal, "bug: a statement was not learned"));
+                }
+                self.learn_one(wire, statements[next]).await?;
+            }
+            let mut end = next + 1;
+            while end < statements.len()
+                && !redefines(&statements[end - 1].sql)
+                && self.learned.known(statements[end]).is_some()
+            {
+                end += 1;
+            }
+            let redefined = redefines(&statements[end - 1].sql);
+            self.fly(wire, frame, statements, next..end, answers).await?;
+            if answers.failed() {
+                // What comes after it is not run.
+                return Ok(());
+            }
+            if redefined {
+                // What comes behind it may be another statement by now.
+                for statement in &statements[end..] {
+                    self.forget(statement);
+                }
+            }
+            next = end;
+        }
+        Ok(())
+    }
+
+    /// Sends some of the statements, the first of them with what stands before them and the last with what stands behind.
+    async fn fly(
+        &mut self,
+        wire: &mut Wire,
+        frame: Frame,
+        statements: &[&Statement],
+        part: std::ops::Range<usize>,
+        answers: &mut Answers<'_>,
+    ) -> Result<()> {
+        let pooled = self.pooled();
+        let mut units = VecDeque::with_capacity(part.len() + 6);
+        let begin = |units: &mut VecDeque<Unit>, access| {
+            units.push_back(Unit::Control(match access {
+                Access::Read => Control::BeginRead,
+                Access::Write => Control::BeginWrite,
+            }));
+            if self.pooling == Pooling::Transaction {
+                units.extend([Control::Limit, Control::IdleLimit].map(Unit::Control));
+            }
+        };
+        // The server keeps its answers to itself until the Sync, or until its buffer is full, and each step has a limit of
+        // its own: so it is told to say them sooner. It takes that for a reason to write to the socket, so not each time
+        // in a long list.
+        let told_every = if part.len() > MOST_FLUSHED { FLUSHED_EVERY } else { 1 };
+        answers.told_every(told_every);
+        let steps = part.clone().flat_map(|step| {
+            let last = step + 1 == part.end;
+            let flush = !last && (step + 1 - part.start).is_multiple_of(told_every);
+            [Some(Unit::Step(step)), flush.then_some(Unit::Flush)].into_iter().flatten()
+        });
+        match frame {
+            Frame::Read => {
+                begin(&mut units, Access::Read);
+                units.extend(steps);
+                units.extend([Unit::Control(Control::Commit), Unit::Sync]);
+            }
+            Frame::Begin(access) => {
+                if part.start == 0 {
+                    begin(&mut units, access);
+                }
+                units.extend(steps);
+                units.push_back(Unit::Sync);
+            }
+            Frame::Within => {
+                units.extend(steps);
+                units.push_back(Unit::Sync);
+            }
+            // There is no session that could be read-only behind a pooler.
+            Frame::Alone if pooled => {
+                units.extend(steps);
+                units.push_back(Unit::Sync);
+            }
+            Frame::Alone => {
+                units.extend([Unit::Control(Control::Writing), Unit::Sync]);
+                units.extend(steps);
+                units.extend([Unit::Sync, Unit::Control(Control::Reading), Unit::Sync]);
+            }
+        }
+        let patience = if frame == Frame::Alone { usize::MAX } else { UNREAD };
+        let heard = self.converse(wire, units, statements, Some(answers), patience).await?;
+        if let Some(refused) = heard.refused {
+            return Err(self.refusal(&refused, statements));
+        }
+        if heard.outdated {
+            for statement in &statements[part] {
+                self.forget(statement);
+            }
+            let why = "the statement gives other columns than it did before";
+            if frame != Frame::Alone {
+                return Err(Error::new(Fault::ConnectionLost, why).as_refused());
+            }
+            // It has committed by itself.
+            answers.fail(Error::new(Fault::QueryFailed, why));
+            answers.end(Done::default());
+        }
+        Ok(())
+    }
+
+    /// The error that a statement's refusal is.
+    fn refusal(&mut self, refused: &Refused, statements: &[&Statement]) -> Error {
+        let told = refused.notice.told();
+        let (doing, statement) = match refused.unit {
+            Unit::Step(index) | Unit::Learn(index) => (self.doing, statements.get(index)),
+            Unit::Control(Control::BeginWrite | Control::Writing) => (Doing::Begin, None),
+            Unit::Control(Control::Commit) if self.doing != Doing::Read => (Doing::Commit, None),
+            Unit::Control(_) | Unit::Flush | Unit::Sync => (self.doing, None),
+        };
+        let Some(statement) = statement else {
+            return classify::error_of(&told, At::ours(doing), self.log_values);
+        };
+        let at = At { doing, parameters: !statement.arguments.is_empty(), sql: &statement.sql };
+        let error = classify::error_of(&told, at, self.log_values);
+        if error.is_refused() || classify::is_outgrown(&told) {
+            self.forget(statement);
+        }
+        // Its context names the parameter: what the caller gave is not what the place takes, whatever the type's own
+        // reader calls that.
+        match told.parameter().filter(|_| !refused.bound).and_then(|at| statement.arguments.get(at)) {
+            Some(argument) if matches!(error.fault(), Fault::QueryFailed | Fault::BadParameter) => {
+                Error::told(
+                    Fault::BadParameter,
+                    format!("Parameter `{}` has a value that the database does not take.", argument.name),
+                )
+                .with_detail(error.detail().to_owned())
+                .with_sqlstate(told.code)
+            }
+            _ => error,
+        }
+    }
+
+    fn forget(&mut self, statement: &Statement) {
+        self.learned.forget(statement);
+        // Its name is never given again, and goes with the session.
+        self.prepared.remove(statement);
+    }
+
+    /// Asks the server about the statements that the environment does not know, in one flight; once more for those with
+    /// parameters whose type it cannot infer. Outside a transaction, which a failure would end.
+    ///
+    /// # Errors
+    /// Why the first of them was not learned. The others may need what comes before them.
+    async fn learn(&mut self, wire: &mut Wire, statements: &[&Statement]) -> Result<()> {
+        let mut unknown: Vec<usize> = Vec::new();
+        for (index, statement) in statements.iter().enumerate() {
+            let met = |other: &usize| {
+                let other = statements[*other];
+                other.sql == statement.sql
+                    && other
+                        .arguments
+                        .iter()
+                        .map(|it| it.kind)
+                        .eq(statement.arguments.iter().map(|it| it.kind))
+            };
+            if self.learned.known(statement).is_none() && !unknown.iter().any(met) {
+                unknown.push(index);
+            }
+        }
+        let mut learning: Vec<Learning> =
+            unknown.into_iter().map(|index| Learning::of(index, statements[index])).collect();
+        while !learning.is_empty() {
+            let (learned, refused) = self.ask_about(wire, &learning, statements).await?;
+            for (at, description) in learned {
+                self.keep(wire, statements[learning[at].index], &learning[at], description).await?;
+            }
+            let mut again = Vec::new();
+            for (at, notice) in refused {
+                let mut it = learning[at].clone();
+                let told = notice.told();
+                let declared = classify::uninferred(&told).is_some_and(|uninferred| {
+                    bind::declare(&mut it.declared, &statements[it.index].arguments, uninferred)
+                });
+                it.first.get_or_insert(notice);
+                if declared {
+                    again.push(it);
+                } else if it.index == 0
+                    && let Some(notice) = it.first
+                {
+                    let refused = Refused { unit: Unit::Learn(0), bound: false, notice };
+                    return Err(self.refusal(&refused, statements));
+                }
+            }
+            learning = again;
+        }
+        Ok(())
+    }
+
+    /// The same for one statement inside a transaction.
+    async fn learn_one(&mut self, wire: &mut Wire, statement: &Statement) -> Result<()> {
+        let learning = Learning::of(0, statement);
+        let (learned, refused) = self.ask_about(wire, std::slice::from_ref(&learning), &[statement]).await?;
+        for (_, description) in learned {
+            self.keep(wire, statement, &learning, description).await?;
+        }
+        match refused.into_iter().next() {
+            None => Ok(()),
+            Some((_, notice)) => {
+                let refused = Refused { unit: Unit::Learn(0), bound: false, notice };
+                Err(self.refusal(&refused, &[statement]))
+            }
+        }
+    }
+
+    /// Parses statements and hears what the server makes of them: their descriptions, and the refusals, by their place in
+    /// the list.
+    async fn ask_about(
+        &mut self,
+        wire: &mut Wire,
+        learning: &[Learning],
+        statements: &[&Statement],
+    ) -> Result<(Vec<(usize, Description)>, Vec<(usize, Notice)>)> {
+        let mut units = VecDeque::with_capacity(2 * learning.len());
+        let asked: Vec<Asked<'_>> = learning
+            .iter()
+            .enumerate()
+            .map(|(at, it)| {
+                units.extend([Unit::Learn(at), Unit::Sync]);
+                Asked { sql: &statements[it.index].sql, declared: &it.declared, name: self.name() }
+            })
+            .collect();
+        let mut descriptions = Vec::new();
+        let heard =
+            self.talk(wire, units, Sending::Learn(&asked), &mut Hearing::Learn(&mut descriptions)).await?;
+        let mut described = Vec::new();
+        for (at, mut description) in descriptions {
+            description.name = asked[at].name.clone();
+            described.push((at, description));
+        }
+        Ok((described, heard.unlearned))
+    }
+
+    /// Keeps what was learned of a statement, once its types are known.
+    async fn keep(
+        &mut self,
+        wire: &mut Wire,
+        statement: &Statement,
+        learning: &Learning,
+        description: Description,
+    ) -> Result<()> {
+        let Description { taken, mut fields, name } = description;
+        let unknown = self.learned.unknown_types(&fields);
+        if !unknown.is_empty() {
+            let rows = self.simple(wire, &types::question(&unknown), At::ours(self.doing)).await?;
+            self.learned.learn_types(&unknown, &rows);
+        }
+        for field in &mut fields {
+            field.format = self.learned.decoder(field.oid).format();
+        }
+        let formats = fields.iter().map(|field| field.format).collect();
+        let columns = self.learned.columns(&fields);
+        let known = Arc::new(Known {
+            declared: learning.declared.clone().into(),
+            taken: taken.into(),
+            fields,
+            formats,
+        });
+        self.learned.keep(statement, &known);
+        if !name.is_empty() {
+            self.prepared.insert(statement, Prepared { name, known, columns });
+        }
+        Ok(())
+    }
+
+    /// A name for a statement; none behind a pooler, where it would stay on a connection that somebody else gets next.
+    fn name(&mut self) -> String {
+        if self.pooled() {
+            return String::new();
+        }
+        self.named += 1;
+        format!("s{}", self.named)
+    }
+
+    /// Sends units and hears the answers to them.
+    async fn converse(
+        &mut self,
+        wire: &mut Wire,
+        units: VecDeque<Unit>,
+        statements: &[&Statement],
+        answers: Option<&mut Answers<'_>>,
+        patience: usize,
+    ) -> Result<Heard> {
+        let mut hearing = match answers {
+            Some(answers) => Hearing::Steps { answers, patience },
+            None => Hearing::Nothing,
+        };
+        self.talk(wire, units, Sending::Steps(statements), &mut hearing).await
+    }
+
+    async fn talk(
+        &mut self,
+        wire: &mut Wire,
+        units: VecDeque<Unit>,
+        sending: Sending<'_>,
+        hearing: &mut Hearing<'_, '_>,
+    ) -> Result<Heard> {
+        let before = wire.sent();
+        match self.exchange(wire, units, sending, hearing).await {
+            Ok(heard) => Ok(heard),
+            Err(Stopped::Told(error)) => Err(error),
+            Err(Stopped::Wire(error)) => {
+                let lost =
+                    Error::new(Fault::ConnectionLost, format!("the connection to the server broke: {error}"));
+                Err(if wire.sent() == before { lost.as_refused() } else { lost })
+            }
+        }
+    }
+
+    async fn exchange(
+        &mut self,
+        wire: &mut Wire,
+        mut units: VecDeque<Unit>,
+        sending: Sending<'_>,
+        hearing: &mut Hearing<'_, '_>,
+    ) -> Result<Heard, Stopped> {
+        let mut heard = Heard::default();
+        // How many of the units have been sent: those at the front, of which the first is the one that is answered.
+        let mut sent = 0;
+        let mut at = Place::default();
+        let mut unread = 0;
+        self.owed +=
+            u32::try_from(units.iter().filter(|unit| **unit == Unit::Sync).count()).unwrap_or(u32::MAX);
+        loop {
+            while sent < units.len() && wire.output().len() < FEED {
+                self.encode(wire, units[sent], &sending)?;
+                if units[sent] == Unit::Flush {
+                    units.remove(sent);
+                } else {
+                    sent += 1;
+                }
+            }
+            let mut used = 0;
+            loop {
+                let (message, length) = match front(&wire.input()[used..])? {
+                    Front::Whole(message, length) => (message, length),
+                    Front::Part => break,
+                    Front::LongRow(length) => {
+                        if let Hearing::Steps { answers, .. } = hearing {
+                            answers.fail(too_large());
+                        }
+                        wire.take(std::mem::take(&mut used));
+                        unread += length;
+                        if let Hearing::Steps { answers, patience } = hearing
+                            && unread > *patience
+                            && let Err((_, error)) = answers.outcome()
+                        {
+                            return Err(Stopped::Told(error));
+                        }
+                        wire.skip(length).await.map_err(|error| lost(&heard, error))?;
+                        continue;
+                    }
+                };
+                used += length;
+                let Some(unit) = units.front().copied() else {
+                    return Err(garbage("a message that nobody asked for").into());
+                };
+                match (unit, message.kind) {
+                    (_, NOTICE) => self.notice(message.body),
+                    (_, NOTIFICATION) => {}
+                    (_, PARAMETER_STATUS) => self.reported.hear(message.body),
+                    (_, ERROR) => {
+                        let notice = Notice::parse(message.body);
+                        let ends = notice.told().severity != ERROR_SEVERITY;
+                        if let (Unit::Learn(index), Hearing::Learn(_), false) = (unit, &hearing, ends) {
+                            heard.unlearned.push((index, notice));
+                        } else if heard.refused.is_none() {
+                            heard.refused = Some(Refused { unit, bound: at.bound, notice });
+                        }
+                        if ends {
+                            // The server hangs up after it.
+                            wire.take(used);
+                            return Ok(heard);
+                        }
+                        to_sync(&mut units, &mut sent);
+                        at = Place::default();
+                    }
+                    (Unit::Sync, READY) => {
+                        let [status] = *message.body else { return Err(garbage("a status").into()) };
+                        (self.status, self.owed) = (status, self.owed.saturating_sub(1));
+                        units.pop_front();
+                        sent -= 1;
+                        at = Place::default();
+                    }
+                    (Unit::Control(_) | Unit::Step(_) | Unit::Learn(_), PARSE_COMPLETE | CLOSE_COMPLETE) => {}
+                    (Unit::Control(control), BIND_COMPLETE) => self.named(control),
+                    (Unit::Control(_), COMMAND_COMPLETE) => {
+                        heard.tag = Rest(message.body).string().unwrap_or_default();
+                        units.pop_front();
+                        sent -= 1;
+                    }
+                    (Unit::Step(index), kind) => {
+                        let (Hearing::Steps { answers, patience }, Sending::Steps(statements)) =
+                            (&mut *hearing, &sending)
+                        else {
+                            return Err(garbage("a row").into());
+                        };
+                        let ended = self.step(
+                            kind,
+                            message,
+                            statements[index],
+                            &mut at,
+                            answers,
+                            &mut heard.outdated,
+                        )?;
+                        if kind == DATA_ROW && answers.failed() {
+                            unread += length;
+                            if unread > *patience {
+                                wire.take(used);
+                                return Err(answers.outcome().err().map_or_else(
+                                    || garbage("a failure").into(),
+                                    |(_, error)| Stopped::Told(error),
+                                ));
+                            }
+                        }
+                        if ended {
+                            units.pop_front();
+                            sent -= 1;
+                            at = Place::default();
+                            if answers.failed() {
+                                // What has not been sent yet need not be.
+                                unsent_to_sync(&mut units, sent);
+                            }
+                        }
+                    }
+                    (Unit::Learn(index), kind) => {
+                        let Hearing::Learn(descriptions) = &mut *hearing else {
+                            return Err(garbage("a description").into());
+                        };
+                        if at.learned(kind, message)? {
+                            let description = Description {
+                                taken: std::mem::take(&mut at.taken),
+                                fields: std::mem::take(&mut at.fields),
+                                name: String::new(),
+                            };
+                            descriptions.push((index, description));
+                            units.pop_front();
+                            sent -= 1;
+                        }
+                    }
+                    (_, kind) => return Err(garbage(&format!("a message of kind {kind:#04x}")).into()),
+                }
+            }
+            wire.take(used);
+            if units.is_empty() {
+                return Ok(heard);
+            }
+            wire.turn(sent < units.len()).await.map_err(|error| lost(&heard, error))?;
+        }
+    }
+
+    /// Takes in one message of the answer to a statement. True with its last one.
+    fn step(
+        &mut self,
+        kind: u8,
+        message: Message<'_>,
+        statement: &Statement,
+        at: &mut Place,
+        answers: &mut Answers<'_>,
+        outdated: &mut bool,
+    ) -> Result<bool, Stopped> {
+        if *outdated {
+            // Of no use any more: it is run again, or told as done.
+            return Ok(matches!(kind, COMMAND_COMPLETE | EMPTY_QUERY));
+        }
+        match kind {
+            DATA_ROW if at.bound => {
+                if let Some(rows) = answers.rows() {
+                    let Some(columns) = &mut at.columns else { return Err(garbage("a row").into()) };
+                    if let Err(error) = columns.row(message.body, rows) {
+                        answers.fail(error);
+                    }
+                }
+                Ok(false)
+            }
+            BIND_COMPLETE => {
+                at.bound = true;
+                at.columns = self.prepared.get_mut(statement).and_then(|it| it.columns.take());
+                if let Some(columns) = &at.columns
+                    && let Some(rows) = answers.rows()
+                    && let Err(error) = columns.name(rows)
+                {
+                    answers.fail(error);
+                }
+                Ok(false)
+            }
+            ROW_DESCRIPTION if at.bound => {
+                let fields = fields(message.body).ok_or_else(|| garbage("a description of rows"))?;
+                match self.learned.columns(&fields) {
+                    Some(columns) => {
+                        if let Some(rows) = answers.rows()
+                            && let Err(error) = columns.name(rows)
+                        {
+                            answers.fail(error);
+                        }
+                        at.columns = Some(columns);
+                    }
+                    None => *outdated = true,
+                }
+                Ok(false)
+            }
+            NO_DATA if at.bound => {
+                at.columns = self.learned.columns(&[]);
+                Ok(false)
+            }
+            COMMAND_COMPLETE if at.bound => {
+                // Kept for the next time, where the statement has a name.
+                if let Some(prepared) = self.prepared.get_mut(statement) {
+                    prepared.columns = at.columns.take();
+                }
+                answers.end(Done { rows_affected: affected(message.body), last_insert_id: None });
+                Ok(true)
+            }
+            EMPTY_QUERY if at.bound => {
+                answers.end(Done::default());
+                Ok(true)
+            }
+            kind => {
+                Err(garbage(&format!("a message of kind {kind:#04x} in the answer to a statement")).into())
+            }
+        }
+    }
+
+    fn encode(&mut self, wire: &mut Wire, unit: Unit, sending: &Sending<'_>) -> Result<(), Stopped> {
+        let written = match (unit, sending) {
+            (Unit::Sync, _) => {
+                frontend::sync(wire.output());
+                Ok(())
+            }
+            (Unit::Flush, _) => {
+                frontend::flush(wire.output());
+                Ok(())
+            }
+            (Unit::Control(control), _) => self.encode_control(wire, control),
+            (Unit::Learn(at), Sending::Learn(asked)) => {
+                let Asked { sql, declared, name } = &asked[at];
+                frontend::parse(name, sql, declared.iter().copied(), wire.output())
+                    .and_then(|()| frontend::describe(b'S', name, wire.output()))
+            }
+            (Unit::Step(at), Sending::Steps(statements)) => return self.encode_step(wire, statements[at]),
+            (Unit::Learn(_) | Unit::Step(_), _) => return Err(garbage("bug: nothing to send").into()),
+        };
+        written.map_err(unsendable)
+    }
+
+    fn encode_control(&mut self, wire: &mut Wire, control: Control) -> io::Result<()> {
+        let limit = self.limit.as_millis();
+        let text = match control {
+            Control::Limit => format!("SET LOCAL statement_timeout = {limit}"),
+            Control::IdleLimit => format!("SET LOCAL idle_in_transaction_session_timeout = {limit}"),
+            control => control.text().to_owned(),
+        };
+        let name = if self.pooled() { "" } else { control.name() };
+        if !self.controls.contains(&control) {
+            frontend::parse(name, &text, std::iter::empty(), wire.output())?;
+        }
+        let no_values = std::iter::empty::<()>();
+        frontend::bind("", name, [], no_values, |(), _| Ok(IsNull::Yes), [], wire.output())
+            .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        frontend::execute("", 0, wire.output())
+    }
+
+    /// One of our own statements has been bound, and so has a name.
+    fn named(&mut self, control: Control) {
+        if !self.pooled() && !self.controls.contains(&control) {
+            self.controls.push(control);
+        }
+    }
+
+    fn encode_step(&mut self, wire: &mut Wire, statement: &Statement) -> Result<(), Stopped> {
+        let out = wire.output();
+        let (name, known, fresh) = match self.prepared.get(statement) {
+            Some(it) => (it.name.clone(), Arc::clone(&it.known), it.columns.is_none()),
+            None => {
+                let known = self.learned.known(statement);
+                let known = known.ok_or_else(|| garbage("bug: a statement was not learned"))?;
+                let name = self.name();
+                frontend::parse(&name, &statement.sql, known.declared.iter().copied(), out)
+                    .map_err(unsendable)?;
+                if !name.is_empty() {
+                    let prepared = Prepared { name: name.clone(), known: Arc::clone(&known), columns: None };
+                    self.prepared.insert(statement, prepared);
+                }
+                (name, known, true)
+            }
+        };
+        let mut trouble = None;
+        let bound = frontend::bind(
+            "",
+            &name,
+            statement.arguments.iter().map(bind::format),
+            &statement.arguments,
+            |argument, out| match bind::encode(argument, out) {
+                Ok(true) => Ok(IsNull::No),
+                Ok(false) => Ok(IsNull::Yes),
+                Err(error) => {
+                    trouble = Some(error);
+                    Err("refused".into())
+                }
+            },
+            known.formats.iter().copied(),
+            out,
+        );
+        if let Some(error) = trouble {
+            return Err(error.into());
+        }
+        bound.map_err(|_| unsendable(io::ErrorKind::InvalidInput.into()))?;
+        if fresh {
+            frontend::describe(b'P', "", out).map_err(unsendable)?;
+        }
+        frontend::execute("", 0, out).map_err(unsendable)
+    }
+
+    /// Runs statements that have no parameters, in one message, and gives the rows of all as text.
+    pub(crate) async fn simple(
+        &mut self,
+        wire: &mut Wire,
+        sql: &str,
+        at: At<'_>,
+    ) -> Result<Vec<Vec<Option<String>>>> {
+        frontend::query(sql, wire.output()).map_err(|error| match unsendable(error) {
+            Stopped::Told(error) => error,
+            Stopped::Wire(error) => Error::new(Fault::Internal, error.to_string()),
+        })?;
+        self.owed += 1;
+        let before = wire.sent();
+        let (mut rows, mut held) = (Vec::new(), 0);
+        let mut refused: Option<Notice> = None;
+        loop {
+            let told = crate::messages::next(wire, |message| {
+                match message.kind {
+                    NOTICE => self.notice(message.body),
+                    PARAMETER_STATUS => self.reported.hear(message.body),
+                    DATA_ROW => {
+                        held += message.body.len();
+                        let row = (held <= MOST_OF_TEXT).then(|| texts(message.body)).flatten();
+                        rows.push(row.ok_or_else(|| garbage("a row"))?);
+                    }
+                    ERROR => {
+                        let notice = Notice::parse(message.body);
+                        let ends = notice.told().severity != ERROR_SEVERITY;
+                        refused.get_or_insert(notice);
+                        return Ok(ends);
+                    }
+                    READY => {
+                        let [status] = *message.body else { return Err(garbage("a status")) };
+                        (self.status, self.owed) = (status, self.owed.saturating_sub(1));
+                        return Ok(true);
+                    }
+                    NOTIFICATION | ROW_DESCRIPTION | COMMAND_COMPLETE | EMPTY_QUERY => {}
+                    kind => return Err(garbage(&format!("a message of kind {kind:#04x}"))),
+                }
+                Ok(false)
+            });
+            match told.await {
+                Ok(false) => {}
+                Ok(true) => break,
+                Err(crate::messages::Trouble::Told(error)) => return Err(error),
+                Err(crate::messages::Trouble::Wire(_)) if refused.is_some() => break,
+                Err(crate::messages::Trouble::Wire(error)) => {
+                    let text = format!("the connection to the server broke: {error}");
+                    let lost = Error::new(Fault::ConnectionLost, text);
+                    return Err(if wire.sent() == before { lost.as_refused() } else { lost });
+                }
+            }
+        }
+        match refused {
+            None => Ok(rows),
+            Some(notice) => Err(classify::error_of(&notice.told(), at, self.log_values)),
+        }
+    }
+
+    /// Shows a statement to the server, and gives what it makes of it; for tools.
+    pub(crate) async fn look(
+        &mut self,
+        wire: &mut Wire,
+        statement: &Statement,
+    ) -> Result<Result<Arc<Known>, Notice>> {
+        self.forget(statement);
+        let mut learning = Learning::of(0, statement);
+        loop {
+            let (learned, refused) =
+                self.ask_about(wire, std::slice::from_ref(&learning), &[statement]).await?;
+            for (_, description) in learned {
+                self.keep(wire, statement, &learning, description).await?;
+            }
+            let Some((_, notice)) = refused.into_iter().next() else { break };
+            let told = notice.told();
+            let declared = classify::uninferred(&told)
+                .is_some_and(|it| bind::declare(&mut learning.declared, &statement.arguments, it));
+            let first = learning.first.take().unwrap_or(notice);
+            if !declared {
+                return Ok(Err(first));
+            }
+            learning.first = Some(first);
+        }
+        let known = self.learned.known(statement);
+        known.map(Ok).ok_or_else(|| Error::new(Fault::Internal, "bug: nothing was learned"))
+    }
+
+    /// What the server says beside an answer. It may quote values.
+    fn notice(&self, body: &[u8]) {
+        if self.log_values {
+            let notice = Notice::parse(body);
+            let told = notice.told();
+            tracing::info!("the server says: {}: {}", told.severity, told.message);
+        }
+    }
+}
+
+impl Protocol for Pg {
+    type Driver = PgDriver;
+
+    async fn run(
+        &mut self,
+        wire: &mut Wire,
+        frame: Frame,
+        statements: &[&Statement],
+        answers: &mut Answers<'_>,
+    ) -> Result<()> {
+        Self::run(self, wire, frame, statements, answers).await
+    }
+
+    async fn announce(
+        &mut self,
+        _wire: &mut Wire,
+        statements: &[&Statement],
+        _access: Access,
+        _shortest: Duration,
+    ) -> Result<Vec<Effect>> {
+        // All of it has transactions, and the server refuses what has to commit by itself.
+        Ok(vec![Effect::Undone; statements.len()])
+    }
+
+    async fn effect(&mut self, _wire: &mut Wire, _sql: &str) -> Result<Effect> {
+        Ok(Effect::Undone)
+    }
+
+    async fn ask(&mut self, wire: &mut Wire, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
+        self.simple(wire, sql, At::ours(Doing::Read)).await
+    }
+
+    async fn describe(&mut self, wire: &mut Wire, statement: &Statement) -> Result<Described> {
+        describe::describe(self, wire, statement).await
+    }
+
+    async fn begin(&mut self, wire: &mut Wire, access: Access) -> Result<()> {
+        let (text, doing) = match access {
+            Access::Read => (Control::BeginRead.text(), Doing::Read),
+            Access::Write => (Control::BeginWrite.text(), Doing::Begin),
+        };
+        self.doing = if access == Access::Read { Doing::Read } else { Doing::Write };
+        let limit = self.limit.as_millis();
+        let text = match self.pooling {
+            Pooling::Transaction => format!(
+                "{text}; SET LOCAL statement_timeout = {limit}; \
+                 SET LOCAL idle_in_transaction_session_timeout = {limit}"
+            ),
+            // Told at the start; or not to be told at all, since RDS Proxy would give up sharing the connection.
+            Pooling::None | Pooling::RdsProxy => text.to_owned(),
+        };
+        self.simple(wire, &text, At::ours(doing)).await.map(drop)
+    }
+
+    async fn commit(&mut self, wire: &mut Wire) -> Result<()> {
+        let doing = if self.doing == Doing::Read { Doing::Read } else { Doing::Commit };
+        let units = VecDeque::from([Unit::Control(Control::Commit), Unit::Sync]);
+        let heard = self.converse(wire, units, &[], None, 0).await?;
+        if let Some(refused) = heard.refused {
+            return Err(classify::error_of(&refused.notice.told(), At::ours(doing), self.log_values));
+        }
+        // COMMIT in a transaction that has failed is answered with ROLLBACK, and no error.
+        if heard.tag != "COMMIT" {
+            return Err(Error::new(
+                Fault::QueryFailed,
+                format!("COMMIT was answered with {}: a statement of the transaction had failed", heard.tag),
+            ));
+        }
+        Ok(())
+    }
+
+    async fn rollback(&mut self, wire: &mut Wire) -> Result<()> {
+        self.simple(wire, "ROLLBACK", At::ours(self.doing)).await.map(drop)
+    }
+
+    async fn autocommit(&mut self, wire: &mut Wire, write: bool) -> Result<()> {
+        self.doing = if write { Doing::Write } else { Doing::Read };
+        if self.pooled() {
+            // There is no session that could be read-only.
+            return Ok(());
+        }
+        let (control, doing) =
+            if write { (Control::Writing, Doing::Begin) } else { (Control::Reading, Doing::Read) };
+        self.simple(wire, control.text(), At::ours(doing)).await.map(drop)
+    }
+
+    async fn ping(&mut self, wire: &mut Wire) -> Result<()> {
+        let heard = self.converse(wire, VecDeque::from([Unit::Sync]), &[], None, 0).await?;
+        match heard.refused {
+            None => Ok(()),
+            Some(refused) => {
+                Err(classify::error_of(&refused.notice.told(), At::ours(Doing::Read), self.log_values))
+            }
+        }
+    }
+
+    fn pins(&self, statement: &Statement) -> bool {
+        self.pooling == Pooling::RdsProxy && pins(&statement.sql)
+    }
+
+    fn state(&self) -> State {
+        state(self.status, self.reported.differs(&self.login, self.pooling))
+    }
+
+    fn owed(&self) -> bool {
+        self.owed > 0
+    }
+
+    fn goodbye(&self) -> &'static [u8] {
+        // Terminate.
+        b"X\0\0\0\x04"
+    }
+
+    fn cancel_handle(&self) -> Option<Box<dyn CancelHandle>> {
+        self.cancel.clone().map(|cancel| Box::new(cancel) as Box<dyn CancelHandle>)
+    }
+}
+
+/// What a status of ReadyForQuery means for a session, and whether its settings are others.
+pub(crate) fn state(status: u8, differs: bool) -> State {
+    match status {
+        IDLE if differs => State::Closed,
+        IDLE => State::Idle,
+        b'T' => State::InTransaction,
+        b'E' => State::Failed,
+        _ => State::Closed,
+    }
+}
+
+impl fmt::Debug for Pg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pg")
+            .field("status", &char::from(self.status))
+            .field("owed", &self.owed)
+            .field("doing", &self.doing)
+            .field("pooling", &self.pooling)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Control {
+    fn text(self) -> &'static str {
+        match self {
+            Self::BeginRead => "BEGIN READ ONLY",
+            Self::BeginWrite => "BEGIN READ WRITE",
+            Self::Commit => "COMMIT",
+            Self::Writing => "SET default_transaction_read_only = off",
+            Self::Reading => "SET default_transaction_read_only = on",
+            Self::Limit | Self::IdleLimit => "",
+        }
+    }
+
+    /// The name that it has in a session.
+    fn name(self) -> &'static str {
+        match self {
+            Self::BeginRead => "br",
+            Self::BeginWrite => "bw",
+            Self::Commit => "c",
+            Self::Writing => "w",
+            Self::Reading => "r",
+            Self::Limit | Self::IdleLimit => "",
+        }
+    }
+}
+
+/// What is sent.
+enum Sending<'a> {
+    Steps(&'a [&'a Statement]),
+    Learn(&'a [Asked<'a>]),
+}
+
+/// Where answers go.
+enum Hearing<'a, 'b> {
+    /// Nowhere.
+    Nothing,
+    /// To the reply, of which so many bytes are read that nobody wants.
+    Steps {
+        answers: &'a mut Answers<'b>,
+        patience: usize,
+    },
+    Learn(&'a mut Vec<(usize, Description)>),
+}
+
+/// A statement that is shown to the server.
+struct Asked<'a> {
+    sql: &'a str,
+    declared: &'a [u32],
+    name: String,
+}
+
+/// A statement that is to be learned.
+#[derive(Debug, Clone)]
+struct Learning {
+    index: usize,
+    declared: Vec<u32>,
+    /// What the server refused first.
+    first: Option<Notice>,
+}
+
+impl Learning {
+    fn of(index: usize, statement: &Statement) -> Self {
+        Self { index, declared: bind::declared(&statement.arguments), first: None }
+    }
+}
+
+/// What the server says of a statement.
+#[derive(Debug, Default)]
+struct Description {
+    taken: Vec<u32>,
+    fields: Vec<Field>,
+    name: String,
+}
+
+/// Where the answer to one unit is.
+#[derive(Debug, Default)]
+struct Place {
+    /// The values have been read.
+    bound: bool,
+    /// How the statement's rows are read.
+    columns: Option<Columns>,
+    taken: Vec<u32>,
+    fields: Vec<Field>,
+}
+
+impl Place {
+    /// Takes in what the server says of a statement that it was shown. True with the last of it.
+    fn learned(&mut self, kind: u8, message: Message<'_>) -> Result<bool, Stopped> {
+        match kind {
+            PARAMETER_DESCRIPTION => {
+                let mut rest = Rest(message.body);
+                let taken = rest.count().and_then(|count| (0..count).map(|_| rest.u32()).collect());
+                self.taken = taken.ok_or_else(|| garbage("a description of parameters"))?;
+                Ok(false)
+            }
+            ROW_DESCRIPTION => {
+                self.fields = fields(message.body).ok_or_else(|| garbage("a description of rows"))?;
+                Ok(true)
+            }
+            NO_DATA => {
+                self.fields = Vec::new();
+                Ok(true)
+            }
+            kind => Err(garbage(&format!("a message of kind {kind:#04x}")).into()),
+        }
+    }
+}
+
+/// Drops what stands before the next Sync: the server passes over it.
+fn to_sync(units: &mut VecDeque<Unit>, sent: &mut usize) {
+    while units.front().is_some_and(|unit| *unit != Unit::Sync) {
+        units.pop_front();
+        *sent = sent.saturating_sub(1);
+    }
+}
+
+/// Drops what has not been sent, up to the next Sync.
+fn unsent_to_sync(units: &mut VecDeque<Unit>, sent: usize) {
+    while units.get(sent).is_some_and(|unit| *unit != Unit::Sync) {
+        units.remove(sent);
+    }
+}
+
+/// The connection broke. An error that was told before stands.
+fn lost(heard: &Heard, error: io::Error) -> Stopped {
+    match &heard.refused {
+        Some(refused) => {
+            let told = refused.notice.told();
+            let at = At::ours(Doing::Read);
+            Stopped::Told(classify::error_of(&told, at, false))
+        }
+        None => Stopped::Wire(error),
+    }
+}
+
+/// What the protocol's crate refuses to write: a zero byte in a text, more parameters than there can be.
+fn unsendable(error: io::Error) -> Stopped {
+    Stopped::Told(Error::new(Fault::QueryFailed, format!("the statement cannot be sent: {error}")))
+}
+
+fn fields(body: &[u8]) -> Option<Vec<Field>> {
+    let mut rest = Rest(body);
+    let count = rest.count()?;
+    let field = |rest: &mut Rest<'_>| {
+        let name = rest.string()?;
+        let origin = (rest.u32()?, rest.i16()?);
+        let oid = rest.u32()?;
+        let (_size, _modifier) = (rest.i16()?, rest.i32()?);
+        Some(Field { name, origin, oid, format: rest.i16()? })
+    };
+    (0..count).map(|_| field(&mut rest)).collect()
+}
+
+/// The values of a row that came as text.
+fn texts(body: &[u8]) -> Option<Vec<Option<String>>> {
+    let mut rest = Rest(body);
+    let count = rest.count()?;
+    let value = |rest: &mut Rest<'_>| match rest.i32()? {
+        -1 => Some(None),
+        length => Some(Some(String::from_utf8_lossy(rest.bytes(length)?).into_owned())),
+    };
+    (0..count).map(|_| value(&mut rest)).collect()
+}
+
+/// The number at the end of a command's tag: `INSERT 0 5`, `SELECT 3`.
+fn affected(body: &[u8]) -> u64 {
+    let text = body.strip_suffix(b"\0").unwrap_or(body);
+    let digits = text.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
+/// Whether what follows a statement in a list may be another statement after it: it may change tables and types.
+fn redefines(sql: &str) -> bool {
+    const PLAIN: [&str; 8] = ["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH", "VALUES", "TABLE"];
+    let word =
+        sql.split(|c: char| !c.is_ascii_alphabetic()).find(|word| !word.is_empty()).unwrap_or_default();
+    !PLAIN.iter().any(|plain| plain.eq_ignore_ascii_case(word))
 }
 
 /// Whether RDS Proxy keeps its connection to the server for a session that runs this: what it says of texts, and of
@@ -383,197 +1294,16 @@ fn pins(sql: &str) -> bool {
     sql.len() > LONGEST || STATE.iter().any(|word| lower.contains(word))
 }
 
-/// Whether an error is the server's own answer, after which it waits for the next statement.
-fn answered(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Database(_))
-}
-
-impl Session for PgSession {
-    fn database(&mut self) -> BoxFuture<'_, Result<DatabaseConnection>> {
-        // Given back to the pool, from which sea-orm takes it for each statement.
-        drop(self.connection.take());
-        let database = SqlxPostgresConnector::from_sqlx_postgres_pool(self.pool.clone());
-        Box::pin(std::future::ready(Ok(database)))
-    }
-
-    fn run<'a>(
-        &'a mut self,
-        statement: &'a Statement,
-        rows: &'a mut RowWriter,
-    ) -> BoxFuture<'a, Result<Done>> {
-        if self.pooled && !self.in_transaction && self.access == Access::Read {
-            return Box::pin(self.pooled_read(statement, rows));
-        }
-        Box::pin(self.statement(statement, rows))
-    }
-
-    fn stream(&mut self, sql: Sql) -> BoxStream<'_, Result<Item, Failure>> {
-        Box::pin(async_stream::stream! {
-            self.busy = true;
-            let mut failed = None;
-            let named = self.pooled && self.is_new(&sql);
-            match self.send(sql, named || !self.pooled).await {
-                Ok(mut items) => while let Some(item) = items.next().await {
-                    match item {
-                        Ok(Either::Right(row)) => yield Ok(Item::Row(row.into())),
-                        Ok(Either::Left(done)) => yield Ok(Item::Done(done.into())),
-                        Err(error) => {
-                            failed = Some(error);
-                            break;
-                        }
-                    }
-                },
-                Err(error) => failed = Some(error),
-            }
-            if named && failed.as_ref().is_none_or(answered) {
-                let forgotten = match self.connection().await {
-                    Ok(connection) => connection.clear_cached_statements().await,
-                    Err(error) => Err(error),
-                };
-                failed = failed.or(forgotten.err());
-            }
-            self.busy = failed.as_ref().is_some_and(|error| !answered(error));
-            if let Some(error) = failed {
-                yield Err(Failure {
-                    error: self.error(&error, self.doing()),
-                    driver: DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))),
-                });
-            }
-        })
-    }
-
-    fn prepare<'a>(
-        &'a mut self,
-        statement: &'a Statement,
-        _access: Access,
-        _limit: Duration,
-    ) -> BoxFuture<'a, Result<Effect>> {
-        Box::pin(async move {
-            self.learn(statement).await?;
-            // All of it has transactions, and the server refuses what has to commit by itself.
-            Ok(Effect::Undone)
-        })
-    }
-
-    fn effect<'a>(&'a mut self, _sql: &'a str) -> BoxFuture<'a, Result<Effect>> {
-        // See `prepare`.
-        Box::pin(std::future::ready(Ok(Effect::Undone)))
-    }
-
-    fn pins(&self, statement: &Statement) -> bool {
-        self.proxied && pins(&statement.sql)
-    }
-
-    fn describe<'a>(&'a mut self, statement: &'a Statement) -> BoxFuture<'a, Result<Described>> {
-        Box::pin(async move {
-            self.busy = true;
-            let preparing = self.preparing();
-            let outcome = match self.connection().await {
-                Ok(connection) => describe::describe(connection, statement, preparing).await,
-                Err(error) => Err(error),
-            };
-            self.busy = matches!(&outcome, Err(error) if !answered(error));
-            outcome.map_err(|error| self.error(&error, Doing::Read))
-        })
-    }
-
-    fn begin(&mut self, access: Access) -> BoxFuture<'_, Result<()>> {
-        self.access = access;
-        self.in_transaction = true;
-        Box::pin(match access {
-            Access::Read => self.simple(format!("BEGIN READ ONLY{}", self.limits), Doing::Read),
-            Access::Write => self.simple(format!("BEGIN READ WRITE{}", self.limits), Doing::Begin),
-        })
-    }
-
-    fn commit(&mut self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async {
-            let doing = if self.access == Access::Write { Doing::Commit } else { Doing::Read };
-            let outcome = self.simple("COMMIT", doing).await;
-            self.end_transaction();
-            outcome
-        })
-    }
-
-    fn rollback(&mut self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async {
-            let outcome = self.simple("ROLLBACK", self.doing()).await;
-            self.end_transaction();
-            outcome
-        })
-    }
-
-    fn autocommit(&mut self, write: bool) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            if self.pooled {
-                // There is no session that could be read-only.
-                self.access = if write { Access::Write } else { Access::Read };
-            } else if write {
-                self.simple("SET default_transaction_read_only = off", Doing::Begin).await?;
-                self.access = Access::Write;
-            } else {
-                self.simple("SET default_transaction_read_only = on", Doing::Read).await?;
-                self.access = Access::Read;
-            }
-            Ok(())
-        })
-    }
-
-    fn ping(&mut self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async {
-            self.busy = true;
-            let outcome = match self.connection().await {
-                Ok(connection) => connection.ping().await,
-                Err(error) => Err(error),
-            };
-            self.busy = outcome.is_err();
-            outcome.map_err(|error| self.error(&error, Doing::Read))
-        })
-    }
-
-    fn usable(&self) -> bool {
-        !self.busy && !self.wire.peer_closed()
-    }
-
-    fn in_transaction(&self) -> bool {
-        self.in_transaction
-    }
-
-    fn cancel_handle(&self) -> Option<Box<dyn CancelHandle>> {
-        self.cancel.clone().map(|cancel| Box::new(cancel) as Box<dyn CancelHandle>)
-    }
-
-    fn close(mut self: Box<Self>) -> BoxFuture<'static, ()> {
-        let connection = self.connection.take().map(PoolConnection::detach);
-        let wire = Arc::clone(&self.wire);
-        Box::pin(async move {
-            if let Some(connection) = connection {
-                // The server may be gone already, and then there is nobody to take leave of.
-                let _ = connection.close().await;
-                wire.ended().await;
-            }
-        })
-    }
-}
-
-impl Drop for PgSession {
-    fn drop(&mut self) {
-        // Given back, the pool would ping a connection that may hang; detached, it just closes.
-        if let Some(connection) = self.connection.take() {
-            drop(connection.detach());
-        }
-    }
-}
-
-impl fmt::Debug for PgSession {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PgSession")
-            .field("busy", &self.busy)
-            .field("access", &self.access)
-            .field("wire", &self.wire)
-            .finish_non_exhaustive()
-    }
-}
+const IDLE: u8 = b'I';
+/// The severity of an error after which the session goes on.
+const ERROR_SEVERITY: &str = "ERROR";
+/// Up to so many steps the server says of each when it has ended; of more, of every so many.
+const MOST_FLUSHED: usize = 64;
+const FLUSHED_EVERY: usize = 256;
+/// How much of a result is read that nobody wants any more; beyond that a new connection costs less.
+const UNREAD: usize = 1 << 20;
+/// How much a question of our own may be answered with.
+const MOST_OF_TEXT: usize = 16 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -589,5 +1319,40 @@ mod tests {
         check("SELECT NEXTVAL('ids')", true);
         check("CREATE TEMP TABLE t (id int)", true);
         check(&format!("SELECT '{}'", "x".repeat(16 * 1024)), true);
+    }
+
+    #[test]
+    fn the_tag_says_how_many() {
+        for (tag, rows) in [("INSERT 0 5", 5), ("SELECT 3", 3), ("CREATE TABLE", 0), ("UPDATE 0", 0), ("", 0)]
+        {
+            assert_eq!(affected(format!("{tag}\0").as_bytes()), rows, "{tag}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_plain_may_redefine() {
+        for (sql, expected) in [
+            ("SELECT 1", false),
+            (" (select 1)", false),
+            ("with a as (select 1) delete from b", false),
+            ("ALTER TABLE t ADD c int", true),
+            ("DO $$ begin end $$", true),
+            ("call p()", true),
+            ("/* SELECT */ DROP TABLE t", false),
+            ("", true),
+        ] {
+            assert_eq!(redefines(sql), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn an_error_passes_over_all_up_to_the_sync() {
+        let mut units = VecDeque::from([Unit::Step(0), Unit::Step(1), Unit::Sync, Unit::Step(2), Unit::Sync]);
+        let mut sent = 2;
+        to_sync(&mut units, &mut sent);
+        assert_eq!((units.len(), sent), (3, 0));
+        let mut units = VecDeque::from([Unit::Step(0), Unit::Step(1), Unit::Step(2), Unit::Sync]);
+        unsent_to_sync(&mut units, 1);
+        assert_eq!(units, [Unit::Step(0), Unit::Sync]);
     }
 }

@@ -24,7 +24,7 @@ pub(crate) fn to_error(error: &sqlx::Error, access: Access) -> Error {
     };
     let (code, text) = (code(database), database.message());
     let error = match (fault, primary(code), access) {
-        (Fault::Rejected, ..) => Error::told(fault, text.to_owned()),
+        (Fault::Rejected, ..) => Error::quoted(fault, text.to_owned()),
         (_, READONLY, Access::Read) => Error::told(
             fault,
             "The query is declared as a read and tries to write: declare this query `-- write`.",

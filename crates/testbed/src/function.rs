@@ -59,10 +59,22 @@ impl Function {
     /// # Errors
     /// As [`Self::invoke`].
     pub async fn invoke_raw(&self, event: impl Into<Bytes>) -> Result<Outcome> {
+        self.invoke_with(event, None).await
+    }
+
+    /// The same with a client context: JSON.
+    ///
+    /// # Errors
+    /// As [`Self::invoke`].
+    pub async fn invoke_with(
+        &self,
+        event: impl Into<Bytes>,
+        client_context: Option<String>,
+    ) -> Result<Outcome> {
         tokio::select! {
             // In this order: an answer that was posted before the process ended is an answer.
             biased;
-            outcome = self.api.invoke(event) => outcome.with_context(|| self.shown_log()),
+            outcome = self.api.invoke_with(event, client_context) => outcome.with_context(|| self.shown_log()),
             status = self.ended() => bail!("the function ended while invoked: {status}{}", self.shown_log()),
         }
     }

@@ -63,6 +63,18 @@ impl RuntimeApi {
     /// # Errors
     /// If there is no answer by 5 s after the function's timeout. Nothing is killed then; Lambda would.
     pub async fn invoke(&self, event: impl Into<Bytes>) -> Result<Outcome> {
+        self.invoke_with(event, None).await
+    }
+
+    /// The same with a client context, as the caller of Lambda's Invoke may give one: JSON.
+    ///
+    /// # Errors
+    /// As [`Self::invoke`].
+    pub async fn invoke_with(
+        &self,
+        event: impl Into<Bytes>,
+        client_context: Option<String>,
+    ) -> Result<Outcome> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let request_id = format!("5a3d1c9e-0000-4000-8000-{:012x}", NEXT.fetch_add(1, Ordering::Relaxed));
         let (answer, answered) = oneshot::channel();
@@ -73,7 +85,8 @@ impl RuntimeApi {
         let deadline = SystemTime::now() + self.timeout;
         let deadline_ms =
             deadline.duration_since(UNIX_EPOCH).context("the clock stands before 1970")?.as_millis();
-        let queued = Queued { request_id: request_id.clone(), deadline_ms, event: event.into() };
+        let queued =
+            Queued { request_id: request_id.clone(), deadline_ms, client_context, event: event.into() };
         lock(&self.api.state).queue.push_back(queued);
         self.api.arrived.notify_one();
 
@@ -212,6 +225,7 @@ struct State {
 struct Queued {
     request_id: String,
     deadline_ms: u128,
+    client_context: Option<String>,
     event: Bytes,
 }
 
@@ -313,7 +327,11 @@ impl Api {
 }
 
 fn event(queued: Queued) -> Reply {
-    let response = Response::builder()
+    let mut response = Response::builder();
+    if let Some(context) = queued.client_context {
+        response = response.header("lambda-runtime-client-context", context);
+    }
+    let response = response
         .header("content-type", "application/json")
         .header("lambda-runtime-aws-request-id", queued.request_id)
         .header("lambda-runtime-deadline-ms", queued.deadline_ms.to_string())

@@ -1,7 +1,7 @@
 resource "aws_rds_cluster" "this" {
   cluster_identifier = var.name
   engine             = "aurora-postgresql"
-  engine_version     = "17.4"
+  engine_version     = "17" # the newest minor version, which RDS may raise
   database_name      = "shop"
   storage_encrypted  = true
 
@@ -22,9 +22,12 @@ resource "aws_rds_cluster" "this" {
 
   backup_retention_period         = 14
   copy_tags_to_snapshot           = true
-  deletion_protection             = true
-  final_snapshot_identifier       = "${var.name}-final"
+  deletion_protection             = var.deletion_protection
+  final_snapshot_identifier       = "${var.name}-final-${terraform_data.made.output}"
   enabled_cloudwatch_logs_exports = ["postgresql"]
+
+  # Made before the database and gone after it, which would make them itself.
+  depends_on = [aws_cloudwatch_log_group.database]
 }
 
 # The first is the writer. The second reads, and takes over within seconds; in tier 1 it scales with the writer.
@@ -57,4 +60,13 @@ resource "aws_secretsmanager_secret_rotation" "this" {
 resource "aws_cloudwatch_log_group" "database" {
   name              = "/aws/rds/cluster/${var.name}/postgresql"
   retention_in_days = 30
+}
+
+# When all this was made, for the name of the last snapshot: one that is there already is refused.
+resource "terraform_data" "made" {
+  input = formatdate("YYYYMMDDhhmmss", plantimestamp())
+
+  lifecycle {
+    ignore_changes = [input]
+  }
 }

@@ -25,11 +25,14 @@ resource "aws_db_instance" "this" {
 
   backup_retention_period         = 14
   copy_tags_to_snapshot           = true
-  deletion_protection             = true
-  final_snapshot_identifier       = "${var.name}-final"
+  deletion_protection             = var.deletion_protection
+  final_snapshot_identifier       = "${var.name}-final-${terraform_data.made.output}"
   auto_minor_version_upgrade      = true
   enabled_cloudwatch_logs_exports = ["error", "slowquery"]
   performance_insights_enabled    = true
+
+  # Made before the database and gone after it, which would make them itself.
+  depends_on = [aws_cloudwatch_log_group.database]
 }
 
 resource "aws_secretsmanager_secret_rotation" "this" {
@@ -46,4 +49,13 @@ resource "aws_cloudwatch_log_group" "database" {
 
   name              = "/aws/rds/instance/${var.name}/${each.key}"
   retention_in_days = 30
+}
+
+# When all this was made, for the name of the last snapshot: one that is there already is refused.
+resource "terraform_data" "made" {
+  input = formatdate("YYYYMMDDhhmmss", plantimestamp())
+
+  lifecycle {
+    ignore_changes = [input]
+  }
 }

@@ -33,3 +33,9 @@ variable "alarm_actions" {
   type        = list(string)
   default     = []
 }
+
+variable "deletion_protection" {
+  description = "Whether the database refuses to be deleted. To tear all down, apply with false first."
+  type        = bool
+  default     = true
+}

@@ -9,7 +9,7 @@ resource "aws_db_instance" "this" {
   max_allocated_storage = 100
   storage_type          = "gp3"
   storage_encrypted     = true
-  kms_key_id            = aws_kms_key.this.arn
+  kms_key_id            = var.storage_kms_key_arn
 
   db_subnet_group_name   = aws_db_subnet_group.this.name
   vpc_security_group_ids = [aws_security_group.database.id]
@@ -27,12 +27,15 @@ resource "aws_db_instance" "this" {
 
   backup_retention_period         = 14
   copy_tags_to_snapshot           = true
-  deletion_protection             = true
-  final_snapshot_identifier       = "${var.name}-final"
+  deletion_protection             = var.deletion_protection
+  final_snapshot_identifier       = "${var.name}-final-${terraform_data.made.output}"
   auto_minor_version_upgrade      = true
   enabled_cloudwatch_logs_exports = ["postgresql", "upgrade"]
   performance_insights_enabled    = true
   performance_insights_kms_key_id = aws_kms_key.this.arn
+
+  # Made before the database and gone after it, which would make them itself.
+  depends_on = [aws_cloudwatch_log_group.database]
 }
 
 resource "aws_secretsmanager_secret_rotation" "this" {
@@ -50,4 +53,13 @@ resource "aws_cloudwatch_log_group" "database" {
   name              = "/aws/rds/instance/${var.name}/${each.key}"
   retention_in_days = 30
   kms_key_id        = aws_kms_key.this.arn
+}
+
+# When all this was made, for the name of the last snapshot: one that is there already is refused.
+resource "terraform_data" "made" {
+  input = formatdate("YYYYMMDDhhmmss", plantimestamp())
+
+  lifecycle {
+    ignore_changes = [input]
+  }
 }

@@ -1,10 +1,11 @@
-# One key for the disk, the password, the logs and the alarms.
+# One key for what goes when all this goes: the password, the logs, the alarms. Not for the disk: the last snapshot stays,
+# and nobody could read it any more once Terraform has deleted its key.
 
 data "aws_caller_identity" "current" {}
 data "aws_partition" "current" {}
 
 resource "aws_kms_key" "this" {
-  description             = "${var.name}: disk, password, logs, alarms"
+  description             = "${var.name}: password, logs, alarms"
   enable_key_rotation     = true
   deletion_window_in_days = 30
 

@@ -33,3 +33,15 @@ variable "alarm_emails" {
   type        = list(string)
   default     = []
 }
+
+variable "deletion_protection" {
+  description = "Whether the database refuses to be deleted. To tear all down, apply with false first."
+  type        = bool
+  default     = true
+}
+
+variable "storage_kms_key_arn" {
+  description = "A key for the disk and its snapshots that Terraform does not delete with the rest. AWS's own for RDS unless given."
+  type        = string
+  default     = null
+}

@@ -11,13 +11,24 @@ use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Response, StatusCode};
 use http_body_util::Full;
+use lambda_rds::event::Invocation;
 use lambda_rds::reply::Reply;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 /// Whether a path is that of Lambda's own Invoke.
 pub(super) fn is_invoke(path: &str) -> bool {
     let name = path.strip_prefix("/2015-03-31/functions/").and_then(|rest| rest.strip_suffix("/invocations"));
     name.is_some_and(|name| !name.is_empty() && !name.contains('/'))
+}
+
+/// The invocation with the client context that the request brings, as Lambda hands it on; `None` for one that Lambda
+/// would not take.
+pub(super) fn with_client_context(invocation: Invocation, head: &Parts) -> Option<Invocation> {
+    let Some(context) = head.headers.get("x-amz-client-context") else { return Some(invocation) };
+    let context = String::from_utf8(BASE64.decode(context.as_bytes()).ok()?).ok()?;
+    serde_json::from_str::<IgnoredAny>(&context).ok()?;
+    Some(invocation.with_client_context(&context))
 }
 
 /// The event of a request.
@@ -33,7 +44,11 @@ pub(super) fn http_api(
     // An HTTP API hands over its path decoded, which is documented nowhere: see `lambda_rds::event`.
     let decoded = percent_encoding::percent_decode_str(path).decode_utf8();
     let raw_path = decoded.as_deref().unwrap_or(path);
-    let headers = headers(head);
+    let mut headers = headers(head);
+    // A page of our own may speak to us: to the function it is nobody else's.
+    if headers.get("origin").and_then(Value::as_str).is_some_and(|origin| is_own(origin, domain)) {
+        headers.remove("origin");
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut context = json!({
         "accountId": "anonymous",
@@ -81,6 +96,12 @@ pub(super) fn http_api(
         }
     }
     event
+}
+
+/// Whether an origin is the address that we listen on.
+fn is_own(origin: &str, domain: &str) -> bool {
+    let port = domain.rsplit(':').next().unwrap_or_default();
+    origin.strip_prefix("http://").is_some_and(|host| host == domain || host == format!("localhost:{port}"))
 }
 
 /// The headers, names in lower case; one that was sent several times is one, with commas.

@@ -11,7 +11,7 @@ use lambda_rds::config::Config;
 use crate::failure::{Failure, note};
 
 /// The application of the query files as they are.
-pub(super) struct Live {
+pub(crate) struct Live {
     config: Config,
     state: Mutex<State>,
 }
@@ -27,7 +27,7 @@ type Files = Vec<(PathBuf, Option<SystemTime>, u64)>;
 
 impl Live {
     /// Makes the first application.
-    pub(super) fn start(mut config: Config) -> Result<Self, Failure> {
+    pub(crate) fn start(mut config: Config) -> Result<Self, Failure> {
         let files = files(&config.function.queries);
         let app = start(&config).map_err(Failure::Setup)?;
         // Told once is enough.
@@ -37,13 +37,13 @@ impl Live {
     }
 
     /// The application, without a look at the files.
-    pub(super) fn app(&self) -> Arc<App> {
+    pub(crate) fn app(&self) -> Arc<App> {
         Arc::clone(&self.state().app)
     }
 
     /// The application of the files as they are now. Where one of them is wrong, that is told once, and the last
     /// application goes on.
-    pub(super) fn current(&self) -> Arc<App> {
+    pub(crate) fn current(&self) -> Arc<App> {
         let now = files(&self.config.function.queries);
         let mut state = self.state();
         if state.files != now {

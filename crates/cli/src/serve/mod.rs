@@ -34,7 +34,7 @@ use tokio::task::JoinSet;
 
 use crate::failure::{Failure, note};
 use crate::output;
-use crate::serve::live::Live;
+pub(crate) use crate::serve::live::Live;
 use crate::settings::Settings;
 use crate::uuid::request_id;
 
@@ -93,16 +93,24 @@ impl Serve {
     fn announce(&self, address: SocketAddr, app: &App) -> Result<(), Failure> {
         let url = format!("http://{address}");
         let routes = app.routes();
+        let mcp = app.mcp_path().map(|path| format!("{url}{path}"));
         if self.json {
             let queries: Vec<_> = routes
                 .iter()
                 .map(|route| json!({"query": route.query, "method": route.method, "url": format!("{url}{}", route.path)}))
                 .collect();
-            return output::print(json!({"url": url, "queries": queries}).to_string().as_bytes());
+            let mut whole = json!({"url": url, "queries": queries});
+            if let Some(mcp) = mcp {
+                whole["mcp"] = mcp.into();
+            }
+            return output::print(whole.to_string().as_bytes());
         }
         let mut text = format!("{url}\n");
         for route in routes {
             text.push_str(&format!("  {:<4} {url}{}{}\n", route.method, route.path, route.example));
+        }
+        if let Some(mcp) = mcp {
+            text.push_str(&format!("  MCP  {mcp}\n"));
         }
         output::print(text.as_bytes())
     }
@@ -233,6 +241,12 @@ async fn invoke(
         return gateway(StatusCode::METHOD_NOT_ALLOWED, &json!({"message": "Method Not Allowed"}));
     }
     let body = if body.is_empty() { b"{}" } else { body };
+    let Some(invocation) = event::with_client_context(invocation, head) else {
+        return gateway(
+            StatusCode::BAD_REQUEST,
+            &json!({"message": "Client context must be base64 of JSON"}),
+        );
+    };
     let kind = head.headers.get("x-amz-invocation-type").map_or(&b""[..], HeaderValue::as_bytes);
     let id = invocation.request_id.clone();
     let mut response = match kind {
@@ -308,7 +322,8 @@ impl FromStr for Listen {
     }
 }
 
-fn claim(text: &str) -> Result<(String, String), String> {
+/// Reads `name=value`.
+pub(crate) fn claim(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write name=value".to_owned()),
@@ -319,7 +334,7 @@ fn claim(text: &str) -> Result<(String, String), String> {
 const LARGEST: usize = 6 * 1024 * 1024;
 /// How many requests are served at once, unless DB_MAX_CONNECTIONS says: each environment of a function has one
 /// session, but there are many of them.
-const SESSIONS: &str = "8";
+pub(crate) const SESSIONS: &str = "8";
 /// What has begun may take so long after an interrupt.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -17,6 +17,7 @@ mod docs;
 mod doctor;
 mod init;
 mod invoke;
+mod mcp;
 mod openapi;
 mod serve;
 mod server;

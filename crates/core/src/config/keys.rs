@@ -246,6 +246,16 @@ keys! {
         "Answers `GET /openapi.json`, below the base path, with the OpenAPI document of the queries that are callable \
          over HTTP: with `true` made of the query files, or a file that `lambda-rds openapi` wrote, which knows the \
          rows too. A relative file is looked for in the working folder and in the program's.";
+    LAMBDA_RDS_MCP: Is("false"), BOOL,
+        "Answers the Model Context Protocol at `POST /mcp`, below the base path: agents list and call the queries with \
+         `-- tool:`.";
+    LAMBDA_RDS_MCP_AUTHORIZATION_SERVER: Told("–"), "a URL that begins with https://",
+        "Who gives the tokens that the gateway before the function verifies, for clients of MCP: told by \
+         `GET /.well-known/oauth-protected-resource`, and to whom comes without a verified identity, by a 401. Needs \
+         `LAMBDA_RDS_MCP`.";
+    LAMBDA_RDS_TOOL_BYTES: Is("65536"), "a whole number from 1 to 6000000",
+        "How many bytes of result an agent gets at most, since all of it goes through a model. More is \
+         `result_too_large`. A Bedrock agent takes 25 KB at most, whatever stands here.";
     LAMBDA_RDS_DIAGNOSE: Is("false"), BOOL,
         "Answers `{\"diagnose\": true}`: where calls fail, and what to change. The reply names hosts, users and the \
          server's version, so take it away when all is well.";

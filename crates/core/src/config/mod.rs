@@ -347,6 +347,12 @@ pub struct Function {
     pub int64: Int64,
     /// What `GET /openapi.json` is answered with.
     pub openapi: OpenApi,
+    /// Whether `POST /mcp` is answered.
+    pub mcp: bool,
+    /// Who gives the tokens that clients of MCP come with, where they need one.
+    pub mcp_authorization_server: Option<String>,
+    /// How many bytes of result an agent gets at most.
+    pub tool_bytes: usize,
     /// Whether `{"diagnose": true}` is answered.
     pub diagnose: bool,
     /// Whether the log may show values of parameters, and what the database says about values.

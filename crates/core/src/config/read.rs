@@ -376,6 +376,15 @@ fn function(r: &mut Reader<'_>, platform: &Platform) -> Option<Function> {
         OpenApi::File(file) => OpenApi::File(r.sources.locate(file)),
         other => other,
     });
+    let mcp = r.flag(&keys::LAMBDA_RDS_MCP);
+    let mcp_authorization_server = r.value(&keys::LAMBDA_RDS_MCP_AUTHORIZATION_SERVER, issuer);
+    if mcp_authorization_server.is_some() && mcp == Some(false) {
+        let (set, mcp) = (r.label(&keys::LAMBDA_RDS_MCP_AUTHORIZATION_SERVER), r.name(&keys::LAMBDA_RDS_MCP));
+        r.warnings.push(format!("{set} is set and not used, since {mcp} is false."));
+    }
+    let tool_bytes = r.value(&keys::LAMBDA_RDS_TOOL_BYTES, |text| {
+        text.parse().ok().filter(|bytes| (1..=MOST_TOOL_BYTES).contains(bytes))
+    });
     let diagnose = r.flag(&keys::LAMBDA_RDS_DIAGNOSE);
     let log_values = r.flag(&keys::LAMBDA_RDS_LOG_VALUES);
     let written = r.found(&keys::LAMBDA_RDS_LOG).is_some_and(|found| found.source != Source::Default);
@@ -393,6 +402,9 @@ fn function(r: &mut Reader<'_>, platform: &Platform) -> Option<Function> {
         direct_errors: direct_errors?,
         int64: int64?,
         openapi: openapi?,
+        mcp: mcp?,
+        mcp_authorization_server,
+        tool_bytes: tool_bytes?,
         diagnose: diagnose?,
         log_values: log_values?,
         log: log?,
@@ -805,6 +817,13 @@ fn origin(text: &str) -> Option<String> {
 }
 
 /// A word, or a file of the kind that there is no doubt about.
+/// The URL of an authorization server, as it names itself (RFC 8414, 2): without a query or a fragment.
+fn issuer(text: &str) -> Option<String> {
+    let rest = text.strip_prefix("https://")?;
+    let fits = |b: u8| b.is_ascii_graphic() && !b"\"\\<>^`{|}?#".contains(&b);
+    (!rest.is_empty() && !rest.starts_with('/') && rest.bytes().all(fits)).then(|| text.to_owned())
+}
+
 fn openapi(text: &str) -> Option<OpenApi> {
     match text {
         "true" | "1" => Some(OpenApi::Made),
@@ -813,6 +832,8 @@ fn openapi(text: &str) -> Option<OpenApi> {
     }
 }
 
+/// A reply of Lambda's holds no more.
+const MOST_TOOL_BYTES: usize = 6_000_000;
 /// The longest that any limit may be.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -1106,6 +1127,33 @@ mod tests {
     }
 
     #[test]
+    fn what_agents_need() {
+        let function = |name: &str, value: &str| {
+            let env = [("DB_ENGINE", "sqlite"), ("DB_NAME", "x"), ("LAMBDA_RDS_MCP", "true"), (name, value)];
+            let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+            config(&Sources { env, ..Sources::default() }, &Engine::ALL).map(|config| config.function)
+        };
+        assert_eq!(function("AWS_REGION", "x").unwrap().tool_bytes, 65_536);
+        assert_eq!(function("LAMBDA_RDS_TOOL_BYTES", "1000").unwrap().tool_bytes, 1_000);
+        for (name, value) in [
+            ("LAMBDA_RDS_TOOL_BYTES", "0"),
+            ("LAMBDA_RDS_TOOL_BYTES", "64k"),
+            ("LAMBDA_RDS_TOOL_BYTES", "6000001"),
+            ("LAMBDA_RDS_MCP_AUTHORIZATION_SERVER", "http://auth.example.com"),
+            ("LAMBDA_RDS_MCP_AUTHORIZATION_SERVER", "https://"),
+            ("LAMBDA_RDS_MCP_AUTHORIZATION_SERVER", "https:///x"),
+            ("LAMBDA_RDS_MCP_AUTHORIZATION_SERVER", "https://a?b"),
+            ("LAMBDA_RDS_MCP_AUTHORIZATION_SERVER", "https://a\"b"),
+        ] {
+            let error = function(name, value).unwrap_err();
+            assert!(error.to_string().contains(name), "{value}: {error}");
+        }
+        let issuer = "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_x";
+        let set = function("LAMBDA_RDS_MCP_AUTHORIZATION_SERVER", issuer).unwrap();
+        assert_eq!(set.mcp_authorization_server.as_deref(), Some(issuer));
+    }
+
+    #[test]
     fn unknown_variables_get_a_suggestion() {
         for (name, advice) in [
             ("DB_SECRET_ARN", "Did you mean DB_SECRET_ID?"),
@@ -1136,7 +1184,8 @@ mod tests {
             &[
                 "LAMBDA_RDS_FOO (environment) is unknown. Allowed: LAMBDA_RDS_QUERIES, LAMBDA_RDS_DEFAULT_QUERY, \
                LAMBDA_RDS_BASE_PATH, LAMBDA_RDS_HTTP_TIMEOUT, LAMBDA_RDS_HTTP_BATCH, LAMBDA_RDS_CORS_ORIGIN, \
-               LAMBDA_RDS_DIRECT_ERRORS, LAMBDA_RDS_INT64, LAMBDA_RDS_OPENAPI, LAMBDA_RDS_DIAGNOSE, LAMBDA_RDS_LOG, \
+               LAMBDA_RDS_DIRECT_ERRORS, LAMBDA_RDS_INT64, LAMBDA_RDS_OPENAPI, LAMBDA_RDS_MCP, \
+               LAMBDA_RDS_MCP_AUTHORIZATION_SERVER, LAMBDA_RDS_TOOL_BYTES, LAMBDA_RDS_DIAGNOSE, LAMBDA_RDS_LOG, \
                LAMBDA_RDS_LOG_VALUES.",
             ],
         );

@@ -9,6 +9,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
@@ -21,6 +22,7 @@ use tokio::task::JoinHandle;
 use crate::backend::{Failure, Item, Sql, State};
 use crate::connect::live::Protocol;
 use crate::connect::wire::Wire;
+use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Result};
 
 /// sea-orm's driver for one engine, on a connection through the door.
@@ -72,8 +74,11 @@ pub trait Follower: fmt::Debug + Send + 'static {
     /// These bytes have come from it.
     fn heard(&mut self, bytes: &[u8]);
 
-    /// What the server has said last of the session's state; [`State::Closed`] while an answer is outstanding.
+    /// What the server has said last of the session's state.
     fn state(&self) -> State;
+
+    /// Whether an answer of the server's is outstanding.
+    fn owed(&self) -> bool;
 }
 
 /// A wire, and the door to it where the driver has come through.
@@ -117,7 +122,9 @@ impl<P: Protocol> Door<P> {
         let Some(mut lent) = self.lent.take() else { return };
         // Its task may have ended by itself, with the connection.
         let _ = lent.back.take().map(|back| back.send(()));
-        if let Ok((wire, inside)) = (&mut lent.task).await {
+        // What the driver still waits for (its pool pings) comes soon, or never.
+        let given_back = Deadline::after(GIVEN_BACK).bound(&mut lent.task).await;
+        if let Ok(Ok((wire, inside))) = given_back {
             (self.wire, self.inside) = (Some(wire), Some(inside));
             P::Driver::caught_up(protocol, &lent.follower.lock().unwrap_or_else(PoisonError::into_inner));
         }
@@ -240,7 +247,11 @@ async fn pass<F: Follower>(
     mut asked: oneshot::Receiver<()>,
 ) -> (Wire, UnixStream) {
     let mut said = Vec::with_capacity(CHUNK);
+    let mut returning = false;
     loop {
+        if returning && !follower.lock().unwrap_or_else(PoisonError::into_inner).owed() {
+            return (wire, inside);
+        }
         let outcome = tokio::select! {
             biased;
             heard = wire.turn(false) => match heard {
@@ -262,8 +273,10 @@ async fn pass<F: Follower>(
                 Ok(_) => Err(io::ErrorKind::UnexpectedEof.into()),
                 Err(error) => Err(error),
             },
-            // The driver has had its answer by then.
-            _ = &mut asked => return (wire, inside),
+            _ = &mut asked, if !returning => {
+                returning = true;
+                Ok(())
+            }
         };
         if outcome.is_err() {
             // One side has closed, and the other one learns it.
@@ -279,3 +292,4 @@ fn gone() -> Error {
 }
 
 const CHUNK: usize = 16 * 1024;
+const GIVEN_BACK: Duration = Duration::from_secs(1);

@@ -224,6 +224,8 @@ impl Sessions {
     /// # Errors
     /// Why it could not be opened. The first call will try again.
     pub async fn warm(self: &Arc<Self>, by: Deadline) -> Result<()> {
+        // For the secret INIT has more time than a connect, which finds it cached then.
+        self.credentials.get(by).await?;
         self.lease(Access::Read, by, &mut Cost::default()).await?.park();
         Ok(())
     }

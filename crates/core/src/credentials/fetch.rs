@@ -1,5 +1,6 @@
 //! Asking Secrets Manager, and making sense of the answer.
 
+use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_secretsmanager::Client;
@@ -15,6 +16,7 @@ use aws_smithy_runtime_api::client::http::{
     HttpConnector as _, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use futures_util::future::{Either, select};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
@@ -23,6 +25,7 @@ use tokio::sync::OnceCell;
 use super::{Login, Resolved, keys};
 use crate::backend::Endpoint;
 use crate::config::{self, Db, Engine, Platform};
+use crate::deadline::Deadline;
 
 /// Asks for one secret. The SDK's client is built at the first question, once.
 #[derive(Debug)]
@@ -48,16 +51,57 @@ impl Asker {
     }
 
     /// Asks for the version at this stage and completes it with what the configuration says. `None` if no
-    /// version is pending.
+    /// version is pending. With something to `fall_back` on there are two short tries; with nothing, an answer is waited
+    /// for until the deadline, since at little memory a first TLS handshake alone may take seconds, and what has not
+    /// answered for a second is asked on another connection beside.
     ///
     /// # Errors
     /// What is wrong, without any of the secret's values.
-    pub(super) async fn fetch(&self, db: &Db, stage: Stage) -> Result<Option<Resolved>, Unreadable> {
+    pub(super) async fn fetch(
+        &self,
+        db: &Db,
+        stage: Stage,
+        by: Deadline,
+        fall_back: bool,
+    ) -> Result<Option<Resolved>, Unreadable> {
+        if fall_back {
+            return self.ask(db, stage, ATTEMPT, IN_ALL).await;
+        }
+        let ask = || {
+            let left = by.remaining();
+            self.ask(db, stage, left, left)
+        };
+        let mut first = pin!(ask());
+        if let Ok(answer) = by.within(ATTEMPT).bound(&mut first).await {
+            return answer;
+        }
+        let second = pin!(ask());
+        match select(first, second).await {
+            Either::Left((Err(_), other)) => other.await,
+            Either::Right((Err(_), other)) => other.await,
+            Either::Left((answer, _)) | Either::Right((answer, _)) => answer,
+        }
+    }
+
+    /// Asks, with this much time for each of two tries and for both.
+    async fn ask(
+        &self,
+        db: &Db,
+        stage: Stage,
+        attempt: Duration,
+        in_all: Duration,
+    ) -> Result<Option<Resolved>, Unreadable> {
         let client = self.client.get_or_try_init(|| client(&self.id, &self.platform)).await?;
         let mut question = client.get_secret_value().secret_id(&self.id);
         if stage == Stage::Pending {
             question = question.version_stage("AWSPENDING");
         }
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(attempt)
+            .operation_attempt_timeout(attempt)
+            .operation_timeout(in_all)
+            .build();
+        let question = question.customize().config_override(Builder::new().timeout_config(timeouts));
         let answer = match question.send().await {
             Ok(answer) => answer,
             Err(error) if stage == Stage::Pending && is_absent(&error) => return Ok(None),
@@ -144,13 +188,6 @@ async fn client(id: &str, platform: &Platform) -> Result<Client, String> {
     let config = builder
         .region(region)
         .http_client(http)
-        .timeout_config(
-            TimeoutConfig::builder()
-                .connect_timeout(ATTEMPT)
-                .operation_attempt_timeout(ATTEMPT)
-                .operation_timeout(IN_ALL)
-                .build(),
-        )
         .retry_config(RetryConfig::standard().with_max_attempts(2).with_initial_backoff(BACKOFF))
         // A body of a kilobyte inside an attempt of a second needs no watch over its throughput.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
@@ -189,7 +226,7 @@ fn connector(platform: &Platform) -> Result<SharedHttpConnector, String> {
         .build()
         .map_err(|error| format!("TLS for AWS's services: {}", chain(&error)))?;
     let connector = Connector::builder()
-        .connector_settings(HttpConnectorSettings::builder().connect_timeout(ATTEMPT).build())
+        .connector_settings(HttpConnectorSettings::builder().connect_timeout(CONNECT).build())
         .enable_tcp_nodelay(true)
         // Questions are minutes apart, with freezes between: a kept connection would be dead by then, and its
         // task would be work left running between invocations. So a retry is on a new connection, too.
@@ -380,6 +417,8 @@ static AMAZON_ROOTS: &[u8] = include_bytes!("../connect/roots/amazon-trust-servi
 
 /// An answer takes milliseconds: a question that hangs is better asked again, on another connection.
 const ATTEMPT: Duration = Duration::from_secs(1);
+/// Each question has a limit of its own; this one is for what has none. As long as INIT.
+const CONNECT: Duration = Duration::from_secs(8);
 const IN_ALL: Duration = Duration::from_secs(2);
 const BACKOFF: Duration = Duration::from_millis(50);
 

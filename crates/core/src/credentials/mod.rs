@@ -341,7 +341,8 @@ impl Secret {
         };
         let stages = if told { [Stage::Pending, Stage::Current] } else { [Stage::Current, Stage::Pending] };
         for stage in stages {
-            let fetched = match by.bound(self.asker.fetch(db, stage)).await {
+            let fall_back = self.state().usable().is_some();
+            let fetched = match by.bound(self.asker.fetch(db, stage, by, fall_back)).await {
                 Ok(Err(failure)) if stage == Stage::Pending => {
                     // Half made, or none of our business: it is not what we were told to use.
                     tracing::warn!(reason = failure.said, "the secret's pending version cannot be used");

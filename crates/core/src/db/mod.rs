@@ -433,7 +433,7 @@ impl Limits {
     /// When a statement that begins now must be done, and when the server must have been told to stop.
     fn statement(self) -> (Deadline, Deadline) {
         let by = self.by().within(self.statement);
-        (by, self.by().plus(self.reserve / 5 * 4))
+        (by, self.by().into_reserve(self.reserve))
     }
 }
 

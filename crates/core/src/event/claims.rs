@@ -19,7 +19,7 @@ use super::json::{Object, string};
 ///
 /// # Errors
 /// `bad_event` where a claim stands twice.
-pub(super) fn verified(source: Source, context: &Object<'_>) -> Result<Option<Vec<(String, Given)>>> {
+pub(super) fn verified(source: &Source, context: &Object<'_>) -> Result<Option<Vec<(String, Given)>>> {
     let mut claims = Vec::new();
     let authorizer = context.object("authorizer")?;
     match source {
@@ -41,8 +41,14 @@ pub(super) fn verified(source: Source, context: &Object<'_>) -> Result<Option<Ve
                 add(&mut claims, authorizer.object("iam")?, |name| name == PRINCIPAL);
             }
         }
-        Source::Alb { .. } | Source::Direct { .. } | Source::EventBridge | Source::Sqs | Source::Unserved => {
-        }
+        Source::Alb { .. }
+        | Source::Direct { .. }
+        | Source::EventBridge
+        | Source::Sqs
+        | Source::AgentCore { .. }
+        | Source::Bedrock(_)
+        | Source::Mcp(_)
+        | Source::Unserved => {}
     }
     Ok(Some(claims).filter(|claims| !claims.is_empty()))
 }
@@ -71,7 +77,7 @@ mod tests {
 
     fn check(source: Source, context: &str, expected: &str) {
         let context = Object::parse(context, "It").unwrap();
-        let found = verified(source, &context).unwrap();
+        let found = verified(&source, &context).unwrap();
         let found: Option<Vec<String>> = found.map(|claims| {
             claims.iter().map(|(name, value)| format!("{name}={}", show_given(value))).collect()
         });

@@ -14,6 +14,7 @@ use super::{Batch, Call, Method, Request, Source};
 /// Reads a direct event: how it wants its reply, and what it asks. The reply's form is honoured as far as it
 /// can be read even when the rest is wrong, since that is when `"onError": "raise"` counts.
 pub(super) fn parse(event: &Object<'_>, origin: &Arc<Origin>) -> (Source, Result<Request>) {
+    let event = &said(event);
     let raw = choice(event, "reply", &[("raw", true)]);
     let on_error =
         choice(event, "onError", &[("reply", DirectErrors::Reply), ("raise", DirectErrors::Raise)]);
@@ -26,6 +27,17 @@ pub(super) fn parse(event: &Object<'_>, origin: &Arc<Origin>) -> (Source, Result
     let request =
         raw.map(drop).and(on_error.map(drop)).and(states.map(drop)).and_then(|()| request(event, origin));
     (source, request)
+}
+
+/// What the event says: keys whose value is `null` say nothing. But that must not make a call of the default query of
+/// an event that meant something else, or of a name that its sender has lost.
+fn said<'a>(event: &Object<'a>) -> Object<'a> {
+    let said = event.clone().without_nulls();
+    let lost = |key: &str| key == "query" || !KEYS.contains(&key);
+    if event.keys().any(lost) && !said.keys().any(|key| FORMS.contains(&key) || lost(key)) {
+        return event.clone().without_nulls_but(lost);
+    }
+    said
 }
 
 /// The steps of a `transaction`.
@@ -46,6 +58,7 @@ pub(super) fn transaction(
                         params,
                         method,
                         stray_body: false,
+                        agent: false,
                         origin: Arc::clone(origin),
                     })
                 })
@@ -93,7 +106,14 @@ fn request(event: &Object<'_>, origin: &Arc<Origin>) -> Result<Request> {
     } else {
         let query = event.get("query").map(name).transpose()?;
         let params = event.get("params").map(params).transpose()?.unwrap_or_default();
-        Ok(Request::Call(Call { query, params, method: None, stray_body: false, origin: Arc::clone(origin) }))
+        Ok(Request::Call(Call {
+            query,
+            params,
+            method: None,
+            stray_body: false,
+            agent: false,
+            origin: Arc::clone(origin),
+        }))
     }
 }
 
@@ -205,6 +225,11 @@ mod tests {
         check("{}", "call default()");
         check(r#"{"query":"users"}"#, "call users()");
         check(r#"{"query":"users","params":null}"#, "call users()");
+        check(
+            r#"{"query":null,"transaction":[{"query":"users"}],"limit":null}"#,
+            "transaction: call users()",
+        );
+        check(r#"{"params":null,"reply":null}"#, "call default()");
         check(r#"{"params":{"active":true}}"#, "call default(active=true)");
         check(
             r#"{"query":"users","params":{"a":1.50,"b":"x","c":null,"d":[1,"2"],"e":{"f":1}}}"#,
@@ -237,6 +262,8 @@ mod tests {
         check(r#"{"query":"a","batch":{}}"#, "both `query` and `batch`");
         check(r#"{"transaction":[],"params":{}}"#, "`params` goes with `query`, not with `transaction`.");
         check(r#"{"query":null}"#, "`query` must be the name of a query.");
+        check(r#"{"query":null,"params":{"n":1},"batch":null}"#, "`query` must be the name of a query.");
+        check(r#"{"foo":null}"#, "This function does not know this event.");
         check(r#"{"query":""}"#, "`query` must be the name of a query.");
         check(r#"{"query":"\ud800"}"#, "`query` must be the name of a query.");
         check(r#"{"query":"a","params":[1]}"#, "`params` must be a JSON object.");
@@ -253,7 +280,6 @@ mod tests {
         check(r#"{"diagnose":false}"#, "`diagnose` must be true.");
         check(r#"{"reply":"body"}"#, "`reply` must be \"raw\".");
         check(r#"{"onError":true}"#, "`onError` must be \"reply\" or \"raise\".");
-        check(r#"{"limit":null}"#, "`limit` must be \"states\".");
     }
 
     #[test]

@@ -27,32 +27,48 @@ use serde_json::value::RawValue;
 use crate::config::{Function, OpenApi};
 use crate::error::{Error, Fault, Result};
 use crate::queries::{HttpMethods, Query};
+use crate::reply::Body;
 use crate::value::{Given, Origin, Params};
 
 use super::json::{self, Object, bad_event, must_be, quoted};
-use super::{Call, Event, Invocation, Method, Request, Source, claims, direct, unknown_query};
+use super::{Call, Event, Invocation, Method, Request, Source, claims, direct, mcp, unknown_query};
 
 /// Reads an HTTP request, if the event is one.
 pub(super) fn parse(event: &Object<'_>, function: &Function, invocation: &Invocation) -> Option<Event> {
     // What asks an authorizer looks like a request, but must not be answered like one.
-    if event.has("methodArn") || event.has("routeArn") {
+    if asks_authorizer(event) {
         return None;
     }
     let recognised = match event.some("requestContext") {
         None => source(event, &Object::default()).map(|source| (source, Object::default())),
         Some(context) if context.get().starts_with('{') => Object::parse(context.get(), "`requestContext`")
+            .map(Object::without_nulls)
             .and_then(|context| Ok((source(event, &context)?, context))),
         Some(_) => return None,
     };
     match recognised {
         Ok((source, context)) => {
             let source = source?;
-            let request = request(event, &context, source, function, invocation);
+            match message(event, &context, &source, function, invocation) {
+                Ok(Some(event)) => return Some(event),
+                Ok(None) => {}
+                Err(error) => return Some(Event { source, request: Err(error) }),
+            }
+            let request = request(event, &context, &source, function, invocation);
             Some(Event { source, request })
         }
         // A gateway never sends this. Whoever did reads a status, which is what this source replies with.
         Err(error) => Some(Event { source: Source::HttpApi { method: Method::Other }, request: Err(error) }),
     }
+}
+
+/// Whether API Gateway asks an authorizer, which it names the type and the ARN of what is called. Others write these
+/// keys, too, and leave them empty.
+/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>
+fn asks_authorizer(event: &Object<'_>) -> bool {
+    let says = |key: &str| event.get(key).and_then(json::string).filter(|text| !text.is_empty());
+    says("type").is_some_and(|kind| kind == "REQUEST" || kind == "TOKEN")
+        && (says("methodArn").is_some() || says("routeArn").is_some())
 }
 
 /// Whether a query may be called with this method: HEAD counts as GET.
@@ -84,6 +100,8 @@ pub fn refusal(call: &Call, function: &Function, error: Error) -> Error {
         (Some(_), Some("openapi.json"), Fault::UnknownQuery) if function.openapi != OpenApi::Off => {
             refused(READING)
         }
+        // The query of that name, if there is one, is reached by GET alone.
+        (Some(_), Some(mcp::ENDPOINT), Fault::UnknownQuery) if function.mcp => refused("POST"),
         (Some(Method::Get | Method::Head | Method::Other), None, Fault::UnknownQuery)
             if function.http_batch =>
         {
@@ -152,7 +170,7 @@ fn method(name: Option<Cow<'_, str>>) -> Method {
 fn request(
     event: &Object<'_>,
     context: &Object<'_>,
-    source: Source,
+    source: &Source,
     function: &Function,
     invocation: &Invocation,
 ) -> Result<Request> {
@@ -171,6 +189,13 @@ fn request(
     // Whoever watches over the function need not know the base path.
     if reads && matches!(path.as_slice(), [only] if only == "health") {
         return Ok(Request::Health);
+    }
+    if reads
+        && let Some(issuer) = function.mcp_authorization_server.as_deref().filter(|_| function.mcp)
+        && is_metadata(&path, &function.base_path)
+    {
+        let address = address(event, context, source, &headers)?.ok_or_else(nothing_here)?;
+        return Ok(Request::Told(metadata(&address, issuer, function)));
     }
     let query = name(&path, &function.base_path)?;
     if reads && query.as_deref() == Some("health") {
@@ -200,8 +225,106 @@ fn request(
         return several(&body, &query_string, function, &origin);
     }
     let params = merge(query_string, direct::given(body))?;
-    Ok(Request::Call(Call { query, params, method: Some(method), stray_body, origin }))
+    Ok(Request::Call(Call { query, params, method: Some(method), stray_body, agent: false, origin }))
 }
+
+/// The message of the Model Context Protocol that was posted, if one was.
+fn message(
+    event: &Object<'_>,
+    context: &Object<'_>,
+    source: &Source,
+    function: &Function,
+    invocation: &Invocation,
+) -> Result<Option<Event>> {
+    if !function.mcp || source.method() != Some(Method::Post) {
+        return Ok(None);
+    }
+    match name(&path(event, context, source)?, &function.base_path) {
+        Ok(Some(name)) if name == mcp::ENDPOINT => {}
+        _ => return Ok(None),
+    }
+    let headers = headers(event)?;
+    let claims = claims::verified(source, context)?;
+    // "Servers MUST validate the Origin header": a page of somebody else's may reach what its reader reaches.
+    let ours = function.cors_origin.as_deref();
+    if header(&headers, "origin").is_some_and(|origin| ours != Some("*") && ours != Some(origin)) {
+        return Ok(Some(mcp::refused(source.clone(), 403, "This origin is not allowed.", Vec::new())));
+    }
+    if function.mcp_authorization_server.is_some() && claims.is_none() {
+        let metadata = address(event, context, source, &headers)?.map(|address| {
+            format!(
+                "Bearer resource_metadata=\"{address}{METADATA}{}/{}\"",
+                function.base_path,
+                mcp::ENDPOINT
+            )
+        });
+        let headers = vec![("www-authenticate", metadata.unwrap_or_else(|| "Bearer".to_owned()))];
+        return Ok(Some(mcp::refused(
+            source.clone(),
+            401,
+            "This server needs an authenticated caller.",
+            headers,
+        )));
+    }
+    let body = body(event, &headers)?;
+    let request_id = invocation.request_id.clone();
+    let origin = Origin { claims, request_id, message_id: None, headers };
+    let headers = origin.headers.clone();
+    Ok(Some(mcp::read(&body, Some((source.clone(), &headers)), function, Arc::new(origin))))
+}
+
+/// Whether a path is that of the metadata of our endpoint (RFC 9728, 3.1), which stand at the root of the host, with
+/// the endpoint's path behind and without it.
+fn is_metadata(path: &[String], base_path: &str) -> bool {
+    let [first, second, rest @ ..] = path else { return false };
+    let endpoint = base_path.split('/').filter(|part| !part.is_empty()).chain([mcp::ENDPOINT]);
+    first == ".well-known"
+        && second == "oauth-protected-resource"
+        && (rest.is_empty() || rest.iter().map(String::as_str).eq(endpoint))
+}
+
+/// Who protects our endpoint: <https://www.rfc-editor.org/rfc/rfc9728.html#section-2>.
+fn metadata(address: &str, issuer: &str, function: &Function) -> Body {
+    let resource = format!("{address}{}/{}", function.base_path, mcp::ENDPOINT);
+    let json = serde_json::json!({
+        "resource": resource,
+        "authorization_servers": [issuer],
+        "bearer_methods_supported": ["header"],
+    });
+    Body::new(json.to_string().into_bytes())
+}
+
+/// The URL under which the world finds what we take for the root: with the stage, where that is in the path. `None`
+/// where the request does not tell its host.
+fn address(
+    event: &Object<'_>,
+    context: &Object<'_>,
+    source: &Source,
+    headers: &[(String, String)],
+) -> Result<Option<String>> {
+    let host = match context.text("domainName")? {
+        Some(host) => Some(host.into_owned()),
+        None => header(headers, "host").map(str::to_owned),
+    };
+    let fits = |host: &String| {
+        !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
+    };
+    let Some(host) = host.filter(fits) else { return Ok(None) };
+    let stage = context.text("stage")?.filter(|stage| stage != "$default").unwrap_or_default();
+    // A REST API leaves its stage out of `path`, and not out of this.
+    let whole = match source {
+        Source::RestApi { .. } => context.text("path")?.or(event.text("path")?),
+        Source::HttpApi { .. } => event.text("rawPath")?,
+        _ => None,
+    };
+    let staged = whole.is_some_and(|whole| {
+        !stage.is_empty()
+            && whole.strip_prefix('/').is_some_and(|path| path.split('/').next() == Some(&stage))
+    });
+    Ok(Some(if staged { format!("https://{host}/{stage}") } else { format!("https://{host}") }))
+}
+
+const METADATA: &str = "/.well-known/oauth-protected-resource";
 
 /// A `transaction` or `batch` that was posted to the base path.
 fn several(
@@ -235,7 +358,7 @@ fn several(
 }
 
 /// The segments of the path, behind the stage.
-fn path(event: &Object<'_>, context: &Object<'_>, source: Source) -> Result<Vec<String>> {
+fn path(event: &Object<'_>, context: &Object<'_>, source: &Source) -> Result<Vec<String>> {
     let (path, decoded) = match source {
         Source::HttpApi { .. } => (event.text("rawPath")?, true),
         Source::FunctionUrl { .. } => (event.text("rawPath")?, false),
@@ -309,7 +432,7 @@ fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
 }
 
 /// The query string's parameters by name, in the order given.
-fn query_string(event: &Object<'_>, source: Source) -> Result<Vec<(String, Given)>> {
+fn query_string(event: &Object<'_>, source: &Source) -> Result<Vec<(String, Given)>> {
     let mut pairs = Vec::new();
     let encoded = match source {
         Source::HttpApi { .. } | Source::FunctionUrl { .. } => {
@@ -378,9 +501,6 @@ fn body<'a>(event: &Object<'a>, headers: &[(String, String)]) -> Result<Cow<'a, 
     if body.trim_ascii().is_empty() {
         return Ok(Cow::Borrowed(""));
     }
-    if !header(headers, "content-type").is_none_or(is_json) {
-        return Err(Error::new(Fault::UnsupportedMediaType, ""));
-    }
     if header(headers, "content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
         return Err(Error::told(Fault::UnsupportedMediaType, "Send the body without a content-encoding."));
     }
@@ -389,13 +509,21 @@ fn body<'a>(event: &Object<'a>, headers: &[(String, String)]) -> Result<Cow<'a, 
         Some("true") => true,
         Some(_) => return Err(must_be("isBase64Encoded", "true or false")),
     };
+    // A browser sends a body of another type, or of none, to any site without asking first, and with its cookies.
+    let json = || match header(headers, "content-type").is_some_and(is_json) {
+        true => Ok(()),
+        false => Err(Error::new(Fault::UnsupportedMediaType, "")),
+    };
     if !encoded {
-        return Ok(body);
+        return json().map(|()| body);
     }
     let bytes = BASE64.decode(body.as_bytes()).map_err(|_| bad_event("The body is not valid base64."))?;
     let text = String::from_utf8(bytes)
         .map_err(|error| bad_event(format!("The body is not valid UTF-8: {}.", error.utf8_error())))?;
-    Ok(if text.trim_ascii().is_empty() { Cow::Borrowed("") } else { Cow::Owned(text) })
+    if text.trim_ascii().is_empty() {
+        return Ok(Cow::Borrowed(""));
+    }
+    json().map(|()| Cow::Owned(text))
 }
 
 /// Whether there is a body of JSON.
@@ -618,12 +746,13 @@ mod tests {
         let deep = "[".repeat(9000);
         check(&post(&deep), "", "bad_event: The body is nested deeper than 128 levels.");
         let typed = |media, body| Sent { content_type: media, body: Some(body), ..POST };
-        check(&typed(None, r#"{"x":1}"#), "", "call a(x=1)");
         check(&typed(Some("Application/JSON; charset=utf-8"), "{}"), "", "call a()");
         check(&typed(Some("application/merge-patch+json"), "{}"), "", "call a()");
         check(&typed(Some("text/plain"), ""), "", "call a()");
         const TYPE: &str = "unsupported_media_type: Send the parameters as application/json.";
         check(&typed(Some("text/plain"), "{}"), "", TYPE);
+        check(&typed(None, "{}"), "", TYPE);
+        check(&typed(None, " "), "", "call a()");
         check(&typed(Some("application/x-www-form-urlencoded"), "x=1"), "", TYPE);
         check(&typed(Some("application/jsonp"), "{}"), "", TYPE);
         check(&typed(Some(""), "{}"), "", TYPE);
@@ -646,18 +775,21 @@ mod tests {
     #[test]
     fn encoded_bodies() {
         fn check(body: &str, encoded: &str, headers: &str, expected: &str) {
+            let headers =
+                headers.replacen('{', r#"{"Content-Type":"application/json","#, 1).replace(",}", "}");
             let event = format!(
                 r#"{{"httpMethod":"POST","path":"/a","headers":{headers},"body":{body},
                     "isBase64Encoded":{encoded}}}"#
             );
             starts(&asked(&event), expected);
         }
-        check(r#""eyJ4IjoxfQ==""#, "true", "null", "call a(x=1)");
+        check(r#""eyJ4IjoxfQ==""#, "true", "{}", "call a(x=1)");
         check(r#""eyJ4IjoxfQ==""#, "false", "{}", "bad_event: The body is not valid JSON");
         check(r#""eyJ4IjoxfQ==""#, "1", "{}", "bad_event: `isBase64Encoded` must be true or false.");
         check(r#""eyJ4IjoxfQ""#, "true", "{}", "bad_event: The body is not valid base64.");
         check(r#""/w==""#, "true", "{}", "bad_event: The body is not valid UTF-8: invalid utf-8 sequence");
-        check(r#""IA==""#, "true", "{}", "call a()");
+        check(r#""IA==""#, "true", "null", "call a()");
+        check(r#""e30=""#, "true", "null", "unsupported_media_type");
         check(r#""""#, "true", "{}", "call a()");
         check(r#"{"x":1}"#, "false", "{}", "bad_event: `body` must be a string.");
         check(
@@ -787,7 +919,7 @@ mod tests {
     fn nobody_but_the_authorizer_makes_claims() {
         let event = r#"{
             "version":"2.0","rawPath":"/a","rawQueryString":"claims=x&claims.sub=admin&authorizer=x",
-            "headers":{"claims":"{\"sub\":\"admin\"}","claims.sub":"admin","x-amzn-oidc-identity":"admin",
+            "headers":{"content-type":"application/json","claims":"{\"sub\":\"admin\"}","claims.sub":"admin","x-amzn-oidc-identity":"admin",
                        "x-amzn-oidc-data":"e30.eyJzdWIiOiJhZG1pbiJ9.","authorization":"Bearer x"},
             "claims":{"sub":"admin"},"authorizer":{"jwt":{"claims":{"sub":"admin"}}},
             "requestContext":{"http":{"method":"POST"},"stage":"$default","claims":{"sub":"admin"}},

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::error::{Error, Fault, Result};
 
 /// The members of one JSON object, in the order written. No key stands twice.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Object<'a> {
@@ -34,6 +34,17 @@ impl<'a> Object<'a> {
             Some(key) => Err(bad_event(format!("{what} has the key {} twice.", quoted(key)))),
             None => Ok(object),
         }
+    }
+
+    /// The same without the keys whose value is `null`: whoever writes records of a fixed form writes all its keys.
+    pub(super) fn without_nulls(self) -> Self {
+        self.without_nulls_but(|_| false)
+    }
+
+    /// The same, keeping those of these keys.
+    pub(super) fn without_nulls_but(mut self, kept: impl Fn(&str) -> bool) -> Self {
+        self.0.retain(|(key, value)| value.get() != "null" || kept(key));
+        self
     }
 
     /// The value under this key, as text; `null` is a value.

@@ -1,12 +1,15 @@
 //! From the bytes of one event to what it asks: which source sent it, and which query it calls with which
 //! parameters, as whom.
 //!
-//! The source is recognised by the keys that only its events have, and only then are its pieces read; nothing
-//! is tried and retried. What comes out does not tell which source it was, save for what the reply needs
+//! The source is recognised by what only its events say, where `null` says nothing, and only then are its pieces
+//! read; nothing is tried and retried. What comes out does not tell which source it was, save for what the reply needs
 //! ([`Source`]). Pure: no I/O, no clock, no driver.
 //!
 //! ```text
+//! (client context)     AgentCore Gateway: the event is a tool's arguments, whatever keys they have
+//! actionGroup          Bedrock agent
 //! Records              SQS, or a source that we do not serve
+//! a list of objects    EventBridge Pipes: SQS, or a source that we do not serve
 //! requestContext.elb   Application Load Balancer
 //! requestContext.http  API Gateway v2, function URL
 //! httpMethod           API Gateway v1
@@ -14,23 +17,31 @@
 //! anything else        a direct event: ours, or nobody's
 //! ```
 
+mod agent;
 mod claims;
 mod direct;
 mod http;
 mod json;
+mod mcp;
 mod queue;
 mod source;
+mod unserved;
 
 use std::sync::Arc;
 
 use crate::config::Function;
 use crate::error::{Error, Fault, Result};
+use crate::reply::Body;
 use crate::value::{Origin, Params};
 
+pub(crate) use self::agent::Place;
+pub use self::agent::{Action, tool_gate, unknown_tool};
 pub use self::http::{gate, refusal, stray_body};
+pub use self::mcp::Exchange;
+pub(crate) use self::mcp::What;
 pub use self::source::Source;
 
-use self::json::{Object, bad_event, quoted};
+use self::json::{Object, bad_event, must_be, quoted};
 
 /// One event, understood as far as it could be.
 #[derive(Debug)]
@@ -60,6 +71,10 @@ pub enum Request {
     Preflight,
     /// The OpenAPI document.
     OpenApi,
+    /// The tools for agents.
+    Tools,
+    /// Nothing: the answer is known already.
+    Told(Body),
 }
 
 /// One query and its parameters.
@@ -73,6 +88,8 @@ pub struct Call {
     pub method: Option<Method>,
     /// Whether it is a GET with a body of JSON: refused, if the method is not.
     pub stray_body: bool,
+    /// Whether an agent calls: then only what is a tool is there ([`tool_gate`]).
+    pub agent: bool,
     /// What the invocation brings besides. The calls of one event share it.
     pub origin: Arc<Origin>,
 }
@@ -85,7 +102,13 @@ impl Request {
             Self::Call(call) => vec![&call.params],
             Self::Transaction(calls) => calls.iter().map(|call| &call.params).collect(),
             Self::Batch(batch) => batch.params.iter().collect(),
-            Self::Records(_) | Self::Diagnose | Self::Health | Self::Preflight | Self::OpenApi => Vec::new(),
+            Self::Records(_)
+            | Self::Diagnose
+            | Self::Health
+            | Self::Preflight
+            | Self::OpenApi
+            | Self::Tools
+            | Self::Told(_) => Vec::new(),
         };
         sets.into_iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     }
@@ -152,32 +175,67 @@ pub struct Invocation {
     pub trace_id: Option<String>,
     /// When Lambda stops the invocation, in milliseconds since 1970-01-01; `None` where nobody stops it.
     pub deadline_ms: Option<u64>,
+    /// Where an AgentCore Gateway calls: what it tells beside the event.
+    pub gateway: Option<Gateway>,
+}
+
+/// What an AgentCore Gateway tells in the client context.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Gateway {
+    /// The tool, as `target___tool`.
+    pub tool: String,
+    /// The headers of its client that it was set up to hand on, names in lower case.
+    pub headers: Vec<(String, String)>,
+}
+
+impl Invocation {
+    /// The same with the client context of the invocation, which is JSON: in its member `custom` an AgentCore Gateway
+    /// tells that it calls, and which tool. Any other says nothing to us.
+    /// <https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/gateway-add-target-lambda.html>
+    #[must_use]
+    pub fn with_client_context(self, context: &str) -> Self {
+        Self { gateway: agent::told(context), ..self }
+    }
 }
 
 /// Understands one event. Never panics, and never recurses deeper than a few calls, whatever the bytes.
 #[must_use]
 pub fn parse(event: &[u8], function: &Function, invocation: &Invocation) -> Event {
+    // Its arguments may have any key, so nothing else is looked at.
+    if let Some(gateway) = &invocation.gateway {
+        return agent::gateway(event, gateway, function, invocation);
+    }
     let text = match std::str::from_utf8(event) {
         Ok(text) => text,
         Err(error) => return Event::unknown(bad_event(format!("The event is not valid UTF-8: {error}."))),
     };
-    let event = match json::check_depth(text, "The event").and_then(|()| Object::parse(text, "The event")) {
+    let checked = json::check_depth(text, "The event");
+    // EventBridge Pipes hands over the records themselves. Any other list is nobody's.
+    if checked.is_ok()
+        && let Some(records) = queue::piped(text)
+    {
+        return queue::parse(records, invocation);
+    }
+    let event = match checked.and_then(|()| Object::parse(text, "The event")) {
         Ok(event) => event,
         Err(error) if text.trim_ascii_start().starts_with('{') => return Event::unknown(error),
         Err(error) => {
             return Event::unknown(bad_event(format!("{} {}", error.message(), direct::SHAPES)));
         }
     };
+    let whole = event;
+    let event = whole.clone().without_nulls();
+    if let Some(event) = agent::bedrock(&event, function, invocation) {
+        return event;
+    }
     if let Some(records) = event.get("Records") {
-        return queue::parse(records, invocation);
+        return match json::elements(records, "Records") {
+            Ok(records) => queue::parse(records, invocation),
+            Err(error) => Event::unserved(error),
+        };
     }
-    // Kafka, MQ and DocumentDB name themselves at the top, CloudWatch Logs by its only key. All of them take
-    // any reply for success.
-    if let Some(source) = event.get("eventSource").and_then(json::string) {
+    if let Some(source) = unserved::source(&event) {
         return Event::unserved(queue::unserved(&source));
-    }
-    if event.has("awslogs") {
-        return Event::unserved(queue::unserved("awslogs"));
     }
     if let Some(event) = http::parse(&event, function, invocation) {
         return event;
@@ -187,8 +245,14 @@ pub fn parse(event: &[u8], function: &Function, invocation: &Invocation) -> Even
         let request = detail.and_then(|detail| direct::parse(&detail, &origin).1);
         return Event { source: Source::EventBridge, request };
     }
-    let (source, request) = direct::parse(&event, &origin);
+    let (source, request) = direct::parse(&whole, &origin);
     Event { source, request }
+}
+
+/// Understands one message of the Model Context Protocol that came through a pipe.
+#[must_use]
+pub fn message(message: &str, function: &Function, origin: Origin) -> Event {
+    mcp::read(message, None, function, Arc::new(origin))
 }
 
 /// The error for a query that does not exist, or not for this caller.
@@ -212,8 +276,11 @@ impl Event {
 /// The `detail` of EventBridge's envelope, if this is one:
 /// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-events-structure.html>.
 fn eventbridge<'a>(event: &Object<'a>) -> Option<Result<Object<'a>>> {
-    let detail = event.get("detail").filter(|_| event.has("detail-type"))?;
-    Some(Object::parse(detail.get(), "`detail`"))
+    event.some("detail-type")?;
+    Some(match event.get("detail") {
+        Some(detail) => Object::parse(detail.get(), "`detail`"),
+        None => Err(must_be("detail", "a JSON object")),
+    })
 }
 
 /// What the tests of this module and of [`crate::reply`] share.
@@ -238,6 +305,9 @@ pub(crate) mod testing {
             direct_errors: DirectErrors::Reply,
             int64: Int64::Number,
             openapi: OpenApi::Off,
+            mcp: false,
+            mcp_authorization_server: None,
+            tool_bytes: 65_536,
             diagnose: false,
             log_values: false,
             log: tracing_subscriber::filter::Targets::new(),
@@ -247,7 +317,8 @@ pub(crate) mod testing {
     /// A request on one line.
     pub(crate) fn show(request: &Request) -> String {
         let call = |call: &Call| {
-            format!("call {}({})", call.query.as_deref().unwrap_or("default"), list(&call.params))
+            let kind = if call.agent { "tool" } else { "call" };
+            format!("{kind} {}({})", call.query.as_deref().unwrap_or("default"), list(&call.params))
         };
         match request {
             Request::Call(one) => call(one),
@@ -264,6 +335,8 @@ pub(crate) mod testing {
             Request::Health => "health".to_owned(),
             Request::Preflight => "preflight".to_owned(),
             Request::OpenApi => "openapi".to_owned(),
+            Request::Tools => "tools".to_owned(),
+            Request::Told(body) => String::from_utf8_lossy(&body.json).into_owned(),
         }
     }
 
@@ -328,6 +401,111 @@ mod tests {
             "This function does not know this event.",
         );
         check(br#"{"requestContext":7,"httpMethod":"GET"}"#, "This function does not know this event.");
+        // What EventBridge Pipes sends is a list of objects.
+        check(b"[1]", "The event must be a JSON object.");
+        check(b"[{},1]", "The event must be a JSON object.");
+    }
+
+    #[test]
+    fn null_says_nothing() {
+        fn check(event: &str, source: &str, expected: &str) {
+            let event = parse_default(event.as_bytes());
+            let asked = event.request.map_or_else(|error| error.to_string(), |request| show(&request));
+            assert_eq!((event.source.name(), &*asked), (source, expected));
+        }
+        check(
+            r#"{"query":"a","params":null,"transaction":null,"batch":null,"reply":null,"Records":null,
+                "requestContext":null,"detail":null,"detail-type":null,"awslogs":null,"eventSource":null}"#,
+            "direct",
+            "call a()",
+        );
+        check(
+            r#"{"detail-type":"T","source":"s","detail":{"query":"a","batch":null},"Records":null}"#,
+            "eventbridge",
+            "call a()",
+        );
+        check(
+            r#"{"Records":[{"messageId":"m","eventSource":"aws:sqs","EventSource":null,"body":"{\"query\":\"a\"}"}]}"#,
+            "sqs",
+            "1 records",
+        );
+        // As cargo-lambda writes a request of format 2.0.
+        let url = |more: &str| {
+            format!(
+                r#"{{{more},"httpMethod":"GET","resource":null,"version":"2.0","routeKey":"$default","rawPath":"/a",
+                    "rawQueryString":"n=1","headers":{{}},"body":null,"isBase64Encoded":false,
+                    "requestContext":{{"elb":null,"authorizer":null,"stage":"$default","http":{{"method":"GET"}}}}}}"#
+            )
+        };
+        for more in [
+            r#""type":null,"methodArn":null,"routeArn":null"#,
+            r#""type":"","methodArn":"","identitySource":[]"#,
+            r#""methodArn":"arn:aws:execute-api:eu-west-1:1:a/b/GET/a""#,
+        ] {
+            check(&url(more), "api-gateway-v2", "call a(n='1')");
+        }
+        let authorizer = url(r#""type":"REQUEST","routeArn":"arn:aws:execute-api:eu-west-1:1:a/b/GET/a""#);
+        let event = parse_default(authorizer.as_bytes());
+        assert_eq!(event.source, Source::DIRECT, "an authorizer is not answered like a request");
+    }
+
+    #[test]
+    fn what_would_take_a_reply_for_success_is_raised() {
+        fn check(event: &str, expected: &str) {
+            let parsed = parse_default(event.as_bytes());
+            assert_eq!(parsed.source, Source::Unserved, "{event}");
+            let message = parsed.request.unwrap_err().to_string();
+            assert!(message.contains(expected), "{event}: {message}");
+        }
+        check(r#"{"awslogs":{"data":"H4sI"}}"#, "`awslogs`");
+        check(r#"{"eventSource":"aws:kafka","records":{}}"#, "`aws:kafka`");
+        check(
+            r#"{"version":"1.0","timestamp":"2026-01-31T13:37:00Z","requestContext":{"requestId":"r",
+                "functionArn":"arn:aws:lambda:eu-west-1:1:function:f","condition":"RetriesExhausted",
+                "approximateInvokeCount":3},"requestPayload":{"query":"a"},"responsePayload":null}"#,
+            "`Lambda destinations`",
+        );
+        check(
+            r#"{"source":"aws.cloudwatch","alarmArn":"arn:aws:cloudwatch:eu-west-1:1:alarm:a","accountId":"1",
+                "alarmData":{"alarmName":"a"}}"#,
+            "`CloudWatch alarms`",
+        );
+        check(r#"{"CodePipeline.job":{"id":"1","data":{}}}"#, "`CodePipeline`");
+        check(
+            r#"{"version":"1.0","invokingEvent":"{}","ruleParameters":"{}","resultToken":"t","configRuleName":"r"}"#,
+            "`AWS Config`",
+        );
+        check(
+            r#"{"RequestType":"Create","ResponseURL":"https://x","StackId":"s","LogicalResourceId":"l"}"#,
+            "`CloudFormation`",
+        );
+        check(
+            r#"{"Step":"createSecret","SecretId":"s","ClientRequestToken":"t"}"#,
+            "`Secrets Manager rotation`",
+        );
+        check(
+            r#"{"clientId":"c","timestamp":1,"eventType":"connected","sessionIdentifier":"s",
+                "principalIdentifier":"p","versionNumber":0}"#,
+            "`IoT`",
+        );
+        check(r#"{"state":{"reported":{"t":1}},"metadata":{},"version":1,"clientToken":"t"}"#, "`IoT`");
+        check(r#"{"topic":"a/b","clientid":"c","temperature":21}"#, "`IoT`");
+        // EventBridge Pipes, from whatever it reads.
+        check(r#"[{"eventSource":"aws:kinesis","data":"e30=","partitionKey":"k"}]"#, "`aws:kinesis`");
+        check(r#"[{"topic":"t","partition":0,"value":"e30=","eventSource":"aws:kafka"}]"#, "`aws:kafka`");
+        check(r#"[{"query":"a"},{"query":"b"}]"#, "`unknown`");
+    }
+
+    #[test]
+    fn messages_that_a_pipe_hands_over() {
+        let event = r#"[{"messageId":"m1","eventSource":"aws:sqs","body":"{\"query\":\"a\"}"},
+            {"messageId":"m2","eventSource":"aws:sqs","body":"x"}]"#;
+        let event = parse_default(event.as_bytes());
+        assert_eq!(event.source, Source::Sqs);
+        let Ok(Request::Records(records)) = event.request else { panic!() };
+        let asked: Vec<_> =
+            records.iter().map(|record| (&*record.message_id, record.request.is_ok())).collect();
+        assert_eq!(asked, [("m1", true), ("m2", false)]);
     }
 
     #[test]
@@ -355,6 +533,7 @@ mod tests {
             params: Params::default(),
             method,
             stray_body: false,
+            agent: false,
             origin: Arc::default(),
         };
         assert_eq!(call(None).name(Some("a")).unwrap(), "a");
@@ -462,6 +641,59 @@ mod tests {
                 change_at(&mut items[index], rest, new);
             }
             leaf => *leaf = new.unwrap_or_default(),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+        /// Whatever an agent writes, and whatever else stands in its event, it is one call of the tool that is named,
+        /// as nobody, or it is refused.
+        #[test]
+        fn an_agents_event_is_one_call_of_one_tool(written in value(), beside in value()) {
+            let members = beside.as_object().cloned().unwrap_or_default();
+            let with_members = |mut event: serde_json::Value| {
+                for (key, value) in &members {
+                    if event.get(key).is_none() {
+                        event[key] = value.clone();
+                    }
+                }
+                event.to_string()
+            };
+            let gateway = r#"{"custom":{"bedrockAgentCoreToolName":"t___a"}}"#;
+            let gateway = Invocation::default().with_client_context(gateway);
+            let parameter = serde_json::json!({"name": "x", "type": "string", "value": written});
+            let bedrock = with_members(serde_json::json!({
+                "messageVersion": "1.0", "actionGroup": "g", "function": "a", "parameters": [parameter],
+                "apiPath": null, "requestContext": null,
+            }));
+            let message = with_members(serde_json::json!({
+                "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+                "params": with_members(serde_json::json!({"name": "a", "arguments": written}))
+                    .parse::<serde_json::Value>().unwrap(),
+            }));
+            let function = Function { mcp: true, http_batch: true, ..settings() };
+            let plain = Invocation::default();
+            for event in [
+                parse(written.to_string().as_bytes(), &function, &gateway),
+                parse(bedrock.as_bytes(), &function, &plain),
+                self::message(&message, &function, Origin::default()),
+            ] {
+                match event.request {
+                    Ok(Request::Call(call)) => {
+                        prop_assert!(call.agent, "{call:?}");
+                        prop_assert_eq!(call.query.as_deref(), Some("a"));
+                        prop_assert!(call.origin.claims.is_none() && call.origin.headers.is_empty(), "{call:?}");
+                        prop_assert!(call.origin.message_id.is_none(), "{call:?}");
+                    }
+                    // MCP's answer to what is no message.
+                    Ok(Request::Told(body)) => prop_assert!(body.json.starts_with(b"{\"jsonrpc\":\"2.0\","), "{body:?}"),
+                    Ok(other) => prop_assert!(false, "{other:?}"),
+                    Err(error) => {
+                        prop_assert!(matches!(error.fault(), Fault::BadEvent | Fault::BadParameter), "{error}");
+                    }
+                }
+            }
         }
     }
 

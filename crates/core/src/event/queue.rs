@@ -10,13 +10,20 @@ use crate::value::Origin;
 use super::json::{self, Object, bad_event, must_be, quoted};
 use super::{Event, Invocation, Record, Request, Source, direct, eventbridge};
 
+/// The records of EventBridge Pipes, which sends the list itself: none of its other pieces is a list of objects.
+/// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-batching-concurrency.html>
+pub(super) fn piped(text: &str) -> Option<Vec<&RawValue>> {
+    let records: Vec<&RawValue> =
+        text.trim_ascii_start().starts_with('[').then(|| serde_json::from_str(text).ok()).flatten()?;
+    let objects = records.iter().all(|record| record.get().starts_with('{'));
+    (objects && !records.is_empty()).then_some(records)
+}
+
 /// Reads a list of records. One that cannot be served is an error of its own record; only what has no message
 /// to blame is an error of the whole.
-pub(super) fn parse(records: &RawValue, invocation: &Invocation) -> Event {
-    let all = json::elements(records, "Records").and_then(|records| {
-        let all = records.into_iter().map(|record| Object::parse(record.get(), "A record"));
-        all.collect::<Result<Vec<_>>>()
-    });
+pub(super) fn parse(records: Vec<&RawValue>, invocation: &Invocation) -> Event {
+    let all = records.into_iter().map(|record| Object::parse(record.get(), "A record"));
+    let all = all.map(|record| record.map(Object::without_nulls)).collect::<Result<Vec<_>>>();
     let all = match all {
         Ok(all) => all,
         Err(error) => return Event::unserved(error),
@@ -67,7 +74,7 @@ fn request(body: &str, origin: &Arc<Origin>, wrapping: Wrapping) -> Result<Reque
     json::check_depth(body, "The message")?;
     let message = Object::parse(body, "The message")?;
     // SNS's envelope: https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html
-    if wrapping == Wrapping::Any && message.has("TopicArn") && message.has("Message") {
+    if wrapping == Wrapping::Any && message.some("TopicArn").is_some() && message.some("Message").is_some() {
         let inner = message.text("Message")?.ok_or_else(|| must_be("Message", "a string"))?;
         return request(&inner, origin, Wrapping::EventBridge);
     }

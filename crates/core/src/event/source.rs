@@ -1,12 +1,14 @@
 //! Where an event came from: what its reply looks like, and how large it may be.
 
+use std::sync::Arc;
+
 use crate::config::DirectErrors;
 use crate::rows::Limits;
 
-use super::Method;
+use super::{Action, Exchange, Method};
 
 /// The source of an event, with everything of it that the reply depends on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// `aws lambda invoke`, EventBridge Scheduler, Step Functions, a rule's constant input: nothing in the
     /// event tells which. An event that nobody knows counts as this too.
@@ -46,6 +48,15 @@ pub enum Source {
     EventBridge,
     /// A batch of SQS messages.
     Sqs,
+    /// A tool's call by an AgentCore Gateway.
+    AgentCore {
+        /// How many bytes of result there may be.
+        bytes: usize,
+    },
+    /// An action of a Bedrock agent.
+    Bedrock(Arc<Action>),
+    /// A message of the Model Context Protocol.
+    Mcp(Arc<Exchange>),
     /// A source that we do not serve and that takes any reply for success.
     Unserved,
 }
@@ -65,6 +76,9 @@ impl Source {
             Self::Alb { .. } => "alb",
             Self::EventBridge => "eventbridge",
             Self::Sqs => "sqs",
+            Self::AgentCore { .. } => "agentcore",
+            Self::Bedrock(_) => "bedrock-agent",
+            Self::Mcp(_) => "mcp",
             Self::Unserved => "unserved",
         }
     }
@@ -72,12 +86,18 @@ impl Source {
     /// The request's method, for a source that speaks HTTP.
     #[must_use]
     pub fn method(&self) -> Option<Method> {
-        match *self {
+        match self {
             Self::RestApi { method, .. }
             | Self::HttpApi { method }
             | Self::FunctionUrl { method }
-            | Self::Alb { method, .. } => Some(method),
-            Self::Direct { .. } | Self::EventBridge | Self::Sqs | Self::Unserved => None,
+            | Self::Alb { method, .. } => Some(*method),
+            Self::Mcp(exchange) => exchange.http().and_then(Self::method),
+            Self::Direct { .. }
+            | Self::EventBridge
+            | Self::Sqs
+            | Self::AgentCore { .. }
+            | Self::Bedrock(_)
+            | Self::Unserved => None,
         }
     }
 
@@ -87,6 +107,11 @@ impl Source {
         let (whole, envelope) = match self {
             Self::Direct { states: true, .. } => (STATES, STATES_ENVELOPE),
             Self::Alb { .. } => (ALB, ENVELOPE),
+            Self::AgentCore { bytes } => {
+                return Limits { bytes: (*bytes).min(LAMBDA - ENVELOPE), escaped: false, max_rows: None };
+            }
+            Self::Bedrock(action) => return action.limits(),
+            Self::Mcp(exchange) => return exchange.limits(),
             Self::Direct { .. }
             | Self::RestApi { .. }
             | Self::HttpApi { .. }
@@ -98,6 +123,7 @@ impl Source {
         let escaped = match self {
             Self::Direct { raw, .. } => !raw,
             Self::EventBridge | Self::Sqs | Self::Unserved => false,
+            Self::AgentCore { .. } | Self::Bedrock(_) | Self::Mcp(_) => false,
             Self::RestApi { .. } | Self::HttpApi { .. } | Self::FunctionUrl { .. } | Self::Alb { .. } => true,
         };
         Limits { bytes: whole - envelope, escaped, max_rows: None }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::bounds::Bounds;
+use super::bounds::{Bounds, Choice};
 use super::{BoundFrom, HttpMethods, Param, Verb};
 use crate::backend::Access;
 use crate::value::{Given, Kind, Refusal, Scalar, Value};
@@ -17,6 +17,8 @@ pub(super) struct Head {
     pub(super) verb: Verb,
     pub(super) access: Access,
     pub(super) http: Option<HttpMethods>,
+    /// The title, where it is a tool for agents.
+    pub(super) tool: Option<String>,
     /// With the line of each.
     pub(super) params: Vec<(Param, usize)>,
     pub(super) timeout: Option<Duration>,
@@ -40,8 +42,19 @@ enum Line<'a> {
 }
 
 /// What a line of the head can begin with.
-const KEYS: [&str; 10] =
-    ["name", "http", "param", "read", "write", "timeout", "max_rows", "transaction", "engine", "cache"];
+const KEYS: [&str; 11] = [
+    "name",
+    "http",
+    "tool",
+    "param",
+    "read",
+    "write",
+    "timeout",
+    "max_rows",
+    "transaction",
+    "engine",
+    "cache",
+];
 
 /// What a `-- name:` line says after the colon, if the line is one.
 pub(super) fn name_line(line: &str) -> Option<&str> {
@@ -111,6 +124,7 @@ impl Head {
 struct Reader<'a> {
     routine: Option<&'static str>,
     http: Option<(HttpMethods, usize)>,
+    tool: Option<(String, usize)>,
     access: Option<Access>,
     params: Vec<(Param, usize)>,
     timeout: Option<Duration>,
@@ -125,6 +139,11 @@ impl Reader<'_> {
     fn annotation(&mut self, key: &str, value: &str, line: usize) -> Result<(), String> {
         match key {
             "http" => once(key, &mut self.http, || Ok((http(value)?, line))),
+            "tool" => once(key, &mut self.tool, || match value {
+                "" => Err("behind `-- tool:` belongs its title for people, such as `-- tool: Open orders`"
+                    .to_owned()),
+                title => Ok((title.to_owned(), line)),
+            }),
             "read" | "write" => {
                 if !value.is_empty() {
                     return Err(format!("`-- {key}` stands alone, without a value"));
@@ -184,7 +203,9 @@ impl Reader<'_> {
             nullable: false,
             default: None,
             bounds: None,
+            choice: None,
             from: None,
+            description: Arc::from(""),
         };
         let result = parse_param(&mut param, rest).map_err(|reason| format!("`{name}`: {reason}"));
         // Even a broken one is declared, so that its uses are not reported as well.
@@ -233,17 +254,26 @@ impl Reader<'_> {
                 mistakes.push((line, reason));
             }
         }
+        let description = self.prose.join("\n").trim().to_owned();
+        if let Some((_, line)) = self.tool
+            && description.is_empty()
+        {
+            let reason = "a tool needs a description, by which agents choose it: comment lines of its own below \
+                          `-- name:` that say what it gives and when to use it";
+            mistakes.push((line, reason.to_owned()));
+        }
         Head {
             name,
             verb,
             access,
             http: self.http.map(|(methods, _)| methods),
+            tool: self.tool.map(|(title, _)| title),
             params: self.params,
             timeout: self.timeout,
             max_rows: self.max_rows.map(|(rows, _)| rows),
             transaction: self.no_transaction.is_none(),
             cache: self.cache.map(|(span, _)| span),
-            description: self.prose.join("\n").trim().to_owned(),
+            description,
         }
     }
 }
@@ -395,13 +425,31 @@ fn parse_param(param: &mut Param, text: &str) -> Result<(), String> {
             rest = behind;
             continue;
         }
+        if let Some(text) = rest.strip_prefix("--") {
+            param.description = match text.trim() {
+                "" => return Err("behind `--` belongs what the parameter means".to_owned()),
+                text => Arc::from(text),
+            };
+            break;
+        }
         let (word, behind) = split_word(rest);
+        // A choice may follow at once: `in{1, 2}`.
+        let (word, behind) = match word.find('{') {
+            Some(at) => rest.split_at(at),
+            None => (word, behind),
+        };
         match word {
             "in" => {
-                refuse_second(param.bounds.is_some(), "range")?;
-                let end = end_of_range(behind);
-                param.bounds = Some(Bounds::parse(behind[..end].trim(), param.kind)?);
-                rest = &behind[end..];
+                refuse_second(param.bounds.is_some() || param.choice.is_some(), "`in`")?;
+                if let Some(list) = behind.trim_start().strip_prefix('{') {
+                    let (given, behind) = take_choice(list)?;
+                    param.choice = Some(Choice::parse(given, param.kind)?);
+                    rest = behind;
+                } else {
+                    let end = end_of_range(behind);
+                    param.bounds = Some(Bounds::parse(behind[..end].trim(), param.kind)?);
+                    rest = &behind[end..];
+                }
             }
             "from" => {
                 refuse_second(param.from.is_some(), "source")?;
@@ -411,7 +459,8 @@ fn parse_param(param: &mut Param, text: &str) -> Result<(), String> {
             }
             _ => {
                 return Err(
-                    "behind the type belong `= default`, `in a..=b` and `from source`, each if wanted"
+                    "behind the type belong `= default`, `in a..=b` or `in {a, b}`, `from source` and `-- \
+                     description`, each if wanted"
                         .to_owned(),
                 );
             }
@@ -440,7 +489,7 @@ fn end_of_range(text: &str) -> usize {
     while let Some(space) = text[at..].find(char::is_whitespace) {
         at += space;
         let rest = text[at..].trim_start();
-        if rest.starts_with('=') || matches!(split_word(rest).0, "from" | "in") {
+        if rest.starts_with('=') || rest.starts_with("--") || matches!(split_word(rest).0, "from" | "in") {
             return at;
         }
         at = text.len() - rest.len();
@@ -451,10 +500,7 @@ fn end_of_range(text: &str) -> usize {
 /// A default as it is written: a word, or with quotes or brackets around it.
 fn take_default(text: &str) -> Result<(Given, &str), String> {
     let (value, rest) = match text.chars().next() {
-        Some('\'') => {
-            let end = end_of_quote(text).ok_or("the quote of the default is never closed")?;
-            (Given::Text(text[1..end - 1].replace("''", "'")), &text[end..])
-        }
+        Some('\'') => take_quoted(text).ok_or("the quote of the default is never closed")?,
         Some('"' | '[' | '{') => {
             let mut values = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
             let Some(Ok(value)) = values.next() else {
@@ -476,6 +522,41 @@ fn take_default(text: &str) -> Result<(Given, &str), String> {
         return Err("something stands directly behind the default".to_owned());
     }
     Ok((value, rest))
+}
+
+/// The values of a choice, and what stands behind the brace that closes it.
+fn take_choice(list: &str) -> Result<(Vec<Given>, &str), String> {
+    const UNENDED: &str = "the choice is never closed: `in {'open', 'closed'}`";
+    let mut given = Vec::new();
+    let mut rest = list.trim_start();
+    if rest.starts_with('}') {
+        return Err("the choice has nothing in it".to_owned());
+    }
+    loop {
+        let (value, behind) = match rest.chars().next() {
+            Some('\'') => take_quoted(rest).ok_or("a quote in the choice is never closed")?,
+            Some(',' | '}') => return Err("a value is missing between the commas of the choice".to_owned()),
+            Some(_) => {
+                let end = rest.find(|c: char| c.is_whitespace() || matches!(c, ',' | '}')).ok_or(UNENDED)?;
+                (Given::Text(rest[..end].to_owned()), &rest[end..])
+            }
+            None => return Err(UNENDED.to_owned()),
+        };
+        given.push(value);
+        let behind = behind.trim_start();
+        rest = match behind.chars().next() {
+            Some(',') => behind[1..].trim_start(),
+            Some('}') => return Ok((given, &behind[1..])),
+            Some(_) => return Err("the values of a choice are parted by commas".to_owned()),
+            None => return Err(UNENDED.to_owned()),
+        };
+    }
+}
+
+/// The text in the quotes at the beginning, and what stands behind them.
+fn take_quoted(text: &str) -> Option<(Given, &str)> {
+    let end = end_of_quote(text)?;
+    Some((Given::Text(text[1..end - 1].replace("''", "'")), &text[end..]))
 }
 
 /// Behind the quote that closes the one at the beginning; a quote inside is written twice.
@@ -505,9 +586,9 @@ fn check_default(param: &Param, default: &Given) -> Result<Value, String> {
             param.kind
         ));
     }
-    match &param.bounds {
-        Some(bounds) if !bounds.contain(&value) => Err(format!("the default {bounds}")),
-        _ => Ok(value),
+    match param.misfit(&value) {
+        Some(reason) => Err(format!("the default {reason}")),
+        None => Ok(value),
     }
 }
 
@@ -644,6 +725,11 @@ mod tests {
             ("a :many", vec!["-- max_rows: 0"], 2, "a whole number from 1"),
             ("a :one", vec!["-- max_rows: 5"], 2, "is for `:many`"),
             ("a :one", vec!["-- http: PUT"], 2, "takes `GET`"),
+            ("a :one", vec!["-- About it.", "-- tool:"], 3, "belongs its title"),
+            ("a :one", vec!["-- tool: A"], 2, "a tool needs a description"),
+            ("a :one", vec!["-- About it.", "-- tool: A", "-- tool: B"], 4, "said twice"),
+            ("a :one", vec!["-- tools: A"], 2, "did you mean `-- tool:`?"),
+            ("a :one", vec!["-- Tool: A"], 2, "did you mean `-- tool:`?"),
             ("a :one", vec!["-- http:"], 2, "takes `GET`"),
             ("a :one", vec!["-- http: GET, GET"], 2, "GET twice"),
             ("a :exec", vec!["-- http: GET, POST"], 2, "GET is for reads"),
@@ -740,6 +826,7 @@ mod tests {
                 written.contains(" in ") && written.contains(".."),
                 "{written}"
             );
+            assert!(param.choice.is_none() && param.description().is_empty(), "{written}");
         }
         for (written, from) in [
             ("a uuid from claims.sub", BoundFrom::Claim("sub".to_owned())),
@@ -751,6 +838,47 @@ mod tests {
         ] {
             assert_eq!(param(written).unwrap().from, Some(from), "{written}");
         }
+    }
+
+    #[test]
+    fn descriptions_and_choices_of_params() {
+        let check = |written: &str, default: Option<Value>, choice: &str, description: &str| {
+            let param = param(written).unwrap_or_else(|reason| panic!("{written}: {reason}"));
+            assert_eq!(param.default, default, "{written}");
+            assert_eq!(param.choice().map(ToString::to_string).unwrap_or_default(), choice, "{written}");
+            assert_eq!(param.description(), description, "{written}");
+        };
+        let text = |value: &str| Some(Value::Text(value.to_owned()));
+        check("a int -- how many", None, "", "how many");
+        check("a int --how many", None, "", "how many");
+        check("a int = 5 in 1..=9 -- how many: 1 -- 9", Some(Value::Int(5)), "", "how many: 1 -- 9");
+        check("a text = '--' -- what", text("--"), "", "what");
+        check("a text = '-- x' in 1..=9 from header.X -- what", text("-- x"), "", "what");
+        check("a text in {'open', 'closed'}", None, "must be one of 'open', 'closed'", "");
+        check("a text in{open,closed} = open", text("open"), "must be one of 'open', 'closed'", "");
+        check(
+            "a text? = null in { 'it''s', '}, {' } -- what",
+            Some(Value::Null),
+            "must be one of 'it''s', '}, {'",
+            "what",
+        );
+        check("a int = 2 in {1, 2, 5}", Some(Value::Int(2)), "must be one of 1, 2, 5", "");
+        check(
+            "a decimal = 1.0 in {1.00, 2}",
+            Some(Value::Decimal("1.0".to_owned())),
+            "must be one of 1.00, 2",
+            "",
+        );
+        check("a date in {2026-01-31}", None, "must be 2026-01-31", "");
+        check("a text[] in {'a', 'b'}", None, "must have only elements that are one of 'a', 'b'", "");
+    }
+
+    #[test]
+    fn tools() {
+        let lines = ["-- tool: Open orders", "-- The orders that wait."];
+        let head = head("a :many", &lines).unwrap();
+        assert_eq!(head.tool.as_deref(), Some("Open orders"));
+        assert_eq!(head.description, "The orders that wait.");
     }
 
     #[test]
@@ -768,7 +896,28 @@ mod tests {
             ("a int = x", "`a`: the default must be an integer"),
             ("a int = 0 in 1..=5", "`a`: the default must be between 1 and 5"),
             ("a int = 1 = 2", "a second default"),
-            ("a int in 1..=2 in 1..=2", "a second range"),
+            ("a int in 1..=2 in 1..=2", "a second `in`"),
+            ("a int in 1..=2 in {1}", "a second `in`"),
+            ("a int in {1} in {1}", "a second `in`"),
+            ("a int in {}", "the choice has nothing in it"),
+            ("a int in { }", "the choice has nothing in it"),
+            ("a int in {1", "the choice is never closed"),
+            ("a int in {1,", "the choice is never closed"),
+            ("a text in {'a", "a quote in the choice is never closed"),
+            ("a int in {1,,2}", "a value is missing"),
+            ("a int in {1,}", "a value is missing"),
+            ("a int in {1 2}", "parted by commas"),
+            ("a text in {'a'b}", "parted by commas"),
+            ("a int in {1, x}", "`a`: the choice `x` must be an integer"),
+            ("a int in {1, 01}", "twice"),
+            ("a json in {1}", "a json has no choice"),
+            ("a int = 3 in {1, 2}", "`a`: the default must be one of 1, 2"),
+            (
+                "a text[] = [\"c\"] in {a, b}",
+                "`a`: the default must have only elements that are one of 'a', 'b'",
+            ),
+            ("a int --", "behind `--` belongs what the parameter means"),
+            ("a int = 1 x -- about it", "behind the type belong"),
             ("a int = null", "must be nullable: `int?`"),
             ("a int[] = 1", "written as JSON"),
             ("a int[] = [1, x]", "begins like JSON"),
@@ -810,7 +959,8 @@ mod tests {
             lines in proptest::collection::vec(
                 prop_oneof![
                     "-- (param|http|cache): \\PC{0,30}",
-                    "-- param: [a-c]{1,2} (int|text|json)[\\[\\]?]{0,3} [=infrom.0-9'\"{}é ]{0,20}",
+                    "-- param: [a-c]{1,2} (int|text|json)[\\[\\]?]{0,3} [=infrom.,0-9'\"{}é -]{0,20}",
+                    "-- param: a text in ?\\{[ab',} -]{0,20}",
                     "\\PC{0,30}",
                 ],
                 0..6,

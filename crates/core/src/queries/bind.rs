@@ -24,8 +24,15 @@ impl Query {
             }
         }
         let mut values = Vec::with_capacity(self.params.len());
-        for param in &self.params {
-            values.push(param.value(params, origin, self.dialect)?);
+        for (index, param) in self.params.iter().enumerate() {
+            let value = param.value(params, origin, self.dialect)?;
+            if self.template.counts(index) && is_negative(&value) {
+                return Err(bad(format!(
+                    "Parameter `{}` is a number of rows and must be at least 0.",
+                    param.name
+                )));
+            }
+            values.push(value);
         }
         self.template.fill(&self.params, values).map_err(|too_long| {
             let Param { name, .. } = &self.params[too_long.index];
@@ -80,10 +87,8 @@ impl Param {
         if matches!(value, Value::Null) && !self.nullable {
             return Err(bad(format!("Parameter `{}` must not be null.", self.name)));
         }
-        if let Some(bounds) = &self.bounds
-            && !bounds.contain(&value)
-        {
-            return Err(bad(format!("Parameter `{}` {bounds}.", self.name)));
+        if let Some(reason) = self.misfit(&value) {
+            return Err(bad(format!("Parameter `{}` {reason}.", self.name)));
         }
         // PostgreSQL has no U+0000 in text, and would refuse it with an error about encodings.
         if dialect == Dialect::Postgres && has_nul(&value) {
@@ -154,6 +159,15 @@ fn is_null(given: &Given) -> bool {
     matches!(given, Given::Json(raw) if raw.get() == "null")
 }
 
+fn is_negative(value: &Value) -> bool {
+    match value {
+        Value::Int(number) => *number < 0,
+        Value::Float(number) => *number < 0.0,
+        Value::Decimal(digits) | Value::Text(digits) => digits.trim_start().starts_with('-'),
+        _ => false,
+    }
+}
+
 fn has_nul(value: &Value) -> bool {
     match value {
         Value::Text(text) => text.contains('\0'),
@@ -189,6 +203,25 @@ mod tests {
         }
         text.push_str(&format!("SELECT {}", used.join(", ")));
         Queries::parse(&[("q.sql".to_owned(), text)], engine.0, engine.1).unwrap()
+    }
+
+    #[test]
+    fn no_engine_takes_a_negative_number_of_rows() {
+        let text = "-- name: q :many\n-- param: n int\n-- param: o int?\nSELECT 1 LIMIT :n OFFSET :o";
+        for (engine, dialect) in ENGINES {
+            let queries = Queries::parse(&[("q.sql".to_owned(), text.to_owned())], engine, dialect).unwrap();
+            let bind = |n: &str, o: &str| {
+                let given = |text: &str| Given::Json(serde_json::from_str(text).unwrap());
+                let params = Params(vec![("n".to_owned(), given(n)), ("o".to_owned(), given(o))]);
+                queries.get("q").unwrap().bind(&params, &Origin::default())
+            };
+            for (n, o, name) in [("-1", "0", "`n`"), ("1", "-1", "`o`")] {
+                let error = bind(n, o).unwrap_err();
+                assert_eq!(error.fault(), Fault::BadParameter);
+                assert!(error.message().contains(name) && error.message().contains("at least 0"), "{error}");
+            }
+            assert!(bind("0", "0").is_ok() && bind("1", "null").is_ok(), "{engine:?}");
+        }
     }
 
     /// Binds a JSON object on PostgreSQL.
@@ -234,6 +267,12 @@ mod tests {
             ("a int?", r#"{"a": null}"#, Value::Null),
             ("a int? = 5 in 1..=9", r#"{"a": null}"#, Value::Null),
             ("a int in 1..=500", r#"{"a": "500"}"#, Value::Int(500)),
+            ("a text? in {'open'} -- state", r#"{"a": null}"#, Value::Null),
+            (
+                "a text = 'open' in {'open', 'closed'} -- state",
+                r#"{"a": "closed"}"#,
+                Value::Text("closed".to_owned()),
+            ),
             ("a text", r#"{"a": ""}"#, Value::Text(String::new())),
             ("a int[] = []", "{}", Value::Array(vec![])),
             ("a uuid from claims.sub", "{}", Value::Uuid(uuid)),
@@ -272,6 +311,12 @@ mod tests {
                 r#"{"a": 501}"#,
                 BadParameter,
                 "Parameter `a` must be between 1 and 500.",
+            ),
+            (
+                "a text in {'open', 'closed'}",
+                r#"{"a": "x"}"#,
+                BadParameter,
+                "Parameter `a` must be one of 'open', 'closed'.",
             ),
             (
                 "a text",

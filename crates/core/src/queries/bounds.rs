@@ -1,4 +1,4 @@
-//! What `in 1..=500` allows.
+//! What `in 1..=500` and `in {'open', 'closed'}` allow.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -131,6 +131,85 @@ impl fmt::Display for Bounds {
     }
 }
 
+/// A few values, of which one must be given: `in {'open', 'closed'}`. Of an array each element must be one of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choice {
+    /// At least one, no two of them equal.
+    values: Vec<Value>,
+    /// The same as the author would write them, for the message.
+    text: String,
+    elements: bool,
+}
+
+impl Choice {
+    /// Reads the values of a choice of this type.
+    ///
+    /// # Errors
+    /// What is wrong, as a sentence for the author.
+    pub(super) fn parse(given: Vec<Given>, kind: Kind) -> Result<Self, String> {
+        if kind.scalar == Scalar::Json {
+            return Err(format!("a {kind} has no choice, since there are many ways to write one"));
+        }
+        let mut values: Vec<Value> = Vec::with_capacity(given.len());
+        let mut texts = Vec::with_capacity(given.len());
+        for given in given {
+            // Quotes and words are all that a choice is made of.
+            let Given::Text(written) = &given else { continue };
+            let value = Kind { array: false, ..kind }
+                .read(&given)
+                .map_err(|refusal| format!("the choice `{written}` {}", refusal.reason))?;
+            if values.iter().any(|other| equal(other, &value)) {
+                return Err(format!("the choice has `{written}` twice"));
+            }
+            texts.push(match kind.scalar {
+                Scalar::Text => format!("'{}'", written.replace('\'', "''")),
+                _ => written.clone(),
+            });
+            values.push(value);
+        }
+        Ok(Self { values, text: texts.join(", "), elements: kind.array })
+    }
+
+    /// The values, at least one.
+    #[must_use]
+    pub fn values(&self) -> &[Value] {
+        &self.values
+    }
+
+    /// The same as a query file has them between its braces: `'open', 'closed'`.
+    #[must_use]
+    pub fn written(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether a value is one of them. NULL is, since nothing is known about it; but no element of an array may be.
+    pub(super) fn contain(&self, value: &Value) -> bool {
+        let one = |value: &Value| self.values.iter().any(|other| equal(other, value));
+        match value {
+            Value::Null => true,
+            Value::Array(elements) => elements.iter().all(one),
+            value => one(value),
+        }
+    }
+}
+
+/// The rest of a sentence that begins with the parameter's name: `must be one of 'open', 'closed'`.
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.elements { "must have only elements that are " } else { "must be " })?;
+        f.write_str(if self.values.len() > 1 { "one of " } else { "" })?;
+        f.write_str(&self.text)
+    }
+}
+
+/// Whether two values of one type are the same: 1.0 is 1.00.
+fn equal(a: &Value, b: &Value) -> bool {
+    match compare(a, b) {
+        Some(order) => order == Ordering::Equal,
+        None => a == b,
+    }
+}
+
 /// The order of two values of one type; `None` where there is none, as with NaN.
 fn compare(a: &Value, b: &Value) -> Option<Ordering> {
     match (a, b) {
@@ -245,6 +324,38 @@ mod tests {
         let bounds = Bounds::parse("1..=2", Kind::from_name("int[]").unwrap()).unwrap();
         assert!(!bounds.contain(&Value::Array(vec![])));
         assert!(!bounds.contain(&Value::Array(vec![Value::Null; 3])));
+    }
+
+    #[test]
+    fn choices() {
+        let check = |kind: &str, choice: &[&str], within: &[&str], without: &[&str]| {
+            let kind = Kind::from_name(kind).unwrap();
+            let given = choice.iter().map(|text| Given::Text((*text).to_owned())).collect();
+            let choice = Choice::parse(given, kind).unwrap();
+            let read = |json: &str| kind.read(&Given::Json(serde_json::from_str(json).unwrap())).unwrap();
+            for json in within {
+                assert!(choice.contain(&read(json)), "{json} {choice}");
+            }
+            for json in without {
+                assert!(!choice.contain(&read(json)), "{json} {choice}");
+            }
+        };
+        check("text", &["open", "closed"], &["\"open\"", "null"], &["\"Open\"", "\"\"", "\"open \""]);
+        check("int", &["1", "2"], &["1", "\"02\""], &["3", "-1"]);
+        check("decimal", &["1.50", "NaN"], &["1.5", "\"1.500\"", "\"NaN\""], &["1.51"]);
+        check(
+            "timestamptz",
+            &["2026-01-31T00:00:00Z"],
+            &["\"2026-01-31T01:00:00+01\""],
+            &["\"2026-01-31T01:00:00Z\""],
+        );
+        check(
+            "text[]",
+            &["a", "b"],
+            &["[]", "[\"a\"]", "[\"b\",\"a\",\"b\"]", "null"],
+            &["[\"c\"]", "[\"a\",null]"],
+        );
+        check("bool", &["true"], &["true"], &["false"]);
     }
 
     #[test]

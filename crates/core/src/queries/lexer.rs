@@ -69,13 +69,23 @@ pub(super) struct Unreadable {
 /// # Errors
 /// If something is opened and never closed, or a parameter's name has letters that names do not have.
 pub(super) fn tokens(dialect: Dialect, sql: &str) -> Result<Vec<Token<'_>>, Unreadable> {
-    let mut lexer = Lexer { dialect, sql, bytes: sql.as_bytes(), at: 0, code: None, escapes: Escapes::No };
+    let mut lexer = Lexer {
+        dialect,
+        sql,
+        bytes: sql.as_bytes(),
+        at: 0,
+        code: None,
+        escapes: Escapes::No,
+        open: Vec::new(),
+        operand: false,
+    };
     let mut tokens = Vec::with_capacity(sql.len() / 4);
     while lexer.at < sql.len() {
         let start = lexer.at;
         let kind = lexer.next()?;
         let text = &sql[start..lexer.at];
         lexer.escapes = lexer.escapes.after(kind, text);
+        lexer.follow(kind, text);
         tokens.push(Token { kind, start, text });
     }
     match lexer.code {
@@ -97,6 +107,10 @@ struct Lexer<'a> {
     /// Where a `/*!` was opened that has not been closed.
     code: Option<usize>,
     escapes: Escapes,
+    /// The brackets and parentheses that are open; true for a bracket.
+    open: Vec<bool>,
+    /// Whether the last significant token ends an operand.
+    operand: bool,
 }
 
 /// PostgreSQL joins strings with a line end between them, and the second of `E'a'` ⏎ `'b\'c'` has escapes too.
@@ -186,6 +200,19 @@ impl Lexer<'_> {
                 self.skip(is_word);
                 Native
             }
+            // sqlc's way to write a parameter. PostgreSQL takes it for the absolute value of a column, so that
+            // `id = @id` is true for every row that is not negative; as part of a longer operator it is none.
+            (b'@', Postgres) if self.is_at_name(b"<^@?~-!&|#") => {
+                self.at += 1;
+                self.skip(is_word);
+                Native
+            }
+            // A variable of the session's. Behind a quote or a name it is a user's host.
+            (b'@', Mysql) if self.is_at_name(b"@'\"`") => {
+                self.at += 1;
+                self.skip(|byte| is_word(byte) || byte == b'.');
+                Word
+            }
             (b'?', Mysql | Sqlite) => {
                 self.at += 1;
                 self.skip(|byte| byte.is_ascii_digit());
@@ -212,6 +239,31 @@ impl Lexer<'_> {
             }
         };
         Ok(kind)
+    }
+
+    /// Remembers what decides about a later colon.
+    fn follow(&mut self, kind: TokenKind, text: &str) {
+        match (kind, text) {
+            (TokenKind::Space | TokenKind::LineComment | TokenKind::BlockComment, _) => return,
+            (TokenKind::Other, "[" | "(") => self.open.push(text == "["),
+            (TokenKind::Other, "]" | ")") => {
+                self.open.pop();
+            }
+            _ => {}
+        }
+        self.operand = match kind {
+            TokenKind::Word => !BEFORE_OPERANDS.iter().any(|word| text.eq_ignore_ascii_case(word)),
+            TokenKind::Other => matches!(text, "]" | ")"),
+            _ => matches!(kind, TokenKind::Quoted | TokenKind::Parameter | TokenKind::Native),
+        };
+    }
+
+    /// Whether the `@` here stands before a name, and behind none of these, nor behind a word.
+    fn is_at_name(&self, not_behind: &[u8]) -> bool {
+        let before = self.at.checked_sub(1).map(|before| self.bytes[before]);
+        let name =
+            self.bytes.get(self.at + 1).is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_');
+        name && !before.is_some_and(|byte| is_word(byte) || not_behind.contains(&byte))
     }
 
     fn rest(&self) -> &[u8] {
@@ -302,7 +354,8 @@ impl Lexer<'_> {
 
     /// Whether the colon begins a parameter: a name follows at once, and neither a colon nor a word stands
     /// directly before. So `::type`, `:=`, and the slices `a[1:2]` and `a[i:n]` are left alone, while `a[:n]` has
-    /// a parameter.
+    /// a parameter. In brackets no operand can follow an operand, so that the colon of `a[(i):n]` and `a["I" :n]` is
+    /// the slice's, too.
     fn colon(&mut self) -> Result<bool, Unreadable> {
         let start = self.at;
         let before = start.checked_sub(1).map(|before| self.bytes[before]);
@@ -312,7 +365,8 @@ impl Lexer<'_> {
             return Ok(false);
         }
         let begins = self.rest().first().is_some_and(|&byte| byte.is_ascii_alphabetic() || byte == b'_');
-        if !begins || before.is_some_and(|byte| byte == b':' || is_word(byte)) {
+        let slices = self.operand && self.open.last() == Some(&true);
+        if !begins || slices || before.is_some_and(|byte| byte == b':' || is_word(byte)) {
             return Ok(false);
         }
         self.skip(is_word);
@@ -327,6 +381,30 @@ impl Lexer<'_> {
         Unreadable { at, reason }
     }
 }
+
+/// Words of an expression that are no operands: behind them one begins.
+const BEFORE_OPERANDS: [&str; 20] = [
+    "AND",
+    "OR",
+    "NOT",
+    "IN",
+    "IS",
+    "FROM",
+    "LIKE",
+    "ILIKE",
+    "TO",
+    "ESCAPE",
+    "BETWEEN",
+    "SYMMETRIC",
+    "CASE",
+    "WHEN",
+    "THEN",
+    "ELSE",
+    "ZONE",
+    "ANY",
+    "ALL",
+    "SOME",
+];
 
 fn is_space(byte: u8) -> bool {
     // As C's isspace, which all three follow: vertical tab included.
@@ -416,6 +494,13 @@ mod tests {
             // Operators and variables.
             (Postgres, "j ? 'x' AND j ?| :a AND j ?& :b AND j @? :c", vec![":a", ":b", ":c"]),
             (Mysql, "@x := @@session.y + :b", vec![":b"]),
+            // In a slice a colon behind an operand is the slice's.
+            (Postgres, "a[(lo):hi] a[f(x):g(y)] a[\"Lo\":hi] a[b[1]:hi] a[lo :hi]", vec![]),
+            (Postgres, "a[:lo:hi] a[(lo): :hi] a[(:lo):hi]", vec![":lo", ":hi", ":lo"]),
+            (Postgres, "a[CASE WHEN :a THEN :b ELSE :c END:hi]", vec![":a", ":b", ":c"]),
+            (Postgres, "ARRAY[1, :a, x + :b]", vec![":a", ":b"]),
+            (Postgres, "SELECT DISTINCT ON (x) :a", vec![":a"]),
+            (Postgres, "a[(SELECT DISTINCT ON (x) :a)]", vec![":a"]),
         ] {
             assert_eq!(parameters(dialect, sql), expected, "{dialect:?} {sql}");
         }
@@ -426,6 +511,9 @@ mod tests {
         for (dialect, sql, expected) in [
             (Postgres, "a = $1 AND b$2 = $34", vec!["$1", "$34"]),
             (Postgres, "j ? 'x'", vec![]),
+            (Postgres, "id = @id AND n=@n_1 AND (@x)", vec!["@id", "@n_1", "@x"]),
+            (Postgres, "@ x, @(x), @-5, a <@b, a @>b, a @@b, a ^@b, @-@p, 'a@b'", vec![]),
+            (Mysql, "@x, a@localhost, 'a'@b, @@version", vec![]),
             (Mysql, "a = ? AND b = '?'", vec!["?"]),
             (Sqlite, "? ?12 @a $b", vec!["?", "?12", "@a", "$b"]),
         ] {

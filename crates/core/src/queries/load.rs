@@ -272,6 +272,7 @@ impl FileReader<'_> {
                 verb: head.verb,
                 access: head.access,
                 http: head.http,
+                tool: head.tool,
                 params,
                 timeout: head.timeout,
                 max_rows: head.max_rows,

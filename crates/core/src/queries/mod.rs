@@ -5,7 +5,7 @@
 //! -- http: GET
 //! -- Users who are active, lowest id first.
 //! -- param: active bool = true
-//! -- param: limit int = 50 in 1..=500
+//! -- param: limit int = 50 in 1..=500 -- how many at most
 //! SELECT id, name, email FROM users WHERE active = :active ORDER BY id LIMIT :limit;
 //! ```
 //!
@@ -15,7 +15,8 @@
 //! |---|---|
 //! | `-- name: ident :many` | the name, and `:many`, `:one` or `:exec`. Several entries may share a name if each is for another engine |
 //! | `-- http: GET, POST` | callable over HTTP; GET (and HEAD) only if it reads |
-//! | `-- param: name type` | a parameter, with `?` behind the type if it may be NULL; then, each if wanted, `= default`, `in a..=b`, `from source` |
+//! | `-- tool: Title` | a tool that agents may call; then it needs a description |
+//! | `-- param: name type` | a parameter, with `?` behind the type if it may be NULL; then, each if wanted, `= default`, `in a..=b` or `in {a, b}`, `from source`, `-- description` |
 //! | `-- read` `-- write` | what it does to data; otherwise `:many` and `:one` read and `:exec` writes |
 //! | `-- timeout: 2s` | the longest it may run |
 //! | `-- max_rows: 1000` | more rows are an error |
@@ -50,7 +51,7 @@ use std::time::Duration;
 
 use crate::backend::Access;
 use crate::value::{Kind, Value};
-pub use bounds::Bounds;
+pub use bounds::{Bounds, Choice};
 pub(crate) use effect::Effect;
 pub use load::LoadError;
 use template::Template;
@@ -149,6 +150,7 @@ pub struct Query {
     verb: Verb,
     access: Access,
     http: Option<HttpMethods>,
+    tool: Option<String>,
     params: Vec<Param>,
     timeout: Option<Duration>,
     max_rows: Option<u64>,
@@ -195,6 +197,12 @@ impl Query {
     #[must_use]
     pub fn http(&self) -> Option<&HttpMethods> {
         self.http.as_ref()
+    }
+
+    /// Its title as a tool; `None` if agents may not call it.
+    #[must_use]
+    pub fn tool(&self) -> Option<&str> {
+        self.tool.as_deref()
     }
 
     /// Its parameters, in the order declared.
@@ -287,7 +295,9 @@ pub struct Param {
     nullable: bool,
     default: Option<Value>,
     bounds: Option<Bounds>,
+    choice: Option<Choice>,
     from: Option<BoundFrom>,
+    description: Arc<str>,
 }
 
 impl Param {
@@ -319,6 +329,24 @@ impl Param {
     #[must_use]
     pub fn bounds(&self) -> Option<&Bounds> {
         self.bounds.as_ref()
+    }
+
+    /// What `in {a, b}` allows.
+    #[must_use]
+    pub fn choice(&self) -> Option<&Choice> {
+        self.choice.as_ref()
+    }
+
+    /// What it means, as its line says behind `--`; empty where it says nothing.
+    #[must_use]
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    /// Why it cannot have this value of its type: the rest of a sentence that begins with its name.
+    fn misfit(&self, value: &Value) -> Option<String> {
+        let bounds = self.bounds.as_ref().filter(|bounds| !bounds.contain(value)).map(Bounds::to_string);
+        bounds.or_else(|| self.choice.as_ref().filter(|choice| !choice.contain(value)).map(Choice::to_string))
     }
 
     /// Where it comes from, if not from the caller.

@@ -43,6 +43,8 @@ pub(super) struct Template {
     /// The text; where it has lists, as it is with one element each.
     sql: Arc<str>,
     commits: bool,
+    /// The parameters that stand in LIMIT, OFFSET or FETCH, by index: a number of rows.
+    counts: Vec<usize>,
     /// The parameters that expand into a list, by index.
     lists: Vec<usize>,
     /// How many elements a list can have.
@@ -88,6 +90,8 @@ impl Template {
         check_behind(&tokens, statement, &mut flaws);
         let uses = uses(statement, params, &mut flaws);
         check_arrays(dialect, statement, &uses, params, &mut flaws);
+        check_orders(statement, &mut flaws);
+        check_variables(dialect, statement, &mut flaws);
         if !flaws.is_empty() {
             return Err(flaws);
         }
@@ -100,6 +104,7 @@ impl Template {
             parts,
             sql: Arc::from(""),
             commits: commits_by_itself(dialect, statement),
+            counts: counts(statement, &uses),
             lists,
             longest: MAX_LIST,
             shapes: Mutex::default(),
@@ -120,6 +125,11 @@ impl Template {
     /// Whether the server commits the statement, and what came before it in a transaction, whatever is asked.
     pub(super) fn commits_by_itself(&self) -> bool {
         self.commits
+    }
+
+    /// Whether the parameter is a number of rows.
+    pub(super) fn counts(&self, index: usize) -> bool {
+        self.counts.contains(&index)
     }
 
     /// The text; where it has lists, as it is with one element each.
@@ -521,6 +531,13 @@ fn check_tokens(dialect: Dialect, statement: &[Token<'_>], flaws: &mut Vec<Flaw>
                 in_code = false;
                 continue;
             }
+            TokenKind::Native if dialect == Dialect::Postgres && token.text.starts_with('@') => {
+                let (own, name) = (token.text, &token.text[1..]);
+                format!(
+                    "`{own}` is the absolute value of a column here and no parameter: write `:{name}` and declare \
+                     `-- param: {name} type`, or `abs({name})` if it is meant"
+                )
+            }
             TokenKind::Native => {
                 let own = token.text;
                 format!(
@@ -599,7 +616,11 @@ fn uses(statement: &[Token<'_>], params: &[Param], flaws: &mut Vec<Flaw>) -> Vec
 fn near_use(statement: &[Token<'_>], name: &str) -> &'static str {
     let glued = |pair: &[Token<'_>]| pair[0].text == ":" && pair[1].text == name;
     if statement.windows(2).any(glued) {
-        return "; directly behind a word a colon begins no parameter, so put a blank between";
+        let slices = statement.iter().any(|token| token.text == "[");
+        return match slices {
+            true => "; behind the first bound a colon is the slice's, so write `: :name`",
+            false => "; directly behind a word a colon begins no parameter, so put a blank between",
+        };
     }
     let written = format!(":{name}");
     let hidden = |token: &Token<'_>| {
@@ -608,6 +629,147 @@ fn near_use(statement: &[Token<'_>], name: &str) -> &'static str {
     match statement.iter().any(hidden) {
         true => "; inside quotes and comments it is only text",
         false => "",
+    }
+}
+
+/// A parameter that stands alone in ORDER BY, GROUP BY or PARTITION BY is one value for all rows: it orders nothing.
+/// What the SELECT has as well may have to be named there again, in GROUP BY and with DISTINCT.
+fn check_orders(statement: &[Token<'_>], flaws: &mut Vec<Flaw>) {
+    let significant: Vec<&Token<'_>> = statement.iter().filter(|token| token.is_significant()).collect();
+    let distinct = significant.iter().any(|token| token.is_word("DISTINCT"));
+    for (at, pair) in significant.windows(2).enumerate() {
+        if !pair[1].is_word("BY") {
+            continue;
+        }
+        let named = pair[0].is_word("GROUP") || pair[0].is_word("ORDER") && distinct;
+        if !named && !pair[0].is_word("ORDER") && !pair[0].is_word("PARTITION") {
+            continue;
+        }
+        for element in elements(&significant[at + 2..]) {
+            let Some(alone) = alone(element) else { continue };
+            let uses =
+                significant.iter().filter(|token| token.text == alone.text && token.kind == alone.kind);
+            if named && uses.count() > 1 {
+                continue;
+            }
+            let clause = pair[0].text.to_ascii_uppercase();
+            let reason = format!(
+                "`{name}` alone in {clause} BY is one value for all rows, and no column's name: choose the column with \
+                 `CASE {name} WHEN 'name' THEN name … END`",
+                name = alone.text
+            );
+            flaws.push(flaw(alone.start, reason));
+        }
+    }
+}
+
+/// The elements of a list, which ends with its clause.
+fn elements<'a, 't>(list: &'a [&'a Token<'t>]) -> Vec<&'a [&'a Token<'t>]> {
+    const ENDS: [&str; 19] = [
+        "LIMIT",
+        "OFFSET",
+        "FETCH",
+        "FOR",
+        "UNION",
+        "INTERSECT",
+        "EXCEPT",
+        "HAVING",
+        "WINDOW",
+        "ORDER",
+        "ROWS",
+        "RANGE",
+        "GROUPS",
+        "RETURNING",
+        "INTO",
+        "LOCK",
+        "SEPARATOR",
+        "WITH",
+        "ON",
+    ];
+    let (mut depth, mut begin, mut found) = (0_usize, 0, Vec::new());
+    for (at, token) in list.iter().enumerate() {
+        match token.text {
+            "(" | "[" => depth += 1,
+            ")" | "]" if depth == 0 => {
+                found.push(&list[begin..at]);
+                return found;
+            }
+            ")" | "]" => depth -= 1,
+            "," if depth == 0 => {
+                found.push(&list[begin..at]);
+                begin = at + 1;
+            }
+            _ if depth == 0 && ENDS.iter().any(|word| token.is_word(word)) => {
+                found.push(&list[begin..at]);
+                return found;
+            }
+            _ => {}
+        }
+    }
+    found.push(&list[begin..]);
+    found
+}
+
+/// The parameter that is all of an expression, parentheses, casts and directions aside.
+fn alone<'a, 't>(element: &'a [&'a Token<'t>]) -> Option<&'a Token<'t>> {
+    let mut tokens = element.iter().copied().skip_while(|token| token.text == "(" || token.is_word("CAST"));
+    let first = tokens.next().filter(|token| token.kind == TokenKind::Parameter)?;
+    tokens
+        .all(|token| token.kind == TokenKind::Word || matches!(token.text, "::" | "(" | ")"))
+        .then_some(first)
+}
+
+/// The parameters that are a number of rows: no server but PostgreSQL refuses each that is negative, and some take it
+/// for all rows.
+fn counts(statement: &[Token<'_>], uses: &[Use]) -> Vec<usize> {
+    let significant: Vec<usize> = (0..statement.len()).filter(|&at| statement[at].is_significant()).collect();
+    let tokens: Vec<&Token<'_>> = significant.iter().map(|&at| &statement[at]).collect();
+    let mut found = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        let fetch =
+            at > 0 && tokens[at - 1].is_word("FETCH") && (token.is_word("FIRST") || token.is_word("NEXT"));
+        if !fetch && !token.is_word("LIMIT") && !token.is_word("OFFSET") {
+            continue;
+        }
+        for element in elements(&tokens[at + 1..]) {
+            let mut inside = element.iter().skip_while(|token| token.text == "(" || token.is_word("CAST"));
+            let Some(first) = inside.next().filter(|token| token.kind == TokenKind::Parameter) else {
+                continue;
+            };
+            // Of an arithmetic more than the parameter decides.
+            let next = inside.next();
+            let alone =
+                next.is_none_or(|next| next.kind == TokenKind::Word || matches!(next.text, "::" | ")"));
+            let used = uses.iter().find(|used| statement[used.token].start == first.start);
+            found.extend(used.filter(|_| alone).map(|used| used.index));
+        }
+    }
+    found
+}
+
+/// A variable of the session's that nothing in the statement sets is NULL: what another call has set may be met in one
+/// session and not in the next.
+fn check_variables(dialect: Dialect, statement: &[Token<'_>], flaws: &mut Vec<Flaw>) {
+    if dialect != Dialect::Mysql || first_word(statement).is_some_and(|first| first.is_word("CALL")) {
+        return;
+    }
+    let significant: Vec<&Token<'_>> = statement.iter().filter(|token| token.is_significant()).collect();
+    let is_variable = |token: &Token<'_>| token.kind == TokenKind::Word && token.text.starts_with('@');
+    let set = |name: &str| {
+        significant.windows(3).any(|three| {
+            let assigned = three[1].text == ":" && three[2].text == "=";
+            three[0].text.eq_ignore_ascii_case(name) && assigned
+        }) || significant.iter().any(|token| token.is_word("INTO"))
+    };
+    for token in significant.iter().filter(|token| is_variable(token)) {
+        if !set(token.text) {
+            let (own, name) = (token.text, &token.text[1..]);
+            let reason = format!(
+                "`{own}` is a variable that nothing here sets, and so NULL: write `:{name}` and declare \
+                 `-- param: {name} type`"
+            );
+            flaws.push(flaw(token.start, reason));
+        }
     }
 }
 
@@ -702,7 +864,9 @@ mod tests {
                 nullable: true,
                 default: None,
                 bounds: None,
+                choice: None,
                 from: None,
+                description: Arc::from(""),
             }
         };
         if declared.is_empty() { Vec::new() } else { declared.split(',').map(param).collect() }
@@ -718,6 +882,82 @@ mod tests {
             _ => -1,
         };
         statement.arguments.iter().map(number).collect()
+    }
+
+    #[test]
+    fn what_would_be_wrong_without_a_word() {
+        fn check(dialect: Dialect, sql: &str, expected: Option<&str>) {
+            let flaws = Template::parse(dialect, sql, &params("a text, n int")).err().unwrap_or_default();
+            let flaws: Vec<_> =
+                flaws.into_iter().filter(|flaw| !flaw.reason.contains("is declared, but")).collect();
+            match expected {
+                None => assert!(flaws.is_empty(), "{sql}: {flaws:?}"),
+                Some(expected) => {
+                    assert_eq!(flaws.len(), 1, "{sql}: {flaws:?}");
+                    assert!(flaws[0].reason.contains(expected), "{sql}: {flaws:?}");
+                }
+            }
+        }
+        check(
+            Postgres,
+            "DELETE FROM authors WHERE id = @id",
+            Some("write `:id` and declare `-- param: id type`"),
+        );
+        check(Postgres, "DELETE FROM authors WHERE id=@id", Some("`:id`"));
+        check(Postgres, "SELECT @ id, tags <@other, tags @> :a FROM t", None);
+        check(Mysql, "SELECT 1 WHERE id = @id", Some("a variable that nothing here sets"));
+        check(Mysql, "SELECT @n := @n + 1", None);
+        check(Mysql, "CALL f(:a, @out)", None);
+        check(Mysql, "GRANT SELECT ON t TO 'a'@b", None);
+
+        for order in [
+            "ORDER BY :a",
+            "ORDER BY :a DESC LIMIT :n",
+            "ORDER BY x, :a::text NULLS LAST",
+            "ORDER BY (:a)",
+            "GROUP BY :a",
+            "GROUP BY x, :a HAVING true",
+            "ORDER BY CAST(:a AS text)",
+        ] {
+            check(Postgres, &format!("SELECT x FROM t {order}"), Some("alone in"));
+        }
+        check(Postgres, "SELECT sum(x) OVER (PARTITION BY :a ORDER BY x) FROM t", Some("PARTITION BY"));
+        check(Mysql, "SELECT GROUP_CONCAT(x ORDER BY :a SEPARATOR ',') FROM t", Some("ORDER BY"));
+        for order in [
+            "ORDER BY CASE :a WHEN 'x' THEN x END, x",
+            "ORDER BY coalesce(x, :n)",
+            "ORDER BY x = :n",
+            "ORDER BY x COLLATE \"C\" LIMIT :n",
+            "ORDER BY x <-> :a LIMIT :n",
+            "ORDER BY (SELECT :n + x)",
+        ] {
+            check(Postgres, &format!("SELECT x FROM t {order}"), None);
+        }
+        check(Postgres, "SELECT :a, count(*) FROM t GROUP BY :a", None);
+        check(Postgres, "SELECT DISTINCT :a FROM t ORDER BY :a", None);
+        check(Postgres, "SELECT string_agg(x, :a ORDER BY x) FROM t", None);
+    }
+
+    #[test]
+    fn numbers_of_rows() {
+        fn check(dialect: Dialect, sql: &str, expected: &[&str]) {
+            let params = params("a int, b int, c int");
+            let template = match Template::parse(dialect, &format!("{sql} /* */"), &params) {
+                Ok(template) => template,
+                Err(flaws) => panic!("{sql}: {flaws:?}"),
+            };
+            let found: Vec<&str> =
+                (0..3).filter(|&index| template.counts(index)).map(|index| &*params[index].name).collect();
+            assert_eq!(found, expected, "{sql}");
+        }
+        for dialect in [Postgres, Mysql, Sqlite] {
+            check(dialect, "SELECT :c LIMIT :a OFFSET :b", &["a", "b"]);
+        }
+        check(Mysql, "SELECT :c LIMIT :a, :b", &["a", "b"]);
+        check(Postgres, "SELECT :c OFFSET :a ROWS FETCH FIRST :b ROWS ONLY", &["a", "b"]);
+        check(Postgres, "SELECT * FROM (SELECT :c LIMIT (:a)) x LIMIT :b::int", &["a", "b"]);
+        check(Postgres, "SELECT :c LIMIT :a + 1 OFFSET :b", &["b"]);
+        check(Postgres, "SELECT :a, :b, :c", &[]);
     }
 
     #[test]

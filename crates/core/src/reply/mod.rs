@@ -3,6 +3,8 @@
 //! What a platform takes for success must be one: sources that look at nothing but whether the function failed
 //! are [`Raised`] to; the others get a status or a list of failures. Pure.
 
+mod agent;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -31,13 +33,22 @@ pub struct Body {
     pub cache: Option<Duration>,
     /// The headers that a browser may send, where that was asked; with commas.
     pub allow_headers: Option<Arc<str>>,
+    /// Further headers, with their values.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 impl Body {
     /// A result, which nobody keeps.
     #[must_use]
     pub fn new(json: Vec<u8>) -> Self {
-        Self { json, inside_string: false, status: 200, cache: None, allow_headers: None }
+        Self {
+            json,
+            inside_string: false,
+            status: 200,
+            cache: None,
+            allow_headers: None,
+            headers: Vec::new(),
+        }
     }
 
     /// The same, to be kept this long.
@@ -185,6 +196,9 @@ struct Head {
     headers: Option<Headers>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "multi")]
     multi_value_headers: Option<Headers>,
+    /// Ours sets none; some readers of format 2.0 want the list (`cargo lambda`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cookies: Option<[&'static str; 0]>,
 }
 
 impl Response {
@@ -236,22 +250,35 @@ impl Source {
         request_id: &str,
         function: &Function,
     ) -> Result<Reply, Raised> {
-        match *self {
+        match self {
             Self::Direct { raw, on_error, .. } => {
                 let raises = on_error.unwrap_or(function.direct_errors) == DirectErrors::Raise;
                 match outcome {
                     Err(error) if raises => Err(raised(&error, request_id)),
-                    outcome if raw => {
+                    outcome if *raw => {
                         Ok(bare(outcome).unwrap_or_else(|error| Reply::Raw(error_value(&error, request_id))))
                     }
-                    outcome => Ok(Reply::Response(response(*self, outcome, request_id, function))),
+                    outcome => Ok(Reply::Response(response(self, outcome, request_id, function))),
                 }
             }
             Self::EventBridge | Self::Sqs | Self::Unserved => {
                 bare(outcome).map_err(|error| raised(&error, request_id))
             }
             Self::RestApi { .. } | Self::HttpApi { .. } | Self::FunctionUrl { .. } | Self::Alb { .. } => {
-                Ok(Reply::Response(response(*self, outcome, request_id, function)))
+                Ok(Reply::Response(response(self, outcome, request_id, function)))
+            }
+            // An agent is told, and never by failing: then it could mend nothing.
+            Self::AgentCore { .. } => {
+                Ok(bare(outcome).unwrap_or_else(|error| Reply::Raw(error_value(&error, request_id))))
+            }
+            Self::Bedrock(action) => bare(Ok(agent::acted(action, outcome, request_id)))
+                .map_err(|error| raised(&error, request_id)),
+            Self::Mcp(exchange) => {
+                let body = agent::exchanged(exchange, outcome, request_id);
+                match exchange.http() {
+                    Some(http) => http.reply(Ok(body), request_id, function),
+                    None => bare(Ok(body)).map_err(|error| raised(&error, request_id)),
+                }
             }
         }
     }
@@ -271,11 +298,13 @@ fn raised(error: &Error, request_id: &str) -> Raised {
     Raised { code: error.fault().code(), message: format!("{} (request id {request_id})", error.message()) }
 }
 
-fn response(source: Source, outcome: Result<Body>, request_id: &str, function: &Function) -> Response {
+fn response(source: &Source, outcome: Result<Body>, request_id: &str, function: &Function) -> Response {
     let method = source.method();
     let read = matches!(method, Some(Method::Get | Method::Head));
     let mut headers = Headers::with_capacity(6);
-    let outcome = outcome.and_then(|body| {
+    let outcome = outcome.and_then(|mut body| {
+        let more = std::mem::take(&mut body.headers);
+        headers.extend(more.into_iter().map(|(name, value)| (name, value.into())));
         let (status, cache, allow) = (body.status, body.cache, body.allow_headers.clone());
         Ok((status, cache, allow, body.text()?))
     });
@@ -298,7 +327,7 @@ fn response(source: Source, outcome: Result<Body>, request_id: &str, function: &
             (error.fault().status(), None, Text::Plain(error_text(&error, request_id)))
         }
     };
-    if status != NO_CONTENT {
+    if !WITHOUT_CONTENT.contains(&status) {
         headers.insert(0, ("content-type", "application/json".into()));
     }
     if method.is_some() {
@@ -333,6 +362,7 @@ fn response(source: Source, outcome: Result<Body>, request_id: &str, function: &
             status_description: alb.then(|| description(status)),
             headers: single,
             multi_value_headers: multi,
+            cookies: matches!(source, Source::HttpApi { .. } | Source::FunctionUrl { .. }).then_some([]),
         },
         body,
         is_base64_encoded: (alb || rest).then_some(false),
@@ -342,7 +372,7 @@ fn response(source: Source, outcome: Result<Body>, request_id: &str, function: &
 /// The headers that a browser may send to a function of these queries: what a call over HTTP has anyway, and what
 /// the queries read (`from header.X`).
 #[must_use]
-pub fn cors_headers(queries: &Queries) -> Arc<str> {
+pub fn cors_headers(queries: &Queries, function: &Function) -> Arc<str> {
     let bound = queries.iter().filter(|query| query.http().is_some()).flat_map(Query::params);
     let mut names: Vec<&str> = bound
         .filter_map(|param| match param.bound_from() {
@@ -352,7 +382,8 @@ pub fn cors_headers(queries: &Queries) -> Arc<str> {
         .collect();
     names.sort_unstable();
     names.dedup();
-    SENT_ANYWAY.into_iter().chain(names).collect::<Vec<_>>().join(", ").into()
+    let mcp = MCP_HEADERS.into_iter().filter(|_| function.mcp);
+    SENT_ANYWAY.into_iter().chain(mcp).chain(names).collect::<Vec<_>>().join(", ").into()
 }
 
 /// The status line as a load balancer wants it: `200 OK`.
@@ -414,8 +445,10 @@ fn multi<S: Serializer>(headers: &Option<Headers>, serializer: S) -> Result<S::O
 
 /// What every function allows: the type of a POST's body, and who the caller is.
 const SENT_ANYWAY: [&str; 2] = ["content-type", "authorization"];
+/// What clients of the Model Context Protocol send besides.
+const MCP_HEADERS: [&str; 3] = ["mcp-protocol-version", "mcp-method", "mcp-name"];
 /// A reply without content has no content type either.
-const NO_CONTENT: u16 = 204;
+const WITHOUT_CONTENT: [u16; 2] = [202, 204];
 
 #[cfg(test)]
 mod tests {
@@ -472,7 +505,7 @@ mod tests {
                 let _ = writeln!(lines, "{}{origin}", show(request));
                 Ok(match request {
                     Request::Health => Body::health(),
-                    Request::Preflight => Body::preflight(cors_headers(&Queries::default())),
+                    Request::Preflight => Body::preflight(cors_headers(&Queries::default(), &settings())),
                     _ => Body::new(br#"[{"id":1,"name":"Zo\u00eb"}]"#.to_vec()),
                 })
             }
@@ -515,14 +548,14 @@ mod tests {
         assert_snapshot!(sample!("apigw-v2"), @r#"
         api-gateway-v2
         call active_users(active='true', tag=["a+b", "c d"]) as claim1='value1' claim2='value2'
-        {"statusCode":200,"headers":{"content-type":"application/json","cache-control":"no-store"},"body":"[{\"id\":1,\"name\":\"Zo\\u00eb\"}]"}
-        {"statusCode":503,"headers":{"content-type":"application/json","retry-after":"2","cache-control":"no-store"},"body":"{\"error\":{\"code\":\"database_busy\",\"message\":\"The database is busy. Try again later.\",\"retryable\":true,\"requestId\":\"r-1\"}}"}
+        {"statusCode":200,"headers":{"content-type":"application/json","cache-control":"no-store"},"cookies":[],"body":"[{\"id\":1,\"name\":\"Zo\\u00eb\"}]"}
+        {"statusCode":503,"headers":{"content-type":"application/json","retry-after":"2","cache-control":"no-store"},"cookies":[],"body":"{\"error\":{\"code\":\"database_busy\",\"message\":\"The database is busy. Try again later.\",\"retryable\":true,\"requestId\":\"r-1\"}}"}
         "#);
         assert_snapshot!(sample!("apigw-v2-iam"), @r#"
         api-gateway-v2
         call create_user(name="Zoë") as userArn='arn:aws:iam::1234567890:user/Admin'
-        {"statusCode":200,"headers":{"content-type":"application/json","cache-control":"no-store"},"body":"[{\"id\":1,\"name\":\"Zo\\u00eb\"}]"}
-        {"statusCode":503,"headers":{"content-type":"application/json","retry-after":"2","cache-control":"no-store"},"body":"{\"error\":{\"code\":\"database_busy\",\"message\":\"The database is busy. Try again later.\",\"retryable\":true,\"requestId\":\"r-1\"}}"}
+        {"statusCode":200,"headers":{"content-type":"application/json","cache-control":"no-store"},"cookies":[],"body":"[{\"id\":1,\"name\":\"Zo\\u00eb\"}]"}
+        {"statusCode":503,"headers":{"content-type":"application/json","retry-after":"2","cache-control":"no-store"},"cookies":[],"body":"{\"error\":{\"code\":\"database_busy\",\"message\":\"The database is busy. Try again later.\",\"retryable\":true,\"requestId\":\"r-1\"}}"}
         "#);
     }
 
@@ -531,8 +564,8 @@ mod tests {
         assert_snapshot!(sample!("function-url"), @r#"
         function-url
         call active_users(active='true', limit='2') as userArn='arn:aws:iam::111122223333:user/example-user'
-        {"statusCode":200,"headers":{"content-type":"application/json","cache-control":"no-store"},"body":"[{\"id\":1,\"name\":\"Zo\\u00eb\"}]"}
-        {"statusCode":503,"headers":{"content-type":"application/json","retry-after":"2","cache-control":"no-store"},"body":"{\"error\":{\"code\":\"database_busy\",\"message\":\"The database is busy. Try again later.\",\"retryable\":true,\"requestId\":\"r-1\"}}"}
+        {"statusCode":200,"headers":{"content-type":"application/json","cache-control":"no-store"},"cookies":[],"body":"[{\"id\":1,\"name\":\"Zo\\u00eb\"}]"}
+        {"statusCode":503,"headers":{"content-type":"application/json","retry-after":"2","cache-control":"no-store"},"cookies":[],"body":"{\"error\":{\"code\":\"database_busy\",\"message\":\"The database is busy. Try again later.\",\"retryable\":true,\"requestId\":\"r-1\"}}"}
         "#);
     }
 
@@ -675,10 +708,11 @@ mod tests {
                     -- name: hidden :one\n-- param: x text from header.X-Inside\nSELECT :x;\n";
         let files = [("q.sql".to_owned(), text.to_owned())];
         let queries = Queries::parse(&files, Engine::Postgres, Dialect::Postgres).unwrap();
-        let reply =
-            |function| written(source.reply(Ok(Body::preflight(cors_headers(&queries))), "r-1", function));
-        assert_snapshot!(reply(&function), @r#"{"statusCode":204,"headers":{"cache-control":"no-store","access-control-allow-origin":"https://app.example","vary":"origin","access-control-allow-methods":"GET, HEAD, POST","access-control-allow-headers":"content-type, authorization, x-trace","access-control-max-age":"86400"},"body":""}"#);
-        assert_snapshot!(reply(&settings()), @r#"{"statusCode":204,"headers":{"cache-control":"no-store"},"body":""}"#);
+        let reply = |function| {
+            written(source.reply(Ok(Body::preflight(cors_headers(&queries, function))), "r-1", function))
+        };
+        assert_snapshot!(reply(&function), @r#"{"statusCode":204,"headers":{"cache-control":"no-store","access-control-allow-origin":"https://app.example","vary":"origin","access-control-allow-methods":"GET, HEAD, POST","access-control-allow-headers":"content-type, authorization, x-trace","access-control-max-age":"86400"},"cookies":[],"body":""}"#);
+        assert_snapshot!(reply(&settings()), @r#"{"statusCode":204,"headers":{"cache-control":"no-store"},"cookies":[],"body":""}"#);
     }
 
     #[test]
@@ -690,29 +724,29 @@ mod tests {
             assert_eq!(reply["headers"][name].as_str(), expected, "{reply}");
         }
         let ok = || Body::new(b"[]".to_vec());
-        let get = Source::HttpApi { method: Method::Get };
-        let post = Source::HttpApi { method: Method::Post };
+        let get = || Source::HttpApi { method: Method::Get };
+        let post = || Source::HttpApi { method: Method::Post };
         let kept = |millis| Ok(ok().cached(Some(Duration::from_millis(millis))));
-        check(get, kept(30_000), "cache-control", Some("max-age=30"));
-        check(get, kept(999), "cache-control", Some("no-store"));
-        check(get, Ok(ok()), "cache-control", Some("no-store"));
-        check(post, kept(30_000), "cache-control", Some("no-store"));
+        check(get(), kept(30_000), "cache-control", Some("max-age=30"));
+        check(get(), kept(999), "cache-control", Some("no-store"));
+        check(get(), Ok(ok()), "cache-control", Some("no-store"));
+        check(post(), kept(30_000), "cache-control", Some("no-store"));
         check(Source::HttpApi { method: Method::Head }, kept(30_000), "cache-control", Some("max-age=30"));
         check(Source::DIRECT, kept(30_000), "cache-control", None);
         let error = || Error::new(Fault::TooManyConnections, "");
-        check(get, Err(error()), "cache-control", Some("no-store"));
-        check(get, Err(error()), "retry-after", Some("1"));
-        check(get, Err(Error::new(Fault::Unreachable, "")), "retry-after", None);
+        check(get(), Err(error()), "cache-control", Some("no-store"));
+        check(get(), Err(error()), "retry-after", Some("1"));
+        check(get(), Err(Error::new(Fault::Unreachable, "")), "retry-after", None);
         let after = |millis| Err(error().with_retry_after(Duration::from_millis(millis)));
-        check(get, after(0), "retry-after", Some("1"));
-        check(get, after(1001), "retry-after", Some("2"));
+        check(get(), after(0), "retry-after", Some("1"));
+        check(get(), after(1001), "retry-after", Some("2"));
         check(Source::DIRECT, after(3000), "retry-after", Some("3"));
         let method = || Err(Error::new(Fault::MethodNotAllowed, "").with_allow("GET, HEAD"));
-        check(post, method(), "allow", Some("GET, HEAD"));
-        check(get, Ok(ok()), "access-control-allow-origin", Some("https://app.example"));
-        check(get, Err(error()), "access-control-allow-origin", Some("https://app.example"));
-        check(get, Ok(ok()), "vary", Some("origin"));
-        check(get, Ok(ok()), "access-control-allow-methods", None);
+        check(post(), method(), "allow", Some("GET, HEAD"));
+        check(get(), Ok(ok()), "access-control-allow-origin", Some("https://app.example"));
+        check(get(), Err(error()), "access-control-allow-origin", Some("https://app.example"));
+        check(get(), Ok(ok()), "vary", Some("origin"));
+        check(get(), Ok(ok()), "access-control-allow-methods", None);
         check(Source::DIRECT, Ok(ok()), "access-control-allow-origin", None);
     }
 
@@ -743,8 +777,8 @@ mod tests {
     fn a_head_has_the_status_and_no_body() {
         let source = Source::FunctionUrl { method: Method::Head };
         let reply = |outcome| written(source.reply(outcome, "r-1", &settings()));
-        assert_snapshot!(reply(Ok(Body::new(b"[]".to_vec()))), @r#"{"statusCode":200,"headers":{"content-type":"application/json","cache-control":"no-store"},"body":""}"#);
-        assert_snapshot!(reply(Err(Error::new(Fault::NotFound, ""))), @r#"{"statusCode":404,"headers":{"content-type":"application/json","cache-control":"no-store"},"body":""}"#);
+        assert_snapshot!(reply(Ok(Body::new(b"[]".to_vec()))), @r#"{"statusCode":200,"headers":{"content-type":"application/json","cache-control":"no-store"},"cookies":[],"body":""}"#);
+        assert_snapshot!(reply(Err(Error::new(Fault::NotFound, ""))), @r#"{"statusCode":404,"headers":{"content-type":"application/json","cache-control":"no-store"},"cookies":[],"body":""}"#);
     }
 
     #[test]
@@ -753,7 +787,7 @@ mod tests {
         let reply = |source: Source, json: &[u8]| {
             written(source.reply(Ok(Body::new(json.to_vec())), "r-1", &settings()))
         };
-        for reply in [reply(raw, b"\xff"), reply(raw, b"[1"), reply(Source::DIRECT, b"\xff")] {
+        for reply in [reply(raw.clone(), b"\xff"), reply(raw, b"[1"), reply(Source::DIRECT, b"\xff")] {
             assert!(reply.contains("internal"), "{reply}");
         }
         assert!(reply(Source::EventBridge, b"[1").starts_with("RAISED internal: "));

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use lambda_rds_core::backend::{Backend, Endpoint, Phases, Pooling, Session, Statement, Target};
+use lambda_rds_core::answers::{Answers, Expected};
+use lambda_rds_core::backend::{
+    Backend, Endpoint, Frame, Phases, Pooling, Session, State, Statement, Target,
+};
 use lambda_rds_core::config::{Engine, Int64, Tls, TlsMode};
 use lambda_rds_core::connect::tls::TlsClient;
 use lambda_rds_core::credentials::{Login, Relogin};
@@ -24,6 +27,7 @@ pub(crate) type Row = BTreeMap<String, Box<RawValue>>;
 /// A session that blocks, for tests that run many statements one after the other.
 pub(crate) struct Live {
     runtime: Runtime,
+    backend: lambda_rds_postgres::Postgres,
     session: Option<Box<dyn Session>>,
     database: Database,
 }
@@ -36,14 +40,16 @@ impl Live {
             server().database(&format!("engine_{}", NEXT.fetch_add(1, Ordering::Relaxed))).unwrap();
         server().psql(&database.name, script).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let mut live = Self { runtime, session: None, database };
+        let backend = lambda_rds_postgres::Postgres::default();
+        let mut live = Self { runtime, backend, session: None, database };
         live.reconnect();
         live
     }
 
     /// Takes a new session.
     pub(crate) fn reconnect(&mut self) {
-        let session = self.runtime.block_on(lambda_rds_postgres::Postgres.connect(&target(&self.database)));
+        // What one session has learned is the next one's, too.
+        let session = self.runtime.block_on(self.backend.connect(&target(&self.database)));
         self.session = Some(session.unwrap());
     }
 
@@ -72,8 +78,17 @@ impl Live {
     pub(crate) fn run(&mut self, statement: &Statement) -> Result<Vec<Row>> {
         let limits = Limits { bytes: 64 << 20, escaped: false, max_rows: None };
         let mut rows = RowWriter::new(Verb::Many, limits, Int64::Number);
-        let done = self.block_on(|session| session.run(statement, &mut rows))?;
-        rows.end_result(done)?;
+        let expected = [Expected { verb: Verb::Many, max_rows: None, limit: Duration::MAX }];
+        let mut answers = Answers::new(&mut rows, &expected, false);
+        let Self { runtime, session, .. } = self;
+        let session = session.as_mut().unwrap();
+        let frame = if session.state() == State::Idle { Frame::Read } else { Frame::Within };
+        let ran = runtime.block_on(session.run(frame, &[statement], &mut answers));
+        if frame == Frame::Read && session.state() == State::Failed {
+            runtime.block_on(session.rollback())?;
+        }
+        ran?;
+        answers.outcome().map_err(|(_, error)| error)?;
         Ok(serde_json::from_slice(&rows.finish()?).unwrap())
     }
 }

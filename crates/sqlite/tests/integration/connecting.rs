@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lambda_rds_core::backend::{Access, Backend};
+use lambda_rds_core::backend::{Access, Backend, State};
 use lambda_rds_core::error::{Fault, Phase};
 use lambda_rds_core::sea_orm::{ConnectionTrait, Statement, TransactionTrait};
 use lambda_rds_sqlite::Sqlite;
@@ -40,7 +40,7 @@ async fn a_session_answers_a_ping_and_closes() {
     let database = Database::new(&[]).await;
     let mut session = database.session().await;
     session.ping().await.unwrap();
-    assert!(session.usable());
+    assert_ne!(session.state(), State::Closed);
     session.close().await;
 }
 

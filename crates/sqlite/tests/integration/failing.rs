@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use lambda_rds_core::backend::Access;
+use lambda_rds_core::backend::{Access, State};
 use lambda_rds_core::deadline::Deadline;
 use lambda_rds_core::error::Fault;
 use lambda_rds_core::value::Value;
 use serde_json::json;
 
-use crate::fixture::{Database, read, run, statement, write, writer};
+use crate::fixture::{Database, read, run, run_into, statement, write, writer};
 
 /// Never ends, and gives no row.
 const RUNAWAY: &str =
@@ -25,7 +25,7 @@ async fn a_runaway_statement_is_stopped_by_the_statement_timeout() {
     let error = read(&mut session, RUNAWAY, &[]).await.unwrap_err();
     assert_eq!((error.fault(), error.sqlstate()), (Fault::Timeout, Some("9")));
     assert!((Duration::from_millis(100)..SOON).contains(&started.elapsed()));
-    assert!(session.usable());
+    assert_ne!(session.state(), State::Closed);
     assert_eq!(read(&mut session, "SELECT 1 AS v", &[]).await.unwrap(), json!([{ "v": 1 }]));
 }
 
@@ -56,7 +56,7 @@ async fn a_cancel_from_outside_stops_the_statement_and_ends_the_session() {
         handle.cancel(Deadline::after(SOON)).await.unwrap();
     });
     assert_eq!(outcome.unwrap_err().fault(), Fault::Timeout);
-    assert!(!session.usable());
+    assert_eq!(session.state(), State::Closed);
     session.close().await;
     assert!(started.elapsed() < SOON);
 }
@@ -81,10 +81,11 @@ async fn a_session_dropped_or_closed_in_mid_statement_stops_it() {
         let mut session = database.session().await;
         let runaway = statement(RUNAWAY, &[]);
         let mut rows = writer(None);
-        let elapsed =
-            Deadline::after(Duration::from_millis(50)).bound(session.run(&runaway, &mut rows)).await;
+        let elapsed = Deadline::after(Duration::from_millis(50))
+            .bound(run_into(&mut session, &runaway, &mut rows))
+            .await;
         assert!(elapsed.is_err());
-        assert!(!session.usable());
+        assert_eq!(session.state(), State::Closed);
         let started = Instant::now();
         if close {
             session.close().await
@@ -101,9 +102,9 @@ async fn a_result_that_is_too_large_stops_the_reading() {
     let mut session = database.session().await;
     let endless =
         statement("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n", &[]);
-    let error = session.run(&endless, &mut writer(Some(10))).await.unwrap_err();
+    let error = run_into(&mut session, &endless, &mut writer(Some(10))).await.unwrap_err();
     assert_eq!(error.fault(), Fault::ResultTooLarge);
-    assert!(!session.usable());
+    assert_eq!(session.state(), State::Closed);
     session.close().await;
 }
 
@@ -117,7 +118,7 @@ async fn a_lock_is_waited_for_and_then_given_up() {
     let error = waiter.begin(Access::Write).await.unwrap_err();
     assert_eq!(error.fault(), Fault::LockTimeout);
     assert!((Duration::from_millis(100)..SOON).contains(&started.elapsed()));
-    assert!(waiter.usable());
+    assert_ne!(waiter.state(), State::Closed);
     let refused = run(&mut waiter, "INSERT INTO t VALUES (1)", &[]).await.unwrap_err();
     assert_eq!(refused.fault(), Fault::QueryFailed, "a begin that failed leaves the session read-only");
 
@@ -151,7 +152,7 @@ async fn errors_of_sqlite_become_faults() {
     ] {
         let error = write(&mut session, sql, &[]).await.unwrap_err();
         assert_eq!((error.fault(), error.sqlstate()), (fault, Some(code)), "{sql}: {error}");
-        assert!(session.usable(), "{sql}");
+        assert_ne!(session.state(), State::Closed, "{sql}");
     }
     let error = write(&mut session, "DELETE FROM users WHERE id = ?1", &[Value::Int(1)]).await.unwrap_err();
     assert_eq!(error.message(), "users are kept");

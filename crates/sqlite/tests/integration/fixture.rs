@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use lambda_rds_core::answers::{Answers, Expected};
 use lambda_rds_core::backend::{
-    Access, Backend, Done, Endpoint, Phases, Pooling, Session, Statement, Target,
+    Access, Backend, Done, Endpoint, Frame, Phases, Pooling, Session, State, Statement, Target,
 };
 use lambda_rds_core::config::{Int64, Tls, TlsMode};
 use lambda_rds_core::connect::tls::TlsClient;
@@ -76,8 +77,7 @@ pub(crate) fn target(file: &Path, statement_timeout: Duration) -> Target {
 /// Runs a statement as the session is, and gives its rows.
 pub(crate) async fn read(session: &mut Box<dyn Session>, sql: &str, values: &[Value]) -> Result<Json> {
     let mut rows = writer(None);
-    let done = session.run(&statement(sql, values), &mut rows).await?;
-    rows.end_result(done)?;
+    run_into(session, &statement(sql, values), &mut rows).await?;
     Ok(serde_json::from_slice(&rows.finish()?).unwrap())
 }
 
@@ -94,7 +94,21 @@ pub(crate) async fn write(session: &mut Box<dyn Session>, sql: &str, values: &[V
 
 /// Runs a statement as the session is, and gives what it did.
 pub(crate) async fn run(session: &mut Box<dyn Session>, sql: &str, values: &[Value]) -> Result<Done> {
-    session.run(&statement(sql, values), &mut writer(None)).await
+    run_into(session, &statement(sql, values), &mut writer(None)).await
+}
+
+/// Runs a statement as the session is, and writes its rows there.
+pub(crate) async fn run_into(
+    session: &mut Box<dyn Session>,
+    statement: &Statement,
+    rows: &mut RowWriter,
+) -> Result<Done> {
+    let expected = [Expected { verb: Verb::Many, max_rows: None, limit: Duration::MAX }];
+    let mut answers = Answers::new(rows, &expected, false);
+    let frame = if session.state() == State::InTransaction { Frame::Within } else { Frame::Read };
+    session.run(frame, &[statement], &mut answers).await?;
+    answers.outcome().map_err(|(_, error)| error)?;
+    Ok(answers.done())
 }
 
 pub(crate) fn writer(max_rows: Option<u64>) -> RowWriter {

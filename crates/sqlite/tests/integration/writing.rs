@@ -1,6 +1,6 @@
 //! Read-only by default, transactions, and what a write reports.
 
-use lambda_rds_core::backend::Access;
+use lambda_rds_core::backend::{Access, State};
 use lambda_rds_core::error::Fault;
 use lambda_rds_core::value::Value;
 use serde_json::json;
@@ -24,7 +24,7 @@ async fn a_read_that_writes_is_refused_and_the_session_lives_on() {
         let error = run(&mut session, sql, &[]).await.unwrap_err();
         assert_eq!((error.fault(), error.sqlstate()), (Fault::QueryFailed, Some("8")), "{sql}");
         assert!(error.message().contains("declare this query `-- write`"), "{error}");
-        assert!(session.usable());
+        assert_ne!(session.state(), State::Closed);
     }
     let rows = read(&mut session, "SELECT * FROM users", &[]).await.unwrap();
     assert_eq!(rows, json!([{ "id": 1, "name": "Ada" }]));
@@ -123,7 +123,7 @@ async fn a_commit_that_is_refused_undoes_the_transaction() {
     run(&mut session, "INSERT INTO orders VALUES (99)", &[]).await.unwrap();
     let error = session.commit().await.unwrap_err();
     assert_eq!((error.fault(), error.sqlstate()), (Fault::Constraint, Some("787")));
-    assert!(session.usable());
+    assert_ne!(session.state(), State::Closed);
     // Undone and over: the next one begins, and finds nothing.
     write(&mut session, "INSERT INTO users VALUES (1, 'Ada')", &[]).await.unwrap();
     assert_eq!(read(&mut session, "SELECT * FROM orders", &[]).await.unwrap(), json!([]));
@@ -150,8 +150,8 @@ async fn a_transaction_that_reads_sees_one_state_and_writes_nothing() {
     let database = Database::new(&[USERS]).await;
     let mut reader = database.session().await;
     reader.begin(Access::Read).await.unwrap();
-    assert!(reader.in_transaction());
+    assert_eq!(reader.state(), State::InTransaction);
     assert_eq!(run(&mut reader, "DELETE FROM users", &[]).await.unwrap_err().fault(), Fault::QueryFailed);
     reader.commit().await.unwrap();
-    assert!(!reader.in_transaction());
+    assert_eq!(reader.state(), State::Idle);
 }

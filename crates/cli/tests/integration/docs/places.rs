@@ -53,6 +53,31 @@ pub(super) fn diagnosed(_: &Page) -> Place {
     deploy(place, root().join("queries").to_str().unwrap())
 }
 
+/// The folder of somebody's queries, of which one is a tool, and a database of theirs.
+pub(super) fn desktop(_: &Page) -> Place {
+    let settings = database(USERS);
+    let setting = |name| settings.iter().find(|(key, _)| *key == name).unwrap().1.as_str();
+    let (user, host, port) = (setting("DB_USER"), setting("DB_HOST"), setting("DB_PORT"));
+    let url = format!("{user}@{host}:{port}/{}?sslrootcert={}", setting("DB_NAME"), setting("DB_TLS_CA"));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("queries")).unwrap();
+    std::fs::write(folder.path().join("queries/tools.sql"), TOOL).unwrap();
+    Place::home()
+        .within(folder.path().to_owned())
+        .replace("me@localhost/shop", url)
+        .env("DB_PASSWORD", setting("DB_PASSWORD"))
+        .with(folder)
+}
+
+/// A query that is a tool.
+pub(crate) const TOOL: &str = "\
+-- name: find_users :many
+-- tool: Find users
+-- Users whose name begins with a text, by name.
+-- param: start text in 1..=20 -- the beginning of the name
+SELECT id, name FROM users WHERE name LIKE :start || '%' ORDER BY name;
+";
+
 /// A clone, and the function that the page makes: that of the tutorial has its own queries, the others the sample's.
 pub(super) fn deployed(page: &Page) -> Place {
     let clone = tempfile::tempdir().unwrap();

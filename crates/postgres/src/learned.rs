@@ -1,0 +1,150 @@
+//! What an environment has learned of its statements and of the types they give: asked once, and good for every session
+//! that comes after.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lambda_rds_core::backend::Statement;
+use lambda_rds_core::value::Kind;
+
+use crate::decode::Columns;
+use crate::types::{self, Decoder, Types};
+
+/// What the sessions of an environment share.
+#[derive(Debug, Default)]
+pub(crate) struct Learned {
+    statements: Mutex<ByStatement<Arc<Known>>>,
+    types: Mutex<Types>,
+}
+
+/// What is known of a statement: what its parameters are declared as, and what the server says of it.
+#[derive(Debug)]
+pub(crate) struct Known {
+    /// The types that the parameters are declared as; 0 is for the server to infer.
+    pub(crate) declared: Box<[u32]>,
+    /// What the server takes them for.
+    pub(crate) taken: Box<[u32]>,
+    pub(crate) fields: Vec<Field>,
+    /// In which format each column is asked for.
+    pub(crate) formats: Box<[i16]>,
+}
+
+/// A column, as RowDescription has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Field {
+    pub(crate) name: String,
+    /// The table's OID and the number of its column; 0 where it is none.
+    pub(crate) origin: (u32, i16),
+    pub(crate) oid: u32,
+    pub(crate) format: i16,
+}
+
+impl Learned {
+    pub(crate) fn known(&self, statement: &Statement) -> Option<Arc<Known>> {
+        self.statements().get(statement).cloned()
+    }
+
+    pub(crate) fn keep(&self, statement: &Statement, known: &Arc<Known>) {
+        self.statements().insert(statement, Arc::clone(known));
+    }
+
+    pub(crate) fn forget(&self, statement: &Statement) {
+        self.statements().remove(statement);
+    }
+
+    /// The types that must be asked about before values of them can be read.
+    pub(crate) fn unknown_types(&self, fields: &[Field]) -> Vec<u32> {
+        let types = self.types();
+        let mut unknown: Vec<u32> = fields
+            .iter()
+            .map(|field| field.oid)
+            .filter(|oid| types::decoder(*oid, &types).is_none())
+            .collect();
+        unknown.sort_unstable();
+        unknown.dedup();
+        unknown
+    }
+
+    /// Takes in what the catalog says of types; those that it does not know come as text.
+    pub(crate) fn learn_types(&self, asked: &[u32], rows: &[Vec<Option<String>>]) {
+        let mut types = self.types();
+        types::learned(rows, &mut types);
+        for oid in asked {
+            types.entry(*oid).or_insert(Decoder::Text);
+        }
+    }
+
+    pub(crate) fn decoder(&self, oid: u32) -> Decoder {
+        types::decoder(oid, &self.types()).unwrap_or(Decoder::Text)
+    }
+
+    /// The decoders of columns that come in these formats; `None` if one of them comes in a format that we cannot read,
+    /// because its type is another one than it was when the format was chosen.
+    pub(crate) fn columns(&self, fields: &[Field]) -> Option<Columns> {
+        let decoders = fields.iter().map(|field| match (self.decoder(field.oid), field.format) {
+            (decoder, format) if decoder.format() == format => Some((field.name.clone(), decoder)),
+            _ => None,
+        });
+        Some(Columns::new(decoders.collect::<Option<Vec<_>>>()?.into_iter()))
+    }
+
+    fn statements(&self) -> MutexGuard<'_, ByStatement<Arc<Known>>> {
+        self.statements.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn types(&self) -> MutexGuard<'_, Types> {
+        self.types.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A map by what makes a statement: its SQL, and what its parameters are declared as.
+#[derive(Debug)]
+pub(crate) struct ByStatement<T>(HashMap<Arc<str>, Vec<Of<T>>>);
+
+/// What the parameters are declared as, and the value.
+type Of<T> = (Box<[Kind]>, T);
+
+impl<T> Default for ByStatement<T> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<T> ByStatement<T> {
+    pub(crate) fn get(&self, statement: &Statement) -> Option<&T> {
+        let same_sql = self.0.get(&statement.sql)?;
+        same_sql.iter().find(|(kinds, _)| same(kinds, statement)).map(|(_, value)| value)
+    }
+
+    pub(crate) fn get_mut(&mut self, statement: &Statement) -> Option<&mut T> {
+        let same_sql = self.0.get_mut(&statement.sql)?;
+        same_sql.iter_mut().find(|(kinds, _)| same(kinds, statement)).map(|(_, value)| value)
+    }
+
+    pub(crate) fn insert(&mut self, statement: &Statement, value: T) {
+        if self.0.len() >= MOST {
+            self.0.clear();
+        }
+        let same_sql = self.0.entry(Arc::clone(&statement.sql)).or_default();
+        match same_sql.iter_mut().find(|(kinds, _)| same(kinds, statement)) {
+            Some((_, known)) => *known = value,
+            None => {
+                let kinds = statement.arguments.iter().map(|argument| argument.kind).collect();
+                same_sql.push((kinds, value));
+            }
+        }
+    }
+
+    pub(crate) fn remove(&mut self, statement: &Statement) -> Option<T> {
+        let same_sql = self.0.get_mut(&statement.sql)?;
+        let at = same_sql.iter().position(|(kinds, _)| same(kinds, statement))?;
+        Some(same_sql.remove(at).1)
+    }
+}
+
+fn same(kinds: &[Kind], statement: &Statement) -> bool {
+    kinds.iter().copied().eq(statement.arguments.iter().map(|argument| argument.kind))
+}
+
+/// A function has some dozens of queries; what is asked beside them must not add up.
+const MOST: usize = 1_000;

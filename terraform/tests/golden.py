@@ -1,0 +1,67 @@
+"""The files in tests/golden, which tests/golden.tftest.hcl compares with what Terraform makes of each run.
+
+    golden.py OUTPUT OUTPUT FOLDER     from two outputs of `terraform test -json -verbose -filter=tests/golden.tftest.hcl`
+
+Each run's file has every attribute that is not empty, of every object, and the outputs. What a mock makes up anew each time is
+told by the second output, and named under `any`.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+
+def modules(module):
+    yield module
+    for child in module.get("child_modules", []):
+        yield from modules(child)
+
+
+def runs(path):
+    """Each run's state: objects by kind and key, and outputs."""
+    found = {}
+    for line in Path(path).read_text().splitlines():
+        message = json.loads(line)
+        if message["type"] != "test_state":
+            continue
+        values = message["test_state"]
+        objects = {}
+        for module in modules(values.get("root_module", {})):
+            for resource in module.get("resources", []):
+                kind = f"{resource['type']}.{resource['name']}"
+                kind = kind if resource["mode"] == "managed" else f"data.{kind}"
+                if kind == "terraform_data.made" or (resource["mode"] == "data" and "module." in resource["address"]):
+                    continue
+                objects.setdefault(kind, {})[str(resource.get("index", ""))] = resource["values"]
+        outputs = {name: output.get("value") for name, output in values.get("outputs", {}).items() if name != "resources"}
+        found[message["@testrun"]] = (objects, outputs)
+    return found
+
+
+def golden(one, other):
+    """What both runs have in common."""
+    (objects, outputs), (again, _) = one, other
+    made_up, kept = {}, {}
+    for kind, instances in objects.items():
+        differs = {name for key, values in instances.items() for name, value in values.items() if again[kind][key].get(name) != value}
+        if differs:
+            made_up[kind] = sorted(differs)
+        kept[kind] = {
+            key: {name: value for name, value in values.items() if value not in (None, [], {}, "") and name not in differs}
+            for key, values in instances.items()
+        }
+    return {"any": made_up, "outputs": outputs, "resources": kept}
+
+
+def main():
+    first, second, folder = sys.argv[1:]
+    one, other = runs(first), runs(second)
+    if one.keys() != other.keys() or not one:
+        sys.exit("The two outputs are not of the same tests.")
+    for name in one:
+        text = json.dumps(golden(one[name], other[name]), indent=1, sort_keys=True, ensure_ascii=False)
+        Path(folder, f"{name}.json").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
