@@ -50,11 +50,11 @@ pub fn backend(engine: Engine) -> Option<Arc<dyn Backend>> {
         #[cfg(feature = "postgres")]
         Engine::Postgres => Some(Arc::new(lambda_rds_postgres::Postgres::default())),
         #[cfg(feature = "mysql")]
-        Engine::Mysql => Some(Arc::new(lambda_rds_mysql::Mysql)),
+        Engine::Mysql => Some(Arc::new(lambda_rds_mysql::Mysql::default())),
         #[cfg(feature = "aurora-postgres")]
         Engine::AuroraPostgres => Some(Arc::new(lambda_rds_postgres::Postgres::default())),
         #[cfg(feature = "aurora-mysql")]
-        Engine::AuroraMysql => Some(Arc::new(lambda_rds_mysql::Mysql)),
+        Engine::AuroraMysql => Some(Arc::new(lambda_rds_mysql::Mysql::default())),
         #[cfg(feature = "sqlite")]
         Engine::Sqlite => Some(Arc::new(lambda_rds_sqlite::Sqlite)),
         #[cfg(not(all(feature = "aurora-postgres", feature = "aurora-mysql", feature = "sqlite")))]

@@ -130,6 +130,12 @@ impl<'a> Answers<'a> {
         self.start();
     }
 
+    /// The current step will have no answer: a later one was refused before anything ran. It is then the current one.
+    pub fn skip(&mut self) {
+        self.step += 1;
+        self.begun = false;
+    }
+
     /// The step whose answer comes next, counted from 0.
     #[must_use]
     pub fn step(&self) -> usize {

@@ -350,6 +350,8 @@ pub struct Target {
     pub statement_timeout: Duration,
     /// What stands between us and the server.
     pub pooling: Pooling,
+    /// Whether statements may be sent before the one ahead of them is answered, where the server takes that.
+    pub pipeline: bool,
     /// Whether the log may show values, which servers put into some of their messages.
     pub log_values: bool,
     /// When the session must be open.

@@ -214,6 +214,7 @@ impl Subject<'_> {
             application_name: settings.application_name.clone(),
             statement_timeout: settings.statement_timeout,
             pooling: settings.pooler.at(&endpoint.host),
+            pipeline: settings.pipeline,
             log_values: false,
             by: by.within(settings.connect_timeout),
             progress: Phases::default(),

@@ -1,34 +1,41 @@
-//! From arguments to the driver: each in its type's binary form, declared as that type.
+//! From arguments to the wire: each in its type's binary form, declared as that type.
 //! <https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_com_stmt_execute.html>
 //!
 //! What MySQL has no type for goes as text: a uuid, and json, which a JSON column parses. A decimal is declared
 //! as one: as text, the server would compare it as a double.
 
+use bytes::{BufMut, BytesMut};
 use lambda_rds_core::error::{Error, Fault, Result};
 use lambda_rds_core::value::{Argument, Scalar, Value, time};
-use sqlx::encode::IsNull;
-use sqlx::error::BoxDynError;
-use sqlx::mysql::types::MySqlTime;
-use sqlx::mysql::{MySqlArguments, MySqlTypeInfo};
-use sqlx::types::Decimal;
-use sqlx::types::time::{Date, PrimitiveDateTime};
-use sqlx::{Arguments as _, Encode, MySql, Type};
 
-/// Encodes the arguments.
+use crate::decode::types;
+use crate::packet::put_counted;
+
+/// Writes the command that runs a prepared statement with these arguments.
 ///
 /// # Errors
 /// [`Fault::BadParameter`] for a value that MySQL cannot hold: an infinity, a NaN, a year beyond 9999, a decimal
-/// of too many digits.
-pub(crate) fn bind(arguments: &[Argument]) -> Result<MySqlArguments> {
-    let mut bound = MySqlArguments::default();
-    bound.reserve(arguments.len(), arguments.len() * 16);
-    for argument in arguments {
-        bound.add(Encoder(argument)).map_err(|error| match error.downcast::<Error>() {
-            Ok(error) => *error,
-            Err(error) => bug(argument, &error.to_string()),
-        })?;
+/// of too many digits. Then what was written makes no sense.
+pub(crate) fn execute(id: u32, arguments: &[Argument], out: &mut BytesMut) -> Result<()> {
+    out.put_u8(COM_STMT_EXECUTE);
+    out.put_u32_le(id);
+    // No cursor, and one run.
+    out.put_u8(0);
+    out.put_u32_le(1);
+    if arguments.is_empty() {
+        return Ok(());
     }
-    Ok(bound)
+    let nulls = out.len();
+    out.put_bytes(0, arguments.len().div_ceil(8));
+    // The types follow.
+    out.put_u8(1);
+    for (index, argument) in arguments.iter().enumerate() {
+        if argument.value == Value::Null {
+            out[nulls + index / 8] |= 1 << (index % 8);
+        }
+        out.put_slice(&[declared_as(argument.kind.scalar), 0]);
+    }
+    arguments.iter().filter(|argument| argument.value != Value::Null).try_for_each(|it| encode(it, out))
 }
 
 fn bug(argument: &Argument, what: &str) -> Error {
@@ -39,48 +46,24 @@ fn refused(argument: &Argument, must: &str) -> Error {
     Error::told(Fault::BadParameter, format!("Parameter `{}` must {must}.", argument.name))
 }
 
-fn declared_as(scalar: Scalar) -> MySqlTypeInfo {
+fn declared_as(scalar: Scalar) -> u8 {
     match scalar {
-        Scalar::Bool => <i8 as Type<MySql>>::type_info(),
-        Scalar::Int => <i64 as Type<MySql>>::type_info(),
-        Scalar::Float => <f64 as Type<MySql>>::type_info(),
-        Scalar::Decimal => <Decimal as Type<MySql>>::type_info(),
-        Scalar::Text | Scalar::Uuid | Scalar::Json => <str as Type<MySql>>::type_info(),
-        Scalar::Date => <Date as Type<MySql>>::type_info(),
-        Scalar::Time => <MySqlTime as Type<MySql>>::type_info(),
+        Scalar::Bool => types::TINY,
+        Scalar::Int => types::LONGLONG,
+        Scalar::Float => types::DOUBLE,
+        Scalar::Decimal => types::NEWDECIMAL,
+        Scalar::Text | Scalar::Uuid | Scalar::Json => types::VAR_STRING,
+        Scalar::Date => types::DATE,
+        Scalar::Time => types::TIME,
         // In a session whose time zone is UTC, a column of either type takes either.
-        Scalar::Timestamp | Scalar::Timestamptz => <PrimitiveDateTime as Type<MySql>>::type_info(),
-        Scalar::Bytes => <[u8] as Type<MySql>>::type_info(),
+        Scalar::Timestamp | Scalar::Timestamptz => types::DATETIME,
+        Scalar::Bytes => types::BLOB,
     }
 }
 
-/// One argument, as sqlx asks for it.
-struct Encoder<'a>(&'a Argument);
-
-impl Type<MySql> for Encoder<'_> {
-    fn type_info() -> MySqlTypeInfo {
-        // Never asked for, since `produces` always says.
-        <str as Type<MySql>>::type_info()
-    }
-}
-
-impl<'q> Encode<'q, MySql> for Encoder<'_> {
-    fn encode_by_ref(&self, out: &mut Vec<u8>) -> Result<IsNull, BoxDynError> {
-        if self.0.value == Value::Null {
-            return Ok(IsNull::Yes);
-        }
-        encode(self.0, out)?;
-        Ok(IsNull::No)
-    }
-
-    fn produces(&self) -> Option<MySqlTypeInfo> {
-        Some(declared_as(self.0.kind.scalar))
-    }
-}
-
-fn encode(argument: &Argument, out: &mut Vec<u8>) -> Result<()> {
+fn encode(argument: &Argument, out: &mut BytesMut) -> Result<()> {
     match (argument.kind.scalar, &argument.value) {
-        (Scalar::Bool, Value::Bool(value)) => out.push(u8::from(*value)),
+        (Scalar::Bool, Value::Bool(value)) => out.put_u8(u8::from(*value)),
         (Scalar::Int, Value::Int(value)) => out.extend_from_slice(&value.to_le_bytes()),
         (Scalar::Float, Value::Float(value)) if value.is_finite() => {
             out.extend_from_slice(&value.to_le_bytes());
@@ -90,20 +73,20 @@ fn encode(argument: &Argument, out: &mut Vec<u8>) -> Result<()> {
         }
         (Scalar::Decimal, Value::Decimal(value)) => decimal(argument, value, out)?,
         (Scalar::Text, Value::Text(value)) | (Scalar::Json, Value::Json(value)) => {
-            string(value.as_bytes(), out);
+            put_counted(out, value.as_bytes());
         }
-        (Scalar::Uuid, Value::Uuid(value)) => string(&hyphenated(value), out),
-        (Scalar::Bytes, Value::Bytes(value)) => string(value, out),
+        (Scalar::Uuid, Value::Uuid(value)) => put_counted(out, &hyphenated(value)),
+        (Scalar::Bytes, Value::Bytes(value)) => put_counted(out, value),
         (Scalar::Date, Value::Date(value)) => {
             let date = date(argument, i64::from(*value))?;
-            out.push(4);
+            out.put_u8(4);
             out.extend_from_slice(&date);
         }
         (Scalar::Time, Value::Time(value)) => time_of_day(argument, *value, out)?,
         (Scalar::Timestamp, Value::Timestamp(value)) | (Scalar::Timestamptz, Value::Timestamptz(value)) => {
             let date = date(argument, value.div_euclid(DAY))?;
             let (hour, minute, second, micros) = clock(argument, value.rem_euclid(DAY))?;
-            out.push(11);
+            out.put_u8(11);
             out.extend_from_slice(&date);
             out.extend_from_slice(&[hour, minute, second]);
             out.extend_from_slice(&micros.to_le_bytes());
@@ -115,7 +98,7 @@ fn encode(argument: &Argument, out: &mut Vec<u8>) -> Result<()> {
 
 /// The digits as they are, which the server reads as they are up to its limits.
 /// <https://dev.mysql.com/doc/refman/8.4/en/precision-math-decimal-characteristics.html>
-fn decimal(argument: &Argument, text: &str, out: &mut Vec<u8>) -> Result<()> {
+fn decimal(argument: &Argument, text: &str, out: &mut BytesMut) -> Result<()> {
     const DIGITS: usize = 65;
     const AFTER_POINT: usize = 30;
 
@@ -128,7 +111,7 @@ fn decimal(argument: &Argument, text: &str, out: &mut Vec<u8>) -> Result<()> {
     if whole.len() + fraction.len() > DIGITS || fraction.len() > AFTER_POINT {
         return Err(refused(argument, "have at most 65 digits, 30 of them after the decimal point"));
     }
-    string(text.as_bytes(), out);
+    put_counted(out, text.as_bytes());
     Ok(())
 }
 
@@ -145,7 +128,7 @@ fn date(argument: &Argument, days: i64) -> Result<[u8; 4]> {
 }
 
 /// Microseconds since midnight, up to and including 24:00:00: the sign, days, hours, minutes, seconds, micros.
-fn time_of_day(argument: &Argument, micros: i64, out: &mut Vec<u8>) -> Result<()> {
+fn time_of_day(argument: &Argument, micros: i64, out: &mut BytesMut) -> Result<()> {
     let day = u32::from(micros >= DAY);
     let (hour, minute, second, micros) = clock(argument, micros - i64::from(day) * DAY)?;
     out.extend_from_slice(&[12, 0]);
@@ -169,21 +152,6 @@ fn clock(argument: &Argument, micros: i64) -> Result<(u8, u8, u8, u32)> {
     }
 }
 
-/// A string with its length before it.
-fn string(bytes: &[u8], out: &mut Vec<u8>) {
-    let length = (bytes.len() as u64).to_le_bytes();
-    match bytes.len() {
-        ..0xfb => out.push(length[0]),
-        0xfb..0x1_0000 => out.extend_from_slice(&[0xfc, length[0], length[1]]),
-        0x1_0000..0x100_0000 => out.extend_from_slice(&[0xfd, length[0], length[1], length[2]]),
-        _ => {
-            out.push(0xfe);
-            out.extend_from_slice(&length);
-        }
-    }
-    out.extend_from_slice(bytes);
-}
-
 /// `123e4567-e89b-12d3-a456-426614174000`, as the server's own `UUID()` writes it.
 fn hyphenated(uuid: &[u8; 16]) -> Vec<u8> {
     const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -197,6 +165,7 @@ fn hyphenated(uuid: &[u8; 16]) -> Vec<u8> {
     text
 }
 
+const COM_STMT_EXECUTE: u8 = 0x17;
 const DAY: i64 = 86_400_000_000;
 
 #[cfg(test)]
@@ -212,7 +181,7 @@ mod tests {
     #[test]
     fn each_value_is_encoded_as_its_type() {
         let check = |scalar, value, want: &[u8]| {
-            let mut out = Vec::new();
+            let mut out = BytesMut::new();
             encode(&argument(scalar, value), &mut out).unwrap();
             assert_eq!(out, want, "{scalar:?}");
         };
@@ -232,23 +201,31 @@ mod tests {
     }
 
     #[test]
-    fn lengths_have_their_four_forms() {
-        let check = |length: usize, want: &[u8]| {
-            let mut out = Vec::new();
-            string(&vec![b'x'; length], &mut out);
-            assert_eq!(&out[..out.len() - length], want, "{length}");
-        };
-        check(250, &[250]);
-        check(251, &[0xfc, 251, 0]);
-        check(0xffff, &[0xfc, 0xff, 0xff]);
-        check(0x1_0000, &[0xfd, 0, 0, 1]);
-        check(0x100_0000, &[0xfe, 0, 0, 0, 1, 0, 0, 0, 0]);
+    fn a_command_has_its_nulls_and_types_before_its_values() {
+        let mut out = BytesMut::new();
+        let arguments = [
+            argument(Scalar::Int, Value::Int(1)),
+            argument(Scalar::Text, Value::Null),
+            argument(Scalar::Bool, Value::Bool(true)),
+        ];
+        execute(7, &arguments, &mut out).unwrap();
+        let mut want = vec![COM_STMT_EXECUTE, 7, 0, 0, 0, 0, 1, 0, 0, 0, 0b10, 1];
+        want.extend_from_slice(&[types::LONGLONG, 0, types::VAR_STRING, 0, types::TINY, 0]);
+        want.extend_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(out, want);
+        let nine = vec![argument(Scalar::Int, Value::Null); 9];
+        out.clear();
+        execute(7, &nine, &mut out).unwrap();
+        assert_eq!(out[10..13], [0xff, 1, 1]);
+        out.clear();
+        execute(7, &[], &mut out).unwrap();
+        assert_eq!(out.len(), 10);
     }
 
     #[test]
     fn what_mysql_cannot_hold_is_refused_by_name() {
         let check = |scalar, value| {
-            let error = encode(&argument(scalar, value), &mut Vec::new()).unwrap_err();
+            let error = encode(&argument(scalar, value), &mut BytesMut::new()).unwrap_err();
             assert_eq!(error.fault(), Fault::BadParameter, "{error}");
             assert!(error.message().starts_with("Parameter `it` must "), "{error}");
         };
@@ -266,7 +243,7 @@ mod tests {
     #[test]
     fn zeros_do_not_count_as_digits() {
         let text = format!("{}{}.{}{}", "0".repeat(50), "9".repeat(35), "1".repeat(30), "0".repeat(50));
-        let mut out = Vec::new();
+        let mut out = BytesMut::new();
         encode(&argument(Scalar::Decimal, Value::Decimal(text)), &mut out).unwrap();
     }
 }

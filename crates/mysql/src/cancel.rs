@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use lambda_rds_core::backend::{CancelHandle, Phases};
 use lambda_rds_core::connect::dial;
 use lambda_rds_core::connect::tls::TlsClient;
+use lambda_rds_core::connect::wire::Wire;
 use lambda_rds_core::credentials::{Login, Relogin};
 use lambda_rds_core::deadline::Deadline;
 use lambda_rds_core::error::{Error, Fault, Phase, Result};
@@ -62,7 +63,7 @@ impl MySqlCancel {
             Who { server: "the server", login, database: None, application_name: &self.application_name };
         // Dropped with the answer: it closes the connection, and nobody waits for a goodbye.
         let mut connection =
-            Greeted::open(tcp, &self.tls, &phases, by).await?.log_in(who, &phases, by).await?;
+            Greeted::open(Wire::plain(tcp), &self.tls, &phases, by).await?.log_in(who, &phases, by).await?;
         match by.bound(connection.run(&format!("KILL QUERY {}", self.thread))).await {
             Ok(Ok(Ok(()))) => Ok(()),
             // The session that was to be stopped has ended.

@@ -21,12 +21,15 @@ const TRANSACTIONS: Capabilities = 1 << 13;
 const MULTI_STATEMENTS: Capabilities = 1 << 16;
 const MULTI_RESULTS: Capabilities = 1 << 17;
 const PS_MULTI_RESULTS: Capabilities = 1 << 18;
+/// The server tells when a setting of the session has changed.
+pub(crate) const SESSION_TRACK: Capabilities = 1 << 23;
 /// Rows follow their columns at once, and end with an OK.
 pub(crate) const DEPRECATE_EOF: Capabilities = 1 << 24;
 
-/// What we ask for: what the driver would (`MySqlStream::with_socket` of sqlx-mysql 0.9.0), since it is the one who
-/// speaks from then on. Several statements in one message are among it: a query never is, since what is prepared is
-/// one statement whatever was agreed upon, but a transaction may begin with its settings.
+/// What we ask for: what the driver would (`MySqlStream::with_socket` of sqlx-mysql 0.9.0), which may speak on the session,
+/// too, and to be told of settings. Several statements in one message are among it: a query never is, since what is
+/// prepared is one statement whatever was agreed upon, but a transaction may begin with its settings. Files of ours are
+/// not: a server that asks for one breaks the agreement.
 pub(crate) const WANTED: Capabilities = FOUND_ROWS
     | CONNECT_WITH_DB
     | IGNORE_SPACE
@@ -40,10 +43,11 @@ pub(crate) const WANTED: Capabilities = FOUND_ROWS
     | PLUGIN_AUTH
     | CONNECT_ATTRS
     | PLUGIN_AUTH_LENENC_DATA
+    | SESSION_TRACK
     | DEPRECATE_EOF;
 
 /// Those without which there is no login that we know.
 pub(crate) const NEEDED: Capabilities = PROTOCOL_41 | SECURE_CONNECTION | PLUGIN_AUTH;
 
-/// Those that change nothing after the login, which the driver has no part in.
-pub(crate) const OF_THE_LOGIN: Capabilities = SSL | CONNECT_ATTRS | CONNECT_WITH_DB;
+/// Those that the driver has no part in: the login's, and what it does not ask for.
+pub(crate) const NOT_THE_DRIVERS: Capabilities = SSL | CONNECT_ATTRS | CONNECT_WITH_DB | SESSION_TRACK;

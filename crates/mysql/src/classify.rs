@@ -379,14 +379,13 @@ const HIDDEN: &str =
     "… (the text is the query's own, and may quote a value: LAMBDA_RDS_LOG_VALUES=true shows it)";
 
 /// Whether the server refused to write in a transaction that may only read.
-pub(crate) fn is_read_only_transaction(error: &sqlx::Error) -> bool {
-    of_driver(error)
-        .is_some_and(|told| told.number == ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION && !told.is_signalled())
+pub(crate) fn is_read_only_transaction(told: Told<'_>) -> bool {
+    told.number == ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION && !told.is_signalled()
 }
 
 /// The error for that inside a transaction that may write: it is over, because something in it, a procedure for
 /// one, has committed. Not the server is the wrong one, and nothing may run again.
-pub(crate) fn committed_midway(error: &sqlx::Error) -> Error {
+pub(crate) fn committed_midway(error: &Error) -> Error {
     let detail = format!(
         "{error}: something in the query has committed, and what came before that stays. Declare the query \
          `-- transaction: none`"

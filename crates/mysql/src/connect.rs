@@ -7,29 +7,27 @@ use std::time::Duration;
 
 use lambda_rds_core::backend::{Pooling, Session, Target};
 use lambda_rds_core::connect::dial;
-use lambda_rds_core::connect::guard::{Guard, Guarded};
-use lambda_rds_core::connect::relay::Relay;
+use lambda_rds_core::connect::live::Live;
+use lambda_rds_core::connect::wire::Wire;
 use lambda_rds_core::error::{Error, Fault, Phase, Result};
-use sqlx::ConnectOptions as _;
-use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlSslMode};
 
 use crate::cancel::MySqlCancel;
-use crate::classify;
-use crate::guard::Packets;
-use crate::login::{Greeted, LoggedIn, Who};
+use crate::classify::{self, Doing};
+use crate::known::Known;
+use crate::login::{Greeted, Who};
 use crate::packet::Refusal;
-use crate::session::{MySqlSession, lock_wait};
-use crate::wire::Introduced;
+use crate::session::{MySql, READ_ONLY, lock_wait};
+use crate::talk::{Collection, Command};
 
 /// Opens one session. After the TCP handshake: three flights with TLS 1.3 and a login that the server has cached.
-pub(crate) async fn connect(to: &Target) -> Result<Box<dyn Session>> {
+pub(crate) async fn connect(to: &Target, known: &Arc<Known>) -> Result<Box<dyn Session>> {
     let tcp = dial::dial(&to.endpoint, to.by, &to.progress).await?;
     let peer = tcp.peer_addr().map_err(|error| {
         // The server has hung up already.
         let text = format!("{} took the connection and hung up: {error}", to.endpoint);
         Error::new(Fault::ConnectionLost, text).with_phase(Phase::Tcp)
     })?;
-    let greeted = Greeted::open(tcp, &to.tls, &to.progress, to.by).await?;
+    let greeted = Greeted::open(Wire::plain(tcp), &to.tls, &to.progress, to.by).await?;
     let server = to.endpoint.to_string();
     let who = Who {
         server: &server,
@@ -37,29 +35,16 @@ pub(crate) async fn connect(to: &Target) -> Result<Box<dyn Session>> {
         database: Some(&to.database),
         application_name: &to.application_name,
     };
-    let mut connection = greeted.log_in(who, &to.progress, to.by).await?;
+    let connection = greeted.log_in(who, &to.progress, to.by).await?;
     to.progress.enter(Phase::Ready);
-    set(&mut connection, to).await?;
     let thread = connection.thread();
     let cancel =
         MySqlCancel::new(peer, Arc::clone(&to.tls), to.relogin.clone(), thread, &to.application_name);
-    hand_over(connection, cancel, to).await
-}
-
-/// Tells the server what every session is like.
-async fn set(connection: &mut LoggedIn, to: &Target) -> Result<()> {
-    match to.by.bound(connection.run(&settings(to))).await {
-        Ok(Ok(Ok(()))) => Ok(()),
-        Ok(Ok(Err(Refusal { number, message }))) => {
-            let fault = classify::of_connection(number);
-            let text = format!("{} refused the session's settings: {message}.", to.endpoint);
-            Err(Error::new(fault, text).with_sqlstate(number.to_string()).with_phase(Phase::Ready))
-        }
-        // Not a word of why: another try may fare better.
-        Ok(Err(error)) => {
-            let text = format!("{} hung up on the session's settings: {error}", to.endpoint);
-            Err(Error::new(Fault::ConnectionLost, text).with_phase(Phase::Ready))
-        }
+    let (mut wire, welcome, spoken) = connection.into_parts();
+    let mut session = MySql::new(welcome, spoken, cancel, known, to);
+    match to.by.bound(settle(&mut session, &mut wire, known, to)).await {
+        Ok(Ok(())) => Ok(Box::new(Live::new(session, wire))),
+        Ok(Err(error)) => Err(error.with_phase(Phase::Ready)),
         Err(_) => {
             let text = format!("{} did not take the session's settings in time", to.endpoint);
             Err(Error::new(Fault::Unreachable, text).with_phase(Phase::Ready))
@@ -67,99 +52,159 @@ async fn set(connection: &mut LoggedIn, to: &Target) -> Result<()> {
     }
 }
 
-/// Lets the driver in, which believes that it speaks to a server without TLS and with one user: it is greeted by us,
-/// and its answer goes nowhere. From then on all bytes pass as they are.
-async fn hand_over(connection: LoggedIn, cancel: MySqlCancel, to: &Target) -> Result<Box<dyn Session>> {
-    let (wire, greeting, spoken) = connection.into_parts();
-    let guard = Arc::new(Guard::default());
-    let relay = wire.tcp().and_then(|tcp| {
-        let stream = Introduced::new(Guarded::new(wire, Packets::new(spoken), &guard), greeting);
-        Relay::start(stream, &tcp, SOCKET, Box::new(<[u8]>::to_vec), Box::new(|_| false))
-    });
-    let relay =
-        relay.map_err(|error| internal(format!("no private socket in the temporary folder: {error}")))?;
-    let pool = MySqlPoolOptions::new()
-        .max_connections(1)
-        .test_before_acquire(false)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        // Ours comes first, and knows more.
-        .acquire_timeout(to.by.remaining() + Duration::from_secs(1))
-        .connect_lazy_with(options(&relay));
-    match to.by.bound(pool.acquire()).await {
-        Ok(Ok(connection)) => {
-            Ok(Box::new(MySqlSession::new(pool, connection, relay.into_wire(), guard, cancel, to)))
+/// Tells the server what every session is like, prepares what the environment will ask for, and looks whether the
+/// settings took: one flight.
+async fn settle(session: &mut MySql, wire: &mut Wire, known: &Known, to: &Target) -> Result<()> {
+    let statements = if session.pipeline { known.all() } else { Vec::new() };
+    let mut commands = Vec::with_capacity(statements.len() + 2);
+    match to.pooling {
+        Pooling::None => {
+            commands.push(Command::Text(session_settings(to.statement_timeout).into()));
+            // A write cannot be prepared in a session that may only read.
+            commands.extend(statements.iter().map(|sql| Command::Prepare(sql)));
+            commands.push(Command::Text(format!("{READ_ONLY}; {QUESTION}").into()));
         }
-        // The server has hung up before the driver was through the door.
-        Ok(Err(sqlx::Error::Io(error))) => {
-            let text = format!("{} let us in and hung up: {error}", to.endpoint);
-            Err(Error::new(Fault::ConnectionLost, text).with_phase(Phase::Ready))
+        Pooling::Transaction | Pooling::RdsProxy => commands.push(Command::Text(POOLED_SETTINGS.into())),
+    }
+    let answers = match &statements[..] {
+        [] if to.pooling == Pooling::None => {
+            // One message, so that it is one flight also where nothing may be sent ahead.
+            let both = format!("{}; {READ_ONLY}; {QUESTION}", session_settings(to.statement_timeout));
+            session.collect(wire, &[Command::Text(both.into())], Doing::Connect).await?
         }
-        Ok(Err(error)) => Err(internal(format!("the driver did not take the connection: {error}"))),
-        Err(_) => {
-            let text = format!("{} let us in, but no time was left", to.endpoint);
-            Err(Error::new(Fault::Unreachable, text).with_phase(Phase::Ready))
+        _ => session.collect_all(wire, &commands, Doing::Connect).await?,
+    };
+    let mut prepared = answers.iter();
+    let last = answers.len() - 1;
+    if let Some(refusal) = [&answers[0], &answers[last]].into_iter().find_map(|it| it.refused.as_ref()) {
+        return Err(refused(refusal, to));
+    }
+    prepared.next();
+    for (sql, Collection { prepared, .. }) in statements.iter().zip(prepared) {
+        match prepared {
+            Some(prepared) => session.keep(sql, *prepared),
+            // A table is gone; whoever asks for the statement is told.
+            None => known.forget(sql),
         }
     }
+    if to.pooling == Pooling::None {
+        return untaken(&answers[last].rows).map_or(Ok(()), |which| Err(not_kept(which, to)));
+    }
+    Ok(())
 }
 
-/// The driver's options: everything that it would do by itself is off. User and password it need not know.
-fn options(relay: &Relay) -> MySqlConnectOptions {
-    MySqlConnectOptions::new()
-        .socket(relay.folder().join(SOCKET))
-        .ssl_mode(MySqlSslMode::Disabled)
-        // These four make the driver send a `SET` of its own. We have sent ours.
-        .pipes_as_concat(false)
-        .no_engine_substitution(false)
-        .timezone(None)
-        .set_names(false)
-        // The driver would log statements by itself, with other rules than ours.
-        .disable_statement_logging()
+#[cold]
+fn refused(Refusal { number, message, .. }: &Refusal, to: &Target) -> Error {
+    let fault = classify::of_connection(*number);
+    let text = format!("{} refused the session's settings: {message}.", to.endpoint);
+    Error::new(fault, text).with_sqlstate(number.to_string())
+}
+
+/// The first setting that is not what we want it to be, and what it is, by the server's answer to [`QUESTION`].
+fn untaken(rows: &[Vec<Option<String>>]) -> Option<(&'static str, String)> {
+    let row = rows.last().map(Vec::as_slice).unwrap_or_default();
+    let is_wanted = |name: &str, value: &str| match name {
+        "sql_mode" => {
+            let mut modes = value.split(',');
+            modes.clone().any(|mode| mode == STRICT) && !modes.any(|mode| UNWANTED.contains(&mode))
+        }
+        _ => WANTED.iter().any(|(wanted, values)| *wanted == name && values.contains(&value)),
+    };
+    ASKED.iter().enumerate().find_map(|(index, name)| {
+        let told = row.get(index).and_then(Option::as_deref).unwrap_or("NULL");
+        (!is_wanted(name, told)).then(|| (*name, told.to_owned()))
+    })
+}
+
+#[cold]
+fn not_kept((name, told): (&str, String), to: &Target) -> Error {
+    let text = format!("{} did not keep the session's settings: `{name}` is `{told}` there", to.endpoint);
+    Error::new(Fault::Unreachable, text).with_hint(format!(
+        "`{name}`, which the session has set and which did not stay: set DB_POOLER=transaction if there is a pooler \
+         between the function and the server"
+    ))
 }
 
 /// The settings of a session in one statement, which each of the two servers reads in its own way: `/*!50720 … */`
 /// is for MySQL, `/*M! … */` for MariaDB.
 ///
-/// The server's `sql_mode` stays, but for what would change the meaning of quotes and backslashes under our
-/// lexer, and with strictness, without which the server stores what it likes instead of refusing it.
-fn settings(to: &Target) -> String {
-    match to.pooling {
-        Pooling::None => session_settings(to.statement_timeout),
-        Pooling::Transaction | Pooling::RdsProxy => POOLED_SETTINGS.to_owned(),
-    }
-}
-
+/// The server's `sql_mode` stays, but for what would change the meaning of quotes, backslashes and empty strings under
+/// our lexer or pad what is stored, and with strictness, without which the server stores what it likes instead of refusing
+/// it. What is taken out gives way to a mode that is wanted: in a session where an empty string is NULL, so would be the
+/// whole mode.
 fn session_settings(statement_timeout: Duration) -> String {
     let millis = statement_timeout.as_millis().clamp(1, u128::from(u32::MAX));
     let seconds = statement_timeout.as_secs().clamp(1, LONGEST_IDLE);
     let lock = lock_wait(statement_timeout);
-    let mut set = String::with_capacity(640);
+    let mut mode = "@@sql_mode".to_owned();
+    let mut set = String::with_capacity(1600);
     // Writing to a `String` cannot fail.
+    for unwanted in UNWANTED {
+        mode = format!("REPLACE({mode}, '{unwanted}', '{STRICT}')");
+    }
     let _ = write!(
         set,
-        "SET NAMES utf8mb4, autocommit = 1, time_zone = '+00:00', \
-         sql_mode = CONCAT(REPLACE(REPLACE(REPLACE(@@sql_mode, 'NO_BACKSLASH_ESCAPES', ''), 'ANSI_QUOTES', ''), \
-         'ANSI', ''), ',STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'), \
+        "SET NAMES utf8mb4, autocommit = 1, time_zone = '+00:00', completion_type = 0, \
+         sql_mode = CONCAT({mode}, ',{STRICT},NO_ENGINE_SUBSTITUTION'), sql_auto_is_null = 0, \
+         sql_select_limit = 18446744073709551615, \
+         group_concat_max_len = CAST(GREATEST(@@group_concat_max_len, 1048576) AS UNSIGNED), \
+         session_track_system_variables = '*', \
          innodb_lock_wait_timeout = {lock}, lock_wait_timeout = {lock} \
-         /*!50720 , transaction_read_only = 1, max_execution_time = {millis} */ \
-         /*M! , tx_read_only = 1, max_statement_time = {}.{:03}, idle_transaction_timeout = {seconds} */",
+         /*!50720 , max_execution_time = {millis} */ \
+         /*M! , max_statement_time = {}.{:03}, idle_transaction_timeout = {seconds} */",
         millis / 1000,
         millis % 1000
     );
     set
 }
 
-fn internal(detail: String) -> Error {
-    Error::new(Fault::Internal, detail).with_phase(Phase::Ready)
-}
-
 /// Where a cancel request goes.
 pub(crate) type Peer = SocketAddr;
 
-/// The socket's name in the relay's folder.
-const SOCKET: &str = "mysql.sock";
 /// A year.
 const LONGEST_IDLE: u64 = 31_536_000;
+/// What the session is asked whether it took.
+const ASKED: [&str; 9] = [
+    "autocommit",
+    "time_zone",
+    "completion_type",
+    "sql_mode",
+    "sql_auto_is_null",
+    "sql_select_limit",
+    "character_set_client",
+    "character_set_results",
+    "transaction_read_only",
+];
+const QUESTION: &str = "SELECT @@autocommit, @@time_zone, @@completion_type, @@sql_mode, @@sql_auto_is_null, \
+     @@sql_select_limit, @@character_set_client, @@character_set_results \
+     /*!50720 , @@transaction_read_only */ /*M! , @@tx_read_only */";
+/// What must be answered.
+const WANTED: [(&str, &[&str]); 8] = [
+    ("autocommit", &["1"]),
+    ("time_zone", &["+00:00"]),
+    ("completion_type", &["NO_CHAIN"]),
+    ("sql_auto_is_null", &["0"]),
+    ("sql_select_limit", &["18446744073709551615"]),
+    ("character_set_client", &["utf8mb4"]),
+    ("character_set_results", &["utf8mb4"]),
+    ("transaction_read_only", &["1"]),
+];
+const STRICT: &str = "STRICT_TRANS_TABLES";
+/// Modes that no session has, and those that bring others with them. The longer ones come first.
+const UNWANTED: [&str; 12] = [
+    "NO_BACKSLASH_ESCAPES",
+    "EMPTY_STRING_IS_NULL",
+    "PAD_CHAR_TO_FULL_LENGTH",
+    "POSTGRESQL",
+    "ANSI_QUOTES",
+    "MYSQL323",
+    "MYSQL40",
+    "ORACLE",
+    "MAXDB",
+    "MSSQL",
+    "ANSI",
+    "DB2",
+];
 /// Behind a pooler: only what poolers know to give to each client anew, as plain values, without which they would
 /// keep the connection for us alone.
 /// <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy-pinning.html>
@@ -169,6 +214,28 @@ const POOLED_SETTINGS: &str = "SET NAMES utf8mb4, autocommit = 1, time_zone = '+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_setting_that_did_not_take_is_named() {
+        let wanted = |index: usize| match ASKED[index] {
+            "sql_mode" => "PIPES_AS_CONCAT,STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION",
+            name => WANTED.iter().find(|(wanted, _)| *wanted == name).unwrap().1[0],
+        };
+        let row = || (0..ASKED.len()).map(|index| Some(wanted(index).to_owned())).collect::<Vec<_>>();
+        assert_eq!(untaken(&[row()]), None);
+        for (index, name) in ASKED.iter().enumerate() {
+            for wrong in [None, Some("0,1".to_owned())] {
+                let mut row = row();
+                let told = wrong.clone().unwrap_or_else(|| "NULL".to_owned());
+                row[index] = wrong;
+                assert_eq!(untaken(&[row]), Some((*name, told)));
+            }
+        }
+        let mut oracle = row();
+        oracle[3] = Some("ORACLE,STRICT_TRANS_TABLES".to_owned());
+        assert_eq!(untaken(&[oracle]).unwrap().0, "sql_mode");
+        assert_eq!(untaken(&[]).unwrap().0, ASKED[0]);
+    }
 
     #[test]
     fn the_lock_wait_ends_before_the_statement_does() {

@@ -8,10 +8,8 @@ use std::io::Write as _;
 use lambda_rds_core::error::{Error, Fault, Result};
 use lambda_rds_core::rows::RowWriter;
 use lambda_rds_core::value::time;
-use sqlx::mysql::{MySqlColumn, MySqlRow, MySqlTypeInfo};
-use sqlx::{Column as _, Decode, MySql, Row as _, TypeInfo as _};
 
-use crate::packet::HEADER;
+use crate::packet::Rest;
 
 /// How the columns of one statement's rows are decoded.
 #[derive(Debug)]
@@ -35,54 +33,33 @@ impl Columns {
     ///
     /// # Errors
     /// [`Fault::QueryFailed`] for a type outside the table, or for two columns of one name.
-    pub(crate) fn new(columns: &[MySqlColumn], rows: &mut RowWriter) -> Result<Self> {
-        let names: Vec<&str> = columns.iter().map(|column| column.name()).collect();
+    pub(crate) fn new(columns: &[Described], rows: &mut RowWriter) -> Result<Self> {
+        let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
         rows.columns(&names)?;
         let columns = columns.iter().map(Column::new).collect::<Result<_>>()?;
         Ok(Self { columns, scratch: Vec::new() })
     }
 
-    /// Writes one row that the driver has shown.
-    ///
-    /// # Errors
-    /// The writer's; [`Fault::QueryFailed`] for text that is not UTF-8.
-    pub(crate) fn row(&mut self, row: &MySqlRow, rows: &mut RowWriter) -> Result<()> {
-        rows.begin()?;
-        for (index, column) in self.columns.iter_mut().enumerate() {
-            let value =
-                row.try_get_raw(index).map_err(|error| Error::new(Fault::Internal, error.to_string()))?;
-            // The one way to the bytes, whatever the type. It fails for NULL alone, for which the driver also takes a
-            // zero date; that is ours to tell.
-            let bytes = <&[u8] as Decode<MySql>>::decode(value).ok();
-            column.write(index, bytes, rows, &mut self.scratch)?;
-        }
-        rows.end()
-    }
-
-    /// Writes rows as the server sent them: whole packets.
+    /// Writes one row as the server sent it: the content of its packet.
     /// <https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_binary_resultset.html#sect_protocol_binary_resultset_row>
     ///
     /// # Errors
-    /// As [`Self::row`]'s.
-    pub(crate) fn taken(&mut self, packets: &[u8], rows: &mut RowWriter) -> Result<()> {
-        let mut wire = Wire(packets);
-        while !wire.0.is_empty() {
-            let mut row = wire.packet().ok_or_else(no_row)?;
-            // The packet's first byte, and a bit for each column, of which the first two are nobody's.
-            let nulls = row.take(1 + (self.columns.len() + 9) / 8).ok_or_else(no_row)?;
-            rows.begin()?;
-            for (index, column) in self.columns.iter_mut().enumerate() {
-                let is_null = nulls[1 + (index + 2) / 8] & 1 << ((index + 2) % 8) != 0;
-                let value =
-                    if is_null { None } else { Some(row.value(column.form.width()).ok_or_else(no_row)?) };
-                column.write(index, value, rows, &mut self.scratch)?;
-            }
-            if !row.0.is_empty() {
-                return Err(no_row());
-            }
-            rows.end()?;
+    /// The writer's; [`Fault::QueryFailed`] for text that is not UTF-8; [`Fault::Internal`] for what is no row.
+    pub(crate) fn row(&mut self, packet: &[u8], rows: &mut RowWriter) -> Result<()> {
+        let mut row = Rest(packet);
+        // The packet's first byte, and a bit for each column, of which the first two are nobody's.
+        let nulls = row.take(1 + (self.columns.len() + 9) / 8).ok_or_else(no_row)?;
+        rows.begin()?;
+        for (index, column) in self.columns.iter_mut().enumerate() {
+            let is_null = nulls[1 + (index + 2) / 8] & 1 << ((index + 2) % 8) != 0;
+            let value =
+                if is_null { None } else { Some(value(&mut row, column.form.width()).ok_or_else(no_row)?) };
+            column.write(index, value, rows, &mut self.scratch)?;
         }
-        Ok(())
+        if !row.0.is_empty() {
+            return Err(no_row());
+        }
+        rows.end()
     }
 
     /// A call gave another result with rows. A reply has room for one.
@@ -99,16 +76,15 @@ impl Columns {
 }
 
 impl Column {
-    fn new(column: &MySqlColumn) -> Result<Self> {
-        let (name, type_info) = (column.name().to_owned(), column.type_info());
-        let type_name = type_info.name().to_lowercase();
-        match form(type_info) {
-            Some(form) => Ok(Self { form, name, type_name, told: false }),
+    fn new(column: &Described) -> Result<Self> {
+        let (name, type_name) = (column.name.clone(), column.type_name());
+        match column.form() {
+            Some(form) => Ok(Self { form, name, type_name: type_name.to_owned(), told: false }),
             None => Err(Error::new(
                 Fault::QueryFailed,
                 format!(
                     "column `{name}` has the type `{type_name}`, which has no JSON form here: convert it, for \
-                     example `ST_AsText({name}) AS {name}`"
+                     example `CAST({name} AS CHAR) AS {name}`"
                 ),
             )),
         }
@@ -163,6 +139,8 @@ pub(crate) enum Form {
     Text,
     Bytes,
     Json,
+    /// MySQL's VECTOR: numbers of four bytes.
+    Vector,
     Date,
     Time,
     Datetime,
@@ -189,50 +167,19 @@ impl Form {
             Self::Int4 | Self::Uint4 | Self::Float4 => Width::Fixed(4),
             Self::Int8 | Self::Uint8 | Self::Float8 => Width::Fixed(8),
             Self::Date | Self::Time | Self::Datetime | Self::Timestamp => Width::Short,
-            Self::Decimal | Self::Bit | Self::Text | Self::Bytes | Self::Json => Width::Any,
+            Self::Decimal | Self::Bit | Self::Text | Self::Bytes | Self::Json | Self::Vector => Width::Any,
             // Always NULL.
             Self::Null => Width::Fixed(0),
         }
     }
 }
 
-/// Bytes from the wire, of which the front is read; `None` where there are too few.
-struct Wire<'a>(&'a [u8]);
-
-impl<'a> Wire<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    /// A number in so many bytes, the lowest first.
-    fn number(&mut self, bytes: usize) -> Option<usize> {
-        let number =
-            self.take(bytes)?.iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
-        usize::try_from(number).ok()
-    }
-
-    /// The content of a packet.
-    fn packet(&mut self) -> Option<Self> {
-        let &[a, b, c, _number] = self.0.first_chunk()?;
-        let length = usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16;
-        self.0 = &self.0[HEADER..];
-        self.take(length).map(Wire)
-    }
-
-    fn value(&mut self, width: Width) -> Option<&'a [u8]> {
-        let length = match width {
-            Width::Fixed(length) => length,
-            Width::Short => 1 + usize::from(*self.0.first()?),
-            Width::Any => match self.number(1)? {
-                0xfc => self.number(2)?,
-                0xfd => self.number(3)?,
-                0xfe => self.number(8)?,
-                length => length,
-            },
-        };
-        self.take(length)
+/// The bytes of one value, with its length if that belongs to it; `None` where there are too few.
+fn value<'a>(row: &mut Rest<'a>, width: Width) -> Option<&'a [u8]> {
+    match width {
+        Width::Fixed(length) => row.take(length),
+        Width::Short => row.take(1 + usize::from(*row.0.first()?)),
+        Width::Any => row.counted(),
     }
 }
 
@@ -241,40 +188,160 @@ fn no_row() -> Error {
     Error::new(Fault::Internal, "the server sent bytes that are no row of the result")
 }
 
-/// The decoder of a type. `None` for a type outside the table.
-pub(crate) fn form(type_info: &MySqlTypeInfo) -> Option<Form> {
-    // The driver calls `CHAR(5) COLLATE utf8mb4_bin` binary. What is text it knows all the same.
-    if <str as sqlx::Type<MySql>>::compatible(type_info) {
-        return Some(Form::Text);
-    }
-    if <[u8] as sqlx::Type<MySql>>::compatible(type_info) {
-        return Some(Form::Bytes);
-    }
-    Some(match type_info.name() {
-        "BOOLEAN" if *type_info == <u8 as sqlx::Type<MySql>>::type_info() => Form::UnsignedBool,
-        "BOOLEAN" => Form::Bool,
-        "TINYINT" => Form::Int1,
-        "SMALLINT" => Form::Int2,
-        "INT" | "MEDIUMINT" => Form::Int4,
-        "BIGINT" => Form::Int8,
-        "TINYINT UNSIGNED" => Form::Uint1,
-        "SMALLINT UNSIGNED" | "YEAR" => Form::Uint2,
-        "INT UNSIGNED" | "MEDIUMINT UNSIGNED" => Form::Uint4,
-        "BIGINT UNSIGNED" => Form::Uint8,
-        "FLOAT" => Form::Float4,
-        "DOUBLE" => Form::Float8,
-        "DECIMAL" => Form::Decimal,
-        "BIT" => Form::Bit,
-        "JSON" => Form::Json,
-        "SET" | "ENUM" => Form::Text,
-        "DATE" => Form::Date,
-        "TIME" => Form::Time,
-        "DATETIME" => Form::Datetime,
-        "TIMESTAMP" => Form::Timestamp,
-        "NULL" => Form::Null,
-        _ => return None,
-    })
+/// A column, as the server describes it.
+/// <https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_com_query_response_text_resultset_column_definition.html>
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Described {
+    pub(crate) name: String,
+    /// The schema, table and column that it comes from; empty if it is computed.
+    pub(crate) origin: [String; 3],
+    character_set: u16,
+    length: u32,
+    kind: u8,
+    flags: u16,
 }
+
+impl Described {
+    /// Reads a column; `None` if it is none.
+    pub(crate) fn parse(packet: &[u8]) -> Option<Self> {
+        let mut rest = Rest(packet);
+        let mut text = || rest.counted().map(|text| String::from_utf8_lossy(text).into_owned());
+        let [_catalog, schema, _alias, table, name, column] =
+            [text()?, text()?, text()?, text()?, text()?, text()?];
+        let _length_of_the_rest = rest.number()?;
+        let character_set = u16::from_le_bytes(rest.array()?);
+        let length = u32::from_le_bytes(rest.array()?);
+        let [kind] = rest.array()?;
+        let flags = u16::from_le_bytes(rest.array()?);
+        Some(Self { name, origin: [schema, table, column], character_set, length, kind, flags })
+    }
+
+    fn is_binary(&self) -> bool {
+        self.character_set == BINARY
+    }
+
+    fn is_unsigned(&self) -> bool {
+        self.flags & UNSIGNED != 0
+    }
+
+    /// The decoder of its type. `None` for a type outside the table.
+    pub(crate) fn form(&self) -> Option<Form> {
+        let sign = |signed, unsigned| if self.is_unsigned() { unsigned } else { signed };
+        Some(match self.kind {
+            types::TINY if self.length == 1 => sign(Form::Bool, Form::UnsignedBool),
+            types::TINY => sign(Form::Int1, Form::Uint1),
+            types::SHORT => sign(Form::Int2, Form::Uint2),
+            types::YEAR => Form::Uint2,
+            types::LONG | types::INT24 => sign(Form::Int4, Form::Uint4),
+            types::LONGLONG => sign(Form::Int8, Form::Uint8),
+            types::FLOAT => Form::Float4,
+            types::DOUBLE => Form::Float8,
+            types::DECIMAL | types::NEWDECIMAL => Form::Decimal,
+            types::NULL => Form::Null,
+            types::TIMESTAMP => Form::Timestamp,
+            types::DATETIME => Form::Datetime,
+            types::DATE | types::NEWDATE => Form::Date,
+            types::TIME => Form::Time,
+            types::BIT => Form::Bit,
+            types::JSON => Form::Json,
+            types::ENUM | types::SET => Form::Text,
+            types::VARCHAR
+            | types::VAR_STRING
+            | types::STRING
+            | types::TINY_BLOB
+            | types::MEDIUM_BLOB
+            | types::LONG_BLOB
+            | types::BLOB => {
+                if self.is_binary() && self.flags & (ENUM | SET) == 0 {
+                    Form::Bytes
+                } else {
+                    Form::Text
+                }
+            }
+            types::GEOMETRY => Form::Bytes,
+            types::VECTOR => Form::Vector,
+            _ => return None,
+        })
+    }
+
+    /// The server's name of its type, as near as the wire tells.
+    pub(crate) fn type_name(&self) -> &'static str {
+        let sign = |signed, unsigned| if self.is_unsigned() { unsigned } else { signed };
+        let sort = |text, binary| if self.is_binary() { binary } else { text };
+        match self.kind {
+            types::TINY if self.length == 1 => "boolean",
+            types::TINY => sign("tinyint", "tinyint unsigned"),
+            types::SHORT => sign("smallint", "smallint unsigned"),
+            types::LONG => sign("int", "int unsigned"),
+            types::INT24 => sign("mediumint", "mediumint unsigned"),
+            types::LONGLONG => sign("bigint", "bigint unsigned"),
+            types::YEAR => "year",
+            types::FLOAT => "float",
+            types::DOUBLE => "double",
+            types::DECIMAL | types::NEWDECIMAL => "decimal",
+            types::NULL => "null",
+            types::TIMESTAMP => "timestamp",
+            types::DATETIME => "datetime",
+            types::DATE | types::NEWDATE => "date",
+            types::TIME => "time",
+            types::BIT => "bit",
+            types::JSON => "json",
+            types::STRING if self.flags & ENUM != 0 => "enum",
+            types::STRING if self.flags & SET != 0 => "set",
+            types::ENUM => "enum",
+            types::SET => "set",
+            types::STRING => sort("char", "binary"),
+            types::VARCHAR | types::VAR_STRING => sort("varchar", "varbinary"),
+            types::TINY_BLOB => sort("tinytext", "tinyblob"),
+            types::BLOB => sort("text", "blob"),
+            types::MEDIUM_BLOB => sort("mediumtext", "mediumblob"),
+            types::LONG_BLOB => sort("longtext", "longblob"),
+            types::GEOMETRY => "geometry",
+            types::VECTOR => "vector",
+            _ => "unknown",
+        }
+    }
+}
+
+/// <https://dev.mysql.com/doc/dev/mysql-server/latest/field__types_8h.html>
+pub(crate) mod types {
+    pub(crate) const DECIMAL: u8 = 0;
+    pub(crate) const TINY: u8 = 1;
+    pub(crate) const SHORT: u8 = 2;
+    pub(crate) const LONG: u8 = 3;
+    pub(crate) const FLOAT: u8 = 4;
+    pub(crate) const DOUBLE: u8 = 5;
+    pub(crate) const NULL: u8 = 6;
+    pub(crate) const TIMESTAMP: u8 = 7;
+    pub(crate) const LONGLONG: u8 = 8;
+    pub(crate) const INT24: u8 = 9;
+    pub(crate) const DATE: u8 = 10;
+    pub(crate) const TIME: u8 = 11;
+    pub(crate) const DATETIME: u8 = 12;
+    pub(crate) const YEAR: u8 = 13;
+    pub(crate) const NEWDATE: u8 = 14;
+    pub(crate) const VARCHAR: u8 = 15;
+    pub(crate) const BIT: u8 = 16;
+    pub(crate) const VECTOR: u8 = 242;
+    pub(crate) const JSON: u8 = 245;
+    pub(crate) const NEWDECIMAL: u8 = 246;
+    pub(crate) const ENUM: u8 = 247;
+    pub(crate) const SET: u8 = 248;
+    pub(crate) const TINY_BLOB: u8 = 249;
+    pub(crate) const MEDIUM_BLOB: u8 = 250;
+    pub(crate) const LONG_BLOB: u8 = 251;
+    pub(crate) const BLOB: u8 = 252;
+    pub(crate) const VAR_STRING: u8 = 253;
+    pub(crate) const STRING: u8 = 254;
+    pub(crate) const GEOMETRY: u8 = 255;
+}
+
+/// The character set of what is no text.
+const BINARY: u16 = 63;
+/// Flags of columns.
+const UNSIGNED: u16 = 1 << 5;
+const ENUM: u16 = 1 << 8;
+const SET: u16 = 1 << 11;
 
 /// Whether a value was written as itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -344,6 +411,7 @@ fn write(form: Form, bytes: &[u8], rows: &mut RowWriter, scratch: &mut Vec<u8>) 
         Form::Bit => rows.uint(bits(bytes)?)?,
         Form::Bytes => rows.bytes(bytes)?,
         Form::Json => rows.json(utf8(bytes)?)?,
+        Form::Vector => vector(bytes, rows)?,
         Form::Null => rows.null()?,
         Form::Date => match Moment::read(bytes)?.days() {
             Some(days) => rows.date(i32::try_from(days).map_err(|_| Trouble::Malformed)?)?,
@@ -369,6 +437,17 @@ fn write(form: Form, bytes: &[u8], rows: &mut RowWriter, scratch: &mut Vec<u8>) 
 fn zero_date(rows: &mut RowWriter) -> Result<Written, Trouble> {
     rows.null()?;
     Ok(Written::ZeroDate)
+}
+
+/// An array of numbers.
+fn vector(bytes: &[u8], rows: &mut RowWriter) -> Result<(), Trouble> {
+    let (numbers, []) = bytes.as_chunks() else { return Err(Trouble::Malformed) };
+    rows.array_begin()?;
+    for number in numbers {
+        rows.float32(f32::from_le_bytes(*number))?;
+    }
+    rows.array_end()?;
+    Ok(())
 }
 
 /// `BIT(n)`: as many bytes as it takes, the highest first.
@@ -468,8 +547,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::packet::frame;
-
     fn written(form: Form, bytes: &[u8]) -> (String, Written) {
         let limits = Limits { bytes: 1 << 20, escaped: false, max_rows: None };
         let mut rows = RowWriter::new(Verb::One, limits, Int64::Number);
@@ -498,6 +575,8 @@ mod tests {
         check(Form::Decimal, b"-1234.560", "\"-1234.560\"");
         check(Form::Json, b"{\"a\": [1, 2]}", "{\"a\":[1,2]}");
         check(Form::Bytes, b"\x00\x01", "\"AAE=\"");
+        check(Form::Vector, &[0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0], "[1.0,-2.0]");
+        check(Form::Vector, &[], "[]");
         check(Form::Date, &[4, 0xea, 7, 1, 31], "\"2026-01-31\"");
         check(Form::Datetime, &[4, 0xea, 7, 1, 31], "\"2026-01-31T00:00:00\"");
         check(Form::Datetime, &[7, 0xea, 7, 1, 31, 13, 37, 0], "\"2026-01-31T13:37:00\"");
@@ -536,6 +615,7 @@ mod tests {
         };
         check(Form::Int4, &[1, 2, 3]);
         check(Form::Bit, &[0; 9]);
+        check(Form::Vector, &[0; 6]);
         check(Form::Date, &[]);
         check(Form::Date, &[4, 1, 2, 3]);
         check(Form::Date, &[5, 1, 2, 3, 4, 5]);
@@ -558,9 +638,11 @@ mod tests {
     }
 
     /// What packets become, all of which are rows of columns of these forms.
-    fn taken(forms: &[Form], packets: &[u8]) -> Result<String> {
+    fn written_rows(forms: &[Form], packets: &[&[u8]]) -> Result<String> {
         let (mut columns, mut rows) = columns(forms);
-        columns.taken(packets, &mut rows)?;
+        for packet in packets {
+            columns.row(packet, &mut rows)?;
+        }
         Ok(String::from_utf8(rows.finish().unwrap()).unwrap())
     }
 
@@ -568,31 +650,71 @@ mod tests {
     fn rows_are_read_as_the_server_sends_them() {
         let long = [&[0, 0, 0xfc, 0x2c, 1][..], &[b'x'; 300], &[7, 0, 0, 0, 4, 0xea, 7, 1, 31]].concat();
         let nulls = [0, 0b0001_1100];
-        let packets = [frame(5, &long), frame(6, &nulls)].concat();
         let forms = [Form::Text, Form::Int4, Form::Date];
         assert_eq!(
-            taken(&forms, &packets).unwrap(),
+            written_rows(&forms, &[&long, &nulls]).unwrap(),
             format!(
                 "[{{\"c0\":\"{}\",\"c1\":7,\"c2\":\"2026-01-31\"}},{{\"c0\":null,\"c1\":null,\"c2\":null}}]",
                 "x".repeat(300)
             )
         );
         // The bit of the eleventh column is in a second byte.
-        let packets = frame(0, &[&[0, 0, 0b0001_0000][..], &[1; 10]].concat());
-        assert!(taken(&[Form::Int1; 11], &packets).unwrap().ends_with("\"c9\":1,\"c10\":null}]"));
-        for bad in [&frame(0, &[])[..], &frame(0, &[0, 0, 1]), &frame(0, &[0, 0, 1, 1, 1]), &packets[..7]] {
-            assert_eq!(taken(&[Form::Int2], bad).unwrap_err().fault(), Fault::Internal, "{bad:?}");
+        let row = [&[0, 0, 0b0001_0000][..], &[1; 10]].concat();
+        assert!(written_rows(&[Form::Int1; 11], &[&row]).unwrap().ends_with("\"c9\":1,\"c10\":null}]"));
+        for bad in [&[][..], &[0, 0, 1], &[0, 0, 1, 1, 1], &[0]] {
+            assert_eq!(written_rows(&[Form::Int2], &[bad]).unwrap_err().fault(), Fault::Internal, "{bad:?}");
         }
     }
 
-    const FORMS: [Form; 8] =
-        [Form::Bool, Form::Int8, Form::Text, Form::Json, Form::Bit, Form::Time, Form::Timestamp, Form::Null];
+    #[test]
+    fn a_column_says_what_it_is() {
+        let column = |kind: u8, character_set: u16, length: u32, flags: u16| {
+            let mut packet = b"\x03def\x04shop\x01o\x06orders\x01i\x02id\x0c".to_vec();
+            packet.extend_from_slice(&character_set.to_le_bytes());
+            packet.extend_from_slice(&length.to_le_bytes());
+            packet.push(kind);
+            packet.extend_from_slice(&flags.to_le_bytes());
+            packet.extend_from_slice(&[0, 0, 0]);
+            packet
+        };
+        let check = |packet: &[u8], type_name, form| {
+            let described = Described::parse(packet).unwrap();
+            assert_eq!((described.type_name(), described.form()), (type_name, form));
+            assert_eq!(described.name, "i");
+            assert_eq!(described.origin, ["shop", "orders", "id"]);
+            for length in 0..packet.len() - 3 {
+                assert_eq!(Described::parse(&packet[..length]), None, "{length}");
+            }
+        };
+        check(&column(types::TINY, 63, 1, 0), "boolean", Some(Form::Bool));
+        check(&column(types::TINY, 63, 1, UNSIGNED), "boolean", Some(Form::UnsignedBool));
+        check(&column(types::TINY, 63, 4, 0), "tinyint", Some(Form::Int1));
+        check(&column(types::LONGLONG, 63, 20, UNSIGNED), "bigint unsigned", Some(Form::Uint8));
+        check(&column(types::VAR_STRING, 45, 80, 128), "varchar", Some(Form::Text));
+        check(&column(types::VAR_STRING, 63, 80, 128), "varbinary", Some(Form::Bytes));
+        check(&column(types::STRING, 63, 4, ENUM), "enum", Some(Form::Text));
+        check(&column(types::GEOMETRY, 63, 80, 128), "geometry", Some(Form::Bytes));
+        check(&column(types::VECTOR, 63, 80, 128), "vector", Some(Form::Vector));
+        check(&column(99, 63, 80, 0), "unknown", None);
+    }
+
+    const FORMS: [Form; 9] = [
+        Form::Vector,
+        Form::Bool,
+        Form::Int8,
+        Form::Text,
+        Form::Json,
+        Form::Bit,
+        Form::Time,
+        Form::Timestamp,
+        Form::Null,
+    ];
 
     proptest! {
         #[test]
         fn no_row_makes_it_panic(bytes: Vec<u8>, forms in prop::collection::vec(prop::sample::select(&FORMS[..]), 0..20)) {
-            let _ = taken(&forms, &bytes);
-            let _ = taken(&forms, &frame(0, &bytes));
+            let _ = written_rows(&forms, &[&bytes]);
+            let _ = Described::parse(&bytes);
         }
     }
 }

@@ -2,113 +2,105 @@
 //! and converts whatever is bound to them.
 
 use lambda_rds_core::backend::Statement;
+use lambda_rds_core::connect::live::Protocol as _;
+use lambda_rds_core::connect::wire::Wire;
 use lambda_rds_core::describe::{
     Column, Described as Answer, Description, Form as Described, JsonType, Refused, Writes,
 };
-use sqlx::mysql::{MySqlColumn, MySqlConnection, MySqlDatabaseError, MySqlStatement};
-use sqlx::{
-    AssertSqlSafe, Column as _, ColumnOrigin, Executor as _, SqlSafeStr as _, Statement as _, TypeInfo as _,
-};
+use lambda_rds_core::error::Result;
 
+use crate::classify::{At, Doing};
 use crate::decode::{self, Form};
+use crate::packet::Refusal;
+use crate::session::{MySql, take};
+use crate::talk::{Collection, Command};
 
 /// Shows the statement to the server.
 ///
 /// # Errors
 /// The server's that are not about the statement, and the wire's.
-pub(crate) async fn describe(
-    connection: &mut MySqlConnection,
-    statement: &Statement,
-) -> Result<Answer, sqlx::Error> {
+pub(crate) async fn describe(session: &mut MySql, wire: &mut Wire, statement: &Statement) -> Result<Answer> {
     // The session is read-only, and the server looks at that when it prepares: an exact answer to whether it writes.
-    let (prepared, writes) = match prepare(connection, statement).await? {
-        Err(error) if error.number() == READ_ONLY_TRANSACTION => {
-            connection.execute("START TRANSACTION READ WRITE").await?;
-            let prepared = prepare(connection, statement).await;
-            connection.execute("ROLLBACK").await?;
-            (prepared?, Writes::Yes("writes".to_owned()))
+    let mut prepared = prepare(session, wire, statement).await?;
+    let mut writes = Writes::Unknown;
+    if prepared.refused.as_ref().is_some_and(|refusal| refusal.number == READ_ONLY_TRANSACTION) {
+        session.ask(wire, "START TRANSACTION READ WRITE").await?;
+        let writing = prepare(session, wire, statement).await;
+        session.ask(wire, "ROLLBACK").await?;
+        prepared = writing?;
+        writes = Writes::Yes("writes".to_owned());
+    }
+    if let Some(refusal) = &prepared.refused {
+        if is_about_the_statement(refusal) {
+            return Ok(Answer::Refused(refused(refusal)));
         }
-        prepared => (prepared, Writes::Unknown),
-    };
-    let prepared = match prepared {
-        Ok(prepared) => prepared,
-        Err(error) if is_about_the_statement(&error) => return Ok(Answer::Refused(refused(&error))),
-        Err(error) => return Err(sqlx::Error::Database(error)),
-    };
+        return Err(session.error(refusal, At::ours(Doing::Read)));
+    }
     // A merged view's columns say the table behind it, which the view may join in any way.
-    let views: i64 =
-        sqlx::query_scalar("SELECT COUNT(*) FROM information_schema.views WHERE table_schema = DATABASE()")
-            .fetch_one(&mut *connection)
-            .await?;
-    let mut columns = Vec::with_capacity(prepared.columns().len());
-    for column in prepared.columns() {
+    let views = "SELECT COUNT(*) FROM information_schema.views WHERE table_schema = DATABASE()";
+    let has_views = session.ask(wire, views).await? != [[Some("0".to_owned())]];
+    let mut columns = Vec::with_capacity(prepared.columns.len());
+    for column in &prepared.columns {
         let form = form(column);
         // A zero date is replied as null.
         let dated =
             matches!(form, Described::Value(JsonType::Date | JsonType::Timestamp | JsonType::Timestamptz));
-        let nullable = match column.origin() {
-            ColumnOrigin::Table(origin) if views == 0 && !dated => {
-                nullable(connection, &origin.table, &origin.name).await?
-            }
-            _ => None,
-        };
-        let (name, type_name) = (column.name().to_owned(), column.type_info().name().to_lowercase());
+        let nullable = if has_views || dated { None } else { nullable(session, wire, column).await? };
+        let (name, type_name) = (column.name.clone(), column.type_name().to_owned());
         columns.push(Column { name, type_name, form, nullable });
     }
     Ok(Answer::Statement(Description { parameters: Vec::new(), columns, writes }))
 }
 
-/// Prepares a statement, and gives the server's own error apart from all others.
-async fn prepare(
-    connection: &mut MySqlConnection,
-    statement: &Statement,
-) -> Result<Result<MySqlStatement, Box<MySqlDatabaseError>>, sqlx::Error> {
-    let sql = AssertSqlSafe(statement.sql.clone()).into_sql_str();
-    match connection.prepare(sql).await {
-        Ok(prepared) => Ok(Ok(prepared)),
-        Err(sqlx::Error::Database(error)) => {
-            error.try_downcast::<MySqlDatabaseError>().map(Err).map_err(sqlx::Error::Database)
-        }
-        Err(error) => Err(error),
+/// Prepares a statement and forgets it again.
+async fn prepare(session: &mut MySql, wire: &mut Wire, statement: &Statement) -> Result<Collection> {
+    let commands = [Command::Prepare(&statement.sql)];
+    let [answer] = take(session.collect(wire, &commands, Doing::Read).await?);
+    if let Some(prepared) = answer.prepared {
+        Command::Close(prepared.id).put(wire.output())?;
     }
+    Ok(answer)
 }
 
-/// Whether a column of a table, named with its schema, may hold NULL.
-async fn nullable(
-    connection: &mut MySqlConnection,
-    table: &str,
-    column: &str,
-) -> Result<Option<bool>, sqlx::Error> {
-    let nullable: Option<i64> = sqlx::query_scalar(
-        "SELECT CAST(c.is_nullable = 'YES' AS SIGNED) FROM information_schema.columns c \
+/// Whether a column of a table of this database may hold NULL. `None` if it is none.
+async fn nullable(session: &mut MySql, wire: &mut Wire, column: &decode::Described) -> Result<Option<bool>> {
+    let [schema, table, name] = &column.origin;
+    if table.is_empty() || name.is_empty() {
+        return Ok(None);
+    }
+    let question = format!(
+        "SELECT c.is_nullable FROM information_schema.columns c \
          JOIN information_schema.tables t USING (table_schema, table_name) \
          WHERE t.table_type = 'BASE TABLE' AND c.table_schema = DATABASE() \
-         AND CONCAT(c.table_schema, '.', c.table_name) = ? AND c.column_name = ?",
-    )
-    .bind(table)
-    .bind(column)
-    .fetch_optional(connection)
-    .await?;
-    Ok(nullable.map(|nullable| nullable != 0))
+         AND c.table_schema = {} AND c.table_name = {} AND c.column_name = {}",
+        quoted(schema),
+        quoted(table),
+        quoted(name)
+    );
+    let rows = session.ask(wire, &question).await?;
+    Ok(rows.first().and_then(|row| row.first()?.as_deref()).map(|nullable| nullable != "NO"))
+}
+
+/// A text as SQL has it, in a session of ours, where backslashes escape.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 /// SQLSTATE class 42 is, and the errors that have no class of their own but can only come from the statement.
 /// <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>
-fn is_about_the_statement(error: &MySqlDatabaseError) -> bool {
+fn is_about_the_statement(error: &Refusal) -> bool {
     const UNSUPPORTED_PS: u16 = 1295;
     const NO_SUCH_FUNCTION: u16 = 1305;
     const WRONG_NUMBER_OF_PARAMETERS: u16 = 1318;
-    error
-        .code()
-        .is_some_and(|state| state.starts_with("42") || state.starts_with("21") || state.starts_with("22"))
-        || matches!(error.number(), UNSUPPORTED_PS | NO_SUCH_FUNCTION | WRONG_NUMBER_OF_PARAMETERS)
+    ["42", "21", "22"].iter().any(|class| error.sqlstate.starts_with(class))
+        || matches!(error.number, UNSUPPORTED_PS | NO_SUCH_FUNCTION | WRONG_NUMBER_OF_PARAMETERS)
 }
 
-fn refused(error: &MySqlDatabaseError) -> Refused {
+fn refused(error: &Refusal) -> Refused {
     Refused {
-        reason: error.message().to_owned(),
-        code: Some(error.number().to_string()),
-        line: line(error.message()),
+        reason: error.message.clone(),
+        code: Some(error.number.to_string()),
+        line: line(&error.message),
     }
 }
 
@@ -118,12 +110,13 @@ fn line(message: &str) -> Option<usize> {
 }
 
 /// What a column becomes in a reply.
-fn form(column: &MySqlColumn) -> Described {
-    match decode::form(column.type_info()) {
+fn form(column: &decode::Described) -> Described {
+    match column.form() {
+        Some(Form::Vector) => Described::Array(JsonType::Float),
         Some(form) => Described::Value(json_type(form)),
         None => {
-            let name = column.name();
-            Described::Outside { cast: format!("ST_AsText({name}) AS {name}") }
+            let name = &column.name;
+            Described::Outside { cast: format!("CAST({name} AS CHAR) AS {name}") }
         }
     }
 }
@@ -135,7 +128,7 @@ fn json_type(form: Form) -> JsonType {
         Form::Uint1 | Form::Uint2 | Form::Uint4 => JsonType::Uint32,
         Form::Int8 => JsonType::Int64,
         Form::Uint8 | Form::Bit => JsonType::Uint64,
-        Form::Float4 | Form::Float8 => JsonType::Float,
+        Form::Float4 | Form::Float8 | Form::Vector => JsonType::Float,
         Form::Decimal => JsonType::Decimal,
         // A TIME is a duration of up to 838 hours, with a sign.
         Form::Text | Form::Time => JsonType::Text,
@@ -154,6 +147,11 @@ const READ_ONLY_TRANSACTION: u16 = 1792;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_quoted() {
+        assert_eq!(quoted(r"it's a \\ name"), r"'it''s a \\\\ name'");
+    }
 
     #[test]
     fn syntax_errors_name_their_line() {

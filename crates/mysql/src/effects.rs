@@ -10,8 +10,11 @@
 //! enough, which costs such a statement its retry and nothing else.
 
 use lambda_rds_core::backend::Effect;
-use sqlx::mysql::{MySqlConnection, MySqlRow};
-use sqlx::{Executor as _, Row as _};
+use lambda_rds_core::connect::live::Protocol as _;
+use lambda_rds_core::connect::wire::Wire;
+use lambda_rds_core::error::Result;
+
+use crate::session::MySql;
 
 /// The names of what leads to tables without transactions, in lower case.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -23,16 +26,15 @@ impl Lasting {
     /// The server shows what the user has any right to. What only the owner of a trigger may see stays unknown.
     ///
     /// # Errors
-    /// The driver's.
-    pub(crate) async fn ask(connection: &mut MySqlConnection) -> Result<Self, sqlx::Error> {
-        let rows = connection.fetch_all(sqlx::raw_sql(TABLES)).await?;
-        let tables = rows.iter().map(|row| row.try_get::<String, _>(0)).collect::<Result<Vec<_>, _>>()?;
+    /// The server's, classified.
+    pub(crate) async fn ask(session: &mut MySql, wire: &mut Wire) -> Result<Self> {
+        let rows = session.ask(wire, TABLES).await?;
+        let tables: Vec<String> = rows.into_iter().filter_map(|row| row.into_iter().next()?).collect();
         if tables.is_empty() {
             return Ok(Self::default());
         }
-        let rows = connection.fetch_all(sqlx::raw_sql(DEFINITIONS)).await?;
-        let definitions = rows.iter().map(definition).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self::closure(tables, definitions))
+        let rows = session.ask(wire, DEFINITIONS).await?;
+        Ok(Self::closure(tables, rows.into_iter().filter_map(definition).collect()))
     }
 
     /// The tables, and whatever leads to one of them, also by way of another.
@@ -121,9 +123,10 @@ struct Definition {
     body: Option<String>,
 }
 
-fn definition(row: &MySqlRow) -> Result<Definition, sqlx::Error> {
-    let body: Option<String> = row.try_get(1)?;
-    Ok(Definition { name: row.try_get(0)?, body: body.filter(|body| !body.is_empty()) })
+fn definition(row: Vec<Option<String>>) -> Option<Definition> {
+    let mut row = row.into_iter();
+    let name = row.next()??;
+    Some(Definition { name, body: row.next()?.filter(|body| !body.is_empty()) })
 }
 
 /// Engines that do not say that they have transactions have none. The server's own tables are of such engines on

@@ -17,7 +17,7 @@ pub(crate) enum Greeting {
 /// What a server that greets tells of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Welcome {
-    /// Its version, which may be a proxy's: nothing is made to depend on it.
+    /// Its version, which may be a proxy's.
     pub(crate) version: Vec<u8>,
     /// The thread that serves this connection, as `KILL QUERY` takes it.
     pub(crate) thread: u32,
@@ -60,10 +60,19 @@ impl Greeting {
 }
 
 impl Welcome {
-    /// The greeting for the driver, and the OK for whatever it answers: a server with the same version and the
-    /// same ways to speak, but without TLS, and content with any password.
+    /// Whether a server that greets so takes a command before it has answered the last one. Aurora MySQL 2, which says 5.7,
+    /// hangs, and ProxySQL hangs up.
+    pub(crate) fn pipelines(&self) -> bool {
+        // MariaDB says that it is 5.5.5, and then what it is.
+        let old = self.version.starts_with(b"5.") && !self.version.starts_with(b"5.5.5-");
+        let proxy = self.version.windows(PROXYSQL.len()).any(|part| part.eq_ignore_ascii_case(PROXYSQL));
+        !old && !proxy
+    }
+
+    /// The greeting for the driver: a server with the same version and the same ways to speak, but without TLS, and content
+    /// with any password.
     pub(crate) fn for_the_driver(&self, spoken: Capabilities) -> Vec<u8> {
-        let [a, b, c, d] = (spoken & !capability::OF_THE_LOGIN).to_le_bytes();
+        let [a, b, c, d] = (spoken & !capability::NOT_THE_DRIVERS).to_le_bytes();
         let mut greeting = vec![VERSION_10];
         greeting.extend_from_slice(&self.version);
         greeting.push(0);
@@ -74,20 +83,24 @@ impl Welcome {
         greeting.extend_from_slice(&[0; 10]);
         greeting.extend_from_slice(&[NONCE; 12]);
         greeting.extend_from_slice(b"\0mysql_native_password\0");
-        // OK: no rows, no id, the status, no warnings.
-        let ok = [packet::OK, 0, 0, status, 0, 0, 0];
-        // The driver's answer, which is swallowed, has the number 1.
-        [packet::frame(0, &greeting), packet::frame(2, &ok)].concat()
+        packet::frame(0, &greeting)
     }
 }
 
+/// What the driver's answer to that is answered with: no rows, no id, the status, no warnings.
+pub(crate) fn welcome_to_the_driver() -> Vec<u8> {
+    let [status, _] = AUTOCOMMIT.to_le_bytes();
+    packet::frame(2, &[packet::OK, 0, 0, status, 0, 0, 0])
+}
+
+const PROXYSQL: &[u8] = b"ProxySQL";
 const VERSION_10: u8 = 10;
 /// Nothing is scrambled with it; zero would end it.
 const NONCE: u8 = b'x';
 /// utf8mb4_general_ci, which both servers have by this number.
 pub(crate) const UTF8MB4: u8 = 45;
 /// The status of a session outside a transaction.
-const AUTOCOMMIT: u16 = 2;
+pub(crate) const AUTOCOMMIT: u16 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -123,8 +136,31 @@ mod tests {
     }
 
     #[test]
+    fn who_may_not_be_told_more_before_it_has_answered_is_known_by_its_greeting() {
+        for (version, want) in [
+            ("9.7.4", true),
+            ("8.0.39", true),
+            ("8.0.28-aurora", true),
+            ("5.5.5-10.11.19-MariaDB-0+deb12u1", true),
+            ("11.8.2-MariaDB", true),
+            ("5.7.12", false),
+            ("5.7.44-log", false),
+            ("5.6.10", false),
+            ("8.0.30 (ProxySQL)", false),
+            ("5.5.30-proxysql", false),
+        ] {
+            let Some(Greeting::Welcome(welcome)) = Greeting::parse(&welcome(version, 0)) else { panic!() };
+            assert_eq!(welcome.pipelines(), want, "{version}");
+        }
+    }
+
+    #[test]
     fn a_refusal_in_place_of_the_greeting_is_one() {
-        let want = Greeting::Refusal(Refusal { number: 1040, message: "Too many connections".into() });
+        let want = Greeting::Refusal(Refusal {
+            number: 1040,
+            sqlstate: "08004".into(),
+            message: "Too many connections".into(),
+        });
         assert_eq!(Greeting::parse(b"\xff\x10\x04#08004Too many connections"), Some(want));
     }
 
@@ -143,17 +179,15 @@ mod tests {
         let content = welcome("9.7.4", u32::MAX);
         let Some(Greeting::Welcome(server)) = Greeting::parse(&content) else { panic!("no greeting") };
         let spoken = capability::WANTED & server.capabilities;
-        let bytes = server.for_the_driver(spoken);
-        let length = usize::from(bytes[0]);
-        let (greeting, ok) = bytes.split_at(packet::HEADER + length);
+        let greeting = server.for_the_driver(spoken);
         let Some(Greeting::Welcome(seen)) = Greeting::parse(&greeting[packet::HEADER..]) else {
             panic!("no greeting")
         };
         assert_eq!((&seen.version, seen.thread, seen.nonce.len()), (&server.version, server.thread, 20));
         assert_eq!(seen.plugin, "mysql_native_password");
-        assert_eq!(seen.capabilities & capability::OF_THE_LOGIN, 0);
-        assert_eq!(seen.capabilities | capability::OF_THE_LOGIN, spoken | capability::OF_THE_LOGIN);
-        assert_eq!(ok[..5], [7, 0, 0, 2, packet::OK]);
+        assert_eq!(seen.capabilities & capability::NOT_THE_DRIVERS, 0);
+        assert_eq!(seen.capabilities | capability::NOT_THE_DRIVERS, spoken | capability::NOT_THE_DRIVERS);
+        assert_eq!(welcome_to_the_driver()[..5], [7, 0, 0, 2, packet::OK]);
     }
 
     proptest! {

@@ -1,7 +1,8 @@
 //! The MySQL and MariaDB backend of lambda-rds: connect, bind, decode, classify, cancel.
 //!
-//! We dial, encrypt and log in; sea-orm and sqlx speak to the server from then on, through the relay.
+//! We speak the protocol ourselves. sea-orm's driver comes in only for code of one's own that asks for it.
 
+mod answer;
 mod bind;
 mod cancel;
 mod capability;
@@ -9,13 +10,14 @@ mod classify;
 mod connect;
 mod decode;
 mod describe;
+mod driver;
 mod effects;
 mod greeting;
-mod guard;
+mod known;
 mod login;
 mod packet;
 mod session;
-mod wire;
+mod talk;
 
 use futures_util::future::BoxFuture;
 use lambda_rds_core::backend::{Backend, Session, Target};
@@ -24,9 +26,16 @@ use lambda_rds_core::error::{Fault, Result};
 use lambda_rds_core::queries::Dialect;
 use sea_orm::{DbErr, RuntimeErr};
 
-/// How to speak to MySQL and MariaDB.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Mysql;
+use std::sync::Arc;
+
+use known::Known;
+
+/// How to speak to MySQL and MariaDB: one for each environment, whose sessions learn from each other which statements
+/// they will be asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Mysql {
+    known: Arc<Known>,
+}
 
 impl Backend for Mysql {
     fn engine(&self) -> Engine {
@@ -48,6 +57,6 @@ impl Backend for Mysql {
     }
 
     fn connect<'a>(&'a self, to: &'a Target) -> BoxFuture<'a, Result<Box<dyn Session>>> {
-        Box::pin(connect::connect(to))
+        Box::pin(connect::connect(to, &self.known))
     }
 }

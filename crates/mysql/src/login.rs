@@ -29,24 +29,22 @@ use std::io;
 use lambda_rds_core::backend::Phases;
 use lambda_rds_core::config::TlsMode;
 use lambda_rds_core::connect::tls::{NOT_OFFERED, TlsClient};
+use lambda_rds_core::connect::wire::Wire;
 use lambda_rds_core::credentials::{ExposeSecret as _, Login};
 use lambda_rds_core::deadline::Deadline;
 use lambda_rds_core::error::{Error, Fault, Phase, Result};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 
 use crate::capability::{self, Capabilities};
 use crate::classify;
 use crate::greeting::{Greeting, UTF8MB4, Welcome};
 use crate::packet::{self, Channel, Refusal, Rest};
-use crate::wire::Wire;
 
 /// A connection that has been greeted and, where it is wanted, encrypted; the login comes next.
 #[derive(Debug)]
 pub(crate) struct Greeted {
-    channel: Channel<Wire>,
+    channel: Channel,
     welcome: Welcome,
     /// What both sides can.
     spoken: Capabilities,
@@ -67,7 +65,7 @@ enum Trust {
 /// A connection that is logged in, and speaks commands.
 #[derive(Debug)]
 pub(crate) struct LoggedIn {
-    channel: Channel<Wire>,
+    channel: Channel,
     welcome: Welcome,
     spoken: Capabilities,
 }
@@ -88,15 +86,10 @@ impl Greeted {
     ///
     /// # Errors
     /// The server's refusal, classified, or that it did not greet, or does not offer the TLS that we want.
-    pub(crate) async fn open(
-        tcp: TcpStream,
-        tls: &TlsClient,
-        progress: &Phases,
-        by: Deadline,
-    ) -> Result<Self> {
+    pub(crate) async fn open(wire: Wire, tls: &TlsClient, progress: &Phases, by: Deadline) -> Result<Self> {
         let phase = if tls.mode() == TlsMode::Disable { Phase::Auth } else { Phase::Tls };
         progress.enter(phase);
-        let mut channel = Channel::new(tcp, 0);
+        let mut channel = Channel::new(wire, 0);
         let content = match by.bound(channel.read()).await {
             Ok(Ok(content)) => content,
             Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => return Err(no_greeting(phase)),
@@ -107,7 +100,7 @@ impl Greeted {
         };
         let welcome = match Greeting::parse(&content).ok_or_else(|| no_greeting(phase))? {
             Greeting::Welcome(welcome) => welcome,
-            Greeting::Refusal(Refusal { number, message }) => {
+            Greeting::Refusal(Refusal { number, message, .. }) => {
                 let fault = classify::of_connection(number);
                 let text = format!("the server refused the connection: {message}.{}", classify::hint(number));
                 // What it refuses is the login, before it was begun.
@@ -121,11 +114,11 @@ impl Greeted {
             return Err(failure(phase, "the server is too old: it knows no authentication plugins"));
         }
         let number = channel.next();
-        let tcp = channel.into_inner();
-        let Some(config) = tls.config() else {
-            let channel = Channel::new(Wire::Plain(tcp), number);
+        let mut wire = channel.into_inner();
+        if tls.mode() == TlsMode::Disable {
+            let channel = Channel::new(wire, number);
             return Ok(Self { channel, welcome, spoken: spoken & !capability::SSL, trust: Trust::Plain });
-        };
+        }
         if spoken & capability::SSL == 0 {
             return Err(failure(
                 Phase::Tls,
@@ -134,8 +127,8 @@ impl Greeted {
             )
             .with_hint(NOT_OFFERED));
         }
-        let request = packet::frame(number, &client_hello(spoken));
-        let wire = Wire::encrypt(tcp, &request, tls, config, by).await?;
+        wire.output().extend_from_slice(&packet::frame(number, &client_hello(spoken)));
+        let wire = wire.encrypt(tls, by).await?;
         if let Some(agreed) = wire.agreed() {
             progress.note(agreed);
         }
@@ -174,7 +167,7 @@ impl LoggedIn {
     pub(crate) async fn run(&mut self, sql: &str) -> io::Result<Result<(), Refusal>> {
         let mut command = vec![COM_QUERY];
         command.extend_from_slice(sql.as_bytes());
-        self.channel.command(&command).await?;
+        self.channel.command(&command);
         let answer = self.channel.read().await?;
         match Refusal::parse(&answer) {
             Some(refusal) => Ok(Err(refusal)),
@@ -188,17 +181,17 @@ impl LoggedIn {
         self.welcome.thread
     }
 
-    /// The connection, on which a command may come next, and what to greet the driver with.
-    pub(crate) fn into_parts(self) -> (Wire, Vec<u8>, Capabilities) {
+    /// The connection, on which a command may come next, who greeted, and what both sides can.
+    pub(crate) fn into_parts(self) -> (Wire, Welcome, Capabilities) {
         let mut wire = self.channel.into_inner();
         wire.uncork();
-        (wire, self.welcome.for_the_driver(self.spoken), self.spoken)
+        (wire, self.welcome, self.spoken)
     }
 }
 
 /// Says who we are, and answers until the server has decided.
-async fn authenticate<S: AsyncRead + AsyncWrite + Unpin>(
-    channel: &mut Channel<S>,
+async fn authenticate(
+    channel: &mut Channel,
     welcome: &Welcome,
     spoken: Capabilities,
     trust: Trust,
@@ -208,7 +201,7 @@ async fn authenticate<S: AsyncRead + AsyncWrite + Unpin>(
     // What the server does not expect of this user it asks for anew, by name.
     let mut plugin = Plugin::named(&welcome.plugin).filter(|plugin| plugin.hides()).unwrap_or(Plugin::Native);
     let first = plugin.answer(password, &welcome.nonce, trust)?;
-    channel.write(&introduction(spoken, who, plugin, &first)).await?;
+    channel.write(&introduction(spoken, who, plugin, &first));
     for _ in 0..MOST_QUESTIONS {
         let content = channel.read().await?;
         match content.split_first() {
@@ -220,12 +213,12 @@ async fn authenticate<S: AsyncRead + AsyncWrite + Unpin>(
                 let name = String::from_utf8_lossy(name);
                 plugin = Plugin::named(&name).ok_or_else(|| Stop::Plugin(name.into_owned()))?;
                 let nonce = asked.0.strip_suffix(b"\0").unwrap_or(asked.0);
-                channel.write(&plugin.answer(password, nonce, trust)?).await?;
+                channel.write(&plugin.answer(password, nonce, trust)?);
             }
             Some((&AUTH_MORE, [FAST_AUTH_SUCCESS])) if plugin == Plugin::CachingSha2 => {}
             // Its cache of this user is empty: after a restart, or when somebody's rights have changed.
             Some((&AUTH_MORE, [FULL_AUTHENTICATION])) if plugin == Plugin::CachingSha2 => {
-                channel.write(&in_the_clear(password, trust)?).await?;
+                channel.write(&in_the_clear(password, trust)?);
             }
             _ => match Refusal::parse(&content) {
                 Some(refusal) => return Err(Stop::Refused(refusal)),
@@ -380,7 +373,7 @@ impl Stop {
                 failure(Phase::Auth, format!("{server} answers the login with what is none of MySQL's words"))
             }
             Self::Wire(error) => hung_up(Phase::Auth, format!("{server} hung up during the login: {error}")),
-            Self::Refused(Refusal { number, message }) => {
+            Self::Refused(Refusal { number, message, .. }) => {
                 let to = who.database.map(|name| format!(" to database `{name}`")).unwrap_or_default();
                 let hint = classify::hint(number);
                 let text = format!("{server} refused the login of user `{user}`{to}: {message}.{hint}");
@@ -451,7 +444,8 @@ const MOST_QUESTIONS: usize = 16;
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use tokio::io::{AsyncWriteExt as _, DuplexStream};
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -469,7 +463,7 @@ mod tests {
 
     /// Logs in at a server that says and wants exactly this.
     async fn log_in(plugin: &str, trust: Trust, password: &str, steps: &[Step]) -> Result<(), Stop> {
-        let (ours, theirs) = tokio::io::duplex(4096);
+        let (ours, theirs) = pair().await;
         let welcome = Welcome {
             version: b"9.7.4".to_vec(),
             thread: 7,
@@ -479,17 +473,23 @@ mod tests {
         };
         let login = Login { user: "app".to_owned(), password: password.to_owned().into() };
         let who = Who { server: "db:3306", login: &login, database: None, application_name: "f:1" };
-        let mut channel = Channel::new(ours, 1);
-        let server = act(Channel::new(theirs, 1), steps);
+        let mut channel = Channel::new(Wire::plain(ours), 1);
+        let server = act(Channel::new(Wire::plain(theirs), 1), steps);
         let (outcome, ()) =
             tokio::join!(authenticate(&mut channel, &welcome, capability::WANTED, trust, who), server);
         outcome
     }
 
-    async fn act(mut channel: Channel<DuplexStream>, steps: &[Step]) {
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (ours, listener.accept().await.unwrap().0)
+    }
+
+    async fn act(mut channel: Channel, steps: &[Step]) {
         for step in steps {
             match step {
-                Says(content) => channel.write(content).await.unwrap(),
+                Says(content) => channel.write(content),
                 Hears(content) => assert_eq!(channel.read().await.unwrap(), *content),
                 Meets(plugin, answer) => {
                     let introduction = channel.read().await.unwrap();
@@ -503,6 +503,7 @@ mod tests {
                 }
             }
         }
+        let _ = channel.into_inner().send().await;
     }
 
     fn ok() -> Step {
@@ -621,6 +622,8 @@ mod tests {
             steps.push(switch("mysql_native_password"));
             steps.push(Hears(scramble_native(b"secret", OTHER_NONCE)));
         }
+        // With the last question it has been enough: nothing is said any more.
+        steps.pop();
         let stop = log_in("caching_sha2_password", Trust::Verified, "secret", &steps).await.unwrap_err();
         check(stop, "none of MySQL's words");
     }
@@ -677,9 +680,9 @@ mod tests {
             ),
             noise in prop::collection::vec(any::<u8>(), 0..8),
         ) {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+                let (ours, mut theirs) = pair().await;
                 let mut bytes = Vec::new();
                 let mut number = 2_u8;
                 for content in &said {
@@ -699,7 +702,7 @@ mod tests {
                 };
                 let login = Login { user: "app".to_owned(), password: "secret".to_owned().into() };
                 let who = Who { server: "db", login: &login, database: Some("shop"), application_name: "f" };
-                let mut channel = Channel::new(ours, 1);
+                let mut channel = Channel::new(Wire::plain(ours), 1);
                 let outcome =
                     authenticate(&mut channel, &welcome, capability::WANTED, Trust::Plain, who).await;
                 if let Err(stop) = outcome {

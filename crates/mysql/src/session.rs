@@ -1,57 +1,59 @@
-//! One live connection to MySQL or MariaDB.
+//! How MySQL and MariaDB are spoken to once a session is logged in: what goes out together, and what the answers say.
+//!
+//! A server goes on with what it was sent behind a statement that has failed. After a deadlock, which undoes the whole
+//! transaction, the first statement behind it would even be committed. So of several statements that are sent together
+//! each stands in a session that does not commit by itself: `SET autocommit = 0` goes before them, and back to 1 behind
+//! COMMIT or ROLLBACK. Then whatever runs behind a failure is in a transaction, and undone.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use futures_util::stream::{BoxStream, StreamExt as _};
-use lambda_rds_core::answers::{self, Answers, OneByOne};
+use lambda_rds_core::answers::Answers;
 use lambda_rds_core::backend::{
-    Access, CancelHandle, Done, Effect, Failure, Frame, Item, Pooling, Session, Sql, State, Statement, Target,
+    Access, CancelHandle, Done, Effect, Frame, Pooling, State, Statement, Target,
 };
-use lambda_rds_core::connect::guard::{Guard, Next, Watch};
-use lambda_rds_core::connect::relay::Wire;
-use lambda_rds_core::describe::Described;
+use lambda_rds_core::connect::live::Protocol;
+use lambda_rds_core::connect::wire::Wire;
+use lambda_rds_core::describe::Described as Answer;
 use lambda_rds_core::error::{Error, Fault, Result};
-use lambda_rds_core::rows::RowWriter;
-use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, SqlxMySqlConnector};
-use sea_query_sqlx::SqlxValues;
-use sqlx::mysql::{MySqlConnection, MySqlPool, MySqlQueryResult, MySqlRow};
-use sqlx::pool::PoolConnection;
-use sqlx::{
-    AssertSqlSafe, Connection as _, Either, Executor as _, Row as _, SqlSafeStr as _, Statement as _,
-};
 
-use crate::bind;
+use crate::answer::{IN_TRANSACTION, MORE_RESULTS_EXISTS, Part, Prepared, Standing};
 use crate::cancel::MySqlCancel;
+use crate::capability::Capabilities;
 use crate::classify::{self, At, Doing};
-use crate::decode::Columns;
+use crate::decode::{Columns, Described};
 use crate::describe;
+use crate::driver::MySqlDriver;
 use crate::effects::{self, Lasting};
-use crate::guard;
+use crate::greeting::Welcome;
+use crate::known::Known;
+use crate::packet::Refusal;
+use crate::talk::{Collected, Collection, Command, Heard, Listener, Stop, Talk, too_large};
 
-/// One live connection.
-///
-/// The pool holds exactly this connection and exists for sea-orm, which takes nothing else. The session keeps
-/// it checked out, because the pool pings whatever is given back to it: one more round trip, and one that a
-/// freeze would catch in mid-flight.
-pub(crate) struct MySqlSession {
-    pool: MySqlPool,
-    connection: Option<PoolConnection<sqlx::MySql>>,
-    wire: Arc<Wire>,
-    /// Lets no row in that is too large to be held.
-    guard: Arc<Guard>,
+/// How one session speaks.
+pub(crate) struct MySql {
+    pub(crate) welcome: Welcome,
+    pub(crate) spoken: Capabilities,
+    pub(crate) standing: Standing,
     cancel: MySqlCancel,
-    /// A statement is running, or was left half read.
-    busy: bool,
-    /// What the running transaction, or the statement outside one, may do.
-    access: Access,
-    in_transaction: bool,
     /// Whether the log may show values, which some of the server's messages hold.
-    log_values: bool,
+    pub(crate) log_values: bool,
     /// What stands between us and the server: where anything does, a session has no settings of its own.
     pooling: Pooling,
+    /// Whether a command may go out before the last one is answered.
+    pub(crate) pipeline: bool,
+    /// Statements of this session.
+    prepared: HashMap<Arc<str>, Kept>,
+    uses: u64,
+    /// Statements of its environment.
+    known: Arc<Known>,
+    /// What the running transaction, or the statement outside one, may do.
+    access: Access,
+    /// Whether the transaction stands between `SET autocommit = 0` and `SET autocommit = 1`.
+    framed: bool,
     /// What no rollback undoes, once it is known.
     lasting: Option<Lasting>,
     /// How long the shortest statement of the transaction that is about to begin may take.
@@ -60,157 +62,98 @@ pub(crate) struct MySqlSession {
     lock_waits: (u64, u64),
 }
 
-impl MySqlSession {
+/// A prepared statement, and when it was used last.
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    prepared: Prepared,
+    used: u64,
+}
+
+impl MySql {
     pub(crate) fn new(
-        pool: MySqlPool,
-        connection: PoolConnection<sqlx::MySql>,
-        wire: Arc<Wire>,
-        guard: Arc<Guard>,
+        welcome: Welcome,
+        spoken: Capabilities,
         cancel: MySqlCancel,
+        known: &Arc<Known>,
         to: &Target,
     ) -> Self {
         let lock_wait = lock_wait(to.statement_timeout);
+        let pipeline = to.pipeline && to.pooling == Pooling::None && welcome.pipelines();
         Self {
-            pool,
-            connection: Some(connection),
-            wire,
-            guard,
+            welcome,
+            spoken,
+            standing: Standing::new(),
             cancel,
             log_values: to.log_values,
             pooling: to.pooling,
+            pipeline,
+            prepared: HashMap::new(),
+            uses: 0,
+            known: Arc::clone(known),
+            access: Access::Read,
+            framed: false,
             lasting: None,
             announced: None,
             lock_waits: (lock_wait, lock_wait),
-            busy: false,
-            access: Access::Read,
-            in_transaction: false,
         }
     }
 
-    /// The connection, taken back from sea-orm if it has it.
-    async fn connection(&mut self) -> Result<&mut MySqlConnection, sqlx::Error> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.pool.acquire().await?,
-        };
-        Ok(self.connection.insert(connection))
+    fn talk<'a>(&'a mut self, wire: &'a mut Wire) -> Talk<'a> {
+        Talk {
+            wire,
+            standing: &mut self.standing,
+            spoken: self.spoken,
+            ahead: self.pipeline,
+            unread: u64::MAX,
+        }
     }
 
-    async fn execute(
+    /// Says commands of ours and keeps their answers.
+    ///
+    /// # Errors
+    /// That the connection broke, or the server its protocol.
+    pub(crate) async fn collect(
         &mut self,
-        statement: &Statement,
-        rows: &mut RowWriter,
-        watch: &mut Watch,
-    ) -> Result<Done, Stopped> {
-        // Prepared even without arguments, so that there is one format of rows, the binary one.
-        let arguments = bind::bind(&statement.arguments).map_err(Stopped::Ours)?;
-        let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&statement.sql)), arguments);
-        if rows.wants_rows() {
-            watch.take_rows();
-        }
-        let mut stream = self.connection().await?.fetch_many(query);
-        let mut columns: Option<Columns> = None;
-        let mut results = 0;
-        let mut done = Done::default();
-        loop {
-            let next = watch.next(&mut stream, columns.is_some()).await;
-            if let Some(columns) = &mut columns {
-                columns.taken(watch.rows(), rows).map_err(Stopped::Unread)?;
-            }
-            match next {
-                Next::Rows => {}
-                Next::Driver(None) => break,
-                Next::Driver(Some(item)) => match item? {
-                    Either::Right(row) if rows.wants_rows() => {
-                        let columns = match &mut columns {
-                            Some(columns) if results > 0 => {
-                                return Err(Stopped::Unread(columns.second_result()));
-                            }
-                            Some(columns) => columns,
-                            None => {
-                                results = 0;
-                                columns.insert(Columns::new(row.columns(), rows).map_err(Stopped::Unread)?)
-                            }
-                        };
-                        columns.row(&row, rows).map_err(Stopped::Unread)?;
-                    }
-                    Either::Right(_) => {}
-                    // A procedure gives one for each of its results, and one for itself.
-                    Either::Left(result) => {
-                        results += 1;
-                        done.rows_affected += result.rows_affected();
-                        // The server says 0 for none.
-                        let id = Some(i128::from(result.last_insert_id())).filter(|id| *id != 0);
-                        done.last_insert_id = id.or(done.last_insert_id);
-                    }
-                },
-            }
-        }
-        drop(stream);
-        if let Some(id) = done.last_insert_id
-            && id > i128::from(i64::MAX)
-            && !self.generated(id).await?
-        {
-            done.last_insert_id = None;
-        }
-        if rows.wants_rows() && columns.is_none() {
-            // No row has shown the columns. The driver has them since it prepared the statement, so that asking
-            // costs nothing.
-            let sql = AssertSqlSafe(Arc::clone(&statement.sql)).into_sql_str();
-            let prepared = self.connection().await?.prepare(sql).await?;
-            Columns::new(prepared.columns(), rows).map_err(Stopped::Ours)?;
-        }
-        Ok(done)
+        wire: &mut Wire,
+        commands: &[Command<'_>],
+        doing: Doing,
+    ) -> Result<Vec<Collection>> {
+        let mut listener = Collected::new(commands.len());
+        let outcome = self.talk(wire).say(commands, &mut listener).await;
+        outcome.map_err(|stop| self.stopped(stop, doing))?;
+        Ok(listener.answers)
     }
 
-    /// Whether the server has generated this id. As one so large it also tells a negative one that the statement
-    /// gave itself.
-    async fn generated(&mut self, id: i128) -> Result<bool, sqlx::Error> {
-        let row = self.connection().await?.fetch_one(sqlx::raw_sql("SELECT LAST_INSERT_ID()")).await?;
-        Ok(i128::from(row.try_get_unchecked::<u64, _>(0)?) == id)
+    /// The same, and a refusal is no reason to stop.
+    ///
+    /// # Errors
+    /// Those of [`Self::collect`].
+    pub(crate) async fn collect_all(
+        &mut self,
+        wire: &mut Wire,
+        commands: &[Command<'_>],
+        doing: Doing,
+    ) -> Result<Vec<Collection>> {
+        let mut listener = Collected { go_on: true, ..Collected::new(commands.len()) };
+        let outcome = self.talk(wire).say(commands, &mut listener).await;
+        outcome.map_err(|stop| self.stopped(stop, doing))?;
+        Ok(listener.answers)
     }
 
-    /// Runs statements that have no parameters and give no rows, in one round trip.
-    async fn simple(&mut self, sql: impl Into<String>, doing: Doing) -> Result<()> {
-        self.busy = true;
-        let sql = AssertSqlSafe(sql.into());
-        let outcome = match self.connection().await {
-            Ok(connection) => connection.execute(sqlx::raw_sql(sql)).await,
-            Err(error) => Err(error),
-        };
-        self.busy = matches!(&outcome, Err(error) if !answered(error));
-        outcome.map(|_| ()).map_err(|error| self.error(&error, doing))
-    }
-
-    /// Runs one statement to the end of its result, in the transaction that there is, or by itself.
-    async fn statement(&mut self, statement: &Statement, rows: &mut RowWriter) -> Result<Done> {
-        self.busy = true;
-        let mut watch = self.guard.watch();
-        let outcome = self.execute(statement, rows, &mut watch).await;
-        drop(watch);
-        self.busy = match &outcome {
-            Ok(_) | Err(Stopped::Ours(_)) => false,
-            Err(Stopped::Driver(error)) => !answered(error),
-            Err(Stopped::Unread(_)) => true,
-        };
-        outcome.map_err(|stopped| match stopped {
-            Stopped::Driver(_) if self.guard.tripped() => guard::too_large(),
-            Stopped::Driver(error) => self.failed(&error, statement),
-            Stopped::Ours(error) | Stopped::Unread(error) => error,
-        })
-    }
-
-    /// Runs a read behind a pooler: a transaction of its own, since no session there is read-only. If it fails, the
-    /// transaction is left to whoever settles that.
-    async fn pooled_read(&mut self, statement: &Statement, rows: &mut RowWriter) -> Result<Done> {
-        self.begin(Access::Read).await?;
-        let done = self.statement(statement, rows).await?;
-        self.commit().await?;
-        Ok(done)
+    /// Runs statements of ours, in one message, and gives the rows of all of them.
+    ///
+    /// # Errors
+    /// The server's refusal, classified.
+    async fn text(&mut self, wire: &mut Wire, sql: &str, doing: Doing) -> Result<Vec<Vec<Option<String>>>> {
+        let [answer] = take(self.collect(wire, &[Command::Text(sql.into())], doing).await?);
+        match answer.refused {
+            None => Ok(answer.rows),
+            Some(refusal) => Err(self.error(&refusal, At::ours(doing))),
+        }
     }
 
     /// What goes before the next statement of ours, in the same message, so that the server waits for a lock this
-    /// long: by itself a `SET` would be one more round trip.
+    /// long.
     fn set_lock_wait(&mut self, seconds: u64) -> String {
         if self.pooling != Pooling::None || self.lock_waits.1 == seconds {
             return String::new();
@@ -219,35 +162,229 @@ impl MySqlSession {
         format!("SET innodb_lock_wait_timeout = {seconds}, lock_wait_timeout = {seconds}; ")
     }
 
-    /// Undoes the transaction, and tells whether the server says that something of it stays: with the failure that
-    /// made it undo a transaction by itself, or with ROLLBACK.
-    async fn undo(&mut self) -> Result<Effect, sqlx::Error> {
-        let pooled = self.pooling != Pooling::None;
-        let connection = self.connection().await?;
-        if pooled {
-            // There, several statements in one message are none for everybody.
-            connection.execute(sqlx::raw_sql("ROLLBACK")).await?;
-            return Ok(Effect::Undone);
+    /// What begins a transaction, in one message; `framed` if several statements will be sent in it together.
+    fn beginning(&mut self, access: Access, framed: bool) -> String {
+        self.access = access;
+        let wait = self.announced.take().map_or(self.lock_waits.0, lock_wait);
+        let mut sql = self.set_lock_wait(wait);
+        if framed {
+            sql.push_str("SET autocommit = 0; ");
+            self.framed = true;
         }
-        let rows = connection.fetch_all(sqlx::raw_sql("SHOW WARNINGS; ROLLBACK; SHOW WARNINGS")).await?;
-        let stays =
-            |row: &MySqlRow| row.try_get_unchecked(1).is_ok_and(|code: u32| code == NOT_COMPLETE_ROLLBACK);
-        Ok(if rows.iter().any(stays) { Effect::Stays } else { Effect::Undone })
+        sql.push_str(match access {
+            Access::Read => "START TRANSACTION READ ONLY",
+            Access::Write => "START TRANSACTION READ WRITE",
+        });
+        sql
     }
 
-    /// The statements of an application, as sea-orm sends them.
-    async fn send(
+    /// Whether the failure before this has ended the transaction, the server is asked: errors do not tell.
+    ///
+    /// # Errors
+    /// [`Fault::Conflict`] if it has.
+    async fn ask_after_failure(&mut self, wire: &mut Wire) -> Result<()> {
+        let Some(number) = self.standing.doubt else { return Ok(()) };
+        self.ping(wire).await?;
+        if self.standing.status & IN_TRANSACTION == 0 {
+            // So it stays, until it is rolled back: what comes next would be committed by itself.
+            self.standing.doubt = Some(number);
+            self.standing.status |= IN_TRANSACTION;
+            return Err(self.ended(number));
+        }
+        Ok(())
+    }
+
+    fn ended(&self, number: u16) -> Error {
+        let fault =
+            classify::of_told(classify::Told { number, sqlstate: "", message: "" }, At::ours(self.doing()));
+        Error::new(fault, "the server had ended the transaction with the failure of an earlier statement")
+            .with_sqlstate(number.to_string())
+    }
+
+    /// The statements' numbers on the server, of which those that are not prepared are prepared now, behind `before` in the
+    /// same flight if the server takes that.
+    ///
+    /// # Errors
+    /// The first refusal, with the index of the statement that it is about.
+    async fn prepare(
         &mut self,
-        sql: Sql,
-    ) -> Result<BoxStream<'_, sqlx::Result<Either<MySqlQueryResult, MySqlRow>>>, sqlx::Error> {
-        let connection = self.connection().await?;
-        Ok(match sql {
-            Sql::Prepared(statement) => {
-                let values = statement.values.unwrap_or(sea_orm::Values(Vec::new()));
-                connection.fetch_many(sqlx::query_with(AssertSqlSafe(statement.sql), SqlxValues(values)))
+        wire: &mut Wire,
+        before: Option<String>,
+        statements: &[&Statement],
+    ) -> Result<(), (usize, Error)> {
+        let mut missing: Vec<(usize, &Arc<str>)> = Vec::new();
+        let mut seen = std::collections::HashSet::new();
+        for (index, statement) in statements.iter().enumerate() {
+            if !self.prepared.contains_key(&statement.sql) && seen.insert(&statement.sql) {
+                missing.push((index, &statement.sql));
             }
-            Sql::Script(sql) => connection.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql))),
-        })
+        }
+        let begins = usize::from(before.is_some());
+        let mut commands: Vec<Command<'_>> =
+            before.map(|sql| Command::Text(sql.into())).into_iter().collect();
+        commands.extend(missing.iter().map(|(_, sql)| Command::Prepare(sql)));
+        let doing = self.doing();
+        let mut listener = Collected::new(commands.len());
+        let outcome = self.talk(wire).say(&commands, &mut listener).await;
+        outcome.map_err(|stop| (0, self.stopped(stop, doing)))?;
+        for ((_, sql), answer) in missing.iter().zip(&listener.answers[begins..]) {
+            if let Some(prepared) = answer.prepared {
+                self.keep(sql, prepared);
+            }
+        }
+        match listener.refused() {
+            None => Ok(()),
+            Some((command, refusal)) if command < begins => Err((0, self.error(refusal, At::ours(doing)))),
+            Some((command, refusal)) => {
+                let (index, sql) = missing[command - begins];
+                self.known.forget(sql);
+                Err((index, self.error(refusal, self.at(statements[index]))))
+            }
+        }
+    }
+
+    pub(crate) fn keep(&mut self, sql: &Arc<str>, prepared: Prepared) {
+        self.uses += 1;
+        self.known.learn(sql);
+        self.prepared.insert(Arc::clone(sql), Kept { prepared, used: self.uses });
+    }
+
+    /// Forgets the statements that were used longest ago, if there are too many. The server hears it with what is said
+    /// next.
+    fn trim(&mut self, wire: &mut Wire) {
+        while self.prepared.len() > MOST_PREPARED {
+            let oldest = self.prepared.iter().min_by_key(|(_, kept)| kept.used);
+            let Some((sql, id)) = oldest.map(|(sql, kept)| (Arc::clone(sql), kept.prepared.id)) else {
+                return;
+            };
+            self.prepared.remove(&sql);
+            // Nothing in it can be refused.
+            let _ = Command::Close(id).put(wire.output());
+        }
+    }
+
+    /// Runs statements that are prepared, behind `before` and before `after`.
+    async fn execute(
+        &mut self,
+        wire: &mut Wire,
+        (before, after): (Option<String>, Option<&'static str>),
+        statements: &[&Statement],
+        frame: Frame,
+        answers: &mut Answers<'_>,
+    ) -> Result<()> {
+        let mut commands = Vec::with_capacity(statements.len() + 2);
+        let begins = usize::from(before.is_some());
+        commands.extend(before.map(|sql| Command::Text(Cow::Owned(sql))));
+        for statement in statements {
+            self.uses += 1;
+            let Some(kept) = self.prepared.get_mut(&statement.sql) else {
+                return Err(Error::new(Fault::Internal, "bug: a statement is not prepared"));
+            };
+            kept.used = self.uses;
+            commands.push(Command::Execute(kept.prepared.id, &statement.arguments));
+        }
+        commands.extend(after.map(|sql| Command::Text(Cow::Borrowed(sql))));
+        let mut run = Run::new(begins, statements.len(), self.framed, answers);
+        let mut talk = self.talk(wire);
+        if frame == Frame::Read {
+            talk.unread = MOST_UNREAD;
+        }
+        let outcome = talk.say(&commands, &mut run).await;
+        let Run { refused, around, ended, last, restored, .. } = run;
+        if let Some(after) = after
+            && !restored
+            && self.standing.owed == 0
+            && self.text(wire, after, Doing::Read).await.is_err()
+        {
+            // The session is not read-only any more.
+            self.standing.changed = Some(after.to_owned());
+        }
+        match outcome {
+            Ok(()) => {}
+            Err(Stop::Unread) => {
+                let ours = answers.outcome().err().map(|(_, error)| error);
+                return Err(ours.unwrap_or_else(|| self.stopped(Stop::Unread, self.doing())));
+            }
+            Err(stop) => return Err(self.stopped(stop, self.doing())),
+        }
+        if let Some(refusal) = around {
+            return Err(self.error(&refusal, At::ours(self.doing())));
+        }
+        if let Some((index, refusal)) = refused {
+            return Err(self.error(&refusal, self.at(statements[index])));
+        }
+        if ended {
+            return Err(Error::new(
+                Fault::QueryFailed,
+                "the server says that the transaction has ended before COMMIT: something in it ends transactions",
+            ));
+        }
+        if let Some(mut done) = last {
+            if let Some(id) = done.last_insert_id
+                && id > i128::from(i64::MAX)
+                && !self.generated(wire, id).await?
+            {
+                done.last_insert_id = None;
+            }
+            answers.end(done);
+        }
+        Ok(())
+    }
+
+    /// Whether the server has generated this id. As one so large it also tells a negative one that the statement
+    /// gave itself.
+    async fn generated(&mut self, wire: &mut Wire, id: i128) -> Result<bool> {
+        let rows = self.text(wire, "SELECT LAST_INSERT_ID()", self.doing()).await?;
+        Ok(rows.first().and_then(|row| row.first()?.as_ref()?.parse().ok()) == Some(id))
+    }
+
+    /// Prepares what is not prepared, and runs the statements with what stands around them.
+    async fn statements(
+        &mut self,
+        wire: &mut Wire,
+        (mut before, after): (Option<String>, Option<&'static str>),
+        statements: &[&Statement],
+        frame: Frame,
+        answers: &mut Answers<'_>,
+    ) -> Result<()> {
+        let is_missing = |statement: &&Statement| !self.prepared.contains_key(&statement.sql);
+        let prepared = match statements.iter().any(is_missing) {
+            true => self.prepare(wire, before.take(), statements).await,
+            false => Ok(()),
+        };
+        if let Err((index, error)) = prepared.and_then(|()| self.counted(statements)) {
+            if before.is_some() {
+                // Nothing has been sent.
+                self.framed = false;
+            } else if let Some(after) = after
+                && self.standing.owed == 0
+            {
+                self.text(wire, after, Doing::Read).await?;
+            }
+            for _ in 0..index {
+                answers.skip();
+            }
+            return Err(error);
+        }
+        let outcome = self.execute(wire, (before, after), statements, frame, answers).await;
+        self.trim(wire);
+        outcome
+    }
+
+    /// # Errors
+    /// If a statement has another number of parameters than the query file says: the server would misread the command.
+    fn counted(&self, statements: &[&Statement]) -> Result<(), (usize, Error)> {
+        for (index, statement) in statements.iter().enumerate() {
+            let wanted = self.prepared.get(&statement.sql).map_or(0, |kept| kept.prepared.parameters);
+            if usize::from(wanted) != statement.arguments.len() {
+                let text = format!(
+                    "the statement has {wanted} parameters, says the server, and the query file {}",
+                    statement.arguments.len()
+                );
+                return Err((index, Error::new(Fault::QueryFailed, text)));
+            }
+        }
+        Ok(())
     }
 
     fn doing(&self) -> Doing {
@@ -257,25 +394,423 @@ impl MySqlSession {
         }
     }
 
-    fn error(&self, error: &sqlx::Error, doing: Doing) -> Error {
-        if self.in_transaction && doing == Doing::Write && classify::is_read_only_transaction(error) {
-            return classify::committed_midway(error);
-        }
-        classify::to_error(error, At::ours(doing), self.log_values)
+    fn at<'a>(&self, statement: &'a Statement) -> At<'a> {
+        At { doing: self.doing(), parameters: !statement.arguments.is_empty(), sql: &statement.sql }
     }
 
-    /// The error of a query's statement.
-    fn failed(&self, error: &sqlx::Error, statement: &Statement) -> Error {
-        let at = At { doing: self.doing(), parameters: !statement.arguments.is_empty(), sql: &statement.sql };
-        if self.in_transaction && at.doing == Doing::Write && classify::is_read_only_transaction(error) {
-            return classify::committed_midway(error);
+    /// The error of what the server refuses.
+    pub(crate) fn error(&self, refusal: &Refusal, at: At<'_>) -> Error {
+        let error = classify::error_of(refusal.told(), at, self.log_values);
+        if self.standing.in_transaction()
+            && at.doing == Doing::Write
+            && classify::is_read_only_transaction(refusal.told())
+        {
+            return classify::committed_midway(&error);
         }
-        classify::to_error(error, at, self.log_values)
+        error
     }
 
-    fn end_transaction(&mut self) {
+    /// The error of a talk that ended early.
+    fn stopped(&self, stop: Stop, doing: Doing) -> Error {
+        match stop {
+            Stop::Ours(error) => error,
+            Stop::Wire(error) => Error::new(Fault::ConnectionLost, format!("the connection broke: {error}")),
+            Stop::Garbage => {
+                Error::new(Fault::ConnectionLost, "the server answers with what is none of MySQL's words")
+            }
+            Stop::Unread => Error::new(Fault::ConnectionLost, "the server's answer was not read to its end"),
+            Stop::Last(refusal) => {
+                let error = classify::error_of(refusal.told(), At::ours(doing), self.log_values);
+                match error.fault() {
+                    Fault::ServerUnavailable | Fault::TooManyConnections => error,
+                    _ => error.into_fault(Fault::ConnectionLost),
+                }
+            }
+        }
+    }
+
+    /// A read behind a pooler: a transaction of its own, since no session there is read-only. If it fails, the transaction
+    /// is left to whoever settles that.
+    async fn pooled_read(
+        &mut self,
+        wire: &mut Wire,
+        statements: &[&Statement],
+        answers: &mut Answers<'_>,
+    ) -> Result<()> {
+        self.begin(wire, Access::Read).await?;
+        self.statements(wire, (None, None), statements, Frame::Within, answers).await?;
+        self.commit(wire).await
+    }
+
+    /// What ends the transaction's frame, if it has one.
+    fn unframe(&mut self) -> &'static str {
+        if std::mem::take(&mut self.framed) { "; SET autocommit = 1" } else { "" }
+    }
+}
+
+impl Protocol for MySql {
+    type Driver = MySqlDriver;
+
+    async fn run(
+        &mut self,
+        wire: &mut Wire,
+        frame: Frame,
+        statements: &[&Statement],
+        answers: &mut Answers<'_>,
+    ) -> Result<()> {
+        let pooled = self.pooling != Pooling::None;
+        let around = match frame {
+            Frame::Read if pooled => return self.pooled_read(wire, statements, answers).await,
+            Frame::Read => {
+                self.access = Access::Read;
+                (None, None)
+            }
+            Frame::Begin(access) => {
+                let framed = self.pipeline && access == Access::Write && statements.len() > 1;
+                (Some(self.beginning(access, framed)), None)
+            }
+            Frame::Within => {
+                self.ask_after_failure(wire).await?;
+                (None, None)
+            }
+            Frame::Alone => {
+                self.access = Access::Write;
+                let set = self.set_lock_wait(self.lock_waits.0);
+                let before = (!pooled).then(|| format!("{set}{READ_WRITE}"));
+                (before, (!pooled).then_some(READ_ONLY))
+            }
+        };
+        // Behind a failing statement nothing may run that would stay: see the module.
+        let ahead = self.pipeline;
+        if frame == Frame::Within && !self.framed {
+            self.pipeline = false;
+        }
+        let outcome = self.statements(wire, around, statements, frame, answers).await;
+        self.pipeline = ahead;
+        if frame == Frame::Alone {
+            self.access = Access::Read;
+        }
+        outcome
+    }
+
+    async fn ask(&mut self, wire: &mut Wire, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
+        self.text(wire, sql, Doing::Read).await
+    }
+
+    async fn announce(
+        &mut self,
+        wire: &mut Wire,
+        statements: &[&Statement],
+        access: Access,
+        shortest: Duration,
+    ) -> Result<Vec<Effect>> {
+        self.announced = Some(shortest);
+        let mut effects = Vec::with_capacity(statements.len());
+        for statement in statements {
+            effects.push(match access {
+                Access::Read => Effect::Undone,
+                Access::Write if !effects::is_plain(&statement.sql) => Effect::Stays,
+                Access::Write => self.effect(wire, &statement.sql).await?,
+            });
+        }
+        Ok(effects)
+    }
+
+    async fn effect(&mut self, wire: &mut Wire, sql: &str) -> Result<Effect> {
+        self.ask_after_failure(wire).await?;
+        if self.lasting.is_none() {
+            match Lasting::ask(self, wire).await {
+                Ok(lasting) => self.lasting = Some(lasting),
+                Err(error) if self.owed() => return Err(error),
+                Err(error) => {
+                    tracing::warn!(
+                        "the server does not say which tables have no transactions, so that no write is tried \
+                         again: {error}"
+                    );
+                    return Ok(Effect::Stays);
+                }
+            }
+        }
+        Ok(self.lasting.as_ref().map_or(Effect::Stays, |lasting| lasting.effect(sql)))
+    }
+
+    async fn describe(&mut self, wire: &mut Wire, statement: &Statement) -> Result<Answer> {
+        describe::describe(self, wire, statement).await
+    }
+
+    async fn begin(&mut self, wire: &mut Wire, access: Access) -> Result<()> {
+        let sql = self.beginning(access, false);
+        self.text(wire, &sql, self.doing()).await.map(|_| ())
+    }
+
+    async fn commit(&mut self, wire: &mut Wire) -> Result<()> {
+        self.ask_after_failure(wire).await?;
+        let doing = self.doing();
+        let sql = format!("{COMMIT}{}", self.unframe());
+        let mut listener = Collected::new(1);
+        let outcome = self.talk(wire).say(&[Command::Text(sql.into())], &mut listener).await;
         self.access = Access::Read;
-        self.in_transaction = false;
+        let [answer] = take(listener.answers);
+        match (outcome, answer.refused) {
+            // What comes behind COMMIT is for the next one on this session, if there is one.
+            _ if answer.done > 0 => Ok(()),
+            (Err(stop), _) => Err(self.stopped(stop, doing)),
+            (Ok(()), Some(refusal)) => Err(self.error(&refusal, At::ours(doing))),
+            (Ok(()), None) => Ok(()),
+        }
+    }
+
+    async fn rollback(&mut self, wire: &mut Wire) -> Result<()> {
+        let doing = self.doing();
+        // Without it, what was not committed would be by the end of the frame: the server stops at the first failure.
+        let unframe = self.unframe();
+        let sql = if self.pooling == Pooling::None {
+            Cow::from(format!("SHOW WARNINGS; {ROLLBACK}; SHOW WARNINGS{unframe}"))
+        } else {
+            // There, several statements in one message are none for everybody.
+            Cow::from(ROLLBACK)
+        };
+        let rows = self.text(wire, &sql, doing).await;
+        self.access = Access::Read;
+        let stays = |row: &Vec<Option<String>>| {
+            row.get(1).and_then(Option::as_deref).is_some_and(|code| code == NOT_COMPLETE_ROLLBACK)
+        };
+        if rows?.iter().any(stays) {
+            return Err(Error::new(
+                Fault::OutcomeUnknown,
+                "the server could not undo all of the transaction: it wrote to a table without transactions",
+            ));
+        }
+        Ok(())
+    }
+
+    async fn autocommit(&mut self, wire: &mut Wire, write: bool) -> Result<()> {
+        let (access, sql, doing) = match write {
+            true => (Access::Write, READ_WRITE, Doing::Write),
+            false => (Access::Read, READ_ONLY, Doing::Read),
+        };
+        if self.pooling == Pooling::None {
+            let set = if write { self.set_lock_wait(self.lock_waits.0) } else { String::new() };
+            self.text(wire, &format!("{set}{sql}"), doing).await?;
+        }
+        // Else there is no session that could be read-only.
+        self.access = access;
+        Ok(())
+    }
+
+    async fn ping(&mut self, wire: &mut Wire) -> Result<()> {
+        let [answer] = take(self.collect(wire, &[Command::Ping], Doing::Read).await?);
+        match answer.refused {
+            None => Ok(()),
+            Some(refusal) => Err(self.error(&refusal, At::ours(Doing::Read))),
+        }
+    }
+
+    fn pins(&self, _statement: &Statement) -> bool {
+        // Values travel in prepared statements alone, and RDS Proxy pins for each.
+        self.pooling == Pooling::RdsProxy
+    }
+
+    fn state(&self) -> State {
+        state(&self.standing)
+    }
+
+    fn owed(&self) -> bool {
+        self.standing.owed > 0
+    }
+
+    fn goodbye(&self) -> &'static [u8] {
+        &[1, 0, 0, 0, crate::talk::COM_QUIT]
+    }
+
+    fn cancel_handle(&self) -> Option<Box<dyn CancelHandle>> {
+        // The thread that RDS Proxy greets with is its own, and it takes no KILL.
+        (self.pooling != Pooling::RdsProxy).then(|| Box::new(self.cancel.clone()) as Box<dyn CancelHandle>)
+    }
+}
+
+/// What a session is good for, by what the server has said of it.
+pub(crate) fn state(standing: &Standing) -> State {
+    if standing.in_transaction() {
+        if standing.undone() { State::Failed } else { State::InTransaction }
+    } else if standing.changed.is_some() {
+        State::Closed
+    } else {
+        State::Idle
+    }
+}
+
+impl fmt::Debug for MySql {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MySql")
+            .field("standing", &self.standing)
+            .field("access", &self.access)
+            .field("framed", &self.framed)
+            .field("pipeline", &self.pipeline)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The answers to the statements of one run, on their way into the reply.
+struct Run<'a, 'b> {
+    /// How many commands stand before the first statement.
+    begins: usize,
+    statements: usize,
+    framed: bool,
+    answers: &'a mut Answers<'b>,
+    /// The columns of the current result, as far as they have come.
+    described: Vec<Described>,
+    wanted: usize,
+    columns: Option<Columns>,
+    /// How many results with rows the current statement has given.
+    results: usize,
+    done: Done,
+    /// The first statement that the server refused.
+    refused: Option<(usize, Refusal)>,
+    /// That it refused what stands before them.
+    around: Option<Refusal>,
+    /// A statement has ended the transaction.
+    ended: bool,
+    /// What the only statement did, which is not told yet.
+    last: Option<Done>,
+    /// What stands behind them has been done.
+    restored: bool,
+}
+
+impl<'a, 'b> Run<'a, 'b> {
+    fn new(begins: usize, statements: usize, framed: bool, answers: &'a mut Answers<'b>) -> Self {
+        Self {
+            begins,
+            statements,
+            framed,
+            answers,
+            described: Vec::new(),
+            wanted: 0,
+            columns: None,
+            results: 0,
+            done: Done::default(),
+            refused: None,
+            around: None,
+            ended: false,
+            last: None,
+            restored: false,
+        }
+    }
+
+    /// A result's columns are all there.
+    fn begin_result(&mut self) {
+        let described = std::mem::take(&mut self.described);
+        self.results += 1;
+        let Some(rows) = self.answers.rows() else { return };
+        let outcome = match &self.columns {
+            Some(columns) => Err(columns.second_result()),
+            None => Columns::new(&described, rows).map(|columns| self.columns = Some(columns)),
+        };
+        if let Err(error) = outcome {
+            self.answers.fail(error);
+        }
+    }
+
+    fn row(&mut self, row: &[u8]) {
+        if let (Some(columns), Some(rows)) = (&mut self.columns, self.answers.rows())
+            && let Err(error) = columns.row(row, rows)
+        {
+            self.answers.fail(error);
+        }
+    }
+
+    /// The current statement has ended.
+    fn end(&mut self) {
+        if self.results == 0
+            && let Some(rows) = self.answers.rows()
+            && let Err(error) = Columns::new(&[], rows)
+        {
+            self.answers.fail(error);
+        }
+        let done = std::mem::take(&mut self.done);
+        self.columns = None;
+        self.results = 0;
+        if self.statements == 1 {
+            self.last = Some(done);
+        } else {
+            self.answers.end(done);
+        }
+    }
+
+    fn hear_around(&mut self, command: usize, part: &Part<'_>) -> Heard {
+        match part {
+            Part::Refused(refusal) if command < self.begins => {
+                self.around = Some(refusal.clone());
+                Heard::Enough
+            }
+            Part::Done(_) if command >= self.begins => {
+                self.restored = true;
+                Heard::Wanted
+            }
+            _ => Heard::Wanted,
+        }
+    }
+
+    /// Nothing more is of any use.
+    fn over(&self) -> bool {
+        self.refused.is_some() || self.around.is_some() || self.ended
+    }
+
+    fn heard(&self) -> Heard {
+        if self.over() || self.answers.failed() { Heard::Enough } else { Heard::Wanted }
+    }
+}
+
+impl Listener for Run<'_, '_> {
+    fn hear(&mut self, command: usize, part: Part<'_>) -> Heard {
+        let Some(index) = command.checked_sub(self.begins).filter(|index| *index < self.statements) else {
+            return self.hear_around(command, &part);
+        };
+        if self.over() {
+            return Heard::Enough;
+        }
+        match part {
+            Part::Columns(columns) => {
+                self.wanted = columns;
+                self.described.clear();
+            }
+            Part::Column(column) => {
+                match Described::parse(column) {
+                    Some(column) => self.described.push(column),
+                    None => self.answers.fail(no_column()),
+                }
+                self.wanted -= 1;
+                if self.wanted == 0 {
+                    self.begin_result();
+                }
+            }
+            Part::Row(row) => self.row(row),
+            Part::Done(done) => {
+                if !done.behind_rows {
+                    self.done.rows_affected += done.rows_affected;
+                    // The server says 0 for none.
+                    let id = Some(i128::from(done.last_insert_id)).filter(|id| *id != 0);
+                    self.done.last_insert_id = id.or(self.done.last_insert_id);
+                }
+                if done.status & MORE_RESULTS_EXISTS == 0 {
+                    if self.framed && done.status & IN_FRAME != IN_TRANSACTION {
+                        self.ended = true;
+                    } else {
+                        self.end();
+                    }
+                }
+            }
+            Part::Refused(refusal) => self.refused = Some((index, refusal)),
+            Part::Prepared(_) | Part::Other => {}
+        }
+        self.heard()
+    }
+
+    fn too_large(&mut self, _: usize) -> Heard {
+        if !self.over() && self.answers.rows().is_some() {
+            self.answers.fail(too_large());
+        }
+        self.heard()
     }
 }
 
@@ -286,278 +821,35 @@ pub(crate) fn lock_wait(limit: Duration) -> u64 {
     limit.saturating_sub(LOCK_MARGIN).as_secs().clamp(1, LONGEST_WAIT)
 }
 
-/// Why a statement ended early.
-enum Stopped {
-    /// The server or the wire.
-    Driver(sqlx::Error),
-    /// We, before anything was sent.
-    Ours(Error),
-    /// We, with the server's answer half read.
-    Unread(Error),
+/// The answers to so many commands.
+pub(crate) fn take<const N: usize>(answers: Vec<Collection>) -> [Collection; N] {
+    let mut answers = answers.into_iter();
+    std::array::from_fn(|_| answers.next().unwrap_or_default())
 }
 
-impl From<sqlx::Error> for Stopped {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Driver(error)
-    }
+#[cold]
+fn no_column() -> Error {
+    Error::new(Fault::Internal, "the server sent bytes that are no column of the result")
 }
 
-/// Whether an error is the server's own answer, after which it waits for the next statement.
-fn answered(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Database(_))
-}
-
-impl OneByOne for MySqlSession {
-    fn step<'a>(
-        &'a mut self,
-        statement: &'a Statement,
-        rows: &'a mut RowWriter,
-    ) -> BoxFuture<'a, Result<Done>> {
-        if self.pooling != Pooling::None && !self.in_transaction && self.access == Access::Read {
-            return Box::pin(self.pooled_read(statement, rows));
-        }
-        Box::pin(self.statement(statement, rows))
-    }
-}
-
-impl Session for MySqlSession {
-    fn database(&mut self) -> BoxFuture<'_, Result<DatabaseConnection>> {
-        // Given back to the pool, from which sea-orm takes it for each statement.
-        drop(self.connection.take());
-        let database = SqlxMySqlConnector::from_sqlx_mysql_pool(self.pool.clone());
-        Box::pin(std::future::ready(Ok(database)))
-    }
-
-    fn run<'a>(
-        &'a mut self,
-        frame: Frame,
-        statements: &'a [&'a Statement],
-        answers: &'a mut Answers<'_>,
-    ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(answers::one_by_one(self, frame, statements, answers))
-    }
-
-    fn ask<'a>(&'a mut self, sql: &'a str) -> BoxFuture<'a, Result<Vec<Vec<Option<String>>>>> {
-        Box::pin(async move {
-            self.busy = true;
-            let asked = match self.connection().await {
-                Ok(connection) => connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await,
-                Err(error) => Err(error),
-            };
-            let asked = asked.and_then(|rows| {
-                let row = |row: &MySqlRow| (0..row.len()).map(|at| row.try_get_unchecked(at)).collect();
-                rows.iter().map(row).collect()
-            });
-            self.busy = matches!(&asked, Err(error) if !answered(error));
-            asked.map_err(|error| self.error(&error, Doing::Read))
-        })
-    }
-
-    fn announce<'a>(
-        &'a mut self,
-        statements: &'a [&'a Statement],
-        access: Access,
-        shortest: Duration,
-    ) -> BoxFuture<'a, Result<Vec<Effect>>> {
-        self.announced = Some(shortest);
-        Box::pin(async move {
-            let mut effects = Vec::with_capacity(statements.len());
-            for statement in statements {
-                effects.push(match access {
-                    Access::Read => Effect::Undone,
-                    Access::Write if !effects::is_plain(&statement.sql) => Effect::Stays,
-                    Access::Write => self.effect(&statement.sql).await?,
-                });
-            }
-            Ok(effects)
-        })
-    }
-
-    fn effect<'a>(&'a mut self, sql: &'a str) -> BoxFuture<'a, Result<Effect>> {
-        Box::pin(async move {
-            if self.lasting.is_none() {
-                self.busy = true;
-                let asked = match self.connection().await {
-                    Ok(connection) => Lasting::ask(connection).await,
-                    Err(error) => Err(error),
-                };
-                self.busy = matches!(&asked, Err(error) if !answered(error));
-                match asked {
-                    Ok(lasting) => self.lasting = Some(lasting),
-                    Err(error) if self.busy => return Err(self.error(&error, Doing::Read)),
-                    Err(error) => {
-                        tracing::warn!(
-                            "the server does not say which tables have no transactions, so that no write is tried \
-                             again: {error}"
-                        );
-                        return Ok(Effect::Stays);
-                    }
-                }
-            }
-            Ok(self.lasting.as_ref().map_or(Effect::Stays, |lasting| lasting.effect(sql)))
-        })
-    }
-
-    fn stream(&mut self, sql: Sql) -> BoxStream<'_, Result<Item, Failure>> {
-        Box::pin(async_stream::stream! {
-            self.busy = true;
-            let mut failed = None;
-            match self.send(sql).await {
-                Ok(mut items) => while let Some(item) = items.next().await {
-                    match item {
-                        Ok(Either::Right(row)) => yield Ok(Item::Row(row.into())),
-                        Ok(Either::Left(done)) => yield Ok(Item::Done(done.into())),
-                        Err(error) => {
-                            failed = Some(error);
-                            break;
-                        }
-                    }
-                },
-                Err(error) => failed = Some(error),
-            }
-            self.busy = failed.as_ref().is_some_and(|error| !answered(error));
-            if let Some(error) = failed {
-                yield Err(Failure {
-                    error: self.error(&error, self.doing()),
-                    driver: DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))),
-                });
-            }
-        })
-    }
-
-    fn pins(&self, _statement: &Statement) -> bool {
-        // Values travel in prepared statements alone, and RDS Proxy pins for each.
-        self.pooling == Pooling::RdsProxy
-    }
-
-    fn describe<'a>(&'a mut self, statement: &'a Statement) -> BoxFuture<'a, Result<Described>> {
-        Box::pin(async move {
-            self.busy = true;
-            let outcome = match self.connection().await {
-                Ok(connection) => describe::describe(connection, statement).await,
-                Err(error) => Err(error),
-            };
-            self.busy = matches!(&outcome, Err(error) if !answered(error));
-            outcome.map_err(|error| self.error(&error, Doing::Read))
-        })
-    }
-
-    fn begin(&mut self, access: Access) -> BoxFuture<'_, Result<()>> {
-        self.access = access;
-        self.in_transaction = true;
-        let wait = self.announced.take().map_or(self.lock_waits.0, lock_wait);
-        let set = self.set_lock_wait(wait);
-        Box::pin(match access {
-            Access::Read => self.simple(format!("{set}START TRANSACTION READ ONLY"), Doing::Read),
-            Access::Write => self.simple(format!("{set}START TRANSACTION READ WRITE"), Doing::Write),
-        })
-    }
-
-    fn commit(&mut self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async {
-            let outcome = self.simple("COMMIT", self.doing()).await;
-            self.end_transaction();
-            outcome
-        })
-    }
-
-    fn rollback(&mut self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async {
-            self.busy = true;
-            let undone = self.undo().await;
-            self.busy = matches!(&undone, Err(error) if !answered(error));
-            let undone = undone.map_err(|error| self.error(&error, self.doing()));
-            self.end_transaction();
-            match undone? {
-                Effect::Undone => Ok(()),
-                Effect::Stays => Err(Error::new(
-                    Fault::OutcomeUnknown,
-                    "the server could not undo all of the transaction: it wrote to a table without transactions",
-                )),
-            }
-        })
-    }
-
-    fn autocommit(&mut self, write: bool) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            if self.pooling != Pooling::None {
-                // There is no session that could be read-only.
-                self.access = if write { Access::Write } else { Access::Read };
-            } else if write {
-                let set = self.set_lock_wait(self.lock_waits.0);
-                self.simple(format!("{set}SET SESSION TRANSACTION READ WRITE"), Doing::Write).await?;
-                self.access = Access::Write;
-            } else {
-                self.simple("SET SESSION TRANSACTION READ ONLY", Doing::Read).await?;
-                self.access = Access::Read;
-            }
-            Ok(())
-        })
-    }
-
-    fn ping(&mut self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async {
-            self.busy = true;
-            let outcome = match self.connection().await {
-                Ok(connection) => connection.ping().await,
-                Err(error) => Err(error),
-            };
-            self.busy = outcome.is_err();
-            outcome.map_err(|error| self.error(&error, Doing::Read))
-        })
-    }
-
-    fn state(&self) -> State {
-        match (self.busy || self.wire.peer_closed(), self.in_transaction) {
-            (true, _) => State::Closed,
-            (false, true) => State::InTransaction,
-            (false, false) => State::Idle,
-        }
-    }
-
-    fn cancel_handle(&self) -> Option<Box<dyn CancelHandle>> {
-        // The thread that RDS Proxy greets with is its own, and it takes no KILL.
-        (self.pooling != Pooling::RdsProxy).then(|| Box::new(self.cancel.clone()) as Box<dyn CancelHandle>)
-    }
-
-    fn close(mut self: Box<Self>) -> BoxFuture<'static, ()> {
-        let connection = self.connection.take().map(PoolConnection::detach);
-        let wire = Arc::clone(&self.wire);
-        Box::pin(async move {
-            if let Some(connection) = connection {
-                // The server may be gone already, and then there is nobody to take leave of.
-                let _ = connection.close().await;
-                wire.ended().await;
-            }
-        })
-    }
-}
-
-impl Drop for MySqlSession {
-    fn drop(&mut self) {
-        // Given back, the pool would ping a connection that may hang; detached, it just closes.
-        if let Some(connection) = self.connection.take() {
-            drop(connection.detach());
-        }
-    }
-}
-
-impl fmt::Debug for MySqlSession {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MySqlSession")
-            .field("busy", &self.busy)
-            .field("access", &self.access)
-            .field("wire", &self.wire)
-            .finish_non_exhaustive()
-    }
-}
-
+/// What is looked at in the status of what was sent together with others, and must be [`IN_TRANSACTION`] alone.
+const IN_FRAME: u16 = IN_TRANSACTION | crate::answer::AUTOCOMMIT;
+/// Whatever `completion_type` says, neither begins another transaction nor ends the session.
+const COMMIT: &str = "COMMIT AND NO CHAIN NO RELEASE";
+const ROLLBACK: &str = "ROLLBACK AND NO CHAIN NO RELEASE";
+const READ_WRITE: &str = "SET SESSION TRANSACTION READ WRITE";
+pub(crate) const READ_ONLY: &str = "SET SESSION TRANSACTION READ ONLY";
 /// ER_WARNING_NOT_COMPLETE_ROLLBACK: "Some non-transactional changed tables couldn't be rolled back".
-const NOT_COMPLETE_ROLLBACK: u32 = 1196;
+const NOT_COMPLETE_ROLLBACK: &str = "1196";
 /// How much sooner than the statement a wait for a lock must end, for its answer to come in time.
 const LOCK_MARGIN: Duration = Duration::from_millis(200);
 /// A year, the most that `lock_wait_timeout` takes.
 const LONGEST_WAIT: u64 = 31_536_000;
+/// The server has one limit for all sessions (`max_prepared_stmt_count`).
+const MOST_PREPARED: usize = 100;
+/// How much of a read's answer is passed over, once it is of no use, for the session's sake. What takes longer than to
+/// open another one is not.
+const MOST_UNREAD: u64 = 16 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -199,6 +199,9 @@ keys! {
         "What stands between the function and the server: nothing, or a pooler that lends its connections per \
          transaction, such as PgBouncer in that mode, ProxySQL or RDS Proxy, which `auto` tells by its host name. A \
          read behind one takes four round trips instead of one on PostgreSQL, and three on MySQL.";
+    DB_PIPELINE: Is("auto"), "auto · off",
+        "Whether statements may be sent before the one ahead of them is answered, which saves round trips. `auto` does \
+         not behind a pooler that hangs on it, nor on MySQL 5.7; `off` never does.";
     DB_CONNECT_TIMEOUT: Is("5s"), LIMIT,
         "The longest that opening a session may take. The invocation's deadline, less the reserve, always wins.";
     DB_QUERY_TIMEOUT: Is("10s"), LIMIT,

@@ -98,6 +98,8 @@ pub struct Db {
     pub tls: Tls,
     /// What stands between us and the server.
     pub pooler: Pooler,
+    /// Whether statements may be sent before the one ahead of them is answered, where the server takes that.
+    pub pipeline: bool,
     /// Where a cluster's readers are found, where that is set.
     pub reader_host: Option<String>,
     /// Where a cluster's reads go.

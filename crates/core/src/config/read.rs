@@ -211,6 +211,7 @@ fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db
         &keys::DB_POOLER,
         &[("auto", Pooler::Auto), ("none", Pooler::None), ("transaction", Pooler::Transaction)],
     );
+    let pipeline = r.word(&keys::DB_PIPELINE, &[("auto", true), ("off", false)]);
     let connect_timeout = r.limit(&keys::DB_CONNECT_TIMEOUT);
     let query_timeout = r.limit(&keys::DB_QUERY_TIMEOUT);
     let deadline_reserve = r.value(&keys::DB_DEADLINE_RESERVE, |text| span(text, Duration::ZERO..=DAY));
@@ -313,6 +314,7 @@ fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db
             server_name: tls_server_name,
         },
         pooler: pooler?,
+        pipeline: pipeline?,
         reader_host,
         read_from: read_from?,
         instance_pattern,
@@ -889,6 +891,7 @@ mod tests {
         assert_eq!((host, port, name, user), (&None, &None, &None, &None));
         assert_eq!(*tls, Tls { mode: TlsMode::VerifyFull, ca: None, server_name: None });
         assert_eq!(*pooler, Pooler::Auto);
+        assert!(config.db.pipeline);
         let Db { connect_timeout, query_timeout, deadline_reserve, max_connections, connect_at, .. } =
             config.db;
         assert_eq!(connect_timeout, Duration::from_secs(5));
@@ -920,6 +923,7 @@ mod tests {
             ("DB_SECRET_TTL", "0s"),
             ("DB_TLS", "verify-ca"),
             ("DB_POOLER", "none"),
+            ("DB_PIPELINE", "off"),
             ("DB_CONNECT_TIMEOUT", "500ms"),
             ("DB_QUERY_TIMEOUT", "1m"),
             ("DB_DEADLINE_RESERVE", "0s"),
@@ -942,7 +946,7 @@ mod tests {
         assert_eq!((db.host.as_deref(), db.port), (Some("db.example.com"), Some(6543)));
         // figment's own Env would have made a number of it.
         assert_eq!((db.name.as_deref(), db.user.as_deref()), (Some("app"), Some("123456")));
-        assert_eq!((db.tls.mode, db.pooler), (TlsMode::VerifyCa, Pooler::None));
+        assert_eq!((db.tls.mode, db.pooler, db.pipeline), (TlsMode::VerifyCa, Pooler::None, false));
         assert_eq!(db.connect_timeout, Duration::from_millis(500));
         assert_eq!(db.query_timeout, Duration::from_secs(60));
         assert_eq!(db.deadline_reserve, Duration::ZERO);
@@ -1103,7 +1107,7 @@ mod tests {
                 &format!(
                     "{file}: unknown key `zzzzzzzz` in [db]. Allowed: `engine`, `secret_id`, `host`, `port`, `name`, \
                      `user`, `auth`, `password`, `allow_password`, `iam_host`, `secret_ttl`, `tls`, `tls_ca`, \
-                     `tls_server_name`, `pooler`, `connect_timeout`, `query_timeout`, `deadline_reserve`, \
+                     `tls_server_name`, `pooler`, `pipeline`, `connect_timeout`, `query_timeout`, `deadline_reserve`, \
                      `max_connections`, `connect_at`, `reader_host`, `read_from`, `instance_pattern`."
                 ),
                 &format!("{file}: `function` is a table: write [function] and the keys below it."),

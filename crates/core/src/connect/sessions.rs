@@ -52,6 +52,8 @@ pub struct Settings {
     pub statement_timeout: Duration,
     /// What stands between us and the server.
     pub pooler: config::Pooler,
+    /// Whether statements may be sent ahead.
+    pub pipeline: bool,
     /// What the server shows the sessions as.
     pub application_name: String,
     /// Whether the log may show values.
@@ -145,6 +147,7 @@ impl Sessions {
             connect_timeout: db.connect_timeout,
             statement_timeout,
             pooler: db.pooler,
+            pipeline: db.pipeline,
             application_name: application_name(platform),
             log_values,
             max_connections: db.max_connections,
@@ -348,6 +351,7 @@ impl Sessions {
             application_name: self.settings.application_name.clone(),
             statement_timeout: self.settings.statement_timeout,
             pooling: self.settings.pooler.at(&endpoint.host),
+            pipeline: self.settings.pipeline,
             log_values: self.settings.log_values,
             by,
             progress: Phases::default(),
@@ -693,6 +697,7 @@ mod tests {
             connect_timeout,
             statement_timeout: Duration::from_secs(10),
             pooler: config.db.pooler,
+            pipeline: config.db.pipeline,
             application_name: "test".to_owned(),
             log_values: false,
             max_connections: 1,

@@ -88,7 +88,8 @@ pub(super) fn engines<'a>(
 }
 
 impl Head {
-    /// Reads the `-- name:` line's value, and the lines below it: each a comment or blank.
+    /// Reads the `-- name:` line's value, and the lines below it: each a comment or blank. `routine` is what the SQL runs
+    /// that is no query ([`effect::routine`](super::effect::routine)).
     ///
     /// # Errors
     /// Every mistake; beside them what could be read, so that the SQL is judged all the same. Nothing if there
@@ -96,10 +97,11 @@ impl Head {
     pub(super) fn parse<'a>(
         name: (usize, &str),
         lines: impl Iterator<Item = (usize, &'a str)>,
+        routine: Option<&'static str>,
         mistakes: &mut Vec<Mistake>,
     ) -> Option<Self> {
         let named = parse_name(name.1).map_err(|reason| mistakes.push((name.0, reason))).ok();
-        let mut reader = Reader::default();
+        let mut reader = Reader { routine, ..Reader::default() };
         for (number, line) in lines {
             let comment = line.trim().strip_prefix("--").unwrap_or_default();
             match classify(comment) {
@@ -120,6 +122,7 @@ impl Head {
 /// What the lines read so far have said, each with its line.
 #[derive(Default)]
 struct Reader<'a> {
+    routine: Option<&'static str>,
     http: Option<(HttpMethods, usize)>,
     tool: Option<(String, usize)>,
     access: Option<Access>,
@@ -144,6 +147,11 @@ impl Reader<'_> {
             "read" | "write" => {
                 if !value.is_empty() {
                     return Err(format!("`-- {key}` stands alone, without a value"));
+                }
+                if let (Some(word), "read") = (self.routine, key) {
+                    return Err(format!(
+                        "`-- read` cannot be said of {word}: what it runs may begin transactions of its own, and write"
+                    ));
                 }
                 let access = if key == "read" { Access::Read } else { Access::Write };
                 match self.access.replace(access) {
@@ -207,16 +215,21 @@ impl Reader<'_> {
 
     /// Puts together what belongs together, and finds what does not.
     fn finish(self, name: String, verb: Verb, mistakes: &mut Vec<Mistake>) -> Head {
-        let access = self.access.unwrap_or(match verb {
-            Verb::Many | Verb::One => Access::Read,
-            Verb::Exec => Access::Write,
+        let access = self.access.unwrap_or(match (verb, self.routine) {
+            (Verb::Many | Verb::One, None) => Access::Read,
+            (Verb::Exec, _) | (_, Some(_)) => Access::Write,
         });
         if let Some((methods, line)) = self.http
             && methods.get
             && access == Access::Write
         {
-            let reason = "GET is for reads, and this query writes: say `-- http: POST`, or `-- read`";
-            mistakes.push((line, reason.to_owned()));
+            let reason = match self.routine {
+                None => {
+                    "GET is for reads, and this query writes: say `-- http: POST`, or `-- read`".to_owned()
+                }
+                Some(word) => format!("GET is for reads, and {word} counts as a write: say `-- http: POST`"),
+            };
+            mistakes.push((line, reason));
         }
         if let Some((_, line)) = self.max_rows
             && verb != Verb::Many
@@ -638,7 +651,7 @@ mod tests {
     fn head(name: &str, lines: &[&str]) -> Result<Head, Vec<Mistake>> {
         let mut mistakes = Vec::new();
         let lines = lines.iter().enumerate().map(|(at, &line)| (at + 2, line));
-        let head = Head::parse((1, name), lines, &mut mistakes);
+        let head = Head::parse((1, name), lines, None, &mut mistakes);
         if mistakes.is_empty() { Ok(head.unwrap()) } else { Err(mistakes) }
     }
 

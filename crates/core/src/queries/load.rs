@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::annotations::{self, Head};
+use super::effect;
 use super::template::{Place, Template};
 use super::{Dialect, Lines, Queries, Query};
 use crate::config::Engine;
@@ -249,7 +250,8 @@ impl FileReader<'_> {
 
     fn query(&mut self, entry: &Entry<'_>) -> Option<Query> {
         let mut mistakes = Vec::new();
-        let head = Head::parse((entry.line, entry.name), entry.lines(), &mut mistakes);
+        let routine = effect::routine_of(self.dialect, entry.sql);
+        let head = Head::parse((entry.line, entry.name), entry.lines(), routine, &mut mistakes);
         let wrong_lines: Vec<_> = mistakes.iter().map(|(line, _)| *line).collect();
         for (line, reason) in mistakes {
             self.mistake(line, reason);
@@ -427,6 +429,34 @@ UPDATE users SET seen = now()
         );
         let twice = "-- name: q :one\nSELECT 1\n-- name: q :one\n-- engine: postgres\nSELECT 1";
         assert!(parse(ENGINES[0], &[("q.sql", twice)]).unwrap_err().contains("at q.sql:1"));
+    }
+
+    #[test]
+    fn what_runs_a_routine_is_never_a_read() {
+        for (engine, sql) in [
+            (ENGINES[0], "CALL p()"),
+            (ENGINES[0], "DO $$ BEGIN END $$"),
+            (ENGINES[1], "/* it */ call p()"),
+            (ENGINES[1], "/*!50000 CALL p() */"),
+            (ENGINES[1], "DO p()"),
+        ] {
+            for verb in [":one", ":many", ":exec"] {
+                let text = |annotation: &str| format!("-- name: q {verb}\n{annotation}\n{sql}");
+                let queries = parse(engine, &[("q.sql", &text("-- http: POST"))]).unwrap();
+                let query = queries.get("q").unwrap();
+                assert_eq!(query.access(), Access::Write, "{sql} {verb}");
+                // One of MySQL's procedures may commit whatever transaction it stands in.
+                let alone = engine == ENGINES[1] && sql.to_uppercase().contains("CALL");
+                assert_eq!(query.transaction(), !alone, "{sql} {verb}");
+                let wrong = parse(engine, &[("q.sql", &text("-- read"))]).unwrap_err();
+                assert!(wrong.starts_with("q.sql:2: `-- read` cannot be said of "), "{wrong}");
+                let wrong = parse(engine, &[("q.sql", &text("-- http: GET"))]).unwrap_err();
+                assert!(wrong.starts_with("q.sql:2: GET is for reads, and "), "{wrong}");
+            }
+        }
+        // Only the first word counts, and SQLite has no routines.
+        let text = "-- name: q :many\n-- http: GET\nSELECT 'CALL p()'";
+        parse(ENGINES[1], &[("q.sql", text)]).unwrap();
     }
 
     #[test]

@@ -468,17 +468,19 @@ fn temporary<'a, 't>(
     None
 }
 
-/// Whether the dialect's server commits before and after such a statement, whatever transaction it stands in.
+/// Whether the dialect's server commits before and after such a statement, whatever transaction it stands in; or may, as
+/// MySQL's procedures do. (One of PostgreSQL's cannot commit in a transaction of ours.)
 /// <https://dev.mysql.com/doc/refman/8.4/en/implicit-commit.html>
 pub(super) fn commits_by_itself(dialect: Dialect, statement: &[Token<'_>]) -> bool {
     dialect == Dialect::Mysql
         && first_word(statement).is_some_and(|first| COMMITTING.iter().any(|word| first.is_word(word)))
 }
 
-const COMMITTING: [&str; 16] = [
+const COMMITTING: [&str; 17] = [
     "ALTER",
     "ANALYZE",
     "CACHE",
+    "CALL",
     "CHECK",
     "CREATE",
     "DROP",

@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use lambda_rds_core::backend::{Access, Session};
+use lambda_rds_core::backend::{Access, Frame, Session};
 use lambda_rds_core::deadline::Deadline;
 use lambda_rds_core::error::Fault;
 use lambda_rds_core::queries::Verb;
 use lambda_rds_testbed::MysqlKind;
 
-use crate::fixture::{Opening, alone, database, failure, rows, server, session, statement, write, writer};
+use crate::fixture::{
+    Opening, alone, database, failure, in_transaction, rows, run, server, session, usable, write,
+};
 use crate::on_both_servers;
 
 on_both_servers!(
@@ -48,14 +50,13 @@ async fn within_200_ms_of_a_cancel_nothing_runs_for_a_write(kind: MysqlKind) {
 /// Runs a statement too long, cancels it, and tells how long it took until the server had nothing to do any more.
 async fn stop(kind: MysqlKind, opening: &Opening, mut session: Box<dyn Session>, sql: &str) -> Duration {
     let cancel = session.cancel_handle().unwrap();
-    let statement = statement(sql, &[]);
-    let mut unread = writer(Verb::Exec);
-    let running = session.run(&statement, &mut unread);
+    let frame = if in_transaction(&session) { Frame::Within } else { Frame::Read };
+    let running = run(&mut session, frame, Verb::Exec, sql, &[]);
     assert!(tokio::time::timeout(Duration::from_millis(300), running).await.is_err(), "{sql}");
     assert!(runs(kind, opening), "{sql}");
     let started = Instant::now();
     cancel.cancel(Deadline::after(Duration::from_secs(5))).await.unwrap();
-    assert!(!session.usable());
+    assert!(!usable(&session));
     // What core does with a session that is not usable.
     drop(session);
     while runs(kind, opening) {
@@ -83,7 +84,7 @@ async fn the_server_ends_a_statement_by_itself(kind: MysqlKind) {
     let mut session = opening.connect().await.unwrap();
     let number = if kind == MysqlKind::Mysql { 3024 } else { 1969 };
     assert_eq!(failure(rows(&mut session, SLOW, &[]).await), (Fault::Timeout, number));
-    assert!(session.usable());
+    assert!(usable(&session));
     // MySQL limits reads alone; of MariaDB writes as well.
     if kind == MysqlKind::MariaDb {
         alone(&mut session, "CREATE TABLE t (n INT)").await.unwrap();

@@ -6,12 +6,12 @@ use lambda_rds_testbed::{Certificate, Mysql, MysqlKind, Proxy};
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 use sqlx::{ConnectOptions as _, Executor as _};
 
-use crate::fixture::{Opening, database, failure, rows, server, session};
+use crate::fixture::{Opening, alone, database, failure, int, rows, server, session, usable, write};
 use crate::on_both_servers;
 
 on_both_servers!(
     connecting_takes_two_round_trips_less_than_with_the_drivers_defaults,
-    a_warm_read_is_one_round_trip_and_a_write_three,
+    a_warm_read_is_one_round_trip_and_a_write_two,
     each_mode_of_tls_verifies_what_it_says,
     a_bad_certificate_is_told_in_words,
     a_server_without_tls_is_told_in_words,
@@ -57,25 +57,41 @@ async fn connecting_takes_two_round_trips_less_than_with_the_drivers_defaults(ki
     assert!(proxy.flights() >= ours + 2, "ours {ours}, the driver's {}", proxy.flights());
 }
 
-async fn a_warm_read_is_one_round_trip_and_a_write_three(kind: MysqlKind) {
+async fn a_warm_read_is_one_round_trip_and_a_write_two(kind: MysqlKind) {
     let server = server(kind);
     let proxy = Proxy::start(server.address()).unwrap();
     let mut opening = Opening::new(server, &database(server));
     opening.port = proxy.port();
     let mut session = opening.connect().await.unwrap();
     let read = "SELECT CONNECTION_ID() AS id, ? AS n";
-    let first = rows(&mut session, read, &[crate::fixture::int(1)]).await.unwrap();
+    let first = rows(&mut session, read, &[int(1)]).await.unwrap();
     proxy.reset();
     for _ in 0..20 {
-        assert_eq!(rows(&mut session, read, &[crate::fixture::int(1)]).await.unwrap(), first);
+        assert_eq!(rows(&mut session, read, &[int(1)]).await.unwrap(), first);
     }
     assert_eq!(proxy.flights(), 20);
 
-    crate::fixture::alone(&mut session, "CREATE TABLE t (n INT)").await.unwrap();
+    alone(&mut session, "CREATE TABLE t (n INT)").await.unwrap();
     let insert = "INSERT INTO t VALUES (1)";
-    crate::fixture::write(&mut session, insert, &[]).await.unwrap();
     proxy.reset();
-    crate::fixture::write(&mut session, insert, &[]).await.unwrap();
+    write(&mut session, insert, &[]).await.unwrap();
+    assert_eq!(proxy.flights(), 3, "its first use is one more");
+    proxy.reset();
+    write(&mut session, insert, &[]).await.unwrap();
+    assert_eq!(proxy.flights(), 2);
+    proxy.reset();
+    alone(&mut session, "INSERT INTO t VALUES (1)").await.unwrap();
+    assert_eq!(proxy.flights(), 1);
+
+    // After a reconnect no more, and the login no more either.
+    session.close().await;
+    proxy.reset();
+    let mut session = opening.connect().await.unwrap();
+    assert_eq!(proxy.flights(), 3);
+    proxy.reset();
+    assert_eq!(rows(&mut session, read, &[int(1)]).await.unwrap()[0]["n"], 1);
+    assert_eq!(proxy.flights(), 1);
+    write(&mut session, insert, &[]).await.unwrap();
     assert_eq!(proxy.flights(), 3);
 }
 
@@ -184,10 +200,10 @@ async fn retried(opening: &Opening) -> Box<dyn lambda_rds_core::backend::Session
 async fn a_closed_connection_is_not_used_again(kind: MysqlKind) {
     let (_, mut session) = session(kind, &[]).await;
     let id = rows(&mut session, "SELECT CONNECTION_ID() AS id", &[]).await.unwrap()[0]["id"].take();
-    assert!(session.usable());
+    assert!(usable(&session));
     server(kind).sql(&format!("KILL {id}")).unwrap();
     for _ in 0..500 {
-        if !session.usable() {
+        if !usable(&session) {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;

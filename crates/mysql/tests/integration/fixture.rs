@@ -5,12 +5,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use lambda_rds_core::backend::{Backend as _, Done, Endpoint, Phases, Pooling, Session, Statement, Target};
+use lambda_rds_core::answers::{Answers, Expected};
+use lambda_rds_core::backend::{
+    Access, Backend as _, Done, Endpoint, Frame, Phases, Pooling, Session, State, Statement, Target,
+};
 use lambda_rds_core::config::{Int64, Tls, TlsMode};
 use lambda_rds_core::connect::tls::TlsClient;
 use lambda_rds_core::credentials::{Login, Relogin};
 use lambda_rds_core::deadline::Deadline;
-use lambda_rds_core::error::{Fault, Result};
+use lambda_rds_core::error::{Error, Fault, Result};
 use lambda_rds_core::queries::Verb;
 use lambda_rds_core::rows::{Limits, RowWriter};
 use lambda_rds_core::value::{Argument, Kind, Scalar, Value};
@@ -50,6 +53,9 @@ pub(crate) struct Opening {
     pub(crate) time: Duration,
     pub(crate) progress: Phases,
     pub(crate) pooling: Pooling,
+    pub(crate) pipeline: bool,
+    /// What its sessions learn from each other.
+    pub(crate) backend: Backend,
 }
 
 impl Opening {
@@ -65,6 +71,8 @@ impl Opening {
             statement_timeout: Duration::from_secs(10),
             log_values: false,
             pooling: Pooling::None,
+            pipeline: true,
+            backend: Backend::default(),
             time: Duration::from_secs(10),
             progress: Phases::default(),
         }
@@ -91,11 +99,12 @@ impl Opening {
             application_name: "test".into(),
             statement_timeout: self.statement_timeout,
             pooling: self.pooling,
+            pipeline: self.pipeline,
             log_values: self.log_values,
             by: Deadline::after(self.time),
             progress: self.progress.clone(),
         };
-        Backend.connect(&target).await
+        self.backend.connect(&target).await
     }
 }
 
@@ -112,10 +121,7 @@ pub(crate) async fn session(kind: MysqlKind, schema: &[&str]) -> (Opening, Box<d
 
 /// Runs a write that commits by itself, as DDL does.
 pub(crate) async fn alone(session: &mut Box<dyn Session>, sql: &str) -> Result<Done> {
-    session.autocommit(true).await?;
-    let done = session.run(&statement(sql, &[]), &mut writer(Verb::Exec)).await?;
-    session.autocommit(false).await?;
-    Ok(done)
+    Ok(run(session, Frame::Alone, Verb::Exec, sql, &[]).await?.0)
 }
 
 /// Runs a read, and gives the rows as JSON.
@@ -124,23 +130,74 @@ pub(crate) async fn rows(
     sql: &str,
     arguments: &[Argument],
 ) -> Result<serde_json::Value> {
-    let mut rows = writer(Verb::Many);
-    session.run(&statement(sql, arguments), &mut rows).await?;
-    Ok(serde_json::from_slice(&rows.finish()?).unwrap())
+    let (_, body) = run(session, Frame::Read, Verb::Many, sql, arguments).await?;
+    Ok(serde_json::from_slice(&body).unwrap())
+}
+
+/// Runs a statement in the transaction that there is.
+pub(crate) async fn within(session: &mut Box<dyn Session>, sql: &str) -> Result<Done> {
+    Ok(run(session, Frame::Within, Verb::Exec, sql, &[]).await?.0)
+}
+
+/// Runs one statement, and gives what it did and the reply's body.
+pub(crate) async fn run(
+    session: &mut Box<dyn Session>,
+    frame: Frame,
+    verb: Verb,
+    sql: &str,
+    arguments: &[Argument],
+) -> Result<(Done, Vec<u8>)> {
+    let mut rows = writer(verb);
+    let expected = [expected(verb)];
+    let mut answers = Answers::new(&mut rows, &expected, false);
+    session.run(frame, &[&statement(sql, arguments)], &mut answers).await?;
+    answers.outcome().map_err(|(_, error)| error)?;
+    let done = answers.done();
+    Ok((done, if verb == Verb::Exec { Vec::new() } else { rows.finish()? }))
+}
+
+/// Runs a list of writes in one frame and gives their results, or the index of the failing one and why. Nothing is
+/// committed.
+pub(crate) async fn list(
+    session: &mut Box<dyn Session>,
+    frame: Frame,
+    statements: &[Statement],
+) -> Result<serde_json::Value, (usize, Error)> {
+    let expected = vec![expected(Verb::Exec); statements.len()];
+    let mut rows = RowWriter::list(Limits { bytes: 6 << 20, escaped: false, max_rows: None }, Int64::Number);
+    let mut answers = Answers::new(&mut rows, &expected, true);
+    let all: Vec<&Statement> = statements.iter().collect();
+    let outcome = session.run(frame, &all, &mut answers).await;
+    outcome.map_err(|error| (answers.step(), error))?;
+    answers.outcome()?;
+    Ok(serde_json::from_slice(&rows.finish().unwrap()).unwrap())
+}
+
+pub(crate) fn expected(verb: Verb) -> Expected {
+    Expected { verb, max_rows: None, limit: Duration::from_secs(60) }
 }
 
 /// Runs a write in a transaction.
 pub(crate) async fn write(session: &mut Box<dyn Session>, sql: &str, arguments: &[Argument]) -> Result<Done> {
-    session.begin(lambda_rds_core::backend::Access::Write).await?;
-    match session.run(&statement(sql, arguments), &mut writer(Verb::Exec)).await {
-        Ok(done) => session.commit().await.map(|()| done),
+    match run(session, Frame::Begin(Access::Write), Verb::Exec, sql, arguments).await {
+        Ok((done, _)) => session.commit().await.map(|()| done),
         Err(error) => {
-            if session.usable() {
+            if in_transaction(session) {
                 session.rollback().await?;
             }
             Err(error)
         }
     }
+}
+
+#[allow(clippy::borrowed_box, reason = "it is what tests have")]
+pub(crate) fn usable(session: &Box<dyn Session>) -> bool {
+    session.state() != State::Closed
+}
+
+#[allow(clippy::borrowed_box, reason = "it is what tests have")]
+pub(crate) fn in_transaction(session: &Box<dyn Session>) -> bool {
+    matches!(session.state(), State::InTransaction | State::Failed)
 }
 
 /// The fault and the server's number of what must fail.

@@ -8,6 +8,8 @@ mod describing;
 mod failing;
 mod fixture;
 mod login;
+mod pipelining;
+mod standing;
 mod values;
 mod writing;
 

@@ -1,11 +1,13 @@
 //! Every type of the table, both ways.
 
+use lambda_rds_core::backend::{Frame, Session, State};
 use lambda_rds_core::error::Fault;
+use lambda_rds_core::queries::Verb;
 use lambda_rds_core::value::{Scalar, Value, time};
 use lambda_rds_testbed::MysqlKind;
 use serde_json::{Value as Json, json};
 
-use crate::fixture::{argument, int, rows, session, text, write};
+use crate::fixture::{alone, argument, int, rows, run, session, text, write};
 use crate::on_both_servers;
 
 on_both_servers!(
@@ -14,7 +16,7 @@ on_both_servers!(
     a_decimal_is_compared_digit_for_digit,
     dates_that_are_none_are_null,
     the_session_is_utc_and_utf8,
-    geometry_is_refused_by_name,
+    geometry_is_its_bytes_with_its_reference_system,
     two_columns_of_one_name_are_refused,
     a_procedure_gives_one_result,
 );
@@ -182,13 +184,14 @@ async fn the_session_is_utc_and_utf8(kind: MysqlKind) {
     assert_eq!(echoed, json!([{"echo": "🦀 \\ ' \" \0"}]));
 }
 
-async fn geometry_is_refused_by_name(kind: MysqlKind) {
-    let (_, mut session) = session(kind, &[]).await;
-    let error =
-        rows(&mut session, "SELECT 1 AS n, ST_GeomFromText('POINT(1 2)') AS place", &[]).await.unwrap_err();
-    assert_eq!(error.fault(), Fault::QueryFailed);
-    assert!(error.detail().contains("`place`") && error.detail().contains("ST_AsText(place)"), "{error}");
-    assert!(!session.usable());
+async fn geometry_is_its_bytes_with_its_reference_system(kind: MysqlKind) {
+    let (_, mut session) = session(kind, &["CREATE TABLE t (place GEOMETRY)"]).await;
+    alone(&mut session, "INSERT INTO t VALUES (ST_GeomFromText('POINT(1 2)', 4326))").await.unwrap();
+    let place = one(&mut session, "SELECT place FROM t").await["place"].take();
+    // SRID 4326, little-endian, a point; then the two numbers.
+    let hex = one(&mut session, "SELECT HEX(place) AS hex, TO_BASE64(place) AS base64 FROM t").await;
+    assert!(hex["hex"].as_str().unwrap().starts_with("E61000000101000000"), "{hex}");
+    assert_eq!(place, hex["base64"]);
 }
 
 async fn two_columns_of_one_name_are_refused(kind: MysqlKind) {
@@ -205,25 +208,33 @@ async fn a_procedure_gives_one_result(kind: MysqlKind) {
     server.sql(&format!("CREATE PROCEDURE {name}.one() SELECT 1 AS n")).unwrap();
     server.sql(&format!("CREATE PROCEDURE {name}.two() BEGIN SELECT 1 AS n; SELECT 2 AS m; END")).unwrap();
     server.sql(&format!("GRANT EXECUTE ON {name}.* TO '{}'@'%'", opening.user)).unwrap();
-    assert_eq!(rows(&mut session, "CALL one()", &[]).await.unwrap(), json!([{"n": 1}]));
-    let error = rows(&mut session, "CALL two()", &[]).await.unwrap_err();
-    assert_eq!(error.fault(), Fault::QueryFailed);
-    assert!(error.detail().contains("second result"), "{error}");
-    // Several rows, of which most go round the driver.
-    let mut session = opening.connect().await.unwrap();
-    let many = "BEGIN SELECT 1 AS n UNION ALL SELECT 2 UNION ALL SELECT 3;";
-    server.sql(&format!("CREATE PROCEDURE {name}.many() {many} END")).unwrap();
-    server.sql(&format!("CREATE PROCEDURE {name}.too_many() {many} {} END", &many[6..])).unwrap();
-    assert_eq!(rows(&mut session, "CALL many()", &[]).await.unwrap(), json!([{"n": 1}, {"n": 2}, {"n": 3}]));
-    assert_eq!(rows(&mut session, "SELECT 4 AS m", &[]).await.unwrap(), json!([{"m": 4}]));
-    let error = rows(&mut session, "CALL too_many()", &[]).await.unwrap_err();
-    assert!(error.detail().contains("second result"), "{error}");
+    for create in [
+        "many() BEGIN SELECT 1 AS n UNION ALL SELECT 2; END",
+        "empty_first() BEGIN SELECT n FROM t; SELECT 2 AS n; END",
+        "too_many() BEGIN SELECT 1 AS n UNION ALL SELECT 2; SELECT 3 AS n; END",
+    ] {
+        server.sql(&format!("CREATE PROCEDURE {name}.{create}")).unwrap();
+    }
+    let call = async |session: &mut Box<dyn Session>, sql: &str| {
+        let (_, body) = run(session, Frame::Alone, Verb::Many, sql, &[]).await?;
+        Ok::<Json, lambda_rds_core::error::Error>(serde_json::from_slice(&body).unwrap())
+    };
+    assert_eq!(call(&mut session, "CALL one()").await.unwrap(), json!([{"n": 1}]));
+    assert_eq!(call(&mut session, "CALL many()").await.unwrap(), json!([{"n": 1}, {"n": 2}]));
+    for sql in ["CALL two()", "CALL empty_first()", "CALL too_many()"] {
+        let error = call(&mut session, sql).await.unwrap_err();
+        assert_eq!(error.fault(), Fault::QueryFailed);
+        assert!(error.detail().contains("second result"), "{sql}: {error}");
+        // It was read to its end.
+        assert_eq!(session.state(), State::Idle);
+        assert_eq!(rows(&mut session, "SELECT 4 AS m", &[]).await.unwrap(), json!([{"m": 4}]));
+    }
 }
 
 #[tokio::test]
-async fn mysqls_vector_is_refused_with_a_way_out() {
-    let (_, mut session) = session(MysqlKind::Mysql, &[]).await;
-    let error = rows(&mut session, "SELECT STRING_TO_VECTOR('[1,2]') AS v", &[]).await.unwrap_err();
-    assert_eq!(error.fault(), Fault::QueryFailed, "{error}");
-    assert!(error.detail().contains("VECTOR_TO_STRING"), "{error}");
+async fn mysqls_vector_is_an_array_of_numbers() {
+    let (_, mut session) = session(MysqlKind::Mysql, &["CREATE TABLE t (v VECTOR(3))"]).await;
+    alone(&mut session, "INSERT INTO t VALUES (STRING_TO_VECTOR('[1,-2.5,3e10]')), (NULL)").await.unwrap();
+    let found = rows(&mut session, "SELECT v FROM t", &[]).await.unwrap();
+    assert_eq!(found, json!([{"v": [1.0, -2.5, 3e10]}, {"v": null}]));
 }

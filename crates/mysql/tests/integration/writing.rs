@@ -1,12 +1,14 @@
 //! Reads and writes: who may do what, and what a write tells.
 
-use lambda_rds_core::backend::{Access, Pooling};
+use lambda_rds_core::backend::{Access, Frame, Pooling};
 use lambda_rds_core::error::Fault;
 use lambda_rds_core::queries::Verb;
 use lambda_rds_testbed::MysqlKind;
 use serde_json::json;
 
-use crate::fixture::{failure, int, rows, server, session, statement, text, write, writer};
+use crate::fixture::{
+    alone, failure, in_transaction, int, rows, run, server, session, statement, text, usable, within, write,
+};
 use crate::on_both_servers;
 
 on_both_servers!(
@@ -28,14 +30,14 @@ async fn a_read_cannot_write(kind: MysqlKind) {
         let error = rows(session, "INSERT INTO t (name) VALUES ('x')", &[]).await.unwrap_err();
         assert_eq!(error.fault(), Fault::QueryFailed, "{error}");
         assert!(error.message().contains("`-- write`"), "{error}");
-        assert!(session.usable());
+        assert!(usable(session));
     };
     check(&mut session).await;
     // Also after a write has been.
     write(&mut session, "INSERT INTO t (name) VALUES ('y')", &[]).await.unwrap();
     check(&mut session).await;
     session.begin(Access::Read).await.unwrap();
-    check(&mut session).await;
+    assert_eq!(failure(within(&mut session, "INSERT INTO t (name) VALUES ('x')").await).1, 1792);
     session.rollback().await.unwrap();
     assert_eq!(rows(&mut session, "SELECT name FROM t", &[]).await.unwrap(), json!([{"name": "y"}]));
 }
@@ -79,7 +81,7 @@ async fn a_pooler_gets_a_transaction_per_read_and_rds_proxy_no_kill(kind: MysqlK
         assert_eq!((session.pins(&one), session.cancel_handle().is_none()), (pins, pins), "{pooling:?}");
         let state = rows(&mut session, "SELECT @@sql_mode AS mode, @@time_zone AS zone", &[]).await.unwrap();
         assert_eq!(state, json!([{"mode": "STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION", "zone": "+00:00"}]));
-        assert!(!session.in_transaction());
+        assert!(!in_transaction(&session));
         // Enforced by the server, though the session may write.
         let outcome = rows(&mut session, "INSERT INTO t (name) VALUES ('x')", &[]).await;
         assert_eq!(failure(outcome), (Fault::QueryFailed, 1792), "{pooling:?}");
@@ -92,24 +94,23 @@ async fn a_pooler_gets_a_transaction_per_read_and_rds_proxy_no_kill(kind: MysqlK
 async fn what_is_rolled_back_is_gone(kind: MysqlKind) {
     let (opening, mut session) = session(kind, &[TABLE]).await;
     session.begin(Access::Write).await.unwrap();
-    assert!(session.in_transaction());
-    session.run(&statement("INSERT INTO t (name) VALUES ('x')", &[]), &mut writer(Verb::Exec)).await.unwrap();
+    assert!(in_transaction(&session));
+    within(&mut session, "INSERT INTO t (name) VALUES ('x')").await.unwrap();
     let mut other = opening.connect().await.unwrap();
     assert_eq!(rows(&mut other, "SELECT * FROM t", &[]).await.unwrap(), json!([]));
     session.rollback().await.unwrap();
-    assert!(!session.in_transaction());
+    assert!(!in_transaction(&session));
     assert_eq!(rows(&mut session, "SELECT * FROM t", &[]).await.unwrap(), json!([]));
     session.close().await;
 }
 
 async fn a_write_without_a_transaction_is_allowed_and_forbidden_again(kind: MysqlKind) {
     let (_, mut session) = session(kind, &[TABLE]).await;
-    let insert = statement("INSERT INTO t (name) VALUES ('x')", &[]);
+    let insert = "INSERT INTO t (name) VALUES ('x')";
     session.autocommit(true).await.unwrap();
-    session.run(&insert, &mut writer(Verb::Exec)).await.unwrap();
+    run(&mut session, Frame::Within, Verb::Exec, insert, &[]).await.unwrap();
     session.autocommit(false).await.unwrap();
-    let outcome = session.run(&insert, &mut writer(Verb::Exec)).await;
-    assert_eq!(failure(outcome), (Fault::QueryFailed, 1792));
+    assert_eq!(failure(rows(&mut session, insert, &[]).await), (Fault::QueryFailed, 1792));
     assert_eq!(rows(&mut session, "SELECT COUNT(*) AS n FROM t", &[]).await.unwrap(), json!([{"n": 1}]));
 }
 
@@ -122,8 +123,7 @@ async fn a_commit_in_the_middle_is_the_querys_fault_and_runs_once(kind: MysqlKin
     let outcome = write(&mut session, "CALL both_ways()", &[]).await;
     assert_eq!(failure(outcome), (Fault::QueryFailed, 1792));
     assert_eq!(rows(&mut session, "SELECT name FROM t", &[]).await.unwrap(), json!([{"name": "a"}]));
-    session.autocommit(true).await.unwrap();
-    session.run(&statement("CALL both_ways()", &[]), &mut writer(Verb::Exec)).await.unwrap();
+    alone(&mut session, "CALL both_ways()").await.unwrap();
 }
 
 async fn sea_orm_speaks_over_the_same_connection(kind: MysqlKind) {

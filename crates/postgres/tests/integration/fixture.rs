@@ -119,6 +119,7 @@ fn target(database: &Database) -> Target {
         application_name: "test".to_owned(),
         statement_timeout: Duration::from_secs(60),
         pooling: Pooling::None,
+        pipeline: true,
         log_values: false,
         by: Deadline::after(Duration::from_secs(30)),
         progress: Phases::default(),

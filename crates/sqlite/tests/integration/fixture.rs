@@ -67,6 +67,7 @@ pub(crate) fn target(file: &Path, statement_timeout: Duration) -> Target {
         application_name: "test".to_owned(),
         statement_timeout,
         pooling: Pooling::None,
+        pipeline: true,
         log_values: false,
         by: Deadline::after(Duration::from_secs(5)),
         progress: Phases::default(),
