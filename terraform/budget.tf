@@ -50,7 +50,7 @@ locals {
   sessions = var.connections.max_connections * (var.database.read_from == "reader" ? 2 : 1)
 
   # From the function's own variables only, so that two instances of this module may each name the other's.
-  connections_needed = var.function.reserved_concurrent_executions * local.sessions * (var.budget.generations + 1)
+  connections_needed = var.function.reserved_concurrent_executions * local.sessions * (var.connections.generations + 1)
 
   budget = {
     max_connections = local.max_connections

@@ -116,7 +116,7 @@ resource "aws_lambda_function" "this" {
 
     precondition {
       condition     = local.max_connections == 0 || local.multiplexed || local.budget.spare >= 0
-      error_message = "Too many connections, by ${- local.budget.spare}: this function can open ${local.budget.needed} (${var.function.reserved_concurrent_executions} environments × ${local.sessions} sessions × ${var.budget.generations + 1}: those at work, one more of each to cancel ${local.aurora ? "or to look for the writer" : "a statement"}, and those of ${var.budget.generations - 1} deploys before), others may need ${local.budget.others}, and the share is ${local.budget.allowed} (${var.budget.share} of ${local.budget.max_connections}). Lower function.reserved_concurrent_executions to ${max(0, floor((local.budget.allowed - local.budget.others) / local.sessions / (var.budget.generations + 1)))}, take a larger database, or put a proxy between (PostgreSQL)."
+      error_message = "Too many connections, by ${- local.budget.spare}: this function can open ${local.budget.needed} (${var.function.reserved_concurrent_executions} environments × ${local.sessions} sessions × ${var.connections.generations + 1}: those at work, one more of each to cancel ${local.aurora ? "or to look for the writer" : "a statement"}, and those of ${var.connections.generations - 1} deploys before), others may need ${local.budget.others}, and the share is ${local.budget.allowed} (${var.budget.share} of ${local.budget.max_connections}). Lower function.reserved_concurrent_executions to ${max(0, floor((local.budget.allowed - local.budget.others) / local.sessions / (var.connections.generations + 1)))}, take a larger database, or put a proxy between (PostgreSQL)."
     }
 
     precondition {

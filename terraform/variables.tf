@@ -226,13 +226,14 @@ variable "database" {
 
 variable "connections" {
   description = <<-EOT
-    How the function connects, as its `DB_MAX_CONNECTIONS` (sessions per environment and endpoint), `DB_CONNECT_TIMEOUT`, `DB_QUERY_TIMEOUT` and `DB_DEADLINE_RESERVE`. Durations read `5s`, `500ms` or `1m`.
+    How the function connects, as its `DB_MAX_CONNECTIONS` (sessions per environment and endpoint), `DB_CONNECT_TIMEOUT`, `DB_QUERY_TIMEOUT` and `DB_DEADLINE_RESERVE`. Durations read `5s`, `500ms` or `1m`. `generations` is how many deploys' environments may be connected at once: two after a deploy; three if you deploy again before the server's idle limit has closed the first ones' sessions.
   EOT
   type = object({
     max_connections  = optional(number, 1)
     connect_timeout  = optional(string, "5s")
     query_timeout    = optional(string, "10s")
     deadline_reserve = optional(string, "250ms")
+    generations      = optional(number, 2)
   })
   default  = {}
   nullable = false
@@ -246,6 +247,11 @@ variable "connections" {
     condition     = var.connections.max_connections >= 1 && floor(var.connections.max_connections) == var.connections.max_connections
     error_message = "connections.max_connections must be a whole number of at least 1."
   }
+
+  validation {
+    condition     = var.connections.generations >= 1 && floor(var.connections.generations) == var.connections.generations
+    error_message = "connections.generations must be a whole number of at least 1."
+  }
 }
 
 variable "budget" {
@@ -254,7 +260,6 @@ variable "budget" {
     - `max_connections` if you know it (`SHOW max_connections`), else `instance_class` (`db.t4g.small`), else `serverless` with the cluster's capacity in ACUs.
     - `share` of it, from 0 to 1, for this function and for `others`. The rest is for administrators and for the server itself.
     - `others`: connections that other functions and clients may come to need out of the same share, by name. Of another instance of this module: `connections_needed`, its output; two may name each other.
-    - `generations`: how many deploys' environments may be connected at once. Two after a deploy; three if you deploy again before the server's idle limit has closed the first ones' sessions.
   EOT
   type = object({
     max_connections = optional(number)
@@ -263,14 +268,13 @@ variable "budget" {
       min_capacity = number
       max_capacity = number
     }))
-    share       = optional(number, 0.5)
-    others      = optional(map(number), {})
-    generations = optional(number, 2)
+    share  = optional(number, 0.5)
+    others = optional(map(number), {})
   })
 
   validation {
-    condition     = alltrue([for connections in values(var.budget.others) : connections >= 0]) && var.budget.generations >= 1 && floor(var.budget.generations) == var.budget.generations
-    error_message = "budget.others are numbers of connections, and budget.generations is a whole number of at least 1."
+    condition     = alltrue([for connections in values(var.budget.others) : connections >= 0])
+    error_message = "budget.others are numbers of connections."
   }
 
   validation {

@@ -41,8 +41,8 @@ run "others_and_generations_are_counted" {
 
   variables {
     function    = { reserved_concurrent_executions = 5 }
-    connections = { max_connections = 2 }
-    budget      = { max_connections = 100, share = 0.8, others = { api = 10, reports = 15 }, generations = 4 }
+    connections = { max_connections = 2, generations = 4 }
+    budget      = { max_connections = 100, share = 0.8, others = { api = 10, reports = 15 } }
   }
 
   assert {

@@ -1,12 +1,14 @@
 """The files in tests/golden, which tests/golden.tftest.hcl compares with what Terraform makes of each run.
 
-    golden.py OUTPUT OUTPUT FOLDER     from two outputs of `terraform test -json -verbose -filter=tests/golden.tftest.hcl`
+    golden.py --without-assertions FILE...     takes the assertions out of test files, since a failed one ends a file
+    golden.py OUTPUT OUTPUT FOLDER             from two outputs of `terraform test -json -verbose`
 
 Each run's file has every attribute that is not empty, of every object, and the outputs. What a mock makes up anew each time is
 told by the second output, and named under `any`.
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -22,7 +24,7 @@ def runs(path):
     found = {}
     for line in Path(path).read_text().splitlines():
         message = json.loads(line)
-        if message["type"] != "test_state":
+        if message["type"] != "test_state" or message["@testfile"] != "tests/golden.tftest.hcl":
             continue
         values = message["test_state"]
         objects = {}
@@ -36,6 +38,13 @@ def runs(path):
         outputs = {name: output.get("value") for name, output in values.get("outputs", {}).items() if name != "resources"}
         found[message["@testrun"]] = (objects, outputs)
     return found
+
+
+def text(path):
+    """What tests/text tells."""
+    messages = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    plans = [message["test_plan"]["output_changes"] for message in messages if message["type"] == "test_plan"]
+    return next(changes["text"]["after"] for changes in plans if "text" in changes)
 
 
 def golden(one, other):
@@ -53,14 +62,23 @@ def golden(one, other):
     return {"any": made_up, "outputs": outputs, "resources": kept}
 
 
+def without_assertions(paths):
+    for path in map(Path, paths):
+        path.write_text(re.sub(r"^  assert \{\n.*?^  \}\n", "", path.read_text(), flags=re.M | re.S))
+
+
 def main():
+    if sys.argv[1] == "--without-assertions":
+        without_assertions(sys.argv[2:])
+        return
     first, second, folder = sys.argv[1:]
     one, other = runs(first), runs(second)
     if one.keys() != other.keys() or not one:
         sys.exit("The two outputs are not of the same tests.")
-    for name in one:
-        text = json.dumps(golden(one[name], other[name]), indent=1, sort_keys=True, ensure_ascii=False)
-        Path(folder, f"{name}.json").write_text(text + "\n")
+    files = {name: golden(one[name], other[name]) for name in one} | {"text": text(first)}
+    for name, content in files.items():
+        written = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False)
+        Path(folder, f"{name}.json").write_text(written + "\n")
 
 
 if __name__ == "__main__":

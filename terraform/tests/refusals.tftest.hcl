@@ -62,8 +62,8 @@ run "refuses_a_third_generation_without_room" {
   command = plan
 
   variables {
-    function = { reserved_concurrent_executions = 13 }
-    budget   = { max_connections = 100, generations = 3 }
+    function    = { reserved_concurrent_executions = 13 }
+    connections = { generations = 3 }
   }
 
   expect_failures = [aws_lambda_function.this]
@@ -527,8 +527,6 @@ run "warns_of_calls_that_wait_for_the_proxy" {
   expect_failures = [check.proxy_pool]
 }
 
-# The limits themselves are allowed.
-
 run "accepts_a_budget_just_kept" {
   command = plan
 
@@ -624,400 +622,6 @@ run "accepts_queues_within_the_reserved_concurrency" {
   }
 }
 
-# Variables.
-
-run "refuses_a_name_that_aws_refuses" {
-  command = plan
-
-  variables {
-    name = "Shop"
-  }
-
-  expect_failures = [var.name]
-}
-
-run "refuses_a_name_with_two_hyphens" {
-  command = plan
-
-  variables {
-    name = "shop--api"
-  }
-
-  expect_failures = [var.name]
-}
-
-run "refuses_an_unknown_engine" {
-  command = plan
-
-  variables {
-    engine = "oracle"
-  }
-
-  expect_failures = [var.engine]
-}
-
-run "refuses_an_unknown_architecture" {
-  command = plan
-
-  variables {
-    architecture = "riscv"
-  }
-
-  expect_failures = [var.architecture]
-}
-
-run "refuses_two_zips" {
-  command = plan
-
-  variables {
-    zip = { directory = "tests/zips", filename = "tests/zips/lambda-rds-postgres-x86_64.zip" }
-  }
-
-  expect_failures = [var.zip]
-}
-
-run "refuses_no_zip" {
-  command = plan
-
-  variables {
-    zip = {}
-  }
-
-  expect_failures = [var.zip]
-}
-
-run "refuses_a_bucket_without_a_key" {
-  command = plan
-
-  variables {
-    zip = { s3_bucket = "zips" }
-  }
-
-  expect_failures = [var.zip]
-}
-
-run "refuses_no_reserved_concurrency" {
-  command = plan
-
-  variables {
-    function = { reserved_concurrent_executions = -1 }
-  }
-
-  expect_failures = [var.function]
-}
-
-run "refuses_an_unknown_tracing_mode" {
-  command = plan
-
-  variables {
-    function = { tracing_mode = "On" }
-  }
-
-  expect_failures = [var.function]
-}
-
-run "refuses_settings_that_lambda_makes" {
-  command = plan
-
-  variables {
-    function = { environment = { AWS_REGION = "x" } }
-  }
-
-  expect_failures = [var.function]
-}
-
-run "refuses_a_password_in_the_environment" {
-  command = plan
-
-  variables {
-    function = { environment = { DB_PASSWORD = "x" } }
-  }
-
-  expect_failures = [var.function]
-}
-
-run "refuses_a_single_subnet" {
-  command = plan
-
-  variables {
-    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1"] }
-  }
-
-  expect_failures = [var.network]
-}
-
-run "refuses_an_unknown_auth" {
-  command = plan
-
-  variables {
-    database = {
-      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
-      name                   = "app"
-      security_group_id      = "sg-database"
-      db_instance_identifier = "app"
-      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
-      auth                   = "password"
-    }
-  }
-
-  expect_failures = [var.database]
-}
-
-run "refuses_an_unknown_read_from" {
-  command = plan
-
-  variables {
-    database = {
-      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
-      name                   = "app"
-      security_group_id      = "sg-database"
-      db_instance_identifier = "app"
-      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
-      read_from              = "readers"
-    }
-  }
-
-  expect_failures = [var.database]
-}
-
-run "refuses_an_endpoint_with_its_port_as_host" {
-  command = plan
-
-  variables {
-    database = { host = "app.abc.eu-central-1.rds.amazonaws.com:5432", name = "app", security_group_id = "sg-1", secret = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" } }
-  }
-
-  expect_failures = [var.database]
-}
-
-run "refuses_an_instance_and_a_cluster" {
-  command = plan
-
-  variables {
-    database = {
-      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
-      name                   = "app"
-      security_group_id      = "sg-database"
-      db_instance_identifier = "app"
-      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
-      db_cluster_identifier  = "app"
-    }
-  }
-
-  expect_failures = [var.database]
-}
-
-run "refuses_a_duration_without_a_unit" {
-  command = plan
-
-  variables {
-    connections = { query_timeout = "10" }
-  }
-
-  expect_failures = [var.connections]
-}
-
-run "refuses_half_a_session" {
-  command = plan
-
-  variables {
-    connections = { max_connections = 1.5 }
-  }
-
-  expect_failures = [var.connections]
-}
-
-run "refuses_a_share_above_one" {
-  command = plan
-
-  variables {
-    budget = { max_connections = 100, share = 1.5 }
-  }
-
-  expect_failures = [var.budget]
-}
-
-run "refuses_a_budget_without_a_source" {
-  command = plan
-
-  variables {
-    budget = {}
-  }
-
-  expect_failures = [var.budget]
-}
-
-run "refuses_a_limit_of_milliseconds" {
-  command = plan
-
-  variables {
-    parameter_group = { family = "postgres17", idle_session_timeout = "500ms" }
-  }
-
-  expect_failures = [var.parameter_group]
-}
-
-run "refuses_a_queue_name_that_aws_refuses" {
-  command = plan
-
-  variables {
-    queues = { "users.fifo" = {} }
-  }
-
-  expect_failures = [var.queues]
-}
-
-run "refuses_a_large_batch_without_a_window" {
-  command = plan
-
-  variables {
-    queues = { users = { batch_size = 100 } }
-  }
-
-  expect_failures = [var.queues]
-}
-
-run "refuses_a_window_on_a_fifo_queue" {
-  command = plan
-
-  variables {
-    queues = { users = { fifo = true, maximum_batching_window_in_seconds = 5 } }
-  }
-
-  expect_failures = [var.queues]
-}
-
-run "refuses_a_schedule_without_an_expression" {
-  command = plan
-
-  variables {
-    schedules = { nightly = { schedule_expression = "daily", query = "q" } }
-  }
-
-  expect_failures = [var.schedules]
-}
-
-run "refuses_a_schedule_name_that_aws_refuses" {
-  command = plan
-
-  variables {
-    schedules = { "every night" = { schedule_expression = "rate(1 day)", query = "q" } }
-  }
-
-  expect_failures = [var.schedules]
-}
-
-run "refuses_params_that_are_no_object" {
-  command = plan
-
-  variables {
-    schedules = { nightly = { schedule_expression = "rate(1 day)", query = "q", params = "[1]" } }
-  }
-
-  expect_failures = [var.schedules]
-}
-
-run "refuses_an_http_api_without_an_authorizer" {
-  command = plan
-
-  variables {
-    http_api = {}
-  }
-
-  expect_failures = [var.http_api]
-}
-
-run "refuses_an_unknown_authorizer" {
-  command = plan
-
-  variables {
-    http_api = { authorization_type = "CUSTOM" }
-  }
-
-  expect_failures = [var.http_api]
-}
-
-run "refuses_an_unknown_url_authorization" {
-  command = plan
-
-  variables {
-    function_url = { authorization_type = "JWT" }
-  }
-
-  expect_failures = [var.function_url]
-}
-
-run "refuses_logs_for_ever" {
-  command = plan
-
-  variables {
-    logs = { retention_in_days = 0 }
-  }
-
-  expect_failures = [var.logs]
-}
-
-run "refuses_a_log_level_that_drops_the_metrics" {
-  command = plan
-
-  variables {
-    logs = { level = "WARN" }
-  }
-
-  expect_failures = [var.logs]
-}
-
-run "refuses_an_identifier_as_resource_id" {
-  command = plan
-
-  variables {
-    database = {
-      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
-      name                   = "app"
-      db_instance_identifier = "app"
-      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
-      security_group_id      = "sg-database"
-      auth                   = "iam"
-      user                   = "app"
-      resource_id            = "app"
-    }
-  }
-
-  expect_failures = [var.database]
-}
-
-run "refuses_a_database_without_a_place" {
-  command = plan
-
-  variables {
-    database = {
-      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
-      name                   = "app"
-      db_instance_identifier = "app"
-      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
-    }
-  }
-
-  expect_failures = [var.database]
-}
-
-run "refuses_a_database_by_group_and_addresses" {
-  command = plan
-
-  variables {
-    database = {
-      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
-      name                   = "app"
-      db_instance_identifier = "app"
-      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
-      security_group_id      = "sg-database"
-      cidr_blocks            = ["10.0.0.0/24"]
-    }
-  }
-
-  expect_failures = [var.database]
-}
-
 run "refuses_an_http_api_that_leaves_before_the_function" {
   command = plan
 
@@ -1038,192 +642,12 @@ run "accepts_an_http_api_that_waits_as_long" {
   }
 }
 
-run "refuses_six_layers" {
-  command = plan
-
-  variables {
-    function = { layers = [for n in range(6) : "arn:aws:lambda:eu-central-1:123456789012:layer:l:${n}"] }
-  }
-
-  expect_failures = [var.function]
-}
-
-run "refuses_another_databases_password" {
-  command = plan
-
-  variables {
-    function = { environment = { SECOND_PASSWORD = "x" } }
-  }
-
-  expect_failures = [var.function]
-}
-
-run "refuses_a_variable_name_that_lambda_refuses" {
-  command = plan
-
-  variables {
-    function = { environment = { "1ST" = "x" } }
-  }
-
-  expect_failures = [var.function]
-}
-
 run "accepts_variables_of_others" {
   command = plan
 
   variables {
     function = { environment = { OTEL_SERVICE_NAME = "shop", SECOND_HOST = "db" } }
   }
-}
-
-run "refuses_six_groups" {
-  command = plan
-
-  variables {
-    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], security_group_ids = ["sg-1", "sg-2", "sg-3", "sg-4", "sg-5", "sg-6"] }
-  }
-
-  expect_failures = [var.network]
-}
-
-run "refuses_an_egress_without_a_place" {
-  command = plan
-
-  variables {
-    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], egress = { second = { port = 5432 } } }
-  }
-
-  expect_failures = [var.network]
-}
-
-run "refuses_an_endpoint_without_a_place" {
-  command = plan
-
-  variables {
-    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], secrets_endpoint = {} }
-  }
-
-  expect_failures = [var.network]
-}
-
-run "refuses_an_egress_from_groups_of_ones_own" {
-  command = plan
-
-  variables {
-    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], security_group_ids = ["sg-1"], egress = { second = { port = 5432, cidr_blocks = ["10.0.0.0/24"] } } }
-  }
-
-  expect_failures = [var.network]
-}
-
-run "refuses_an_egress_by_a_name_that_is_taken" {
-  command = plan
-
-  variables {
-    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], egress = { secrets = { port = 5432, cidr_blocks = ["10.0.0.0/24"] } } }
-  }
-
-  expect_failures = [var.network]
-}
-
-run "refuses_a_port_that_is_none" {
-  command = plan
-
-  variables {
-    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], egress = { second = { port = 65536, cidr_blocks = ["10.0.0.0/24"] } } }
-  }
-
-  expect_failures = [var.network]
-}
-
-run "refuses_a_negative_number_of_others" {
-  command = plan
-
-  variables {
-    budget = { max_connections = 100, others = { api = -1 } }
-  }
-
-  expect_failures = [var.budget]
-}
-
-run "refuses_no_generation" {
-  command = plan
-
-  variables {
-    budget = { max_connections = 100, generations = 0 }
-  }
-
-  expect_failures = [var.budget]
-}
-
-run "refuses_a_destination_that_is_none" {
-  command = plan
-
-  variables {
-    async = { on_failure = { arn = "arn:aws:s3:::failures" } }
-  }
-
-  expect_failures = [var.async]
-}
-
-run "refuses_three_more_attempts" {
-  command = plan
-
-  variables {
-    async = { maximum_retry_attempts = 3 }
-  }
-
-  expect_failures = [var.async]
-}
-
-run "refuses_an_event_age_that_lambda_refuses" {
-  command = plan
-
-  variables {
-    async = { maximum_event_age_in_seconds = 30 }
-  }
-
-  expect_failures = [var.async]
-}
-
-run "refuses_an_alias_that_is_a_number" {
-  command = plan
-
-  variables {
-    release = { alias = "1" }
-  }
-
-  expect_failures = [var.release]
-}
-
-run "refuses_a_version_that_is_none" {
-  command = plan
-
-  variables {
-    release = { function_version = "$LATEST" }
-  }
-
-  expect_failures = [var.release]
-}
-
-run "refuses_a_version_that_a_canary_moves" {
-  command = plan
-
-  variables {
-    release = { function_version = "3", canary = {} }
-  }
-
-  expect_failures = [var.release]
-}
-
-run "refuses_a_canary_that_nothing_takes_back" {
-  command = plan
-
-  variables {
-    release = { canary = { alarms = [] } }
-  }
-
-  expect_failures = [var.release]
 }
 
 run "refuses_more_kept_ready_than_reserved" {
@@ -1244,62 +668,245 @@ run "accepts_all_that_is_reserved_kept_ready" {
   }
 }
 
-run "refuses_a_path_without_slashes" {
+# Validations of variables, one of each variable at a time. Each of them has to fail.
+
+run "refuses_values_1" {
   command = plan
 
   variables {
+    # an unknown engine
+    engine = "oracle"
+    # an unknown architecture
+    architecture = "riscv"
+    # two zips
+    zip = { directory = "tests/zips", filename = "tests/zips/lambda-rds-postgres-x86_64.zip" }
+    # no reserved concurrency
+    function = { reserved_concurrent_executions = -1 }
+    # a single subnet
+    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1"] }
+    # an unknown auth
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      security_group_id      = "sg-database"
+      db_instance_identifier = "app"
+      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
+      auth                   = "password"
+    }
+    # a duration without a unit
+    connections = { query_timeout = "10" }
+    # a share above one
+    budget = { max_connections = 100, share = 1.5 }
+    # a limit of milliseconds
+    parameter_group = { family = "postgres17", idle_session_timeout = "500ms" }
+    # a queue name that aws refuses
+    queues = { "users.fifo" = {} }
+    # a schedule without an expression
+    schedules = { nightly = { schedule_expression = "daily", query = "q" } }
+    # an http api without an authorizer
+    http_api = {}
+    # an unknown url authorization
+    function_url = { authorization_type = "JWT" }
+    # logs for ever
+    logs = { retention_in_days = 0 }
+    # a destination that is none
+    async = { on_failure = { arn = "arn:aws:s3:::failures" } }
+    # an alias that is a number
+    release = { alias = "1" }
+    # a path without slashes
     iam = { path = "apps" }
   }
 
-  expect_failures = [var.iam]
+  expect_failures = [var.engine, var.architecture, var.zip, var.function, var.network, var.database, var.connections, var.budget, var.parameter_group, var.queues, var.schedules, var.http_api, var.function_url, var.logs, var.async, var.release, var.iam]
 }
 
-run "refuses_a_role_name_too_long" {
+run "refuses_values_2" {
   command = plan
 
   variables {
+    # no zip
+    zip = {}
+    # an unknown tracing mode
+    function = { tracing_mode = "On" }
+    # an unknown read from
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      security_group_id      = "sg-database"
+      db_instance_identifier = "app"
+      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
+      read_from              = "readers"
+    }
+    # half a session
+    connections = { max_connections = 1.5 }
+    # a budget without a source
+    budget = {}
+    # a large batch without a window
+    queues = { users = { batch_size = 100 } }
+    # a schedule name that aws refuses
+    schedules = { "every night" = { schedule_expression = "rate(1 day)", query = "q" } }
+    # an unknown authorizer
+    http_api = { authorization_type = "CUSTOM" }
+    # a log level that drops the metrics
+    logs = { level = "WARN" }
+    # six groups
+    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], security_group_ids = ["sg-1", "sg-2", "sg-3", "sg-4", "sg-5", "sg-6"] }
+    # three more attempts
+    async = { maximum_retry_attempts = 3 }
+    # a version that is none
+    release = { function_version = "$LATEST" }
+    # a role name too long
     iam = { name_prefix = "a-prefix-of-more-than-thirty-six-characters-" }
-  }
-
-  expect_failures = [var.iam]
-}
-
-run "refuses_a_policy_by_a_name_that_is_taken" {
-  command = plan
-
-  variables {
-    iam = { policies = { network = "{}" } }
-  }
-
-  expect_failures = [var.iam]
-}
-
-run "refuses_policies_for_a_role_of_ones_own" {
-  command = plan
-
-  variables {
-    iam = { role = { arn = "arn:aws:iam::123456789012:role/own" }, policies = { second = "{}" } }
-  }
-
-  expect_failures = [var.iam]
-}
-
-run "refuses_everybody_as_caller" {
-  command = plan
-
-  variables {
+    # everybody as caller
     function_url = { callers = { all = "*" } }
   }
 
-  expect_failures = [var.function_url]
+  expect_failures = [var.zip, var.function, var.database, var.connections, var.budget, var.queues, var.schedules, var.http_api, var.logs, var.network, var.async, var.release, var.iam, var.function_url]
 }
 
-run "refuses_callers_of_an_open_url" {
+run "refuses_values_3" {
   command = plan
 
   variables {
+    # a bucket without a key
+    zip = { s3_bucket = "zips" }
+    # settings that lambda makes
+    function = { environment = { AWS_REGION = "x" } }
+    # an endpoint with its port as host
+    database = { host = "app.abc.eu-central-1.rds.amazonaws.com:5432", name = "app", security_group_id = "sg-1", secret = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" } }
+    # a window on a fifo queue
+    queues = { users = { fifo = true, maximum_batching_window_in_seconds = 5 } }
+    # params that are no object
+    schedules = { nightly = { schedule_expression = "rate(1 day)", query = "q", params = "[1]" } }
+    # an egress without a place
+    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], egress = { second = { port = 5432 } } }
+    # a negative number of others
+    budget = { max_connections = 100, others = { api = -1 } }
+    # an event age that lambda refuses
+    async = { maximum_event_age_in_seconds = 30 }
+    # a version that a canary moves
+    release = { function_version = "3", canary = {} }
+    # a policy by a name that is taken
+    iam = { policies = { network = "{}" } }
+    # callers of an open url
     function_url = { authorization_type = "NONE", callers = { one = "arn:aws:iam::123456789012:role/one" } }
   }
 
-  expect_failures = [var.function_url]
+  expect_failures = [var.zip, var.function, var.database, var.queues, var.schedules, var.network, var.budget, var.async, var.release, var.iam, var.function_url]
+}
+
+run "refuses_values_4" {
+  command = plan
+
+  variables {
+    # a password in the environment
+    function = { environment = { DB_PASSWORD = "x" } }
+    # an instance and a cluster
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      security_group_id      = "sg-database"
+      db_instance_identifier = "app"
+      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
+      db_cluster_identifier  = "app"
+    }
+    # an endpoint without a place
+    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], secrets_endpoint = {} }
+    # no generation
+    connections = { generations = 0 }
+    # a canary that nothing takes back
+    release = { canary = { alarms = [] } }
+    # policies for a role of ones own
+    iam = { role = { arn = "arn:aws:iam::123456789012:role/own" }, policies = { second = "{}" } }
+  }
+
+  expect_failures = [var.function, var.database, var.network, var.connections, var.release, var.iam]
+}
+
+run "refuses_values_5" {
+  command = plan
+
+  variables {
+    # an identifier as resource id
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      db_instance_identifier = "app"
+      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
+      security_group_id      = "sg-database"
+      auth                   = "iam"
+      user                   = "app"
+      resource_id            = "app"
+    }
+    # six layers
+    function = { layers = [for n in range(6) : "arn:aws:lambda:eu-central-1:123456789012:layer:l:${n}"] }
+    # an egress from groups of ones own
+    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], security_group_ids = ["sg-1"], egress = { second = { port = 5432, cidr_blocks = ["10.0.0.0/24"] } } }
+  }
+
+  expect_failures = [var.database, var.function, var.network]
+}
+
+run "refuses_values_6" {
+  command = plan
+
+  variables {
+    # a database without a place
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      db_instance_identifier = "app"
+      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
+    }
+    # another databases password
+    function = { environment = { SECOND_PASSWORD = "x" } }
+    # an egress by a name that is taken
+    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], egress = { secrets = { port = 5432, cidr_blocks = ["10.0.0.0/24"] } } }
+  }
+
+  expect_failures = [var.database, var.function, var.network]
+}
+
+run "refuses_values_7" {
+  command = plan
+
+  variables {
+    # a database by group and addresses
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      db_instance_identifier = "app"
+      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
+      security_group_id      = "sg-database"
+      cidr_blocks            = ["10.0.0.0/24"]
+    }
+    # a variable name that lambda refuses
+    function = { environment = { "1ST" = "x" } }
+    # a port that is none
+    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], egress = { second = { port = 65536, cidr_blocks = ["10.0.0.0/24"] } } }
+  }
+
+  expect_failures = [var.database, var.function, var.network]
+}
+
+run "refuses_name_1" {
+  command = plan
+
+  variables {
+    # a name that aws refuses
+    name = "Shop"
+  }
+
+  expect_failures = [var.name]
+}
+
+run "refuses_name_2" {
+  command = plan
+
+  variables {
+    # a name with two hyphens
+    name = "shop--api"
+  }
+
+  expect_failures = [var.name]
 }
