@@ -129,9 +129,7 @@ fn cases(engine: Engine) -> Vec<Case> {
         cases.push(("raise", json!({"c": code, "x": "v4lue"}), "rejected"));
     }
     if engine.plain() == Engine::Postgres {
-        for pattern in ["v4lue\\"] {
-            cases.push(("like", x(pattern), "bad_parameter"));
-        }
+        cases.push(("like", x("v4lue\\"), "bad_parameter"));
         for query in
             ["zone", "unit", "tsquery", "regclass", "regconfig", "setting", "role", "hex", "interval"]
         {

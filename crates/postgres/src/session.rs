@@ -57,6 +57,8 @@ pub(crate) struct Pg {
     doing: Doing,
     cancel: Option<PgCancel>,
     pooling: Pooling,
+    /// Whether anything may be sent before what comes before it has been answered.
+    pipeline: bool,
     limit: Duration,
     log_values: bool,
     /// The port, by which sea-orm's driver looks for its socket.
@@ -151,6 +153,7 @@ impl Pg {
             doing: Doing::Read,
             cancel,
             pooling: to.pooling,
+            pipeline: to.pipeline,
             limit: to.statement_timeout,
             log_values: to.log_values,
             port: to.endpoint.port,
@@ -330,7 +333,11 @@ impl Pg {
             }
         }
         let patience = if frame == Frame::Alone { usize::MAX } else { UNREAD };
-        let heard = self.converse(wire, units, statements, Some(answers), patience).await?;
+        let heard = if self.pipeline {
+            self.converse(wire, units, statements, Some(answers), patience).await?
+        } else {
+            self.one_by_one(wire, units, statements, answers, patience).await?
+        };
         if let Some(refused) = heard.refused {
             return Err(self.refusal(&refused, statements));
         }
@@ -520,6 +527,31 @@ impl Pg {
         }
         self.named += 1;
         format!("s{}", self.named)
+    }
+
+    /// The same without sending anything ahead: each unit is a flight.
+    async fn one_by_one(
+        &mut self,
+        wire: &mut Wire,
+        units: VecDeque<Unit>,
+        statements: &[&Statement],
+        answers: &mut Answers<'_>,
+        patience: usize,
+    ) -> Result<Heard> {
+        let mut last = Heard::default();
+        for unit in units.into_iter().filter(|unit| !matches!(unit, Unit::Flush | Unit::Sync)) {
+            let one = VecDeque::from([unit, Unit::Sync]);
+            last = self.converse(wire, one, statements, Some(answers), patience).await?;
+            // What belongs behind a statement that has ended, whatever became of it, is said all the same.
+            let ends = matches!(unit, Unit::Step(_)) && (last.refused.is_some() || last.outdated || answers.failed());
+            if ends && !self.pooled() && self.status == IDLE && self.doing == Doing::Write {
+                self.autocommit(wire, false).await?;
+            }
+            if ends || last.refused.is_some() {
+                break;
+            }
+        }
+        Ok(last)
     }
 
     /// Sends units and hears the answers to them.

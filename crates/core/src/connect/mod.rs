@@ -1,14 +1,12 @@
 //! From an endpoint to a leased session: the life of a connection.
 //!
-//! [`dial`] opens the TCP connection, [`tls`] encrypts it with exactly the roots we trust, [`relay`] hands it to
-//! the driver through a private socket and keeps an eye on the wire, [`guard`] keeps rows out that are too large to be
-//! held, and [`sessions`] opens, lends, checks and replaces the sessions that an engine makes of it.
+//! [`dial`] opens the TCP connection and [`tls`] encrypts it with exactly the roots we trust; [`wire`] moves bytes over it
+//! both ways. An engine's protocol speaks on that, and is a session with what all engines have in common: [`live`].
+//! [`sessions`] opens, lends, checks and replaces them. [`door`] lets sea-orm's driver in, for code of one's own.
 
 pub mod dial;
 pub mod door;
-pub mod guard;
 pub mod live;
-pub mod relay;
 pub mod sessions;
 pub mod tls;
 pub mod wire;
