@@ -41,6 +41,7 @@ const TARGETS: [(&str, &str); 26] = [
     ("lambda-rds-core", "value::parse::tests::decimals_keep_their_digits"),
     ("lambda-rds-core", "value::parse::tests::nothing_panics"),
     ("lambda-rds-core", "value::time::tests::nothing_panics"),
+    ("lambda-rds-mysql", "answer::tests::whatever_comes_is_read_without_a_panic"),
     ("lambda-rds-mysql", "decode::tests::no_row_makes_it_panic"),
     ("lambda-rds-mysql", "greeting::tests::a_greeting_that_is_cut_or_bent_is_read_without_a_panic"),
     ("lambda-rds-mysql", "greeting::tests::whatever_comes_is_read_without_a_panic"),
