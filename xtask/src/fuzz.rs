@@ -23,7 +23,7 @@ pub(crate) struct Options {
 }
 
 /// Package and test.
-const TARGETS: [(&str, &str); 26] = [
+const TARGETS: [(&str, &str); 27] = [
     ("lambda-rds-core", "config::read::tests::nothing_that_is_written_panics"),
     ("lambda-rds-core", "credentials::tests::no_secret_makes_it_panic_or_talk"),
     ("lambda-rds-core", "event::tests::a_damaged_event_is_answered"),
