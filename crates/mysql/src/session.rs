@@ -387,7 +387,7 @@ impl MySql {
         Ok(())
     }
 
-    fn doing(&self) -> Doing {
+    pub(crate) fn doing(&self) -> Doing {
         match self.access {
             Access::Read => Doing::Read,
             Access::Write => Doing::Write,
