@@ -241,7 +241,7 @@ async fn the_invocations_deadline_less_the_reserve_wins(engine: Engine) {
     let outcome = world.invoke(json!({"query": "nap", "params": {"seconds": 60}})).await;
     assert_eq!(code(&outcome), failure(504, "timeout"));
     assert!(outcome.elapsed < IMPATIENT, "{:?}", outcome.elapsed);
-    until("the end of its session", || world.sessions() == 0).await;
+    until("the end of what it ran", || world.running() == 0 && world.in_transaction() == 0).await;
 }
 
 /// The call ends before the deadline, unreachable in this phase; gives the log's detail.

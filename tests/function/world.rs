@@ -698,6 +698,7 @@ impl Engine {
 
     /// How many flights a write is that has been prepared; the last of them is COMMIT.
     pub(crate) fn flights_of_a_write(self) -> u64 {
+        // Its beginning goes out with it.
         2
     }
 

@@ -23,7 +23,7 @@ pub(crate) struct Options {
 }
 
 /// Package and test.
-const TARGETS: [(&str, &str); 26] = [
+const TARGETS: [(&str, &str); 27] = [
     ("lambda-rds-core", "config::read::tests::nothing_that_is_written_panics"),
     ("lambda-rds-core", "credentials::tests::no_secret_makes_it_panic_or_talk"),
     ("lambda-rds-core", "event::tests::a_damaged_event_is_answered"),
@@ -41,6 +41,7 @@ const TARGETS: [(&str, &str); 26] = [
     ("lambda-rds-core", "value::parse::tests::decimals_keep_their_digits"),
     ("lambda-rds-core", "value::parse::tests::nothing_panics"),
     ("lambda-rds-core", "value::time::tests::nothing_panics"),
+    ("lambda-rds-mysql", "answer::tests::whatever_comes_is_read_without_a_panic"),
     ("lambda-rds-mysql", "decode::tests::no_row_makes_it_panic"),
     ("lambda-rds-mysql", "greeting::tests::a_greeting_that_is_cut_or_bent_is_read_without_a_panic"),
     ("lambda-rds-mysql", "greeting::tests::whatever_comes_is_read_without_a_panic"),

@@ -18,7 +18,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Either, Executor as _};
 
 use crate::answer::{Answer, Kind, Standing};
 use crate::capability::Capabilities;
-use crate::classify::{self, At, Doing};
+use crate::classify::{self, At};
 use crate::greeting;
 use crate::packet::{ERROR, HEADER, Header};
 use crate::session::{MySql, state};
@@ -96,7 +96,7 @@ impl Driver<MySql> for MySqlDriver {
     fn stream<'a>(&'a mut self, protocol: &'a MySql, sql: Sql) -> BoxStream<'a, Result<Item, Failure>> {
         Box::pin(async_stream::stream! {
             let failure = |error: sqlx::Error| {
-                let at = At { doing: Doing::Write, parameters: true, sql: "" };
+                let at = At { doing: protocol.doing(), parameters: true, sql: "" };
                 Failure {
                     error: classify::to_error(&error, at, protocol.log_values),
                     driver: DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))),

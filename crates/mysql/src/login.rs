@@ -1,28 +1,25 @@
-//! Logging in, by the protocol itself: greeting, TLS, password. The driver has no part in it and never holds the
-//! password; a cancel request needs no driver at all.
+//! Logging in, by the protocol itself: greeting, TLS, password. No driver has a part in it or ever holds the password; a
+//! cancel request needs no more than this.
 //! <https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase.html>
 //!
 //! Every step waits for the server's word. The settings, which are the next command, could be sent behind the login
-//! and save a flight. They are not, since nothing tells beforehand that it is safe:
-//! - Only the server knows whether it wants more than the scramble: its cache of `caching_sha2_password` is cold, or
-//!   the user has another plugin than the greeting names. Then it takes the command for the rest of the login, and
-//!   refuses it (1156, measured on MySQL 9.7; no wrong password, so no account is locked). But errors of the protocol
-//!   are those that count towards `max_connect_errors`, all environments of a subnet share one address, and after a
-//!   restart they come at once: the server could block that address (1129) until somebody lets it go.
-//!   <https://dev.mysql.com/doc/refman/8.4/en/performance-schema-host-cache-table.html>
+//! and save a flight. They are not, since nothing tells beforehand that it is safe: only the server knows whether it wants
+//! more than the scramble, because its cache of `caching_sha2_password` is cold or the user has another plugin than the
+//! greeting names. Then it takes the command for the rest of the login, and refuses it (1156, measured on MySQL 9.7; no
+//! wrong password, so no account is locked). But errors of the protocol are those that count towards
+//! `max_connect_errors`, all environments of a subnet share one address, and after a restart they come at once: the server
+//! could block that address (1129) until somebody lets it go.
+//! <https://dev.mysql.com/doc/refman/8.4/en/performance-schema-host-cache-table.html>
 //!
-//! Nor do the settings wait for the session's first command, to go out in one flight with it. If they are refused, a
-//! command that only prepares has done no harm; but the other side must take a command before it has answered the last:
-//! - Aurora MySQL 2 hangs. Two drivers that do this have met it, and keep from it where they know it by its name:
+//! After the login commands go out together where the greeting does not speak against it
+//! ([`Welcome::pipelines`](crate::greeting::Welcome::pipelines)):
+//! - Aurora MySQL 2 hangs on a command that comes before the last one is answered. Two drivers have met it:
 //!   <https://mysqlconnector.net/troubleshooting/aurora-freeze/>, CONJ-386 in
 //!   <https://mariadb.com/docs/release-notes/connectors/java/mariadb-connector-j-15-release-notes/mariadb-connector-j-155-release-notes>.
-//!   Of Aurora 3 and RDS Proxy nobody says that they take it, and neither can be had for a test. The version that a
-//!   server greets with would keep today's out, and let the next ones in.
-//! - ProxySQL ends the session, and `DB_POOLER=auto` does not know it: <https://github.com/sysown/proxysql/issues/1463>,
+//!   It greets as 5.7.
+//! - ProxySQL ends the session: <https://github.com/sysown/proxysql/issues/1463>,
 //!   <https://github.com/sysown/proxysql/issues/5081>.
-//! - A session that is opened ahead, at INIT, would save nothing that a caller waits for. And settings that are refused,
-//!   or not answered, would be the first call's failure instead of the connect's: under the time, the retries and the
-//!   phase of a statement, and behind the doctor's back.
+//! - Who is told apart by neither has `DB_PIPELINE=off`.
 
 use std::io;
 

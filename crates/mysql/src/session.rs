@@ -387,7 +387,7 @@ impl MySql {
         Ok(())
     }
 
-    fn doing(&self) -> Doing {
+    pub(crate) fn doing(&self) -> Doing {
         match self.access {
             Access::Read => Doing::Read,
             Access::Write => Doing::Write,
@@ -546,9 +546,13 @@ impl Protocol for MySql {
     async fn commit(&mut self, wire: &mut Wire) -> Result<()> {
         self.ask_after_failure(wire).await?;
         let doing = self.doing();
-        let sql = format!("{COMMIT}{}", self.unframe());
+        let sql = if self.pooling == Pooling::None {
+            Cow::from(format!("COMMIT{ONLY}{}", self.unframe()))
+        } else {
+            Cow::from("COMMIT")
+        };
         let mut listener = Collected::new(1);
-        let outcome = self.talk(wire).say(&[Command::Text(sql.into())], &mut listener).await;
+        let outcome = self.talk(wire).say(&[Command::Text(sql)], &mut listener).await;
         self.access = Access::Read;
         let [answer] = take(listener.answers);
         match (outcome, answer.refused) {
@@ -565,10 +569,10 @@ impl Protocol for MySql {
         // Without it, what was not committed would be by the end of the frame: the server stops at the first failure.
         let unframe = self.unframe();
         let sql = if self.pooling == Pooling::None {
-            Cow::from(format!("SHOW WARNINGS; {ROLLBACK}; SHOW WARNINGS{unframe}"))
+            Cow::from(format!("SHOW WARNINGS; ROLLBACK{ONLY}; SHOW WARNINGS{unframe}"))
         } else {
             // There, several statements in one message are none for everybody.
-            Cow::from(ROLLBACK)
+            Cow::from("ROLLBACK")
         };
         let rows = self.text(wire, &sql, doing).await;
         self.access = Access::Read;
@@ -834,9 +838,8 @@ fn no_column() -> Error {
 
 /// What is looked at in the status of what was sent together with others, and must be [`IN_TRANSACTION`] alone.
 const IN_FRAME: u16 = IN_TRANSACTION | crate::answer::AUTOCOMMIT;
-/// Whatever `completion_type` says, neither begins another transaction nor ends the session.
-const COMMIT: &str = "COMMIT AND NO CHAIN NO RELEASE";
-const ROLLBACK: &str = "ROLLBACK AND NO CHAIN NO RELEASE";
+/// Of COMMIT and ROLLBACK, whatever `completion_type` says: neither begins another transaction nor ends the session.
+const ONLY: &str = " AND NO CHAIN NO RELEASE";
 const READ_WRITE: &str = "SET SESSION TRANSACTION READ WRITE";
 pub(crate) const READ_ONLY: &str = "SET SESSION TRANSACTION READ ONLY";
 /// ER_WARNING_NOT_COMPLETE_ROLLBACK: "Some non-transactional changed tables couldn't be rolled back".
