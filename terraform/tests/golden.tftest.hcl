@@ -29,7 +29,7 @@ variables {
   secret_arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf"
 
   # Of some examples only.
-  database_user        = "app"
+  database_user        = "reporting"
   database_resource_id = "db-ABC"
   jwt                  = { issuer = "https://issuer.example.com", audience = ["app"] }
   cors_origin          = "https://app.example.com"
