@@ -25,11 +25,9 @@ EXCEPTIONS = {
     "CKV_AWS_118": "Enhanced monitoring adds a role and a cost, and none of our alarms needs it.",
     "CKV_AWS_158": "`logs.kms_key_id` is for a key of yours (complete-postgres has one). The other examples leave the "
     "database's log groups to CloudWatch's own encryption.",
-    "CKV_AWS_272": "Code signing needs a signing profile, and the zip is made on the user's machine; its hash is in the "
-    "plan.",
     "CKV_AWS_297": "A schedule holds the name of a query and its parameters; AWS's own key does for that.",
     "CKV_AWS_301": "Only with `function_url.authorization_type = \"NONE\"`, which has to be written out.",
-    "CKV_AWS_327": "Encrypted, with AWS's key: the example without keys of its own. complete-postgres shows one.",
+    "CKV_AWS_327": "Encrypted, with AWS's key, which lives as long as the last snapshot. complete-postgres takes another.",
     "CKV_AWS_338": "A year is a decision about money and privacy; `logs.retention_in_days` is 30 unless given.",
     "CKV_AWS_353": "Performance Insights keeps a cluster that should pause above its minimum.",
     "CKV_AWS_354": "Encrypted, with AWS's key: the example without keys of its own. complete-postgres shows one.",

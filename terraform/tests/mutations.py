@@ -172,7 +172,7 @@ MUTATIONS = [
     # Defaults, outputs, versions.
     ("a default is another", "variables.tf", "deadline_reserve = optional(string, \"250ms\")", "deadline_reserve = optional(string, \"25ms\")", "least"),
     ("the default share is all", "variables.tf", "share       = optional(number, 0.5)", "share       = optional(number, 1)", "least"),
-    ("an identifier is taken for a resource id", "variables.tf", "prx-[a-z0-9]+)$", "prx-[a-z0-9]+|[a-z]+)$", "refusals: refuses_values_2"),
+    ("an identifier is taken for a resource id", "variables.tf", "prx-[a-z0-9]+)$", "prx-[a-z0-9]+|[a-z]+)$", "refusals: refuses_values_5"),
     ("a level that drops metrics is taken", "variables.tf", '["TRACE", "DEBUG", "INFO"]', '["TRACE", "DEBUG", "INFO", "WARN"]', "refusals: refuses_values_2"),
     ("an output has the wrong queue", "outputs.tf", "dead_letters_url = aws_sqs_queue.dead_letters[name].url", "dead_letters_url = queue.url", "most"),
     ("URL callers are told one permission", "outputs.tf", '"lambda:InvokedViaFunctionUrl" = "true"', '"lambda:InvokedViaFunctionUrl" = "false"', "most"),
