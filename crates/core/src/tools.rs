@@ -177,9 +177,9 @@ fn mcp(query: &Query, title: &str, columns: Option<&[Column]>, int64: Int64) -> 
 }
 
 /// Whether the server holds it to reading. Nothing that an author writes makes it so: a session is read-only but in a
-/// write's transaction; only a procedure or a block of code could leave it.
+/// write's transaction, and what could leave it, a procedure or a block of code, is never a read.
 fn only_reads(query: &Query) -> bool {
-    query.access() == Access::Read && !["CALL", "DO"].contains(&query.first_word().as_str())
+    query.access() == Access::Read
 }
 
 /// The schema of the arguments.
@@ -601,13 +601,5 @@ SELECT 1 AS a;
         assert_eq!(result(query("orders"), Ok(b"[1]".to_vec()), false).unwrap(), b"{\"rows\":[1]}");
         assert_eq!(result(query("orders"), Ok(b"[1]".to_vec()), true).unwrap(), b"{\\\"rows\\\":[1]}");
         assert_eq!(result(query("hidden"), Ok(b"{}".to_vec()), false).unwrap(), b"{}");
-    }
-
-    /// A hint is what the server holds a query to, whatever its author says.
-    #[test]
-    fn a_procedure_that_is_said_to_read_is_not_told_to_do_so() {
-        let queries = queries("-- name: a :exec\n-- tool: A\n-- About.\n-- read\nCALL p();");
-        let list: Json = serde_json::from_slice(&list(&queries, Int64::Number, &Rows::new())).unwrap();
-        assert_eq!(list[0]["annotations"]["readOnlyHint"], false);
     }
 }

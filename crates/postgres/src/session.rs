@@ -543,7 +543,8 @@ impl Pg {
             let one = VecDeque::from([unit, Unit::Sync]);
             last = self.converse(wire, one, statements, Some(answers), patience).await?;
             // What belongs behind a statement that has ended, whatever became of it, is said all the same.
-            let ends = matches!(unit, Unit::Step(_)) && (last.refused.is_some() || last.outdated || answers.failed());
+            let ends = matches!(unit, Unit::Step(_))
+                && (last.refused.is_some() || last.outdated || answers.failed());
             if ends && !self.pooled() && self.status == IDLE && self.doing == Doing::Write {
                 self.autocommit(wire, false).await?;
             }
