@@ -50,7 +50,7 @@ impl Clock {
     }
 }
 
-/// The way of the answers of one [`Session::run`](crate::backend::Session::run) into the body.
+/// The way of the answers of one [`Session::run`] into the body.
 ///
 /// An engine calls, for each statement in their order, [`rows`](Self::rows) as often as it has something to write, and
 /// [`end`](Self::end).
