@@ -438,10 +438,13 @@ pub(crate) const BROKEN: &[Broken] = &[
         hint: &["read-only server", "writer's endpoint", "the field `host` of the secret prod/app"],
         set_up: |scene| {
             scene.alone(Certificate::Good, &[], |scene| {
-                let setup = scene.base();
                 let Server::Postgres(server) = &scene.server else { unreachable!("on PostgreSQL") };
+                let (secrets, database, secret) = scene.stored(|_| {});
+                // What is wrong with the server is told where nothing is wrong with the query.
+                let notes = "CREATE TABLE notes (id integer); GRANT ALL ON notes TO PUBLIC";
+                server.psql(&database.name, notes).unwrap();
                 server.restart_as_standby().unwrap();
-                setup
+                scene.setup(secrets, database, &secret)
             })
         },
     },

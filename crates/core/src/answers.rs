@@ -32,20 +32,20 @@ pub struct Expected {
 #[derive(Debug)]
 pub(crate) struct Clock {
     all: Deadline,
-    step: Mutex<Deadline>,
+    step: Mutex<(usize, Deadline)>,
 }
 
 impl Clock {
     pub(crate) fn new(all: Deadline) -> Self {
-        Self { all, step: Mutex::new(all) }
+        Self { all, step: Mutex::new((0, all)) }
     }
 
-    fn begin(&self, limit: Duration) {
-        *self.step.lock().unwrap_or_else(PoisonError::into_inner) = self.all.within(limit);
+    fn begin(&self, step: usize, limit: Duration) {
+        *self.step.lock().unwrap_or_else(PoisonError::into_inner) = (step, self.all.within(limit));
     }
 
-    /// When the step that runs now must be done.
-    pub(crate) fn step(&self) -> Deadline {
+    /// The step that runs now, as far as was heard, and when it must be done.
+    pub(crate) fn step(&self) -> (usize, Deadline) {
         *self.step.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -184,7 +184,7 @@ impl<'a> Answers<'a> {
 
     fn start(&self) {
         if let (Some(clock), Some(expected)) = (self.clock, self.expected.get(self.step)) {
-            clock.begin(expected.limit.saturating_mul(self.told_every));
+            clock.begin(self.step, expected.limit.saturating_mul(self.told_every));
         }
     }
 }

@@ -314,29 +314,30 @@ impl Run<'_, '_> {
         progress: Progress,
     ) -> Result<()> {
         let cancel = self.session.cancel_handle();
-        let outcome = {
+        let (outcome, late) = {
             let mut running = self.session.run(frame, statements, self.answers);
             loop {
-                let by = self.clock.step();
+                let (step, by) = self.clock.step();
                 match by.bound(&mut running).await {
-                    Ok(outcome) => break told(outcome),
+                    Ok(outcome) => break (told(outcome), None),
                     // Another step has begun meanwhile, and has its own time.
-                    Err(_) if self.clock.step() > by => {}
+                    Err(_) if self.clock.step().1 > by => {}
                     Err(_) => {
                         // What the server says to that tells which step it was, and leaves the session to go on with. That
                         // it is too late is decided.
                         let by = self.end.within(CANCEL_TIMEOUT);
-                        let (stopped, _) = futures_util::future::join(
+                        let (stopped, told) = futures_util::future::join(
                             stopped(cancel, self.end, progress),
                             by.bound(running),
                         )
                         .await;
-                        break Err(stopped);
+                        // MySQL ends a sleep well that was stopped, and the next step begins.
+                        break (Err(stopped), Some(step).filter(|_| !matches!(told, Ok(Err(_)))));
                     }
                 }
             }
         };
-        let step = self.answers.step();
+        let step = late.unwrap_or_else(|| self.answers.step());
         outcome.map_err(|error| self.at(step, error))
     }
 

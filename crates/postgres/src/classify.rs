@@ -198,7 +198,8 @@ fn is_stale(told: &Told<'_>) -> bool {
         // messages are not translated. The server says so while it reads the parameters, or before it runs the
         // statement; what a function of the statement's does has a context.
         INTERNAL_ERROR if told.message.starts_with("cache lookup failed for type") => {
-            told.routine == Some("getTypeBinaryInputInfo") || told.context.is_none()
+            matches!(told.routine, Some("getTypeBinaryInputInfo" | "getTypeInputInfo"))
+                || told.context.is_none()
         }
         // "cached plan must not change result type", told by the server's function: the text is translated.
         FEATURE_NOT_SUPPORTED => told.routine == Some("RevalidateCachedQuery"),
@@ -440,7 +441,7 @@ const FEATURE_NOT_SUPPORTED: &str = "0A000";
 const ACTIVE_SQL_TRANSACTION: &str = "25001";
 const READ_ONLY_SQL_TRANSACTION: &str = "25006";
 const TRANSACTION_TIMEOUT: &str = "25P04";
-const INVALID_SQL_STATEMENT_NAME: &str = "26000";
+pub(crate) const INVALID_SQL_STATEMENT_NAME: &str = "26000";
 const INVALID_AUTHORIZATION_SPECIFICATION: &str = "28000";
 const INVALID_PASSWORD: &str = "28P01";
 const INVALID_TRANSACTION_TERMINATION: &str = "2D000";

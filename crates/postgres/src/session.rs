@@ -338,7 +338,11 @@ impl Pg {
         } else {
             self.one_by_one(wire, units, statements, answers, patience).await?
         };
-        if let Some(refused) = heard.refused {
+        // What a statement by itself did stands, whatever becomes of that: a session that has not turned read-only again
+        // says so.
+        let stands =
+            |refused: &Refused| frame == Frame::Alone && refused.unit == Unit::Control(Control::Reading);
+        if let Some(refused) = heard.refused.filter(|refused| !stands(refused)) {
             return Err(self.refusal(&refused, statements));
         }
         if heard.outdated {
@@ -359,6 +363,11 @@ impl Pg {
     /// The error that a statement's refusal is.
     fn refusal(&mut self, refused: &Refused, statements: &[&Statement]) -> Error {
         let told = refused.notice.told();
+        if told.code == classify::INVALID_SQL_STATEMENT_NAME {
+            // Somebody has dropped what had a name, and hardly one alone.
+            self.controls.clear();
+            self.prepared = ByStatement::default();
+        }
         let (doing, statement) = match refused.unit {
             Unit::Step(index) | Unit::Learn(index) => (self.doing, statements.get(index)),
             Unit::Control(Control::BeginWrite | Control::Writing) => (Doing::Begin, None),
@@ -369,8 +378,11 @@ impl Pg {
             return classify::error_of(&told, At::ours(doing), self.log_values);
         };
         let at = At { doing, parameters: !statement.arguments.is_empty(), sql: &statement.sql };
-        let error = classify::error_of(&told, at, self.log_values);
-        if error.is_refused() || classify::is_outgrown(&told) {
+        let mut error = classify::error_of(&told, at, self.log_values);
+        if matches!(refused.unit, Unit::Step(_)) && classify::is_outgrown(&told) {
+            error = error.into_fault(Fault::ConnectionLost).as_refused();
+        }
+        if error.is_refused() {
             self.forget(statement);
         }
         // Its context names the parameter: what the caller gave is not what the place takes, whatever the type's own

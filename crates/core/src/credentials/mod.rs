@@ -350,7 +350,10 @@ impl Secret {
                 }
                 Ok(fetched) => fetched?,
                 Err(_) => {
-                    let said = format!("secret {}: the deadline came before an answer", self.asker.id());
+                    let said = format!(
+                        "secret {}: no answer from Secrets Manager before the deadline",
+                        self.asker.id()
+                    );
                     return Err(Unreadable::late(said));
                 }
             };
