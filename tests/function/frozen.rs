@@ -176,7 +176,7 @@ async fn a_connection_that_is_forgotten_with_an_answer_on_it(engine: Engine) {
     world.wire().inject(Fault::forget(Direction::ToClient, After::Flights(0)));
     assert_eq!(world.rows("read", json!({"n": 0})).await, json!({"notes": 1}));
 
-    let (insert, commit) = (1, 2);
+    let (insert, commit) = (0, 1);
     warm().await;
     world.wire().inject(Fault::forget(Direction::ToClient, After::Flights(insert)));
     assert_eq!(world.rows("write", json!({"n": 1})).await, json!({"rowsAffected": 1}));

@@ -148,6 +148,13 @@ impl<'a> Answers<'a> {
         self.start();
     }
 
+    /// Whether the steps have different limits: where a server tells the ends of several at once, none of them could be
+    /// held to its own.
+    #[must_use]
+    pub fn limits_differ(&self) -> bool {
+        self.expected.windows(2).any(|two| two[0].limit != two[1].limit)
+    }
+
     /// What the last step did that has ended.
     #[must_use]
     pub fn done(&self) -> Done {

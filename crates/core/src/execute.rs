@@ -331,13 +331,19 @@ impl Run<'_, '_> {
                             by.bound(running),
                         )
                         .await;
-                        // MySQL ends a sleep well that was stopped, and the next step begins.
-                        break (Err(stopped), Some(step).filter(|_| !matches!(told, Ok(Err(_)))));
+                        break (Err(stopped), Some((step, told.map(|outcome| outcome.is_ok()))));
                     }
                 }
             }
         };
-        let step = late.unwrap_or_else(|| self.answers.step());
+        let step = match late {
+            // Nothing was said to that.
+            Some((step, Err(_))) => step,
+            // MySQL ends a sleep well that was stopped. It was one of those that have ended since, of which the last that
+            // was sent is the likeliest: whoever is slow is seldom followed by many.
+            Some((step, Ok(true))) => step.max(self.answers.step().saturating_sub(1)),
+            _ => self.answers.step(),
+        };
         outcome.map_err(|error| self.at(step, error))
     }
 

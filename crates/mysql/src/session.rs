@@ -459,8 +459,21 @@ impl Protocol for MySql {
         answers: &mut Answers<'_>,
     ) -> Result<()> {
         let pooled = self.pooling != Pooling::None;
+        let pipeline = self.pipeline;
+        if statements.len() > 1 {
+            // MySQL keeps the answers to what came together until it has run all of it (seen on 9.7, where the end of a step
+            // before one that sleeps is not heard until that ends), so that only the whole has a limit that can be kept.
+            answers.told_every(statements.len());
+            self.pipeline &= !answers.limits_differ();
+            if !self.pipeline {
+                answers.told_every(1);
+            }
+        }
         let around = match frame {
-            Frame::Read if pooled => return self.pooled_read(wire, statements, answers).await,
+            Frame::Read if pooled => {
+                self.pipeline = pipeline;
+                return self.pooled_read(wire, statements, answers).await;
+            }
             Frame::Read => {
                 self.access = Access::Read;
                 (None, None)
@@ -470,7 +483,10 @@ impl Protocol for MySql {
                 (Some(self.beginning(access, framed)), None)
             }
             Frame::Within => {
-                self.ask_after_failure(wire).await?;
+                if let Err(error) = self.ask_after_failure(wire).await {
+                    self.pipeline = pipeline;
+                    return Err(error);
+                }
                 (None, None)
             }
             Frame::Alone => {
@@ -481,12 +497,11 @@ impl Protocol for MySql {
             }
         };
         // Behind a failing statement nothing may run that would stay: see the module.
-        let ahead = self.pipeline;
         if frame == Frame::Within && !self.framed {
             self.pipeline = false;
         }
         let outcome = self.statements(wire, around, statements, frame, answers).await;
-        self.pipeline = ahead;
+        self.pipeline = pipeline;
         if frame == Frame::Alone {
             self.access = Access::Read;
         }
