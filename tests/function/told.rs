@@ -54,11 +54,21 @@ async fn no_value_of_a_callers_is_in_the_log(engine: Engine) {
     let lines = logged.iter().filter(|line| line.contains("\"outcome\"")).count();
     assert_eq!(lines, FAILURES);
     for line in &logged {
-        let line = line.to_lowercase();
+        let line = without_numbers_of_ours(line).to_lowercase();
         for marked in ["v4lue", "4711", "😅", "\\ud83d", "f09f9885"] {
             assert!(!line.contains(marked), "{marked} in {line}");
         }
     }
+}
+
+/// A line of the log without the times and the numbers of requests, any of which may have the marked digits in it.
+fn without_numbers_of_ours(line: &str) -> String {
+    let Ok(Value::Object(mut fields)) = serde_json::from_str(line) else { return line.to_owned() };
+    fields.retain(|name, value| {
+        let ours = ["timestamp", "requestId", "traceId", "_aws"].contains(&name.as_str());
+        !ours && !(value.is_number() && (name.ends_with("Millis") || name.ends_with("Ms")))
+    });
+    Value::Object(fields).to_string()
 }
 
 /// A connection's own failure would run a read again, on another connection.

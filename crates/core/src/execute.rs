@@ -107,13 +107,11 @@ impl<'a> Attempts<'a> {
     /// [`Sessions::lease`]'s. Opening has a retry rule of its own, which is spent by then.
     pub(crate) async fn lease(&mut self, trace: &mut Trace) -> Result<Lease> {
         let connects = trace.cost.connects;
-        let left = self.left.take();
-        // What was sent may not know yet that nobody waits for it: it would hold its locks against what runs now.
-        let (leased, ()) = futures_util::future::join(
-            self.sessions.lease(self.access, self.by, &mut trace.cost),
-            stop(left, self.by),
-        )
-        .await;
+        let leased = self.sessions.lease(self.access, self.by, &mut trace.cost).await;
+        // What was sent may not know yet that nobody waits for it: it would hold its locks against what runs now. Behind
+        // the reconnect, which has found out which password is good: an engine whose cancel logs in would try a bad one
+        // once more, and servers count that.
+        stop(self.left.take(), self.by).await;
         // Opening counts its own tries; the first of them is no retry.
         trace.retries += (trace.cost.connects - connects).saturating_sub(1);
         leased

@@ -6,6 +6,7 @@
 //! So a transaction's statements can go out behind its BEGIN, and only COMMIT waits: it is sent when every answer before
 //! it is known.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -45,8 +46,9 @@ pub(crate) struct Pg {
     prepared: ByStatement<Prepared>,
     /// How many names have been given.
     named: u32,
-    /// Those of our own statements that have a name.
+    /// Those of our own statements that have a name, and how often all names were given anew.
     controls: Vec<Control>,
+    generation: u32,
     /// The status that the server has told last, and how many of its answers are yet to come.
     status: u8,
     owed: u32,
@@ -146,6 +148,7 @@ impl Pg {
             prepared: ByStatement::default(),
             named: 0,
             controls: Vec::new(),
+            generation: 0,
             status: IDLE,
             owed: 0,
             login: reported.clone(),
@@ -363,11 +366,6 @@ impl Pg {
     /// The error that a statement's refusal is.
     fn refusal(&mut self, refused: &Refused, statements: &[&Statement]) -> Error {
         let told = refused.notice.told();
-        if told.code == classify::INVALID_SQL_STATEMENT_NAME {
-            // Somebody has dropped what had a name, and hardly one alone.
-            self.controls.clear();
-            self.prepared = ByStatement::default();
-        }
         let (doing, statement) = match refused.unit {
             Unit::Step(index) | Unit::Learn(index) => (self.doing, statements.get(index)),
             Unit::Control(Control::BeginWrite | Control::Writing) => (Doing::Begin, None),
@@ -375,7 +373,9 @@ impl Pg {
             Unit::Control(_) | Unit::Flush | Unit::Sync => (self.doing, None),
         };
         let Some(statement) = statement else {
-            return classify::error_of(&told, At::ours(doing), self.log_values);
+            let error = classify::error_of(&told, At::ours(doing), self.log_values);
+            self.dropped(&error);
+            return error;
         };
         let at = At { doing, parameters: !statement.arguments.is_empty(), sql: &statement.sql };
         let mut error = classify::error_of(&told, at, self.log_values);
@@ -385,6 +385,7 @@ impl Pg {
         if error.is_refused() {
             self.forget(statement);
         }
+        self.dropped(&error);
         // Its context names the parameter: what the caller gave is not what the place takes, whatever the type's own
         // reader calls that.
         match told.parameter().filter(|_| !refused.bound).and_then(|at| statement.arguments.get(at)) {
@@ -397,6 +398,16 @@ impl Pg {
                 .with_sqlstate(told.code)
             }
             _ => error,
+        }
+    }
+
+    /// If somebody has dropped a statement that had a name, hardly that one alone: all get new names. Those that are there
+    /// still keep theirs, which must not be given again.
+    fn dropped(&mut self, error: &Error) {
+        if error.is_refused() && error.sqlstate() == Some(classify::INVALID_SQL_STATEMENT_NAME) {
+            self.controls.clear();
+            self.prepared = ByStatement::default();
+            self.generation += 1;
         }
     }
 
@@ -845,7 +856,12 @@ impl Pg {
             Control::IdleLimit => format!("SET LOCAL idle_in_transaction_session_timeout = {limit}"),
             control => control.text().to_owned(),
         };
-        let name = if self.pooled() { "" } else { control.name() };
+        let name = match (self.pooled(), self.generation) {
+            (true, _) => Cow::Borrowed(""),
+            (false, 0) => Cow::Borrowed(control.name()),
+            (false, generation) => Cow::Owned(format!("{}{generation}", control.name())),
+        };
+        let name = &*name;
         if !self.controls.contains(&control) {
             frontend::parse(name, &text, std::iter::empty(), wire.output())?;
         }
