@@ -178,20 +178,31 @@ impl<P: Protocol> Door<P> {
     ) -> BoxStream<'a, Result<Item, Failure>> {
         Box::pin(async_stream::stream! {
             self.streaming = true;
+            let mut failed = None;
             match self.lend(protocol).await {
                 Ok(driver) => {
                     let mut items = driver.stream(protocol, sql);
                     while let Some(item) = items.next().await {
-                        yield item;
+                        match item {
+                            Ok(item) => yield Ok(item),
+                            Err(failure) => {
+                                failed = Some(failure);
+                                break;
+                            }
+                        }
                     }
                 }
                 Err(error) => {
                     let driver = error.clone().into();
-                    yield Err(Failure { error, driver });
+                    failed = Some(Failure { error, driver });
                 }
             }
+            // Before the failure is told, behind which nobody may ask for more.
             self.streaming = false;
             self.take_back(protocol).await;
+            if let Some(failure) = failed {
+                yield Err(failure);
+            }
         })
     }
 

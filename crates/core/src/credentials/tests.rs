@@ -385,7 +385,8 @@ async fn whoever_gives_up_leaves_nothing_behind() {
     let fake = Fake::new(move |n| (n > 0).then(|| (200, full.clone()))).await;
     let credentials = fake.credentials(&[]);
     let error = credentials.get(Deadline::after(Duration::from_millis(100))).await.unwrap_err();
-    assert_eq!(error.detail(), "secret app: no answer from Secrets Manager before the deadline");
+    // Whoever of the two notices first says it in its own words.
+    assert!(error.detail().starts_with("secret app: no answer from Secrets Manager"), "{error}");
     let dropped = tokio::time::timeout(Duration::ZERO, credentials.get(soon())).await;
     assert!(dropped.is_err());
     assert_eq!(credentials.get(soon()).await.unwrap().login.user, "app");
