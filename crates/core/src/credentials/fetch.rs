@@ -67,6 +67,8 @@ impl Asker {
         if fall_back {
             return self.ask(db, stage, ATTEMPT, IN_ALL).await;
         }
+        // A walk of the command's has no deadline of its own.
+        let by = by.within(LONGEST);
         let ask = || {
             let left = by.remaining();
             self.ask(db, stage, left, left)
@@ -420,6 +422,8 @@ const ATTEMPT: Duration = Duration::from_secs(1);
 /// Each question has a limit of its own; this one is for what has none. As long as INIT.
 const CONNECT: Duration = Duration::from_secs(8);
 const IN_ALL: Duration = Duration::from_secs(2);
+/// What INIT has.
+const LONGEST: Duration = Duration::from_secs(8);
 const BACKOFF: Duration = Duration::from_millis(50);
 
 const FIELDS: &str = "username, password, host, port, dbname and engine";
