@@ -516,16 +516,13 @@ impl App {
         if call.stray_body {
             return Err(event::stray_body());
         }
-        Ok(Step { query, statement: query.bind(&call.params, &call.origin)? })
+        Ok(Step::new(query, query.bind(&call.params, &call.origin)?))
     }
 
     fn plan_batch(&self, batch: &Batch) -> Result<Vec<Step<'_>>> {
         let query = self.find(&batch.query, batch.method)?;
         numbered(
-            batch
-                .params
-                .iter()
-                .map(|params| joined(Step { query, statement: query.bind(params, &batch.origin)? })),
+            batch.params.iter().map(|params| joined(Step::new(query, query.bind(params, &batch.origin)?))),
         )
     }
 

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::answers::{Answers, Clock, Expected};
+use crate::answers::{Answers, Clock, Expected, Which};
 use crate::backend::{Access, CancelHandle, Effect, Frame, Session, State, Statement};
 use crate::config::Int64;
 use crate::connect::sessions::{Cost, Lease, Sessions};
 use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Phase, Result};
-use crate::queries::Query;
+use crate::queries::{Query, Verb};
 use crate::retry::{self, Next, Progress};
 use crate::rows::{Limits, RowWriter};
 
@@ -18,6 +18,15 @@ use crate::rows::{Limits, RowWriter};
 pub(crate) struct Step<'q> {
     pub(crate) query: &'q Query,
     pub(crate) statement: Statement,
+    /// Statements of our own that are sent directly before it, in the same flight and transaction, and are no steps: see
+    /// [`crate::answers`]. A step outside a transaction has none.
+    pub(crate) before: Vec<Statement>,
+}
+
+impl<'q> Step<'q> {
+    pub(crate) fn new(query: &'q Query, statement: Statement) -> Self {
+        Self { query, statement, before: Vec::new() }
+    }
 }
 
 /// What a call does in the database: one statement, or several that succeed or fail together.
@@ -183,14 +192,21 @@ impl Work<'_> {
         (self.by.within(limits.max().unwrap_or(self.query_timeout)), self.end())
     }
 
-    /// What is expected of each step.
-    fn expected(&self) -> Vec<Expected> {
-        let expected = |Step { query, .. }: &Step<'_>| Expected {
-            verb: query.verb(),
-            max_rows: query.max_rows(),
-            limit: query.timeout().unwrap_or(self.query_timeout),
-        };
-        self.steps.iter().map(expected).collect()
+    /// All statements in the order they are sent, the silent ones among them, and what is expected of each.
+    fn statements(&self) -> (Vec<&Statement>, Vec<Expected>) {
+        let count = self.steps.iter().map(|step| step.before.len() + 1).sum();
+        let (mut statements, mut expected) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for Step { query, statement, before } in &self.steps {
+            let limit = query.timeout().unwrap_or(self.query_timeout);
+            for ours in before {
+                statements.push(ours);
+                expected.push(Expected { verb: Verb::Exec, max_rows: None, limit, silent: true });
+            }
+            statements.push(statement);
+            let (verb, max_rows) = (query.verb(), query.max_rows());
+            expected.push(Expected { verb, max_rows, limit, silent: false });
+        }
+        (statements, expected)
     }
 
     /// When the server must have been told to stop: something of the reserve is left for the reply.
@@ -221,11 +237,10 @@ async fn attempt(
 ) -> Result<()> {
     let access = work.access();
     let session = lease.session();
-    let statements: Vec<&Statement> = work.steps.iter().map(|step| &step.statement).collect();
-    let expected = work.expected();
+    let (statements, expected) = work.statements();
     let clock = Clock::new(work.by);
     let mut answers = Answers::new(rows, &expected, work.list).timed(&clock);
-    *pinned += statements.iter().map(|statement| u32::from(session.pins(statement))).sum::<u32>();
+    *pinned += work.steps.iter().map(|step| u32::from(session.pins(&step.statement))).sum::<u32>();
     let mut run = Run { session, clock: &clock, end: work.end(), answers: &mut answers, list: work.list };
     match work.steps.as_slice() {
         // The server refuses it if it writes.
@@ -339,8 +354,11 @@ impl Run<'_, '_> {
             Some((step, Err(_))) => step,
             // MySQL ends a sleep well that was stopped. It was one of those that have ended since, of which the last that
             // was sent is the likeliest: whoever is slow is seldom followed by many.
-            Some((step, Ok(true))) => step.max(self.answers.step().saturating_sub(1)),
-            _ => self.answers.step(),
+            Some((Which::Step(step), Ok(true))) => {
+                Which::Step(step.max(self.answers.step().saturating_sub(1)))
+            }
+            Some((silent, Ok(true))) => silent,
+            _ => self.answers.current(),
         };
         outcome.map_err(|error| self.at(step, error))
     }
@@ -350,8 +368,12 @@ impl Run<'_, '_> {
         self.answers.outcome().map_err(|(step, error)| self.at(step, error))
     }
 
-    fn at(&self, step: usize, error: Error) -> Error {
-        if self.list { error.at_step(step) } else { error }
+    /// A statement of ours is told as itself, and no step.
+    fn at(&self, which: Which, error: Error) -> Error {
+        match which {
+            Which::Step(step) if self.list => error.at_step(step),
+            Which::Step(_) | Which::Silent(_) => error,
+        }
     }
 }
 

@@ -215,10 +215,10 @@ impl Pg {
             Frame::Begin(Access::Write) | Frame::Alone => Doing::Write,
             Frame::Within => self.doing,
         };
-        let first = answers.step();
+        let first = answers.at();
         let outcome = self.attempt(wire, frame, statements, answers).await;
         match outcome {
-            Err(error) if error.is_refused() && frame != Frame::Within && answers.step() == first => {
+            Err(error) if error.is_refused() && frame != Frame::Within && answers.again(first) => {
                 for statement in statements {
                     self.forget(statement);
                 }
