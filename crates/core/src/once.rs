@@ -733,7 +733,7 @@ mod tests {
         check(0, ":exec\n-- idempotency_key: param.id\nDELETE FROM t", "`id` is not declared");
         check(0, ":exec\n-- idempotency-key: header.X\nDELETE FROM t", "did you mean `-- idempotency_key:`");
         check(1, ":exec\n-- idempotency_key: header.X\nDROP TABLE t", "commits this by itself");
-        check(1, ":exec\n-- idempotency_key: header.X\nCALL p()", "may commit by itself");
+        check(1, ":exec\n-- idempotency_key: header.X\nCALL p()", "commits this by itself");
         // A parameter that the key alone needs is used; another one is not.
         let unused = ":exec\n-- idempotency_key: param.id\n-- param: id text\n-- param: n int\nDELETE FROM t";
         check(0, unused, "`n` is declared");

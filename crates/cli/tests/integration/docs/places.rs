@@ -69,6 +69,12 @@ pub(super) fn desktop(_: &Page) -> Place {
         .with(folder)
 }
 
+/// Accounts, and the table of idempotency keys.
+pub(crate) const KEYED: &str = "\
+CREATE TABLE accounts (id int PRIMARY KEY, balance numeric NOT NULL);
+CREATE TABLE lambda_rds_idempotency (id bytea PRIMARY KEY, request bytea NOT NULL, reply bytea,
+    created_at timestamptz NOT NULL, expires_at timestamptz NOT NULL);";
+
 /// A query that is a tool.
 pub(crate) const TOOL: &str = "\
 -- name: find_users :many
