@@ -323,6 +323,7 @@ impl App {
 
     /// The function's own database, for code beside the queries: it shares their sessions.
     #[must_use]
+    #[cfg(feature = "sea-orm")]
     pub fn database(&self) -> crate::Db {
         crate::Db::on(Arc::clone(&self.sessions), &self.db)
     }
@@ -819,13 +820,11 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use futures_util::future::BoxFuture;
-    use futures_util::stream::BoxStream;
-    use sea_orm::{DatabaseConnection, DbErr};
 
     use super::*;
     use crate::answers::Answers;
     use crate::backend::{
-        Access, CancelHandle, Done, Effect, Failure, Fixed, Frame, Item, Session, State, Statement, Target,
+        Access, CancelHandle, Done, Effect, Fixed, Frame, Session, State, Statement, Target,
     };
     use crate::config::Sources;
     use crate::describe::{Described, Description};
@@ -849,10 +848,6 @@ mod tests {
             Dialect::Sqlite
         }
 
-        fn classify(&self, _error: &DbErr) -> Fault {
-            Fault::Internal
-        }
-
         fn connect<'a>(&'a self, _to: &'a Target) -> BoxFuture<'a, Result<Box<dyn Session>>> {
             self.connects.fetch_add(1, Ordering::Relaxed);
             Box::pin(async { Ok(Box::new(BuggySession(State::Idle)) as Box<dyn Session>) })
@@ -860,10 +855,6 @@ mod tests {
     }
 
     impl Session for BuggySession {
-        fn database(&mut self) -> BoxFuture<'_, Result<DatabaseConnection>> {
-            Box::pin(async { Err(Error::new(Fault::Internal, "none")) })
-        }
-
         fn run<'a>(
             &'a mut self,
             frame: Frame,
@@ -884,10 +875,6 @@ mod tests {
 
         fn ask<'a>(&'a mut self, _: &'a str) -> BoxFuture<'a, Result<Vec<Vec<Option<String>>>>> {
             unreachable!("nothing is asked")
-        }
-
-        fn stream(&mut self, _: crate::backend::Sql) -> BoxStream<'_, Result<Item, Failure>> {
-            unreachable!("nothing is run")
         }
 
         fn announce<'a>(

@@ -293,10 +293,29 @@ struct Inner {
     sqlstate: Option<String>,
     step: Option<usize>,
     refused: bool,
+    #[cfg_attr(
+        not(feature = "sea-orm"),
+        expect(dead_code, reason = "only sea-orm's errors come unclassified")
+    )]
     unclassified: bool,
     retry_after: Option<Duration>,
     allow: Option<String>,
     hint: Option<Cow<'static, str>>,
+}
+
+#[cfg(feature = "sea-orm")]
+impl Error {
+    /// A driver's failure whose kind has not been found out.
+    pub(crate) fn unclassified(detail: impl Into<String>) -> Self {
+        let mut error = Self::new(Fault::QueryFailed, detail);
+        error.0.unclassified = true;
+        error
+    }
+
+    /// Whether nobody has found out its kind yet.
+    pub(crate) fn is_unclassified(&self) -> bool {
+        self.0.unclassified
+    }
 }
 
 impl Error {
@@ -334,18 +353,6 @@ impl Error {
         let mut error = Self::told(fault, message);
         error.0.quoted = true;
         error
-    }
-
-    /// A driver's failure whose kind has not been found out.
-    pub(crate) fn unclassified(detail: impl Into<String>) -> Self {
-        let mut error = Self::new(Fault::QueryFailed, detail);
-        error.0.unclassified = true;
-        error
-    }
-
-    /// Whether nobody has found out its kind yet.
-    pub(crate) fn is_unclassified(&self) -> bool {
-        self.0.unclassified
     }
 
     /// The same failure with something more for the log.

@@ -89,7 +89,7 @@ pub(super) fn engines<'a>(
 
 impl Head {
     /// Reads the `-- name:` line's value, and the lines below it: each a comment or blank. `routine` is what the SQL runs
-    /// that is no query ([`effect::routine`](super::effect::routine)).
+    /// that is no query ([`routine`](super::routine::routine)).
     ///
     /// # Errors
     /// Every mistake; beside them what could be read, so that the SQL is judged all the same. Nothing if there

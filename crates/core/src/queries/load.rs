@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::annotations::{self, Head};
-use super::effect;
+use super::routine;
 use super::template::{Place, Template};
 use super::{Dialect, Lines, Queries, Query};
 use crate::config::Engine;
@@ -250,7 +250,7 @@ impl FileReader<'_> {
 
     fn query(&mut self, entry: &Entry<'_>) -> Option<Query> {
         let mut mistakes = Vec::new();
-        let routine = effect::routine_of(self.dialect, entry.sql);
+        let routine = routine::routine_of(self.dialect, entry.sql);
         let head = Head::parse((entry.line, entry.name), entry.lines(), routine, &mut mistakes);
         let wrong_lines: Vec<_> = mistakes.iter().map(|(line, _)| *line).collect();
         for (line, reason) in mistakes {

@@ -39,9 +39,11 @@
 mod annotations;
 mod bind;
 mod bounds;
+#[cfg(feature = "sea-orm")]
 mod effect;
 mod lexer;
 mod load;
+mod routine;
 mod template;
 mod words;
 
@@ -52,6 +54,7 @@ use std::time::Duration;
 use crate::backend::Access;
 use crate::value::{Kind, Value};
 pub use bounds::{Bounds, Choice};
+#[cfg(feature = "sea-orm")]
 pub(crate) use effect::Effect;
 pub use load::LoadError;
 use template::Template;
