@@ -349,6 +349,12 @@ impl MySql {
             true => self.prepare(wire, before.take(), statements).await,
             false => Ok(()),
         };
+        // What ends a session while it is told of statements ends it before any of them has run.
+        let gone = self.standing.owed > 0 || wire.closed();
+        let prepared = prepared.map_err(|(index, error)| match frame {
+            Frame::Begin(_) | Frame::Alone if gone => (index, error.as_refused()),
+            _ => (index, error),
+        });
         if let Err((index, error)) = prepared.and_then(|()| self.counted(statements)) {
             if before.is_some() {
                 // Nothing has been sent.

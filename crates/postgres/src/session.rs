@@ -207,8 +207,11 @@ impl Pg {
         statements: &[&Statement],
         answers: &mut Answers<'_>,
     ) -> Result<()> {
-        if frame != Frame::Within {
-            self.learn(wire, statements).await?;
+        if frame != Frame::Within
+            && let Err(error) = self.learn(wire, statements).await
+        {
+            // What ends a session while it is asked about statements ends it before any of them has run.
+            return Err(if self.owed > 0 || wire.closed() { error.as_refused() } else { error });
         }
         let mut next = 0;
         while next < statements.len() {
@@ -469,6 +472,10 @@ impl Pg {
         let mut descriptions = Vec::new();
         let heard =
             self.talk(wire, units, Sending::Learn(&asked), &mut Hearing::Learn(&mut descriptions)).await?;
+        if let Some(refused) = heard.refused {
+            // The end of the session, which is no answer to the statement.
+            return Err(classify::error_of(&refused.notice.told(), At::ours(self.doing), self.log_values));
+        }
         let mut described = Vec::new();
         for (at, mut description) in descriptions {
             description.name = asked[at].name.clone();
