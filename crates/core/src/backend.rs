@@ -57,7 +57,7 @@ pub trait Backend: Debug + Send + Sync {
 /// Whether a session is good for anything after a method has failed, [`Session::state`] tells.
 pub trait Session: Send + Debug {
     /// Runs statements in the frame that is said, one after the other, and writes their rows: sent together, where the
-    /// server takes that. Of a transaction nothing is committed, whatever happens.
+    /// server takes that. Of a transaction nothing is committed, whatever happens, but in [`Frame::Commit`].
     ///
     /// In a frame that begins a transaction or is in one, what follows a statement that fails leaves nothing behind; the
     /// transaction is then for [`Session::rollback`], as [`Session::state`] tells. A failure of ours, of the reply's limit
@@ -175,8 +175,16 @@ pub enum Frame {
     Read,
     /// They begin a transaction, which stays open.
     Begin(Access),
+    /// As [`Begin`](Self::Begin) with writing, and the first so many statements guard the rest: where one of them fails,
+    /// nothing of what follows is done, and it need not be settled where the server can have it so
+    /// ([`Session::state`] tells). The transaction is theirs as well.
+    Guarded(usize),
     /// They belong to the transaction that is open.
     Within,
+    /// They belong to the transaction that is open and are its last: it is committed behind them, in the same flight where
+    /// a failure of one of them keeps the server from that. So a failure that the server tells proves that nothing was
+    /// committed, and a lost connection proves nothing.
+    Commit,
     /// One statement that commits by itself, on a session that may write for as long as it runs.
     Alone,
 }

@@ -26,6 +26,7 @@ mod execute;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 pub mod observe;
+pub mod once;
 pub mod openapi;
 pub mod queries;
 pub mod reply;

@@ -483,7 +483,11 @@ impl Protocol for MySql {
                 let framed = self.pipeline && access == Access::Write && statements.len() > 1;
                 (Some(self.beginning(access, framed)), None)
             }
-            Frame::Within => {
+            Frame::Guarded(_) => {
+                let framed = self.pipeline && statements.len() > 1;
+                (Some(self.beginning(Access::Write, framed)), None)
+            }
+            Frame::Within | Frame::Commit => {
                 if let Err(error) = self.ask_after_failure(wire).await {
                     self.pipeline = pipeline;
                     return Err(error);
@@ -498,11 +502,15 @@ impl Protocol for MySql {
             }
         };
         // Behind a failing statement nothing may run that would stay: see the module.
-        if frame == Frame::Within && !self.framed {
+        if matches!(frame, Frame::Within | Frame::Commit) && !self.framed {
             self.pipeline = false;
         }
         let outcome = self.statements(wire, around, statements, frame, answers).await;
         self.pipeline = pipeline;
+        // What follows a failure is done all the same, so COMMIT waits.
+        if frame == Frame::Commit && outcome.is_ok() && !answers.failed() {
+            return self.commit(wire).await;
+        }
         if frame == Frame::Alone {
             self.access = Access::Read;
         }

@@ -11,9 +11,11 @@
 //! | another statement | a READ WRITE transaction of its own, three round trips | if the server undid it, or never had it |
 //! | [`Db::read`] | read-only | after a lost connection, from its beginning |
 //! | [`Db::transaction`] | one READ WRITE transaction | if the server undid it, or never had its COMMIT |
+//! | [`Db::once`] | the same, once per key | after any loss: the key tells whether it was done |
 //! | [`TransactionTrait::begin`], a stream | as the transaction or statement says | no, since its rows are out |
 //! | [`Db::connection`], [`Db::writer`] | as sea-orm drives it | no |
 
+mod once;
 mod running;
 mod transaction;
 
@@ -37,6 +39,7 @@ use crate::connect::sessions::{Cost, Lease, Sessions};
 use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Result};
 use crate::execute::{Attempts, Trace, limited};
+use crate::once::Store;
 use crate::queries::{Dialect, Effect};
 use crate::retry::Progress;
 
@@ -47,6 +50,8 @@ pub use transaction::Transaction;
 #[derive(Debug, Clone)]
 pub struct Db {
     sessions: Arc<Sessions>,
+    /// The table of idempotency keys.
+    store: Arc<Store>,
     limits: Limits,
 }
 
@@ -81,7 +86,10 @@ impl Db {
     pub(crate) fn on(sessions: Arc<Sessions>, config: &config::Db) -> Self {
         let limits =
             Limits { statement: config.query_timeout, reserve: config.deadline_reserve, until: None };
-        Self { sessions, limits }
+        let dialect = sessions.backend().dialect();
+        let store =
+            Store::new(config.engine, dialect, &config.idempotency_table, config.idempotency_reply).into();
+        Self { sessions, store, limits }
     }
 
     /// The same database, where everything must be over by this deadline: Lambda's own for the invocation, say. What
@@ -91,7 +99,7 @@ impl Db {
     pub fn until(&self, deadline: Deadline) -> Self {
         let deadline = deadline.less(self.limits.reserve);
         let until = Some(self.limits.until.map_or(deadline, |earlier| earlier.min(deadline)));
-        Self { sessions: Arc::clone(&self.sessions), limits: Limits { until, ..self.limits } }
+        Self { limits: Limits { until, ..self.limits }, ..self.clone() }
     }
 
     /// Opens a session ahead of its first use; during INIT, say.
