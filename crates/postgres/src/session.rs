@@ -308,10 +308,16 @@ impl Pg {
             [Some(Unit::Step(step)), flush.then_some(Unit::Flush)].into_iter().flatten()
         });
         match frame {
+            // In several parts only where something must be learned of a statement that those before it lead to.
             Frame::Read => {
-                begin(&mut units, Access::Read);
+                if part.start == 0 {
+                    begin(&mut units, Access::Read);
+                }
                 units.extend(steps);
-                units.extend([Unit::Control(Control::Commit), Unit::Sync]);
+                if part.end == statements.len() {
+                    units.push_back(Unit::Control(Control::Commit));
+                }
+                units.push_back(Unit::Sync);
             }
             Frame::Begin(access) => {
                 if part.start == 0 {

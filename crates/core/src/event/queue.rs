@@ -49,11 +49,7 @@ pub(super) fn unserved(source: &str) -> Error {
 /// One message. It keeps its place in the batch even if it asks for nothing that we can do.
 fn message(record: &Object<'_>, invocation: &Invocation) -> Result<Record> {
     let message_id = record.text("messageId")?.ok_or_else(|| must_be("messageId", "a string"))?.into_owned();
-    let origin = Arc::new(Origin {
-        message_id: Some(message_id.clone()),
-        request_id: invocation.request_id.clone(),
-        ..Origin::default()
-    });
+    let origin = Arc::new(Origin { message_id: Some(message_id.clone()), ..invocation.origin() });
     let request = record
         .text("body")
         .and_then(|body| body.ok_or_else(|| must_be("body", "a string")))
