@@ -22,6 +22,7 @@ pub use self::facts::Facts;
 use self::facts::Known;
 use self::hints::{At, hint};
 use crate::backend::{Access, Phases, Pooling, Session, Target};
+use crate::check::policies;
 use crate::config::{Auth, ConfigError, Db, Engine, Platform, TlsMode};
 use crate::connect::sessions::Sessions;
 use crate::connect::tls::TlsClient;
@@ -238,6 +239,9 @@ impl Subject<'_> {
         let late = |_| Error::new(Fault::Timeout, "the server did not answer a short statement in time");
         let dialect = self.sessions.backend().dialect();
         let known = by.bound(Known::ask(dialect, session, &mut walked.warnings)).await.map_err(late)??;
+        for role in policies::roles(self.queries.iter()) {
+            walked.warnings.extend(by.bound(policies::unfit(session, role)).await.map_err(late)??);
+        }
         match by.bound(session.begin(Access::Write)).await.map_err(late)? {
             Ok(()) => by.bound(session.rollback()).await.map_err(late)??,
             // Somebody else is writing into the file.
