@@ -29,7 +29,6 @@ use crate::cancel::PgCancel;
 use crate::classify::{self, At, Doing};
 use crate::decode::Columns;
 use crate::describe;
-use crate::driver::PgDriver;
 use crate::learned::{ByStatement, Field, Known, Learned};
 use crate::messages::{
     BIND_COMPLETE, CLOSE_COMPLETE, COMMAND_COMPLETE, DATA_ROW, EMPTY_QUERY, ERROR, Front, Message, NO_DATA,
@@ -50,21 +49,19 @@ pub(crate) struct Pg {
     controls: Vec<Control>,
     generation: u32,
     /// The status that the server has told last, and how many of its answers are yet to come.
-    status: u8,
-    owed: u32,
-    reported: Reported,
+    pub(crate) status: u8,
+    pub(crate) owed: u32,
+    pub(crate) reported: Reported,
     /// The same after the login.
-    login: Reported,
+    pub(crate) login: Reported,
     /// What the transaction, or the statement outside one, may do.
-    doing: Doing,
+    pub(crate) doing: Doing,
     cancel: Option<PgCancel>,
-    pooling: Pooling,
+    pub(crate) pooling: Pooling,
     /// Whether anything may be sent before what comes before it has been answered.
     pipeline: bool,
     limit: Duration,
-    log_values: bool,
-    /// The port, by which sea-orm's driver looks for its socket.
-    pub(crate) port: u16,
+    pub(crate) log_values: bool,
 }
 
 /// A statement that has a name.
@@ -161,46 +158,15 @@ impl Pg {
             pipeline: to.pipeline,
             limit: to.statement_timeout,
             log_values: to.log_values,
-            port: to.endpoint.port,
         }
-    }
-
-    pub(crate) fn reported(&self) -> &Reported {
-        &self.reported
-    }
-
-    pub(crate) fn login(&self) -> &Reported {
-        &self.login
     }
 
     pub(crate) fn decoder(&self, oid: u32) -> types::Decoder {
         self.learned.decoder(oid)
     }
 
-    pub(crate) fn log_values(&self) -> bool {
-        self.log_values
-    }
-
-    pub(crate) fn doing(&self) -> Doing {
-        self.doing
-    }
-
-    pub(crate) fn status(&self) -> u8 {
-        self.status
-    }
-
-    /// What the driver's side of the session has been told.
-    pub(crate) fn catch_up(&mut self, status: u8, owed: u32, reported: &Reported) {
-        (self.status, self.owed) = (status, owed);
-        self.reported = reported.clone();
-    }
-
     pub(crate) fn pooled(&self) -> bool {
         self.pooling != Pooling::None
-    }
-
-    pub(crate) fn pooling(&self) -> Pooling {
-        self.pooling
     }
 
     /// Runs statements, and once more from the beginning if the first of them turned out to be known as it is not any more
@@ -243,8 +209,11 @@ impl Pg {
         statements: &[&Statement],
         answers: &mut Answers<'_>,
     ) -> Result<()> {
-        if !within(frame) {
-            self.learn(wire, statements).await?;
+        if !within(frame)
+            && let Err(error) = self.learn(wire, statements).await
+        {
+            // What ends a session while it is asked about statements ends it before any of them has run.
+            return Err(if self.owed > 0 || wire.closed() { error.as_refused() } else { error });
         }
         let mut next = 0;
         while next < statements.len() {
@@ -314,10 +283,16 @@ impl Pg {
         };
         let whole = part.end == statements.len();
         match frame {
+            // In several parts only where something must be learned of a statement that those before it lead to.
             Frame::Read => {
-                begin(&mut units, Access::Read);
+                if part.start == 0 {
+                    begin(&mut units, Access::Read);
+                }
                 units.extend(steps(part.clone()));
-                units.extend([Unit::Control(Control::Commit), Unit::Sync]);
+                if whole {
+                    units.push_back(Unit::Control(Control::Commit));
+                }
+                units.push_back(Unit::Sync);
             }
             Frame::Begin(access) => {
                 if part.start == 0 {
@@ -536,6 +511,10 @@ impl Pg {
         let mut descriptions = Vec::new();
         let heard =
             self.talk(wire, units, Sending::Learn(&asked), &mut Hearing::Learn(&mut descriptions)).await?;
+        if let Some(refused) = heard.refused {
+            // The end of the session, which is no answer to the statement.
+            return Err(classify::error_of(&refused.notice.told(), At::ours(self.doing), self.log_values));
+        }
         let mut described = Vec::new();
         for (at, mut description) in descriptions {
             description.name = asked[at].name.clone();
@@ -1053,8 +1032,6 @@ impl Pg {
 }
 
 impl Protocol for Pg {
-    type Driver = PgDriver;
-
     async fn run(
         &mut self,
         wire: &mut Wire,

@@ -33,7 +33,7 @@ use sea_orm::{
     QueryResult, Statement, StreamTrait, TransactionError, TransactionOptions, TransactionTrait,
 };
 
-use crate::backend::{Access, Backend, Item, Sql, Topology};
+use crate::backend::{Access, Backend, Item, Orm, Session, Sql, Topology};
 use crate::config;
 use crate::connect::sessions::{Cost, Lease, Sessions};
 use crate::deadline::Deadline;
@@ -175,7 +175,7 @@ impl Db {
     /// Why there was no session.
     pub async fn connection(&self) -> Result<Connection> {
         let mut lease = self.sessions.lease(Access::Read, self.limits.by(), &mut Cost::default()).await?;
-        let database = lease.session().database().await?;
+        let database = orm(lease.session())?.database().await?;
         Ok(Connection { lease: Some(lease), database })
     }
 
@@ -190,7 +190,7 @@ impl Db {
         let session = lease.session();
         let cancel = session.cancel_handle();
         limited(cancel, self.limits.statement(), Progress::Unsent, session.autocommit(true)).await?;
-        let database = session.database().await?;
+        let database = orm(session)?.database().await?;
         Ok(Connection { lease: Some(lease), database })
     }
 
@@ -466,6 +466,15 @@ fn recovered(error: &DbErr) -> Option<Error> {
         DbErr::TryIntoErr { source, .. } => source.downcast_ref::<Error>().cloned(),
         _ => None,
     }
+}
+
+/// The session as sea-orm's driver takes it.
+///
+/// # Errors
+/// If its engine was built without the driver.
+fn orm(session: &mut dyn Session) -> Result<&mut dyn Orm> {
+    let without = "this engine was built without sea-orm's driver: build it with the feature `sea-orm`";
+    session.orm().ok_or_else(|| Error::new(Fault::Internal, without))
 }
 
 fn database_backend(sessions: &Sessions) -> DbBackend {

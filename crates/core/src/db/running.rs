@@ -7,7 +7,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use sea_orm::{DbErr, IsolationLevel, Statement};
 
-use super::Limits;
+use super::{Limits, orm};
 use crate::backend::{self, Access, Failure, Item, Sql, State};
 use crate::connect::sessions::Lease;
 use crate::error::{Error, Fault, Result};
@@ -266,6 +266,13 @@ impl Running {
             let cancel = session.cancel_handle();
             let mut failure = None;
             {
+                let session = match orm(session) {
+                    Ok(session) => session,
+                    Err(error) => {
+                        yield Err(error.into());
+                        return;
+                    }
+                };
                 let mut items = session.stream(kept_apart(dialect, sql));
                 loop {
                     match by.bound(items.next()).await {
