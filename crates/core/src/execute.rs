@@ -493,9 +493,10 @@ async fn attempt_once(
     let count = rows.rows();
     let body = once::plain(rows.finish()?, work.limits.escaped)?;
     store.fits(&body)?;
-    let reset = work.steps.iter().any(|step| !step.before.is_empty()).then(|| store.reset()).flatten();
+    // The table is the function's own: its role and schemas are no caller's.
+    let reset = work.steps.last().and_then(|step| Caller::nobody().statement(&step.caller));
     let (keep, sweep) = (store.keep(key, &body), store.sweep());
-    let last: Vec<&Statement> = reset.iter().flatten().chain([&keep, &sweep]).collect();
+    let last: Vec<&Statement> = reset.iter().chain([&keep, &sweep]).collect();
     let expected = vec![silent(Verb::Exec); last.len()];
     let clock = Clock::new(work.by);
     let mut answers = Answers::new(&mut nothing, &expected, true).timed(&clock);

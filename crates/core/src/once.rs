@@ -139,13 +139,6 @@ impl Store {
         statement(&self.sql.sweep, Vec::new())
     }
 
-    /// What makes the session's role and schemas its own again, which the steps may have set for their transaction; where
-    /// there is such a thing.
-    pub(crate) fn reset(&self) -> Option<[Statement; 2]> {
-        (self.dialect == Dialect::Postgres)
-            .then(|| ["RESET ROLE", "RESET search_path"].map(|sql| statement(&sql.into(), Vec::new())))
-    }
-
     /// # Errors
     /// [`Fault::ResultTooLarge`] if a reply cannot be kept.
     pub(crate) fn fits(&self, reply: &[u8]) -> Result<()> {

@@ -78,11 +78,7 @@ impl Template {
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub(super) fn parse(
-        dialect: Dialect,
-        sql: &str,
-        params: &[Param],
-    ) -> Result<Self, Vec<Flaw>> {
+    pub(super) fn parse(dialect: Dialect, sql: &str, params: &[Param]) -> Result<Self, Vec<Flaw>> {
         let tokens = match lexer::tokens(dialect, sql) {
             Ok(tokens) => tokens,
             Err(error) => return Err(vec![flaw(error.at, error.reason)]),
@@ -892,8 +888,7 @@ mod tests {
     #[test]
     fn what_would_be_wrong_without_a_word() {
         fn check(dialect: Dialect, sql: &str, expected: Option<&str>) {
-            let flaws =
-                Template::parse(dialect, sql, &params("a text, n int")).err().unwrap_or_default();
+            let flaws = Template::parse(dialect, sql, &params("a text, n int")).err().unwrap_or_default();
             let flaws: Vec<_> =
                 flaws.into_iter().filter(|flaw| !flaw.reason.contains("is declared, but")).collect();
             match expected {
