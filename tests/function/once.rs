@@ -425,8 +425,12 @@ async fn cut_anywhere_it_is_done_once(engine: Engine) {
 }
 
 async fn callers_of_one_key_at_once(engine: Engine) {
-    let world =
-        setup(engine).env("AWS_LAMBDA_MAX_CONCURRENCY", "50").timeout(Duration::from_secs(60)).start().await;
+    let world = setup(engine)
+        .env("AWS_LAMBDA_MAX_CONCURRENCY", "50")
+        .env("DB_MAX_CONNECTIONS", "25")
+        .timeout(Duration::from_secs(60))
+        .start()
+        .await;
     for (round, callers) in [(1, 2), (2, 50), (3, 2), (4, 50)] {
         let key = format!("round {round}");
         let calls = (0..callers).map(|_| async {
@@ -550,4 +554,75 @@ async fn a_million_keys_are_found_by_their_index() {
     times.sort();
     println!("p50 of a write with a key beside a million: {:?}", times[times.len() / 2]);
     assert_eq!(keys(&world), 1_000_030);
+}
+
+/// A call whose key another one has is told so when its time is up, and gets that one's reply later.
+#[tokio::test]
+async fn who_waits_too_long_for_its_twin_is_told_so() {
+    let slow = "\n-- name: slow :exec\n-- http: POST\n-- idempotency_key: header.Idempotency-Key\n\
+                INSERT INTO payments (account) SELECT 5 FROM (SELECT pg_sleep(3)) AS nap;\n";
+    let world = Setup::new(Engine::Postgres)
+        .schema(schema(Engine::Postgres))
+        .queries(queries(Engine::Postgres) + slow)
+        .env("AWS_LAMBDA_MAX_CONCURRENCY", "2")
+        .env("LAMBDA_RDS_HTTP_TIMEOUT", "1s")
+        .start()
+        .await;
+    let direct = json!({"query": "slow", "idempotencyKey": "k"});
+    let first = reply(&world, direct.clone());
+    let second = async {
+        until("the first one", || world.running_that("pg_sleep") > 0).await;
+        code(&world, post("slow", Some("k"), None, "{}")).await
+    };
+    let (first, second) = futures_util::future::join(first, second).await;
+    assert_eq!((first.0, first.1, second), (200, false, (409, "conflict".into())));
+    assert_eq!(reply(&world, post("slow", Some("k"), None, "{}")).await, (200, true, first.2));
+    assert_eq!(paid(&world, 5), 1);
+}
+
+/// Where no rollback undoes the write, once cannot be had: nothing is run.
+#[tokio::test]
+async fn a_table_without_transactions_is_refused() {
+    let world = setup(Engine::Mysql).start().await;
+    assert_eq!(reply(&world, pay("pay", "a", 1)).await.0, 200);
+    world.sql("ALTER TABLE uniques ENGINE = MyISAM");
+    let other = world.another().await;
+    let event = json!({"query": "unique", "params": {"id": 1}, "idempotencyKey": "u"});
+    let (status, body) = other.invoke(event).await.unwrap().reply().unwrap();
+    assert_eq!((status, &body["error"]["code"]), (500, &json!("query_failed")), "{body}");
+    let named = |line: &str| line.contains("no rollback undoes") && line.contains("`unique`");
+    other.wait_for_log(named, Duration::from_secs(5)).await.unwrap();
+    assert_eq!((world.count("uniques"), keys(&world)), (0, 1));
+}
+
+/// What fails at COMMIT is no step's, and nothing is kept.
+#[tokio::test]
+async fn a_constraint_that_is_checked_at_commit() {
+    let schema = schema(Engine::Postgres)
+        .replace("id bigint PRIMARY KEY", "id bigint PRIMARY KEY DEFERRABLE INITIALLY DEFERRED");
+    let world = Setup::new(Engine::Postgres).schema(schema).queries(queries(Engine::Postgres)).start().await;
+    let step = json!({"query": "unique", "params": {"id": 1}});
+    let list = json!({"transaction": [step, step], "idempotencyKey": "k"});
+    for _ in 0..2 {
+        let (status, body) = world.call(list.clone()).await;
+        assert_eq!((status, &body["error"]["code"]), (409, &json!("constraint")), "{body}");
+        assert_eq!(body["error"].get("step"), None, "{body}");
+    }
+    assert_eq!((world.count("uniques"), keys(&world)), (0, 0));
+    assert_eq!(reply(&world, json!({"transaction": [step], "idempotencyKey": "k"})).await.0, 200);
+}
+
+/// `diagnose` names the table where it is missing, and what makes it.
+#[tokio::test]
+async fn diagnose_tells_of_a_missing_table() {
+    for engine in [Engine::Postgres, Engine::Mysql, Engine::Sqlite] {
+        let world = setup(engine).env("LAMBDA_RDS_DIAGNOSE", "true").start().await;
+        let tells = async || {
+            let (_, body) = world.call(json!({"diagnose": true})).await;
+            body["warnings"].to_string().contains("lambda-rds tables --engine")
+        };
+        assert!(!tells().await, "{engine:?}");
+        world.sql("DROP TABLE lambda_rds_idempotency");
+        assert!(tells().await, "{engine:?}");
+    }
 }

@@ -210,6 +210,15 @@ pub trait CancelHandle: Send + Sync + Debug {
     /// # Errors
     /// If the server could not be asked in time.
     fn cancel(&self, by: Deadline) -> BoxFuture<'_, Result<()>>;
+
+    /// Asks the server to end the session, whose connection is lost, and with it its transaction: one that waits for its
+    /// next statement is stopped by no cancel. Where a server has limits for that, a cancel is enough.
+    ///
+    /// # Errors
+    /// If the server could not be asked in time.
+    fn end(&self, by: Deadline) -> BoxFuture<'_, Result<()>> {
+        self.cancel(by)
+    }
 }
 
 /// Where the writer and the readers are: what opens the sessions of an environment.

@@ -201,7 +201,14 @@ pub(crate) struct Attempts<'a> {
     /// connection first, and then another writer.
     met: Vec<Fault>,
     /// How to stop what may still run on the server for the attempt before, whose connection is lost.
-    left: Option<Box<dyn CancelHandle>>,
+    left: Option<Left>,
+}
+
+/// What a lost connection has left on the server.
+struct Left {
+    handle: Box<dyn CancelHandle>,
+    /// Whether its transaction, too, is in the way of the next attempt: it holds the key.
+    whole: bool,
 }
 
 impl<'a> Attempts<'a> {
@@ -252,7 +259,8 @@ impl<'a> Attempts<'a> {
             Next::Reconnect { times } => {
                 self.sessions.blame(&lease, error.fault());
                 if error.fault() == Fault::ConnectionLost && progress != Progress::Unsent {
-                    self.left = lease.session().cancel_handle();
+                    let whole = progress == Progress::Keyed;
+                    self.left = lease.session().cancel_handle().map(|handle| Left { handle, whole });
                 }
                 drop(lease);
                 (times, false)
@@ -493,10 +501,10 @@ async fn attempt_once(
     let count = rows.rows();
     let body = once::plain(rows.finish()?, work.limits.escaped)?;
     store.fits(&body)?;
-    // The reply is kept by the session's own user, whoever the last step was for.
-    let ours = work.steps.last().and_then(|step| Caller::nobody().statement(&step.caller));
+    // The table is the function's own: its role and schemas are no caller's.
+    let reset = work.steps.last().and_then(|step| Caller::nobody().statement(&step.caller));
     let (keep, sweep) = (store.keep(key, &body), store.sweep());
-    let last: Vec<&Statement> = ours.iter().chain([&keep, &sweep]).collect();
+    let last: Vec<&Statement> = reset.iter().chain([&keep, &sweep]).collect();
     let expected = vec![silent(Verb::Exec); last.len()];
     let clock = Clock::new(work.by);
     let mut answers = Answers::new(&mut nothing, &expected, true).timed(&clock);
@@ -671,10 +679,13 @@ fn told<T>(outcome: Result<T>) -> Result<T> {
 }
 
 /// Stops what a lost connection has left running, if it still runs.
-async fn stop(left: Option<Box<dyn CancelHandle>>, by: Deadline) {
-    if let Some(left) = left
-        && let Err(error) = left.cancel(by.within(CANCEL_TIMEOUT)).await
-    {
+async fn stop(left: Option<Left>, by: Deadline) {
+    let stopped = match left {
+        Some(Left { handle, whole: true }) => handle.end(by.within(END_TIMEOUT)).await,
+        Some(Left { handle, whole: false }) => handle.cancel(by.within(CANCEL_TIMEOUT)).await,
+        None => Ok(()),
+    };
+    if let Err(error) = stopped {
         tracing::debug!("what the lost connection had been sent may still run: {error}");
     }
 }
@@ -727,6 +738,8 @@ async fn settle(mut lease: Lease, by: Deadline) -> Effect {
 
 /// How often another call may have had the key, and then not.
 const MOST_TAKEN: u32 = 10;
+/// The next attempt would wait for the key, which is held until then.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 // Within it, the server has been told to stop; it is part of the reserve (DB_DEADLINE_RESERVE).
 const CANCEL_TIMEOUT: Duration = Duration::from_millis(200);
 

@@ -21,4 +21,5 @@ mod mcp;
 mod openapi;
 mod serve;
 mod server;
+mod tables;
 mod user;
