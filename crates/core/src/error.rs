@@ -23,6 +23,8 @@ pub enum Fault {
     UnknownQuery,
     /// The query exists, but not for this HTTP method.
     MethodNotAllowed,
+    /// The caller takes the result in no form that there is.
+    NotAcceptable,
     /// The body of an HTTP request is not JSON.
     UnsupportedMediaType,
     /// A parameter is bound from the caller's verified identity, and there is none.
@@ -70,13 +72,14 @@ pub enum Fault {
 
 impl Fault {
     /// All of them, in the order of their statuses.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::BadEvent,
         Self::BadParameter,
         Self::Unauthenticated,
         Self::UnknownQuery,
         Self::NotFound,
         Self::MethodNotAllowed,
+        Self::NotAcceptable,
         Self::Conflict,
         Self::LockTimeout,
         Self::Constraint,
@@ -106,6 +109,7 @@ impl Fault {
             Self::Unauthenticated => 401,
             Self::UnknownQuery | Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
+            Self::NotAcceptable => 406,
             Self::Conflict | Self::LockTimeout | Self::Constraint => 409,
             Self::ResultTooLarge => 413,
             Self::UnsupportedMediaType => 415,
@@ -134,6 +138,7 @@ impl Fault {
             Self::BadParameter => "bad_parameter",
             Self::UnknownQuery => "unknown_query",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::NotAcceptable => "not_acceptable",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::Unauthenticated => "unauthenticated",
             Self::NotFound => "not_found",
@@ -175,6 +180,7 @@ impl Fault {
             | Self::BadParameter
             | Self::UnknownQuery
             | Self::MethodNotAllowed
+            | Self::NotAcceptable
             | Self::UnsupportedMediaType
             | Self::Unauthenticated
             | Self::NotFound
@@ -203,6 +209,7 @@ impl Fault {
             Self::BadParameter => "A parameter has a value that the database does not take.",
             Self::UnknownQuery => "There is no such query.",
             Self::MethodNotAllowed => "This query cannot be called with this method.",
+            Self::NotAcceptable => "The result is in no form that the `Accept` header takes.",
             Self::UnsupportedMediaType => "Send the parameters as application/json.",
             Self::Unauthenticated => "This query needs an authenticated caller.",
             Self::NotFound => "No row matches.",

@@ -256,6 +256,10 @@ keys! {
     LAMBDA_RDS_TOOL_BYTES: Is("65536"), "a whole number from 1 to 6000000",
         "How many bytes of result an agent gets at most, since all of it goes through a model. More is \
          `result_too_large`. A Bedrock agent takes 25 KB at most, whatever stands here.";
+    LAMBDA_RDS_COMPRESS: Is("auto"), "auto · off",
+        "Compresses results over HTTP for who takes that (`Accept-Encoding`: gzip, zstd), so that a reply holds many \
+         times the rows. A REST API hands on compressed replies only if its `binaryMediaTypes` has `*/*`: without that, \
+         say `off`.";
     LAMBDA_RDS_DIAGNOSE: Is("false"), BOOL,
         "Answers `{\"diagnose\": true}`: where calls fail, and what to change. The reply names hosts, users and the \
          server's version, so take it away when all is well.";
