@@ -17,6 +17,7 @@ mod json;
 mod mcp;
 mod openapi;
 mod output;
+mod pack;
 mod sample;
 mod serve;
 mod settings;
@@ -48,6 +49,7 @@ enum Command {
     Openapi(openapi::Openapi),
     Tools(tools::Tools),
     Mcp(mcp::Mcp),
+    Pack(pack::Pack),
     Completions(completions::Completions),
 }
 
@@ -62,6 +64,7 @@ impl Command {
             Self::Openapi(openapi) => openapi.run().await,
             Self::Tools(tools) => tools.run().await,
             Self::Mcp(mcp) => mcp.run().await,
+            Self::Pack(pack) => pack.run(),
             Self::Completions(completions) => completions.run(),
         }
     }
