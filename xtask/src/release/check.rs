@@ -118,7 +118,7 @@ fn from_zips(workspace: &Path, command: &Path, arch: Arch) -> Result<Built> {
 /// Has the tools of CycloneDX judge the document by its schema.
 fn is_valid(workspace: &Path, sbom: &Path) -> Result<()> {
     let tools =
-        python(&workspace.join("target/cyclonedx"), &["cyclonedx-python-lib[json-validation]==11.11.0"])?;
+        python(&workspace.join("target/cyclonedx"), &["cyclonedx-python-lib[json-validation]==11.12.0"])?;
     let script = "import sys
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
