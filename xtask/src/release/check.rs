@@ -158,7 +158,7 @@ fn by_npm(folder: &Path, release: &Path, block: &str) -> Result<Desk> {
     // node is beside npm, wherever that is.
     desk.programs.extend(npm.parent().map(Path::to_owned));
     desk.at(&place).types(&format!(
-        "export npm_config_offline=true npm_config_audit=false npm_config_fund=false npm_config_loglevel=error\n{block}"
+        "export npm_config_offline=true npm_config_audit=false npm_config_fund=false npm_config_update_notifier=false npm_config_loglevel=error\n{block}"
     ))?;
     desk.programs.truncate(1);
     Ok(desk)
