@@ -8,10 +8,10 @@ mod agents;
 mod api;
 mod apt;
 mod bench;
-mod bootstrap;
-mod elf;
+mod build;
 mod fuzz;
 mod openapi;
+mod release;
 mod servers;
 mod soak;
 mod zip;
@@ -50,6 +50,8 @@ enum Task {
     Openapi(openapi::Options),
     /// Have the official clients of the Model Context Protocol list and call the tools of a function
     Agents,
+    /// Make everything that a release has: zips, layers, images, the command, a wheel and an npm package
+    Release(release::Options),
     /// Cut the wire at random places, thousands of times on each engine: no write is lost or doubled, no read fails
     Soak(soak::Options),
 }
@@ -68,6 +70,7 @@ fn main() -> Result<()> {
         Task::Fuzz(options) => fuzz::fuzz(&workspace()?, &options),
         Task::Openapi(options) => openapi::openapi(&workspace()?, &options),
         Task::Agents => agents::agents(&workspace()?),
+        Task::Release(options) => release::release(&workspace()?, &options),
         Task::Soak(options) => soak::soak(&workspace()?, &options),
     }
 }

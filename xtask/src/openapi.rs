@@ -28,13 +28,14 @@ pub(crate) struct Options {
 pub(crate) fn openapi(workspace: &Path, options: &Options) -> Result<()> {
     let servers = servers::ready(workspace, false)?;
     let tools = tools(workspace)?;
-    let [command, sample] = built(workspace)?;
+    let built = built(workspace, &["sample_postgres"])?;
+    let [command, sample] = built.as_slice() else { bail!("two are built") };
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let queries = folder.path().join("queries");
     fs::create_dir(&queries)?;
     fs::copy(workspace.join("queries/users.sql"), queries.join("users.sql"))?;
     fs::copy(workspace.join("xtask/openapi/every.sql"), queries.join("every.sql"))?;
-    let place = Place { folder: folder.path(), command: &command, tools: &tools };
+    let place = Place { folder: folder.path(), command, tools: &tools };
 
     // Without a word about a database, it makes one.
     place.tried("sqlite", &Map::new(), options)?;
@@ -134,23 +135,23 @@ pub(crate) fn started(command: &mut Command) -> Result<(Running, Map<String, Val
     }
 }
 
-/// Builds the command and the sample server, and gives their executables.
-pub(crate) fn built(workspace: &Path) -> Result<[PathBuf; 2]> {
+/// Builds the command and these examples of the testbed, and gives their executables in this order.
+pub(crate) fn built(workspace: &Path, examples: &[&str]) -> Result<Vec<PathBuf>> {
     let mut build = cargo();
     build.current_dir(workspace).args(["build", "--message-format=json-render-diagnostics"]);
-    build.args(["-p", "lambda-rds-cli", "--bin", "lambda-rds"]);
-    build.args(["-p", "lambda-rds-testbed", "--example", "sample_postgres"]);
+    build.args(["-p", "lambda-rds-cli", "--bin", "lambda-rds", "-p", "lambda-rds-testbed"]);
+    build.args(examples.iter().flat_map(|example| ["--example", example]));
     let built = build.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
     ensure!(built.status.success(), "{} failed ({})", shown(&build), built.status);
     let messages = String::from_utf8(built.stdout).context("cargo's messages are not UTF-8")?;
-    let executable = |name: &str| {
+    let executable = |name: &&str| {
         let named = messages.lines().find_map(|line| {
             let message: Value = serde_json::from_str(line).ok()?;
-            (message["target"]["name"] == name).then(|| message["executable"].as_str().map(PathBuf::from))?
+            (message["target"]["name"] == *name).then(|| message["executable"].as_str().map(PathBuf::from))?
         });
         named.with_context(|| format!("cargo names no executable for {name}"))
     };
-    Ok([executable("lambda-rds")?, executable("sample_postgres")?])
+    ["lambda-rds"].iter().chain(examples).map(executable).collect()
 }
 
 /// The Python tools.

@@ -17,6 +17,7 @@ mod json;
 mod mcp;
 mod openapi;
 mod output;
+mod pack;
 mod sample;
 mod serve;
 mod settings;
@@ -50,6 +51,7 @@ enum Command {
     Tools(tools::Tools),
     Tables(tables::Tables),
     Mcp(mcp::Mcp),
+    Pack(pack::Pack),
     Completions(completions::Completions),
 }
 
@@ -65,6 +67,7 @@ impl Command {
             Self::Tools(tools) => tools.run().await,
             Self::Tables(tables) => tables.run(),
             Self::Mcp(mcp) => mcp.run().await,
+            Self::Pack(pack) => pack.run(),
             Self::Completions(completions) => completions.run(),
         }
     }
