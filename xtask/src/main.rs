@@ -9,9 +9,11 @@ mod api;
 mod apt;
 mod bench;
 mod bootstrap;
+mod clients;
 mod elf;
 mod fuzz;
 mod openapi;
+mod page;
 mod servers;
 mod soak;
 mod zip;
@@ -50,6 +52,10 @@ enum Task {
     Openapi(openapi::Options),
     /// Have the official clients of the Model Context Protocol list and call the tools of a function
     Agents,
+    /// Check the types of the generated clients, and call a served function with them
+    Clients,
+    /// Open the page of `lambda-rds serve` in a browser, and call the queries from it
+    Page(page::Options),
     /// Cut the wire at random places, thousands of times on each engine: no write is lost or doubled, no read fails
     Soak(soak::Options),
 }
@@ -67,6 +73,8 @@ fn main() -> Result<()> {
         Task::Api(options) => api::api(&workspace()?, &options),
         Task::Fuzz(options) => fuzz::fuzz(&workspace()?, &options),
         Task::Openapi(options) => openapi::openapi(&workspace()?, &options),
+        Task::Clients => clients::clients(&workspace()?),
+        Task::Page(options) => page::page(&workspace()?, &options),
         Task::Agents => agents::agents(&workspace()?),
         Task::Soak(options) => soak::soak(&workspace()?, &options),
     }

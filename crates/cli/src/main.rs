@@ -8,6 +8,7 @@
 //! its exit code: see [`failure`].
 
 mod check;
+mod client;
 mod completions;
 mod doctor;
 mod failure;
@@ -47,6 +48,7 @@ enum Command {
     Doctor(doctor::Doctor),
     Openapi(openapi::Openapi),
     Tools(tools::Tools),
+    Client(client::Client),
     Mcp(mcp::Mcp),
     Completions(completions::Completions),
 }
@@ -61,6 +63,7 @@ impl Command {
             Self::Doctor(doctor) => doctor.run().await,
             Self::Openapi(openapi) => openapi.run().await,
             Self::Tools(tools) => tools.run().await,
+            Self::Client(client) => client.run().await,
             Self::Mcp(mcp) => mcp.run().await,
             Self::Completions(completions) => completions.run(),
         }
