@@ -16,6 +16,7 @@ mod openapi;
 mod page;
 mod servers;
 mod soak;
+mod templates;
 mod zip;
 
 use std::ffi::{OsStr, OsString};
@@ -56,6 +57,8 @@ enum Task {
     Clients,
     /// Open the page of `lambda-rds serve` in a browser, and call the queries from it
     Page(page::Options),
+    /// Judge the templates for SAM and CDK by cfn-lint and `cdk synth`
+    Templates,
     /// Cut the wire at random places, thousands of times on each engine: no write is lost or doubled, no read fails
     Soak(soak::Options),
 }
@@ -75,6 +78,7 @@ fn main() -> Result<()> {
         Task::Openapi(options) => openapi::openapi(&workspace()?, &options),
         Task::Clients => clients::clients(&workspace()?),
         Task::Page(options) => page::page(&workspace()?, &options),
+        Task::Templates => templates::templates(&workspace()?),
         Task::Agents => agents::agents(&workspace()?),
         Task::Soak(options) => soak::soak(&workspace()?, &options),
     }

@@ -89,6 +89,7 @@ const COVER: &[Cover] = &[
     cover("docs/how-to/local-development.md", "yaml", 1, Way::Sam),
     cover("docs/how-to/pagination.md", "sql", 1, Way::By("tests/function/guides.rs", "a_long_result_in_pages")),
     cover("docs/how-to/pagination.md", "json", 4, Way::By("tests/function/guides.rs", "a_long_result_in_pages")),
+    cover("docs/how-to/sam-and-cdk.md", "sh", 1, Way::Typed(places::repository)),
     cover("docs/how-to/sqs.md", "sql", 3, Way::By("tests/function/queues.rs", "the_guides_queries_do_what_it_says")),
     cover("docs/how-to/sqs.md", "json", 1, Way::By("tests/function/queues.rs", "the_guides_queries_do_what_it_says")),
     cover("docs/reference/cli.md", "sh", 1, Way::Typed(places::home)),
