@@ -21,6 +21,7 @@ mod output;
 mod sample;
 mod serve;
 mod settings;
+mod tables;
 mod tools;
 mod url;
 mod uuid;
@@ -49,6 +50,7 @@ enum Command {
     Openapi(openapi::Openapi),
     Tools(tools::Tools),
     Client(client::Client),
+    Tables(tables::Tables),
     Mcp(mcp::Mcp),
     Completions(completions::Completions),
 }
@@ -64,6 +66,7 @@ impl Command {
             Self::Openapi(openapi) => openapi.run().await,
             Self::Tools(tools) => tools.run().await,
             Self::Client(client) => client.run().await,
+            Self::Tables(tables) => tables.run(),
             Self::Mcp(mcp) => mcp.run().await,
             Self::Completions(completions) => completions.run(),
         }

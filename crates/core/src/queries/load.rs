@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::annotations::{self, Head};
-use super::effect;
+use super::routine;
 use super::template::{Place, Template};
-use super::{Dialect, Lines, Queries, Query};
+use super::{Dialect, Idempotency, KeyFrom, Lines, Queries, Query};
 use crate::config::Engine;
 use crate::value::Kind;
 
@@ -250,7 +250,7 @@ impl FileReader<'_> {
 
     fn query(&mut self, entry: &Entry<'_>) -> Option<Query> {
         let mut mistakes = Vec::new();
-        let routine = effect::routine_of(self.dialect, entry.sql);
+        let routine = routine::routine_of(self.dialect, entry.sql);
         let head = Head::parse((entry.line, entry.name), entry.lines(), routine, &mut mistakes);
         let wrong_lines: Vec<_> = mistakes.iter().map(|(line, _)| *line).collect();
         for (line, reason) in mistakes {
@@ -266,7 +266,24 @@ impl FileReader<'_> {
             self.names.insert(head.name.clone(), place.clone());
         }
         let (params, lines): (Vec<_>, Vec<_>) = head.params.into_iter().unzip();
-        match Template::parse(self.dialect, entry.sql, &params) {
+        let (idempotency, key_line) = head.idempotency.unzip();
+        let elsewhere: Vec<&str> = match &idempotency {
+            Some(Idempotency { from: KeyFrom::Param(name), .. }) => vec![name],
+            _ => Vec::new(),
+        };
+        let parsed = Template::parse(self.dialect, entry.sql, &params, &elsewhere);
+        if let (Some(line), Ok(template)) = (key_line, &parsed) {
+            let why = match (template.commits_by_itself(), routine) {
+                (true, _) => Some("the server commits this by itself"),
+                (false, Some(_)) if self.dialect == Dialect::Mysql => Some("a routine may commit by itself"),
+                (false, _) => None,
+            };
+            if let Some(why) = why.filter(|_| head.transaction) {
+                self.mistake(line, format!("`-- idempotency_key:` needs a transaction, and {why}"));
+                return None;
+            }
+        }
+        match parsed {
             Ok(template) if wrong_lines.is_empty() => Some(Query {
                 name: Arc::from(head.name),
                 verb: head.verb,
@@ -278,6 +295,7 @@ impl FileReader<'_> {
                 max_rows: head.max_rows,
                 transaction: head.transaction && !template.commits_by_itself(),
                 cache: head.cache,
+                idempotency,
                 description: head.description,
                 place,
                 lines: Lines { name: entry.line, sql: sql_line, params: lines },
