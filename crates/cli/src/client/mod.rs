@@ -21,7 +21,7 @@ use lambda_rds::deadline::Deadline;
 use lambda_rds::describe::Column;
 use lambda_rds::error::Fault;
 use lambda_rds::openapi::Rows;
-use lambda_rds::queries::{BoundFrom, Param, Queries, Query};
+use lambda_rds::queries::{BoundFrom, KeyFrom, Param, Queries, Query};
 
 use crate::failure::{Failure, note};
 use crate::output;
@@ -145,7 +145,8 @@ impl<'q> Call<'q> {
             let mut bound = query.params().iter().filter_map(Param::bound_from);
             let invoke = bound.clone().all(|from| matches!(from, BoundFrom::RequestId));
             // There is none without a queue.
-            let message = bound.any(|from| *from == BoundFrom::MessageId);
+            let key = query.idempotency().filter(|key| !key.optional).map(|key| &key.from);
+            let message = bound.any(|from| *from == BoundFrom::MessageId) || key == Some(&KeyFrom::MessageId);
             if message || !(http || invoke) {
                 continue;
             }
@@ -177,6 +178,21 @@ impl<'q> Call<'q> {
             _ => None,
         };
         self.query.params().iter().filter_map(header).collect()
+    }
+
+    /// Where the idempotency key is that a client sends: in a header, or a parameter.
+    fn key(&self) -> Option<(&'static str, &'q str)> {
+        match &self.query.idempotency()?.from {
+            KeyFrom::Header(name) => Some(("header", name)),
+            KeyFrom::Param(name) => Some(("param", name)),
+            // Each attempt is another request.
+            KeyFrom::RequestId | KeyFrom::MessageId => None,
+        }
+    }
+
+    /// Whether the key is one that is made for the call, or given beside its parameters.
+    fn is_keyed(&self) -> bool {
+        matches!(self.key(), Some(("header", _)))
     }
 
     /// Whether it can be a step of several. Those have one request, and so one set of headers.

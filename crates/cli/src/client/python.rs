@@ -89,9 +89,11 @@ fn put_table(out: &mut String, call: &Call<'_>) {
     let params = params.iter().map(|param| (param.name(), param_kind(param.kind().scalar)));
     let columns = call.columns.unwrap_or_default();
     let columns = columns.iter().filter_map(|column| Some((column.name.as_str(), column_kind(column)?)));
+    let key = call.key().map(|(kind, name)| format!("({}, {})", quoted(kind), quoted(name)));
+    let key = key.unwrap_or_else(|| "None".to_owned());
     let _ = writeln!(
         out,
-        "\n_{}_query: Final = _Query(\n    name={},\n    gives=\"{gives}\",\n    reads={},\n    methods={methods},\n    \
+        "\n_{}_query: Final = _Query(\n    name={},\n    gives=\"{gives}\",\n    reads={},\n    methods={methods},\n    key={key},\n    \
          params={},\n    headers={},\n    columns={},\n)",
         call.name,
         quoted(call.query.name()),
@@ -120,7 +122,8 @@ fn put_function(out: &mut String, call: &Call<'_>) {
         let end = if lines.len() > 1 { "\n    " } else { "" };
         let _ = writeln!(out, "    \"\"\"{}{end}\"\"\"", lines.join("\n"));
     }
-    let _ = writeln!(out, "    return _run(via, {}, attempts)", step(call));
+    let key = if call.is_keyed() { ", idempotency_key" } else { "" };
+    let _ = writeln!(out, "    return _run(via, {}, attempts{key})", step(call));
 }
 
 /// A line on a parameter, if there is something to say.
@@ -144,6 +147,9 @@ fn parameters(call: &Call<'_>, attempts: bool) -> String {
     }
     if attempts {
         all.push("attempts: int = 3".to_owned());
+        if call.is_keyed() {
+            all.push("idempotency_key: Optional[str] = None".to_owned());
+        }
     }
     if all.is_empty() { String::new() } else { format!(", *, {}", all.join(", ")) }
 }
@@ -276,7 +282,9 @@ fn type_name(query: &str) -> String {
 
 /// A parameter as an argument of a function.
 fn argument(name: &str) -> String {
-    let taken = KEYWORDS.contains(&name) || ["via", "attempts"].contains(&name) || name.starts_with("__");
+    let taken = KEYWORDS.contains(&name)
+        || ["via", "attempts", "idempotency_key"].contains(&name)
+        || name.starts_with("__");
     if taken { format!("{name}_") } else { name.to_owned() }
 }
 
@@ -302,6 +310,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import uuid
 from decimal import Decimal
 from typing import Any, Callable, Dict, Final, Generic, List, Literal, Mapping, NamedTuple, Optional, Sequence, Tuple
 from typing import TypedDict, TypeVar, Union, cast, overload

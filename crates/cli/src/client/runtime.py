@@ -136,6 +136,7 @@ class _Query(NamedTuple):
     gives: Literal["rows", "row", "changes"]
     reads: bool
     methods: Tuple[str, ...]
+    key: Optional[Tuple[str, str]]
     params: Mapping[str, str]
     headers: Mapping[str, str]
     columns: Mapping[str, str]
@@ -151,8 +152,11 @@ class Step(Generic[_R]):
         }
 
 
-def _run(via: Union[Http, Invoke], step: Step[_R], attempts: int) -> _R:
+def _run(via: Union[Http, Invoke], step: Step[_R], attempts: int, idempotency_key: Optional[str] = None) -> _R:
     query = step._query
+    place, key_name = query.key or ("", "")
+    key = (idempotency_key or str(uuid.uuid4())) if place == "header" else None
+    known = place == "param" and step._params.get(key_name) is not None
     body: Dict[str, Any] = {}
     headers: Dict[str, str] = {}
     for name, value in step._params.items():
@@ -161,9 +165,12 @@ def _run(via: Union[Http, Invoke], step: Step[_R], attempts: int) -> _R:
             body[name] = value
         else:
             headers[header] = _text(query.params[name], value)
+    event_key = {} if key is None else {"idempotencyKey": key}
+    if key is not None:
+        headers[key_name] = key
 
     def event() -> str:
-        return _written({"query": query.name, "params": body, "onError": "reply"})
+        return _written({"query": query.name, "params": body, **event_key, "onError": "reply"})
 
     def http() -> _Sent:
         path = f"/{query.name}"
@@ -174,42 +181,45 @@ def _run(via: Union[Http, Invoke], step: Step[_R], attempts: int) -> _R:
             raise _Misuse(f"{query.name} is called by GET, which has no null and no empty list")
         return _Sent("POST", path, {**headers, "content-type": "application/json"}, _written(body))
 
-    told = _asked(via, _Request(event, http), query.reads, attempts)
+    told = _asked(via, _Request(event, http), query.reads or key is not None or known, attempts)
     return cast(_R, _result(query, told))
 
 
 def _several(
-    via: Union[Http, Invoke], event: Dict[str, Any], steps: Sequence[Step[Any]], attempts: int
+    via: Union[Http, Invoke], listed: Dict[str, Any], steps: Sequence[Step[Any]], attempts: int, key: Optional[str]
 ) -> List[Any]:
+    # One for all of it, if a step asks for one.
+    keyed = any(step._query.key is not None for step in steps)
+    event = {**listed, "idempotencyKey": key or str(uuid.uuid4())} if keyed else listed
     request = _Request(
         lambda: _written({**event, "onError": "reply"}),
         lambda: _Sent("POST", "", {"content-type": "application/json"}, _written(event)),
     )
-    told = _asked(via, request, all(step._query.reads for step in steps), attempts)
+    told = _asked(via, request, keyed or all(step._query.reads for step in steps), attempts)
     return [_result(step._query, each) for step, each in zip(steps, told)]
 
 
 @overload
-def transaction(via: Several, steps: Tuple[Step[_R], Step[_S]], *, attempts: int = 3) -> Tuple[_R, _S]: ...
+def transaction(via: Several, steps: Tuple[Step[_R], Step[_S]], *, attempts: int = 3, idempotency_key: Optional[str] = None) -> Tuple[_R, _S]: ...
 @overload
 def transaction(
-    via: Several, steps: Tuple[Step[_R], Step[_S], Step[_T]], *, attempts: int = 3
+    via: Several, steps: Tuple[Step[_R], Step[_S], Step[_T]], *, attempts: int = 3, idempotency_key: Optional[str] = None
 ) -> Tuple[_R, _S, _T]: ...
 @overload
 def transaction(
-    via: Several, steps: Tuple[Step[_R], Step[_S], Step[_T], Step[_U]], *, attempts: int = 3
+    via: Several, steps: Tuple[Step[_R], Step[_S], Step[_T], Step[_U]], *, attempts: int = 3, idempotency_key: Optional[str] = None
 ) -> Tuple[_R, _S, _T, _U]: ...
 @overload
-def transaction(via: Several, steps: Sequence[Step[_R]], *, attempts: int = 3) -> Sequence[_R]: ...
+def transaction(via: Several, steps: Sequence[Step[_R]], *, attempts: int = 3, idempotency_key: Optional[str] = None) -> Sequence[_R]: ...
 
 
-def transaction(via: Several, steps: Sequence[Step[Any]], *, attempts: int = 3) -> Any:
+def transaction(via: Several, steps: Sequence[Step[Any]], *, attempts: int = 3, idempotency_key: Optional[str] = None) -> Any:
     """Runs the steps in one transaction: all of them, or none. Gives the result of each."""
     listed = [{"query": step._query.name, "params": step._params} for step in steps]
-    return tuple(_several(via, {"transaction": listed}, steps, attempts))
+    return tuple(_several(via, {"transaction": listed}, steps, attempts, idempotency_key))
 
 
-def batch(via: Several, steps: Sequence[Step[_R]], *, attempts: int = 3) -> List[_R]:
+def batch(via: Several, steps: Sequence[Step[_R]], *, attempts: int = 3, idempotency_key: Optional[str] = None) -> List[_R]:
     """Runs one query with many sets of parameters in one transaction: all of them, or none. Gives the result of each."""
     if not steps:
         return []
@@ -217,7 +227,7 @@ def batch(via: Several, steps: Sequence[Step[_R]], *, attempts: int = 3) -> List
     if any(step._query.name != name for step in steps):
         raise _Misuse("a batch runs one query; a transaction several")
     event = {"batch": {"query": name, "params": [step._params for step in steps]}}
-    return _several(via, event, steps, attempts)
+    return _several(via, event, steps, attempts, idempotency_key)
 
 
 class _Misuse(TypeError):

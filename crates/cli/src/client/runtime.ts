@@ -11,6 +11,15 @@ export interface Options {
     attempts?: number;
 }
 
+/** How a call is made that is done once per key, however often it is sent. */
+export interface KeyedOptions extends Options {
+    /**
+     * A new one for each call if none is given: then only this call's own attempts are one. Give one, and the same again,
+     * where the call itself may be made again.
+     */
+    idempotencyKey?: string;
+}
+
 /** A call that failed. */
 export class Fault extends Error {
     /** What went wrong. */
@@ -142,6 +151,8 @@ interface Query<R> {
     /** Whether it may be run twice: the server holds it to reading. */
     readonly reads: boolean;
     readonly methods: readonly ("GET" | "POST")[];
+    /** Where its idempotency key is: in a header, or a parameter. */
+    readonly key?: { readonly header: string } | { readonly param: string };
     readonly params: Readonly<Record<string, Kind>>;
     /** The parameters that travel as headers, with the headers' names. */
     readonly headers?: Readonly<Record<string, string>>;
@@ -167,7 +178,10 @@ function step<R>(query: Query<R>, params: object): Step<R> {
 }
 
 /** Runs one query. */
-async function run<R>(via: Http | Invoke, { query, params }: Step<R>, options: Options): Promise<R> {
+async function run<R>(via: Http | Invoke, { query, params }: Step<R>, options: KeyedOptions): Promise<R> {
+    const header = query.key !== undefined && "header" in query.key ? query.key.header : undefined;
+    const key = header === undefined ? undefined : (options.idempotencyKey ?? globalThis.crypto.randomUUID());
+    const known = query.key !== undefined && "param" in query.key && (params[query.key.param] ?? null) !== null;
     const body: Record<string, unknown> = {};
     const headers: Record<string, string> = {};
     for (const [name, value] of Object.entries(params)) {
@@ -175,8 +189,9 @@ async function run<R>(via: Http | Invoke, { query, params }: Step<R>, options: O
         if (header === undefined) body[name] = value;
         else headers[header] = text(query.params[name], value);
     }
+    if (header !== undefined && key !== undefined) headers[header] = key;
     const request: Request = {
-        event: () => written({ query: query.name, params: body, onError: "reply" }),
+        event: () => written({ query: query.name, params: body, idempotencyKey: key, onError: "reply" }),
         http: () => {
             const path = `/${query.name}`;
             const search = query.methods.includes("GET") ? queryString(query, body) : undefined;
@@ -190,11 +205,15 @@ async function run<R>(via: Http | Invoke, { query, params }: Step<R>, options: O
             return { method: "POST", path, headers: sent, body: written(body) };
         },
     };
-    return result(query, await asked(via, request, query.reads, options));
+    return result(query, await asked(via, request, query.reads || key !== undefined || known, options));
 }
 
 /** Runs several queries in one transaction: all of them, or none. */
-async function several(via: Http | Invoke, event: object, steps: readonly Step<unknown>[], options: Options) {
+async function several(via: Http | Invoke, list: object, steps: readonly Step<unknown>[], options: KeyedOptions) {
+    // One for all of it, if a step asks for one.
+    const keyed = steps.some(({ query }) => query.key !== undefined);
+    const key = keyed ? (options.idempotencyKey ?? globalThis.crypto.randomUUID()) : undefined;
+    const event = { ...list, idempotencyKey: key };
     const request: Request = {
         event: () => written({ ...event, onError: "reply" }),
         http: () => ({
@@ -204,8 +223,8 @@ async function several(via: Http | Invoke, event: object, steps: readonly Step<u
             body: written(event),
         }),
     };
-    const reads = steps.every(({ query }) => query.reads);
-    const told = (await asked(via, request, reads, options)) as unknown[];
+    const safe = keyed || steps.every(({ query }) => query.reads);
+    const told = (await asked(via, request, safe, options)) as unknown[];
     return steps.map(({ query }, index) => result(query, told[index]));
 }
 
@@ -213,14 +232,14 @@ async function several(via: Http | Invoke, event: object, steps: readonly Step<u
 export async function transaction<const T extends readonly Step<unknown>[]>(
     via: Several,
     steps: T,
-    options: Options = {},
+    options: KeyedOptions = {},
 ): Promise<{ -readonly [K in keyof T]: T[K] extends Step<infer R> ? R : never }> {
     const list = steps.map(({ query, params }) => ({ query: query.name, params }));
     return (await several(via, { transaction: list }, steps, options)) as never;
 }
 
 /** Runs one query with many sets of parameters in one transaction: all of them, or none. Gives the result of each. */
-export async function batch<R>(via: Several, steps: readonly Step<R>[], options: Options = {}): Promise<R[]> {
+export async function batch<R>(via: Several, steps: readonly Step<R>[], options: KeyedOptions = {}): Promise<R[]> {
     const [first] = steps;
     if (first === undefined) return [];
     if (steps.some(({ query }) => query !== first.query)) throw new TypeError("a batch runs one query; a transaction several");

@@ -85,6 +85,9 @@ fn put(out: &mut String, call: &Call<'_>) {
     let _ = writeln!(out, "    gives: {},", quoted(gives(call)));
     let _ = writeln!(out, "    reads: {},", call.query.access() == Access::Read);
     let _ = writeln!(out, "    methods: [{}],", methods.join(", "));
+    if let Some((kind, name)) = call.key() {
+        let _ = writeln!(out, "    key: {{ {kind}: {} }},", quoted(name));
+    }
     let all = params.iter().map(|param| (param.name(), param_kind(param.kind().scalar)));
     let _ = writeln!(out, "    params: {},", kinds(all.collect()));
     if !call.headers().is_empty() {
@@ -104,8 +107,9 @@ fn put(out: &mut String, call: &Call<'_>) {
     let given = if params.is_empty() { "{}" } else { "params" };
     let _ = writeln!(
         out,
-        "export function {name}(via: {via}{parameters}, options: Options = {{}}): Promise<{}> {{\n    \
+        "export function {name}(via: {via}{parameters}, options: {} = {{}}): Promise<{}> {{\n    \
          return run(via, step({name}Query, {given}), options);\n}}",
+        if call.is_keyed() { "KeyedOptions" } else { "Options" },
         result(call),
         name = call.name,
     );
