@@ -14,6 +14,7 @@
 
 mod agents;
 mod broken;
+mod callers;
 mod concurrency;
 mod contention;
 mod contract;

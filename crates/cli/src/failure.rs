@@ -113,7 +113,8 @@ fn of_fault(fault: Fault) -> u8 {
         | Fault::UnknownQuery
         | Fault::MethodNotAllowed
         | Fault::UnsupportedMediaType
-        | Fault::Unauthenticated => 2,
+        | Fault::Unauthenticated
+        | Fault::Forbidden => 2,
         Fault::CredentialsRejected
         | Fault::TooManyConnections
         | Fault::ServerUnavailable

@@ -115,15 +115,16 @@ impl App {
             tracing::warn!("{warning}");
         }
         let backend = backend.ok_or(StartError::NotBuiltIn(db.engine))?;
-        let queries =
-            Queries::load(&function.queries, db.engine, backend.dialect()).map_err(StartError::Queries)?;
+        let queries = Queries::load_for(&function.queries, db.engine, backend.dialect(), &function.identity)
+            .map_err(StartError::Queries)?;
         Self::assemble(db, function, platform, queries, backend, topology)
     }
 
     /// Assembles the application from queries that were parsed elsewhere. Sets up no logging.
     ///
     /// # Errors
-    /// [`StartError::NoDefaultQuery`], [`StartError::OpenApi`].
+    /// [`StartError::NoDefaultQuery`], [`StartError::OpenApi`]; [`StartError::Queries`] if they were parsed for other
+    /// callers than `function` names.
     pub fn assemble(
         db: Db,
         function: Function,
@@ -137,6 +138,11 @@ impl App {
         {
             let known = queries.iter().map(|query| query.name().to_owned()).collect();
             return Err(StartError::NoDefaultQuery { name: default.clone(), known });
+        }
+        // What holds for every query is nothing that code of one's own may drop by accident.
+        if *queries.identity() != function.identity {
+            let folder = function.queries.display().to_string();
+            return Err(StartError::Queries(LoadError::for_others(&folder)));
         }
         let timeout = longest(&queries, db.query_timeout);
         let store = Store::new(db.engine, backend.dialect(), &db.idempotency_table, db.idempotency_reply);
@@ -276,7 +282,7 @@ impl App {
     /// # Errors
     /// As the reply's `error` would say.
     pub async fn call(&self, query: Option<&str>, params: Params, invocation: &Invocation) -> Result<Body> {
-        let origin = Arc::new(Origin { request_id: invocation.request_id.clone(), ..Origin::default() });
+        let origin = Arc::new(invocation.origin());
         let request = Request::Call(Call {
             query: query.map(str::to_owned),
             params,
@@ -299,11 +305,8 @@ impl App {
         claims: Vec<(String, Given)>,
         invocation: &Invocation,
     ) -> Option<Vec<u8>> {
-        let origin = Origin {
-            claims: Some(claims).filter(|claims| !claims.is_empty()),
-            request_id: invocation.request_id.clone(),
-            ..Origin::default()
-        };
+        let origin =
+            Origin { claims: Some(claims).filter(|claims| !claims.is_empty()), ..invocation.origin() };
         let event = event::message(message, &self.function, origin);
         if let Ok(Request::Told(body)) = &event.request
             && body.json.is_empty()
@@ -464,7 +467,7 @@ impl App {
 
     /// A call, a transaction or a batch.
     async fn attempt(&self, request: &Request, limits: Limits, call: &mut Observed<'_>) -> Result<Body> {
-        let (steps, list) = match request {
+        let (mut steps, list) = match request {
             Request::Call(one) => {
                 let step = self.plan(one).map_err(|error| match one.agent {
                     true => error,
@@ -484,6 +487,7 @@ impl App {
                 return Err(Error::new(Fault::Internal, "not a unit of work"));
             }
         };
+        execute::introduce(&mut steps);
         let agents = matches!(request, Request::Call(Call { agent: true, .. }));
         let limits = match steps.first().filter(|_| agents) {
             Some(step) => tools::room(step.query, limits),
@@ -574,14 +578,12 @@ impl App {
         if call.stray_body {
             return Err(event::stray_body());
         }
-        Ok(Step::new(query, query.bind(&call.params, &call.origin)?))
+        step(query, &call.params, &call.origin)
     }
 
     fn plan_batch(&self, batch: &Batch) -> Result<Vec<Step<'_>>> {
         let query = self.find(&batch.query, batch.method)?;
-        numbered(
-            batch.params.iter().map(|params| joined(Step::new(query, query.bind(params, &batch.origin)?))),
-        )
+        numbered(batch.params.iter().map(|params| joined(step(query, params, &batch.origin)?)))
     }
 
     fn tool(&self, name: &str, method: Option<event::Method>) -> Result<&Query> {
@@ -798,6 +800,13 @@ fn time_left(invocation: &Invocation) -> Option<Duration> {
 /// Plans the steps of a list; a step that cannot be planned is named by its index.
 fn numbered<'q>(steps: impl Iterator<Item = Result<Step<'q>>>) -> Result<Vec<Step<'q>>> {
     steps.enumerate().map(|(index, step)| step.map_err(|error| error.at_step(index))).collect()
+}
+
+/// A query, who it is for, and its parameters bound.
+fn step<'q>(query: &'q Query, params: &Params, origin: &Origin) -> Result<Step<'q>> {
+    // Who may not come in is not told what is wrong with what they sent.
+    let caller = query.caller(params, origin)?;
+    Ok(Step::new(query, query.bind(params, origin)?, caller))
 }
 
 /// A step that may stand beside others in one transaction.

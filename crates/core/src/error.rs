@@ -25,8 +25,10 @@ pub enum Fault {
     MethodNotAllowed,
     /// The body of an HTTP request is not JSON.
     UnsupportedMediaType,
-    /// A parameter is bound from the caller's verified identity, and there is none.
+    /// Something comes from the caller's verified identity, and there is none.
     Unauthenticated,
+    /// What the caller's identity says is outside what the query lets in: a role, a schema.
+    Forbidden,
     /// A `:one` query found no row.
     NotFound,
     /// A `:one` query found more than one row.
@@ -72,10 +74,11 @@ pub enum Fault {
 
 impl Fault {
     /// All of them, in the order of their statuses.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::BadEvent,
         Self::BadParameter,
         Self::Unauthenticated,
+        Self::Forbidden,
         Self::UnknownQuery,
         Self::NotFound,
         Self::MethodNotAllowed,
@@ -107,6 +110,7 @@ impl Fault {
         match self {
             Self::BadEvent | Self::BadParameter => 400,
             Self::Unauthenticated => 401,
+            Self::Forbidden => 403,
             Self::UnknownQuery | Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::Conflict | Self::LockTimeout | Self::Constraint => 409,
@@ -139,6 +143,7 @@ impl Fault {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
             Self::NotUnique => "not_unique",
             Self::ResultTooLarge => "result_too_large",
@@ -181,6 +186,7 @@ impl Fault {
             | Self::MethodNotAllowed
             | Self::UnsupportedMediaType
             | Self::Unauthenticated
+            | Self::Forbidden
             | Self::NotFound
             | Self::NotUnique
             | Self::ResultTooLarge
@@ -210,6 +216,7 @@ impl Fault {
             Self::MethodNotAllowed => "This query cannot be called with this method.",
             Self::UnsupportedMediaType => "Send the parameters as application/json.",
             Self::Unauthenticated => "This query needs an authenticated caller.",
+            Self::Forbidden => "This query is not for this caller.",
             Self::NotFound => "No row matches.",
             Self::NotUnique => "More than one row matches a query that returns one.",
             Self::ResultTooLarge => {

@@ -307,7 +307,8 @@ fn happens(fault: Fault, query: &Query, method: Method) -> bool {
         // Whoever calls what is documented calls what there is, as it may be called.
         Fault::UnknownQuery | Fault::MethodNotAllowed => false,
         Fault::UnsupportedMediaType => method == Method::Post,
-        Fault::Unauthenticated => claims,
+        Fault::Unauthenticated => claims || query.identity().needs_claims(),
+        Fault::Forbidden => query.identity().may_forbid(),
         Fault::NotFound | Fault::NotUnique => query.verb() == Verb::One,
         Fault::Constraint => query.access() == Access::Write,
         Fault::OutcomeUnknown => {

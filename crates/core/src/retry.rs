@@ -87,6 +87,7 @@ pub fn decide(fault: Fault, access: Access, progress: Progress) -> Next {
         | Fault::MethodNotAllowed
         | Fault::UnsupportedMediaType
         | Fault::Unauthenticated
+        | Fault::Forbidden
         | Fault::NotFound
         | Fault::NotUnique
         | Fault::ResultTooLarge

@@ -215,12 +215,8 @@ fn request(
         json::check_depth(&body, "The body")?;
         Object::parse(&body, "The body")?
     };
-    let origin = Arc::new(Origin {
-        claims: claims::verified(source, context)?,
-        request_id: invocation.request_id.clone(),
-        headers,
-        ..Origin::default()
-    });
+    let origin =
+        Arc::new(Origin { claims: claims::verified(source, context)?, headers, ..invocation.origin() });
     if query.is_none() && ["transaction", "batch", "diagnose"].iter().any(|form| body.has(form)) {
         return several(&body, &query_string, function, &origin);
     }
@@ -267,8 +263,7 @@ fn message(
         )));
     }
     let body = body(event, &headers)?;
-    let request_id = invocation.request_id.clone();
-    let origin = Origin { claims, request_id, headers, ..Origin::default() };
+    let origin = Origin { claims, headers, ..invocation.origin() };
     let headers = origin.headers.clone();
     Ok(Some(mcp::read(&body, Some((source.clone(), &headers)), function, Arc::new(origin))))
 }

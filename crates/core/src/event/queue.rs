@@ -52,8 +52,7 @@ fn message(record: &Object<'_>, invocation: &Invocation) -> Result<Record> {
     let origin = Arc::new(Origin {
         message_id: Some(message_id.clone()),
         redelivered: redelivered(record)?,
-        request_id: invocation.request_id.clone(),
-        ..Origin::default()
+        ..invocation.origin()
     });
     let request = record
         .text("body")
