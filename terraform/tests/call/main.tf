@@ -35,6 +35,7 @@ module "function" {
   tags            = try(var.call.tags, null)
   http_api        = try(var.call.http_api, null)
   function_url    = try(var.call.function_url, null)
+  agents          = try(var.call.agents, null)
   logs            = try(var.call.logs, null)
   alarms          = try(var.call.alarms, null)
 }
