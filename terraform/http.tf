@@ -28,6 +28,9 @@ resource "aws_apigatewayv2_api" "this" {
       allow_methods = ["GET", "HEAD", "POST"]
       allow_headers = concat(["authorization", "content-type"], var.agents.mcp == null ? [] : ["mcp-method", "mcp-name", "mcp-protocol-version"], each.value.cors_headers)
       max_age       = 3600
+
+      # What a page may read of a reply: the next page, and when to try again.
+      expose_headers = ["idempotency-replayed", "link", "retry-after"]
     }
   }
 }

@@ -33,6 +33,11 @@ locals {
     var.database.read_from == "reader" ? { DB_READ_FROM = "reader" } : {},
     var.database.read_from == "reader" && var.proxy != null ? { DB_READER_HOST = local.reader_host } : {},
     try(var.http_api.cors_origin, null) == null ? {} : { LAMBDA_RDS_CORS_ORIGIN = var.http_api.cors_origin },
+    length(var.session.set) == 0 ? {} : { LAMBDA_RDS_SET = join("; ", var.session.set) },
+    var.session.role == null ? {} : { LAMBDA_RDS_ROLE = var.session.role },
+    var.idempotency.table == null ? {} : { DB_IDEMPOTENCY_TABLE = var.idempotency.table },
+    var.idempotency.reply_bytes == null ? {} : { DB_IDEMPOTENCY_REPLY = tostring(var.idempotency.reply_bytes) },
+    try(var.function_url.invoke_mode, "") == "RESPONSE_STREAM" ? { LAMBDA_RDS_STREAM = "true" } : {},
     var.agents.mcp == null ? {} : { LAMBDA_RDS_MCP = "true" },
     !local.authorizes ? {} : { LAMBDA_RDS_MCP_AUTHORIZATION_SERVER = local.authorization_server },
     var.agents.tool_bytes == null ? {} : { LAMBDA_RDS_TOOL_BYTES = tostring(var.agents.tool_bytes) },
@@ -173,6 +178,11 @@ resource "aws_lambda_function" "this" {
     precondition {
       condition     = var.database.read_from == "writer" || (local.aurora && (local.existing_proxy == null || try(local.existing_proxy.reader_endpoint, null) != null))
       error_message = "database.read_from is reader, which needs an engine of Aurora (it is ${var.engine}), and of a proxy that is there already its read-only endpoint (proxy.existing.reader_endpoint)."
+    }
+
+    precondition {
+      condition     = local.postgres || (length(var.session.set) == 0 && var.session.role == null)
+      error_message = "session is for PostgreSQL, whose policies see it, and engine is ${var.engine}: there each query takes what it must know as a parameter (from claims.tenant)."
     }
 
     precondition {

@@ -268,6 +268,49 @@ variable "connections" {
   }
 }
 
+variable "session" {
+  description = <<-EOT
+    What every query's transaction is told of its caller, for row-level security on PostgreSQL; a query may narrow it.
+    - `set`: settings, as `app.tenant = claims.tenant` (the function's `LAMBDA_RDS_SET`).
+    - `role`: `member`, or `claims.role in {member, auditor}` (`LAMBDA_RDS_ROLE`).
+  EOT
+  type = object({
+    set  = optional(list(string), [])
+    role = optional(string)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = alltrue([for setting in var.session.set : can(regex("^[^=;]+=[^;]+$", setting))])
+    error_message = "session.set are settings such as \"app.tenant = claims.tenant\", each for itself, without a semicolon."
+  }
+}
+
+variable "idempotency" {
+  description = <<-EOT
+    Where the keys of queries with `-- idempotency_key:` are kept; `lambda-rds tables` prints what makes the table.
+    - `table`: its name, with its schema or without (`DB_IDEMPOTENCY_TABLE`); `lambda_rds_idempotency` unless given.
+    - `reply_bytes`: how many bytes of reply are kept at most (`DB_IDEMPOTENCY_REPLY`).
+  EOT
+  type = object({
+    table       = optional(string)
+    reply_bytes = optional(number)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = var.idempotency.table == null ? true : can(regex("^[A-Za-z0-9_$]{1,63}(\\.[A-Za-z0-9_$]{1,63})?$", var.idempotency.table))
+    error_message = "idempotency.table must be the name of a table, with its schema or without: letters, digits, _ and $, up to 63 each."
+  }
+
+  validation {
+    condition     = var.idempotency.reply_bytes == null ? true : var.idempotency.reply_bytes >= 1 && var.idempotency.reply_bytes <= 6000000 && floor(var.idempotency.reply_bytes) == var.idempotency.reply_bytes
+    error_message = "idempotency.reply_bytes must be a whole number from 1 to 6000000."
+  }
+}
+
 variable "budget" {
   description = <<-EOT
     How many connections the database has, and which share of them this function may take:

@@ -403,6 +403,8 @@ run "most" {
       }
       connections     = { max_connections = 2, connect_timeout = "4s", query_timeout = "20s", deadline_reserve = "500ms", generations = 3 }
       budget          = { max_connections = 400, share = 0.75, others = { reports = 30, api = 12 } }
+      session         = { set = ["app.tenant = claims.tenant", "app.user = claims.sub"], role = "claims.role in {member, auditor}" }
+      idempotency     = { table = "app.keys", reply_bytes = 20000 }
       parameter_group = { family = "postgres17", idle_session_timeout = "10m", statement_timeout = "30s" }
       queues = {
         users   = { batch_size = 50, maximum_batching_window_in_seconds = 5, maximum_concurrency = 3, max_receive_count = 7, message_retention_seconds = 86400 }

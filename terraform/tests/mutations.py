@@ -298,4 +298,13 @@ MUTATIONS = [
     ("an example's tools are another's", "examples/agents/main.tf", 'file("${path.module}/${var.tools_file}")', 'file("tests/tools.json")', "agents"),
     ("an example's agents are ignored", "examples/agents/main.tf", "bedrock = var.bedrock_agents", "bedrock = {}", "agents"),
     ("an example's capacity is ignored", "examples/aurora-serverless/main.tf", "max_capacity = var.capacity.max", "max_capacity = 4", "aurora_serverless"),
+    # Whose rows, and once.
+    ("settings of the caller are not told", "main.tf", '{ LAMBDA_RDS_SET = join("; ", var.session.set) }', "{}", "most"),
+    ("settings are parted by commas", "main.tf", 'join("; ", var.session.set)', 'join(", ", var.session.set)', "most"),
+    ("the caller's role is the user's", "main.tf", "{ LAMBDA_RDS_ROLE = var.session.role }", "{}", "most"),
+    ("keys are kept in the usual table", "main.tf", "{ DB_IDEMPOTENCY_TABLE = var.idempotency.table }", "{}", "most"),
+    ("replies are kept whatever their size", "main.tf", "{ DB_IDEMPOTENCY_REPLY = tostring(var.idempotency.reply_bytes) }", "{}", "most"),
+    ("the function does not know that it streams", "main.tf", '{ LAMBDA_RDS_STREAM = "true" }', "{}", "a_proxy_that_is_there"),
+    ("MySQL takes a role of PostgreSQL's", "main.tf", "local.postgres || (length(var.session.set) == 0 && var.session.role == null)", "local.postgres || length(var.session.set) == 0", "refusals: refuses_the_callers_role_without_policies"),
+    ("pages of browsers do not see the next page", "http.tf", '"idempotency-replayed", "link", "retry-after"', '"retry-after"', "http_api"),
 ]

@@ -473,6 +473,28 @@ run "refuses_settings_that_the_module_sets" {
   expect_failures = [aws_lambda_function.this]
 }
 
+run "refuses_the_callers_role_without_policies" {
+  command = plan
+
+  variables {
+    engine  = "mysql"
+    session = { role = "member" }
+  }
+
+  expect_failures = [aws_lambda_function.this]
+}
+
+run "refuses_the_callers_settings_without_policies" {
+  command = plan
+
+  variables {
+    engine  = "mysql"
+    session = { set = ["app.tenant = claims.tenant"] }
+  }
+
+  expect_failures = [aws_lambda_function.this]
+}
+
 run "refuses_a_secret_in_the_environment" {
   command = plan
 
@@ -1065,9 +1087,13 @@ run "refuses_values_10" {
   variables {
     # an id for an arn
     proxy = { existing = { name = "of-others", endpoint = "of-others.proxy-abc.eu-central-1.rds.amazonaws.com", arn = "prx-0123456789abcdef0", security_group_id = "sg-proxy" } }
+    # two settings in one
+    session = { set = ["app.tenant = claims.tenant; app.user = claims.sub"] }
+    # a table with its database
+    idempotency = { table = "db.app.keys" }
   }
 
-  expect_failures = [var.proxy]
+  expect_failures = [var.proxy, var.session, var.idempotency]
 }
 
 run "refuses_values_11" {
@@ -1076,9 +1102,13 @@ run "refuses_values_11" {
   variables {
     # a proxy without a place
     proxy = { existing = { name = "of-others", endpoint = "of-others.proxy-abc.eu-central-1.rds.amazonaws.com" } }
+    # a setting without a source
+    session = { set = ["app.tenant"] }
+    # half a byte
+    idempotency = { reply_bytes = 0.5 }
   }
 
-  expect_failures = [var.proxy]
+  expect_failures = [var.proxy, var.session, var.idempotency]
 }
 
 run "refuses_name_1" {
