@@ -14,6 +14,7 @@
 
 mod agents;
 mod broken;
+mod callers;
 mod concurrency;
 mod contention;
 mod contract;
@@ -35,6 +36,7 @@ mod memory;
 mod migrations;
 mod mysql;
 mod mysql_login;
+mod once;
 mod openapi;
 mod pooled_mysql;
 mod pooler;
