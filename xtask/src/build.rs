@@ -25,7 +25,7 @@ const ZIG: [&str; 2] = ["cargo-zigbuild==0.24.0", "ziglang==0.17.1"];
 /// If it does not compile, if the standard library or a linker for the processor is missing and cannot be had,
 /// or if the result would not run in Lambda.
 pub(crate) fn bootstrap(workspace: &Path, engine: Engine, arch: Arch) -> Result<Bootstrap> {
-    let program = Program { package: "lambda-rds", name: "bootstrap", features: Some(engine.name()) };
+    let program = Program { package: "lambda-rds", name: "bootstrap", features: &features(engine) };
     Bootstrap::new(program.build(workspace, arch)?, arch)
 }
 
@@ -34,7 +34,7 @@ pub(crate) fn bootstrap(workspace: &Path, engine: Engine, arch: Arch) -> Result<
 /// # Errors
 /// Those of [`bootstrap`].
 pub(crate) fn command(workspace: &Path, arch: Arch) -> Result<Vec<u8>> {
-    Program { package: "lambda-rds-cli", name: "lambda-rds", features: None }.build(workspace, arch)
+    Program { package: "lambda-rds-cli", name: "lambda-rds", features: &[] }.build(workspace, arch)
 }
 
 /// This machine's processor.
@@ -47,14 +47,15 @@ pub(crate) fn this_arch() -> Result<Arch> {
 
 /// What is built.
 #[derive(Debug, Clone, Copy)]
-struct Program {
-    package: &'static str,
+struct Program<'a> {
+    package: &'a str,
     /// The binary.
-    name: &'static str,
-    features: Option<&'static str>,
+    name: &'a str,
+    /// Arguments for cargo.
+    features: &'a [&'a str],
 }
 
-impl Program {
+impl Program<'_> {
     fn build(self, workspace: &Path, arch: Arch) -> Result<Vec<u8>> {
         let target = format!("{}-unknown-linux-gnu", arch.machine());
         let home = cfg!(target_os = "linux") && std::env::consts::ARCH == arch.machine();
@@ -90,7 +91,7 @@ impl Program {
     fn compile(self, mut cargo: Command, workspace: &Path) -> Result<Vec<u8>> {
         cargo
             .args(["--release", "--locked", "--package", self.package, "--bin", self.name])
-            .args(self.features.iter().flat_map(|features| ["--features", features]))
+            .args(self.features)
             .args(["--message-format", "json-render-diagnostics"])
             .env_remove("RUSTFLAGS")
             .env("CARGO_ENCODED_RUSTFLAGS", rustflags(workspace)?)
@@ -111,6 +112,11 @@ impl Program {
         let path = executable.with_context(|| format!("cargo built no executable `{}`", self.name))?;
         std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
     }
+}
+
+/// An engine, and nothing that only code of one's own has a use for.
+fn features(engine: Engine) -> [&'static str; 3] {
+    ["--no-default-features", "--features", engine.name()]
 }
 
 /// The user's own flags, and those that keep this machine's folders out of the executable's panic messages: the
@@ -195,4 +201,41 @@ pub(crate) fn answer(command: &mut Command) -> Result<String> {
         String::from_utf8_lossy(&output.stderr).trim()
     );
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum as _;
+
+    use super::*;
+
+    /// The packages that the executable is made of, as cargo tells them.
+    fn packages(features: &[&str]) -> Vec<String> {
+        let mut tree = cargo();
+        tree.args(["tree", "--locked", "--package", "lambda-rds", "--edges", "normal", "--prefix", "none"]);
+        let tree = answer(tree.args(["--format", "{p}"]).args(features)).unwrap();
+        tree.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+    }
+
+    /// sea-orm and sqlx, whatever part of them.
+    fn foreign(packages: &[String]) -> Vec<&String> {
+        let roots = ["sea-orm", "sea-query", "sea-schema", "sqlx"];
+        packages.iter().filter(|name| roots.iter().any(|root| name.starts_with(root))).collect()
+    }
+
+    #[test]
+    fn what_is_packed_has_no_driver_but_ours() {
+        for engine in Engine::value_variants() {
+            let packages = packages(&features(*engine));
+            assert!(packages.iter().any(|name| name == "lambda-rds-core"), "{engine:?}: {packages:?}");
+            assert_eq!(foreign(&packages), [] as [&String; 0], "{engine:?}");
+        }
+        // Those who take the library have them, without asking for it.
+        for engine in ["postgres", "mysql"] {
+            let packages = packages(&["--features", engine]);
+            for name in ["sea-orm", &format!("sqlx-{engine}")] {
+                assert!(packages.iter().any(|package| package == name), "{engine}: {packages:?}");
+            }
+        }
+    }
 }

@@ -21,6 +21,7 @@ mod pack;
 mod sample;
 mod serve;
 mod settings;
+mod tables;
 mod tools;
 mod url;
 mod uuid;
@@ -48,6 +49,7 @@ enum Command {
     Doctor(doctor::Doctor),
     Openapi(openapi::Openapi),
     Tools(tools::Tools),
+    Tables(tables::Tables),
     Mcp(mcp::Mcp),
     Pack(pack::Pack),
     Completions(completions::Completions),
@@ -63,6 +65,7 @@ impl Command {
             Self::Doctor(doctor) => doctor.run().await,
             Self::Openapi(openapi) => openapi.run().await,
             Self::Tools(tools) => tools.run().await,
+            Self::Tables(tables) => tables.run(),
             Self::Mcp(mcp) => mcp.run().await,
             Self::Pack(pack) => pack.run(),
             Self::Completions(completions) => completions.run(),

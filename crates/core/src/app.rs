@@ -22,12 +22,14 @@ use crate::connect::sessions::Sessions;
 use crate::deadline::Deadline;
 use crate::diagnose::{self, Diagnosis};
 use crate::error::{Error, Fault, Result};
-use crate::event::{self, Batch, Call, Event, Invocation, Request};
-use crate::execute::{self, Step, Trace, Work};
+use crate::event::{self, Batch, Call, Event, Invocation, Request, Wanted};
+use crate::execute::{self, Once, Step, Trace, Work};
+use crate::form::Form;
 use crate::observe;
+use crate::once::{Key, Store};
 use crate::openapi::{self, About, Rows};
-use crate::queries::{Dialect, LoadError, Queries, Query};
-use crate::reply::{Body, Raised, Reply, cors_headers};
+use crate::queries::{Dialect, KeyFrom, LoadError, Queries, Query, Verb};
+use crate::reply::{Body, Negotiated, Raised, Reply, cors_headers};
 use crate::rows::Limits;
 use crate::tools;
 use crate::value::{Given, Origin, Params};
@@ -40,6 +42,8 @@ pub struct App {
     platform: Platform,
     queries: Queries,
     sessions: Arc<Sessions>,
+    /// The table of idempotency keys.
+    store: Store,
     /// The headers that a browser may send.
     cors_headers: Arc<str>,
     /// The OpenAPI document, where it is served.
@@ -112,15 +116,16 @@ impl App {
             tracing::warn!("{warning}");
         }
         let backend = backend.ok_or(StartError::NotBuiltIn(db.engine))?;
-        let queries =
-            Queries::load(&function.queries, db.engine, backend.dialect()).map_err(StartError::Queries)?;
+        let queries = Queries::load_for(&function.queries, db.engine, backend.dialect(), &function.identity)
+            .map_err(StartError::Queries)?;
         Self::assemble(db, function, platform, queries, backend, topology)
     }
 
     /// Assembles the application from queries that were parsed elsewhere. Sets up no logging.
     ///
     /// # Errors
-    /// [`StartError::NoDefaultQuery`], [`StartError::OpenApi`].
+    /// [`StartError::NoDefaultQuery`], [`StartError::OpenApi`]; [`StartError::Queries`] if they were parsed for other
+    /// callers than `function` names.
     pub fn assemble(
         db: Db,
         function: Function,
@@ -135,7 +140,13 @@ impl App {
             let known = queries.iter().map(|query| query.name().to_owned()).collect();
             return Err(StartError::NoDefaultQuery { name: default.clone(), known });
         }
+        // What holds for every query is nothing that code of one's own may drop by accident.
+        if *queries.identity() != function.identity {
+            let folder = function.queries.display().to_string();
+            return Err(StartError::Queries(LoadError::for_others(&folder)));
+        }
         let timeout = longest(&queries, db.query_timeout);
+        let store = Store::new(db.engine, backend.dialect(), &db.idempotency_table, db.idempotency_reply);
         let sessions = Sessions::configured(&db, &platform, timeout, function.log_values, backend, topology);
         let sessions = Arc::new(sessions);
         let openapi = openapi(&function, &platform, &queries)?;
@@ -147,6 +158,7 @@ impl App {
             platform,
             queries,
             sessions,
+            store,
             cors_headers,
             openapi,
             tools: OnceCell::new(),
@@ -221,7 +233,7 @@ impl App {
         }
         let outcome = match event.request {
             Ok(request) => {
-                let served = self.serve(request, event.source.limits(), &mut call);
+                let served = self.serve(request, event.source.limits(), &event.wanted, &mut call);
                 AssertUnwindSafe(served).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))
             }
             Err(error) => Err(error),
@@ -256,7 +268,7 @@ impl App {
     /// # Errors
     /// As the reply's `error` would say.
     pub async fn call(&self, query: Option<&str>, params: Params, invocation: &Invocation) -> Result<Body> {
-        let origin = Arc::new(Origin { request_id: invocation.request_id.clone(), ..Origin::default() });
+        let origin = Arc::new(invocation.origin());
         let request = Request::Call(Call {
             query: query.map(str::to_owned),
             params,
@@ -266,7 +278,8 @@ impl App {
             origin,
         });
         let mut call = Observed::new(self, "command", invocation, self.deadline(invocation));
-        let outcome = self.serve(request, event::Source::DIRECT.limits(), &mut call).await;
+        let wanted = Wanted::default();
+        let outcome = self.serve(request, event::Source::DIRECT.limits(), &wanted, &mut call).await;
         call.finish(&outcome).emit(&self.platform);
         outcome?.plain()
     }
@@ -279,11 +292,8 @@ impl App {
         claims: Vec<(String, Given)>,
         invocation: &Invocation,
     ) -> Option<Vec<u8>> {
-        let origin = Origin {
-            claims: Some(claims).filter(|claims| !claims.is_empty()),
-            request_id: invocation.request_id.clone(),
-            ..Origin::default()
-        };
+        let origin =
+            Origin { claims: Some(claims).filter(|claims| !claims.is_empty()), ..invocation.origin() };
         let event = event::message(message, &self.function, origin);
         if let Ok(Request::Told(body)) = &event.request
             && body.json.is_empty()
@@ -309,8 +319,11 @@ impl App {
     async fn diagnose_until(&self, by: Deadline) -> Diagnosis {
         let Self { db, platform, queries, sessions, .. } = self;
         let left = by.remaining();
-        let mut found =
-            Box::pin(diagnose::walk(&diagnose::Subject { db, platform, queries, sessions }, by)).await;
+        let mut found = Box::pin(diagnose::walk(
+            &diagnose::Subject { db, platform, queries, sessions, store: self.store() },
+            by,
+        ))
+        .await;
         found.warnings.extend(self.misfit(left + db.deadline_reserve));
         found
     }
@@ -323,6 +336,7 @@ impl App {
 
     /// The function's own database, for code beside the queries: it shares their sessions.
     #[must_use]
+    #[cfg(feature = "sea-orm")]
     pub fn database(&self) -> crate::Db {
         crate::Db::on(Arc::clone(&self.sessions), &self.db)
     }
@@ -386,18 +400,32 @@ impl App {
         self.sessions.close().await;
     }
 
-    async fn serve(&self, request: Request, limits: Limits, call: &mut Observed<'_>) -> Result<Body> {
+    async fn serve(
+        &self,
+        request: Request,
+        limits: Limits,
+        wanted: &Wanted,
+        call: &mut Observed<'_>,
+    ) -> Result<Body> {
         match request {
             Request::Health => Ok(Body::health()),
             Request::Preflight => Ok(Body::preflight(Arc::clone(&self.cors_headers))),
-            Request::OpenApi => self.openapi(limits),
+            Request::OpenApi => self.negotiated(self.openapi(limits)?, false, wanted),
             Request::Tools => self.list_tools(call.by).await,
             Request::Told(body) => Ok(body),
             Request::Diagnose if !self.function.diagnose => Err(no_diagnose()),
             Request::Diagnose => Ok(Body::new(self.diagnose_until(call.by).await.to_json())),
             Request::Records(records) => Ok(self.records(records, limits, call).await),
-            other => self.execute(&other, limits, call).await,
+            other => self.execute(&other, limits, wanted, call).await,
         }
+    }
+
+    /// The same body as its sender wants it, and on which headers that depends.
+    fn negotiated(&self, body: Body, form: bool, wanted: &Wanted) -> Result<Body> {
+        let body = body.compressed(wanted.coding(), wanted.identity())?;
+        let depends = wanted.negotiated();
+        let negotiated = Negotiated { form: depends && form, coding: depends && self.function.compress };
+        Ok(Body { negotiated, ..body })
     }
 
     /// The OpenAPI document.
@@ -427,11 +455,17 @@ impl App {
     }
 
     /// Plans and runs one unit of work, and keeps what its failure is told with.
-    async fn execute(&self, request: &Request, limits: Limits, call: &mut Observed<'_>) -> Result<Body> {
+    async fn execute(
+        &self,
+        request: &Request,
+        limits: Limits,
+        wanted: &Wanted,
+        call: &mut Observed<'_>,
+    ) -> Result<Body> {
         if call.record.query.is_none() {
             call.record.query = self.first(request).map(|query| query.name().to_owned());
         }
-        let outcome = self.attempt(request, limits, call).await;
+        let outcome = self.attempt(request, limits, wanted, call).await;
         if outcome.is_err() && self.function.log_values {
             call.record.values = Some(request.values());
         }
@@ -439,8 +473,14 @@ impl App {
     }
 
     /// A call, a transaction or a batch.
-    async fn attempt(&self, request: &Request, limits: Limits, call: &mut Observed<'_>) -> Result<Body> {
-        let (steps, list) = match request {
+    async fn attempt(
+        &self,
+        request: &Request,
+        limits: Limits,
+        wanted: &Wanted,
+        call: &mut Observed<'_>,
+    ) -> Result<Body> {
+        let (mut steps, list) = match request {
             Request::Call(one) => {
                 let step = self.plan(one).map_err(|error| match one.agent {
                     true => error,
@@ -460,6 +500,7 @@ impl App {
                 return Err(Error::new(Fault::Internal, "not a unit of work"));
             }
         };
+        execute::introduce(&mut steps);
         let agents = matches!(request, Request::Call(Call { agent: true, .. }));
         let limits = match steps.first().filter(|_| agents) {
             Some(step) => tools::room(step.query, limits),
@@ -469,24 +510,78 @@ impl App {
             [step] if !list => step.query.cache(),
             _ => None,
         };
+        let once = self.key(request, &steps)?;
+        // What is kept with a key is one body for all who send it: JSON.
+        let many =
+            !list && once.is_none() && steps.first().is_some_and(|step| step.query.verb() == Verb::Many);
+        let form = if many { wanted.form()? } else { wanted.json().map(|()| Form::Json)? };
+        let coding = wanted.coding().map(|coding| (coding, wanted.identity()));
+        if coding.is_none() && !wanted.identity() {
+            return Err(event::no_coding());
+        }
+        // What is no JSON is in a JSON string, also where the reply is the body alone.
+        let limits = match form {
+            Form::Json => limits,
+            _ if limits.escaped => limits,
+            _ => Limits { bytes: limits.bytes.saturating_sub(2), escaped: true, ..limits },
+        };
         let work = Work {
             steps,
             list,
+            once,
             limits,
+            form,
+            coding: coding.filter(|_| many),
             int64: self.function.int64,
             query_timeout: self.db.query_timeout,
             by: call.by,
             reserve: self.db.deadline_reserve,
         };
-        let json = execute::run(&work, &self.sessions, &mut call.trace).await;
-        if let Err(error) = &json {
+        let written = execute::run(&work, &self.sessions, &mut call.trace).await;
+        if let Err(error) = &written {
             call.failed(&work.steps, error);
         }
-        let json = match work.steps.first().filter(|_| agents) {
-            Some(step) => tools::result(step.query, json, limits.escaped)?,
-            None => json?,
+        if let Some(step) = work.steps.first().filter(|_| agents) {
+            let json = tools::result(step.query, written.map(|written| written.bytes), limits.escaped)?;
+            return Ok(Body { inside_string: limits.escaped, ..Body::new(json) });
+        }
+        let execute::Written { bytes, coding, replayed } = written?;
+        let mut body =
+            Body { inside_string: work.inside_string(), form, coding, ..Body::new(bytes) }.cached(cache);
+        if replayed {
+            body.headers.push(("idempotency-replayed", "true".to_owned()));
+        }
+        if many {
+            // It was compressed while it was written, or was found not to gain.
+            return self.negotiated(body, true, &wanted.as_is());
+        }
+        self.negotiated(body, true, wanted)
+    }
+
+    /// The idempotency key of a unit of work, if it has one.
+    fn key(&self, request: &Request, steps: &[Step<'_>]) -> Result<Option<Once<'_>>> {
+        let (key, origin) = match (request, steps) {
+            (Request::Call(call), [step]) => {
+                let param = match step.query.idempotency().map(|it| &it.from) {
+                    Some(KeyFrom::Param(name)) => step.query.value_of(name, &call.params, &call.origin)?,
+                    _ => None,
+                };
+                (Key::of_call(step, &call.origin, param.as_ref())?, &call.origin)
+            }
+            (Request::Transaction(calls), _) => match calls.first() {
+                Some(call) => (Key::of_list(steps, &call.origin)?, &call.origin),
+                None => return Ok(None),
+            },
+            (Request::Batch(batch), _) => (Key::of_list(steps, &batch.origin)?, &batch.origin),
+            _ => return Ok(None),
         };
-        Ok(Body { inside_string: limits.escaped, ..Body::new(json) }.cached(cache))
+        Ok(key.map(|key| Once { store: &self.store, key, expected: origin.redelivered }))
+    }
+
+    /// The table of idempotency keys, where a query has one.
+    pub(crate) fn store(&self) -> Option<&Store> {
+        let keyed = self.queries.iter().any(|query| query.idempotency().is_some());
+        keyed.then_some(&self.store)
     }
 
     /// The query that is asked for, the first one of several, if there is one of that name.
@@ -516,17 +611,12 @@ impl App {
         if call.stray_body {
             return Err(event::stray_body());
         }
-        Ok(Step { query, statement: query.bind(&call.params, &call.origin)? })
+        step(query, &call.params, &call.origin)
     }
 
     fn plan_batch(&self, batch: &Batch) -> Result<Vec<Step<'_>>> {
         let query = self.find(&batch.query, batch.method)?;
-        numbered(
-            batch
-                .params
-                .iter()
-                .map(|params| joined(Step { query, statement: query.bind(params, &batch.origin)? })),
-        )
+        numbered(batch.params.iter().map(|params| joined(step(query, params, &batch.origin)?)))
     }
 
     fn tool(&self, name: &str, method: Option<event::Method>) -> Result<&Query> {
@@ -562,7 +652,8 @@ impl App {
             } else {
                 let outcome = match request {
                     Ok(request) => {
-                        let run = self.execute(&request, limits, call);
+                        let wanted = Wanted::default();
+                        let run = self.execute(&request, limits, &wanted, call);
                         AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))
                     }
                     Err(error) => Err(error),
@@ -745,6 +836,13 @@ fn numbered<'q>(steps: impl Iterator<Item = Result<Step<'q>>>) -> Result<Vec<Ste
     steps.enumerate().map(|(index, step)| step.map_err(|error| error.at_step(index))).collect()
 }
 
+/// A query, who it is for, and its parameters bound.
+fn step<'q>(query: &'q Query, params: &Params, origin: &Origin) -> Result<Step<'q>> {
+    // Who may not come in is not told what is wrong with what they sent.
+    let caller = query.caller(params, origin)?;
+    Ok(Step::new(query, query.bind(params, origin)?, caller))
+}
+
 /// A step that may stand beside others in one transaction.
 fn joined(step: Step<'_>) -> Result<Step<'_>> {
     if step.query.transaction() {
@@ -819,13 +917,11 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use futures_util::future::BoxFuture;
-    use futures_util::stream::BoxStream;
-    use sea_orm::{DatabaseConnection, DbErr};
 
     use super::*;
     use crate::answers::Answers;
     use crate::backend::{
-        Access, CancelHandle, Done, Effect, Failure, Fixed, Frame, Item, Session, State, Statement, Target,
+        Access, CancelHandle, Done, Effect, Fixed, Frame, Session, State, Statement, Target,
     };
     use crate::config::Sources;
     use crate::describe::{Described, Description};
@@ -849,10 +945,6 @@ mod tests {
             Dialect::Sqlite
         }
 
-        fn classify(&self, _error: &DbErr) -> Fault {
-            Fault::Internal
-        }
-
         fn connect<'a>(&'a self, _to: &'a Target) -> BoxFuture<'a, Result<Box<dyn Session>>> {
             self.connects.fetch_add(1, Ordering::Relaxed);
             Box::pin(async { Ok(Box::new(BuggySession(State::Idle)) as Box<dyn Session>) })
@@ -860,10 +952,6 @@ mod tests {
     }
 
     impl Session for BuggySession {
-        fn database(&mut self) -> BoxFuture<'_, Result<DatabaseConnection>> {
-            Box::pin(async { Err(Error::new(Fault::Internal, "none")) })
-        }
-
         fn run<'a>(
             &'a mut self,
             frame: Frame,
@@ -884,10 +972,6 @@ mod tests {
 
         fn ask<'a>(&'a mut self, _: &'a str) -> BoxFuture<'a, Result<Vec<Vec<Option<String>>>>> {
             unreachable!("nothing is asked")
-        }
-
-        fn stream(&mut self, _: crate::backend::Sql) -> BoxStream<'_, Result<Item, Failure>> {
-            unreachable!("nothing is run")
         }
 
         fn announce<'a>(

@@ -15,6 +15,7 @@ pub mod check;
 pub mod config;
 pub mod connect;
 pub mod credentials;
+#[cfg(feature = "sea-orm")]
 pub mod db;
 pub mod deadline;
 pub mod describe;
@@ -22,9 +23,11 @@ pub mod diagnose;
 pub mod error;
 pub mod event;
 mod execute;
+pub mod form;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 pub mod observe;
+pub mod once;
 pub mod openapi;
 pub mod queries;
 pub mod reply;
@@ -34,5 +37,7 @@ mod schema;
 pub mod tools;
 pub mod value;
 
+#[cfg(feature = "sea-orm")]
 pub use db::Db;
+#[cfg(feature = "sea-orm")]
 pub use sea_orm;

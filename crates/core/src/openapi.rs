@@ -10,7 +10,8 @@ use crate::backend::Access;
 use crate::config::{Function, Platform};
 use crate::describe::Column;
 use crate::error::Fault;
-use crate::queries::{BoundFrom, Param, Queries, Query, Verb};
+use crate::form::Form;
+use crate::queries::{BoundFrom, Idempotency, KeyFrom, Param, Queries, Query, Verb};
 use crate::schema::{Map, Node, changes, object, parameter_schema, parameters_schema, row};
 use crate::value::{Kind, Scalar};
 
@@ -153,6 +154,7 @@ impl Document<'_> {
             Method::Post => Vec::new(),
         };
         parameters.extend(query.params().iter().filter_map(header_parameter));
+        parameters.extend(query.idempotency().and_then(key_parameter));
         if !parameters.is_empty() {
             operation.put("parameters", Node::List(parameters));
         }
@@ -172,7 +174,17 @@ impl Document<'_> {
         let mut responses = Map::new();
         let mut success = Map::of([("description", success_words(query.verb()).into())]);
         if method != Method::Head {
-            success.put("content", json_content(self.result(query)));
+            let mut content = json_content(self.result(query));
+            if query.verb() == Verb::Many
+                && let Node::Map(content) = &mut content
+            {
+                content.put(Form::Ndjson.media_type(), lines("The rows, an object a line."));
+                content.put(
+                    Form::Csv.media_type(),
+                    lines("The rows (RFC 4180) below a line with the names of the columns."),
+                );
+            }
+            success.put("content", content);
         }
         responses.put("200", success);
         let faults: Vec<Fault> =
@@ -226,9 +238,10 @@ impl Document<'_> {
         let list = |items| Node::from(Map::of([("type", "array".into()), ("items", items)]));
         let step = object(Map::of([("query", query.clone()), ("params", params())]), ["query"]);
         let runs = object(Map::of([("query", query), ("params", list(params()))]), ["query", "params"]);
+        let key = || Node::from(Map::of([("type", "string".into()), ("minLength", 1u64.into())]));
         let mut forms = vec![
-            object(Map::of([("transaction", list(step))]), ["transaction"]),
-            object(Map::of([("batch", runs)]), ["batch"]),
+            object(Map::of([("transaction", list(step)), ("idempotencyKey", key())]), ["transaction"]),
+            object(Map::of([("batch", runs), ("idempotencyKey", key())]), ["batch"]),
         ];
         if let Some(default) = default {
             forms.push(parameters_schema(default));
@@ -304,10 +317,17 @@ fn happens(fault: Fault, query: &Query, method: Method) -> bool {
     match fault {
         // Whoever calls what is documented calls what there is, as it may be called.
         Fault::UnknownQuery | Fault::MethodNotAllowed => false,
+        // What is documented of another result is JSON alone.
+        Fault::NotAcceptable => query.verb() == Verb::Many,
         Fault::UnsupportedMediaType => method == Method::Post,
-        Fault::Unauthenticated => claims,
+        Fault::Unauthenticated => claims || query.identity().needs_claims(),
+        Fault::Forbidden => query.identity().may_forbid(),
         Fault::NotFound | Fault::NotUnique => query.verb() == Verb::One,
-        Fault::Constraint | Fault::OutcomeUnknown => query.access() == Access::Write,
+        Fault::Constraint => query.access() == Access::Write,
+        Fault::OutcomeUnknown => {
+            query.access() == Access::Write && query.idempotency().is_none_or(|it| it.optional)
+        }
+        Fault::KeyReused => query.idempotency().is_some(),
         Fault::DoneUnread => query.access() == Access::Write && !query.transaction(),
         _ => true,
     }
@@ -486,6 +506,25 @@ fn header_parameter(param: &Param) -> Option<Node> {
     Some(parameter.into())
 }
 
+/// The header that a write is done once by.
+fn key_parameter(idempotency: &Idempotency) -> Option<Node> {
+    let KeyFrom::Header(name) = &idempotency.from else { return None };
+    let kept = humantime::format_duration(idempotency.keep);
+    let description = format!(
+        "The call is done once per key: a repeat gets the first one's reply, with the header idempotency-replayed. Kept \
+         for {kept}."
+    );
+    let schema = Map::of([("type", "string".into()), ("minLength", 1u64.into())]);
+    let parameter = [
+        ("name", name.as_str().into()),
+        ("in", "header".into()),
+        ("required", (!idempotency.optional).into()),
+        ("description", description.into()),
+        ("schema", schema.into()),
+    ];
+    Some(Map::of(parameter).into())
+}
+
 fn request_body(query: &Query) -> Node {
     let schema = parameters_schema(query);
     let needed = query.params().iter().any(|param| param.bound_from().is_none() && param.default().is_none());
@@ -499,6 +538,12 @@ fn row_name(query: &Query) -> String {
 fn json_content(schema: Node) -> Node {
     let media = Map::of([("schema", schema)]);
     Map::of([("application/json", media.into())]).into()
+}
+
+/// Rows in a form that has no schema.
+fn lines(description: &str) -> Node {
+    let schema = Map::of([("type", "string".into()), ("description", description.into())]);
+    Map::of([("schema", schema.into())]).into()
 }
 
 fn reference(kind: &str, name: &str) -> Node {
@@ -600,7 +645,9 @@ SELECT 1 AS one;
         let list = &get["responses"]["200"]["content"]["application/json"]["schema"];
         assert_eq!(*list, json!({"type": "array", "items": {"type": "object"}, "maxItems": 10}));
         let statuses: Vec<_> = get["responses"].as_object().unwrap().keys().cloned().collect();
-        assert_eq!(statuses, ["200", "400", "409", "413", "422", "500", "503", "504"]);
+        assert_eq!(statuses, ["200", "400", "406", "409", "413", "422", "500", "503", "504"]);
+        let forms: Vec<_> = get["responses"]["200"]["content"].as_object().unwrap().keys().cloned().collect();
+        assert_eq!(forms, ["application/json", "application/x-ndjson", "text/csv"]);
     }
 
     #[test]
