@@ -60,7 +60,10 @@ impl Pack {
             }
         };
         let out = self.out.clone().unwrap_or_else(|| self.file_name(arch).into());
-        std::fs::write(&out, &bytes)
+        let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
+        folder
+            .map_or(Ok(()), std::fs::create_dir_all)
+            .and_then(|()| std::fs::write(&out, &bytes))
             .map_err(|error| Failure::Setup(format!("{} cannot be written: {error}", out.display())))?;
         let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
         note(&format!("made {}, {} bytes: {}", out.display(), bytes.len(), names.join(", ")));

@@ -260,7 +260,9 @@ mod tests {
         {
             assert!(names.contains(name), "{name}");
         }
-        for name in ["lambda-rds-testbed", "xtask", "insta", "rcgen", "proptest", "lambda-rds-examples", "sea-orm"] {
+        for name in
+            ["lambda-rds-testbed", "xtask", "insta", "rcgen", "proptest", "lambda-rds-examples", "sea-orm"]
+        {
             assert!(!names.contains(name), "{name}");
         }
         for package in inside.packages.values() {

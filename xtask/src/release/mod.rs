@@ -183,7 +183,7 @@ impl Kit<'_> {
     fn tarball(&self) -> Result<Vec<u8>> {
         let folder = format!("{}/", self.tarball_folder());
         let mut entries = self.placed(&folder);
-        entries.extend(self.contents.licences(&folder));
+        entries.extend(self.contents.licences(&format!("{folder}share/doc/lambda-rds/")));
         image::gzip(&image::tar(&entries)?)
     }
 }
