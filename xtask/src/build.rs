@@ -25,7 +25,7 @@ const ZIG: [&str; 2] = ["cargo-zigbuild==0.24.0", "ziglang==0.17.1"];
 /// If it does not compile, if the standard library or a linker for the processor is missing and cannot be had,
 /// or if the result would not run in Lambda.
 pub(crate) fn bootstrap(workspace: &Path, engine: Engine, arch: Arch) -> Result<Bootstrap> {
-    let program = Program { package: "lambda-rds", name: "bootstrap", features: &features(engine) };
+    let program = Program { package: "lambda-rds", name: "bootstrap", features: Some(features(engine)) };
     Bootstrap::new(program.build(workspace, arch)?, arch)
 }
 
@@ -34,7 +34,7 @@ pub(crate) fn bootstrap(workspace: &Path, engine: Engine, arch: Arch) -> Result<
 /// # Errors
 /// Those of [`bootstrap`].
 pub(crate) fn command(workspace: &Path, arch: Arch) -> Result<Vec<u8>> {
-    Program { package: "lambda-rds-cli", name: "lambda-rds", features: &[] }.build(workspace, arch)
+    Program { package: "lambda-rds-cli", name: "lambda-rds", features: None }.build(workspace, arch)
 }
 
 /// This machine's processor.
@@ -47,15 +47,15 @@ pub(crate) fn this_arch() -> Result<Arch> {
 
 /// What is built.
 #[derive(Debug, Clone, Copy)]
-struct Program<'a> {
-    package: &'a str,
+struct Program {
+    package: &'static str,
     /// The binary.
-    name: &'a str,
-    /// Arguments for cargo.
-    features: &'a [&'a str],
+    name: &'static str,
+    /// What cargo is told of its features.
+    features: Option<[&'static str; 3]>,
 }
 
-impl Program<'_> {
+impl Program {
     fn build(self, workspace: &Path, arch: Arch) -> Result<Vec<u8>> {
         let target = format!("{}-unknown-linux-gnu", arch.machine());
         let home = cfg!(target_os = "linux") && std::env::consts::ARCH == arch.machine();
@@ -91,7 +91,7 @@ impl Program<'_> {
     fn compile(self, mut cargo: Command, workspace: &Path) -> Result<Vec<u8>> {
         cargo
             .args(["--release", "--locked", "--package", self.package, "--bin", self.name])
-            .args(self.features)
+            .args(self.features.iter().flatten())
             .args(["--message-format", "json-render-diagnostics"])
             .env_remove("RUSTFLAGS")
             .env("CARGO_ENCODED_RUSTFLAGS", rustflags(workspace)?)

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Map, Value};
 
 use crate::{cargo, on_path, run, servers, shown};
@@ -28,8 +28,7 @@ pub(crate) struct Options {
 pub(crate) fn openapi(workspace: &Path, options: &Options) -> Result<()> {
     let servers = servers::ready(workspace, false)?;
     let tools = tools(workspace)?;
-    let built = built(workspace, &["sample_postgres"])?;
-    let [command, sample] = built.as_slice() else { bail!("two are built") };
+    let [command, sample] = &built(workspace, [COMMAND, "sample_postgres"])?;
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let queries = folder.path().join("queries");
     fs::create_dir(&queries)?;
@@ -135,24 +134,29 @@ pub(crate) fn started(command: &mut Command) -> Result<(Running, Map<String, Val
     }
 }
 
-/// Builds the command and these examples of the testbed, and gives their executables in this order.
-pub(crate) fn built(workspace: &Path, examples: &[&str]) -> Result<Vec<PathBuf>> {
+/// Builds the command and examples of the testbed, and gives their executables by these names; the command's is
+/// `lambda-rds`.
+pub(crate) fn built<const N: usize>(workspace: &Path, names: [&str; N]) -> Result<[PathBuf; N]> {
     let mut build = cargo();
     build.current_dir(workspace).args(["build", "--message-format=json-render-diagnostics"]);
-    build.args(["-p", "lambda-rds-cli", "--bin", "lambda-rds", "-p", "lambda-rds-testbed"]);
-    build.args(examples.iter().flat_map(|example| ["--example", example]));
+    build.args(["-p", "lambda-rds-cli", "--bin", COMMAND, "-p", "lambda-rds-testbed"]);
+    build.args(names.iter().filter(|name| **name != COMMAND).flat_map(|example| ["--example", example]));
     let built = build.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
     ensure!(built.status.success(), "{} failed ({})", shown(&build), built.status);
     let messages = String::from_utf8(built.stdout).context("cargo's messages are not UTF-8")?;
-    let executable = |name: &&str| {
+    let executable = |name: &str| {
         let named = messages.lines().find_map(|line| {
             let message: Value = serde_json::from_str(line).ok()?;
-            (message["target"]["name"] == *name).then(|| message["executable"].as_str().map(PathBuf::from))?
+            (message["target"]["name"] == name).then(|| message["executable"].as_str().map(PathBuf::from))?
         });
         named.with_context(|| format!("cargo names no executable for {name}"))
     };
-    ["lambda-rds"].iter().chain(examples).map(executable).collect()
+    let executables: Vec<PathBuf> = names.into_iter().map(executable).collect::<Result<_>>()?;
+    executables.try_into().map_err(|_| anyhow!("a name has no executable"))
 }
+
+/// The command's name, as [`built`] takes it.
+pub(crate) const COMMAND: &str = "lambda-rds";
 
 /// The Python tools.
 fn tools(workspace: &Path) -> Result<PathBuf> {

@@ -8,6 +8,7 @@
 //! its exit code: see [`failure`].
 
 mod check;
+mod client;
 mod completions;
 mod doctor;
 mod failure;
@@ -49,6 +50,7 @@ enum Command {
     Doctor(doctor::Doctor),
     Openapi(openapi::Openapi),
     Tools(tools::Tools),
+    Client(client::Client),
     Tables(tables::Tables),
     Mcp(mcp::Mcp),
     Pack(pack::Pack),
@@ -65,6 +67,7 @@ impl Command {
             Self::Doctor(doctor) => doctor.run().await,
             Self::Openapi(openapi) => openapi.run().await,
             Self::Tools(tools) => tools.run().await,
+            Self::Client(client) => client.run().await,
             Self::Tables(tables) => tables.run(),
             Self::Mcp(mcp) => mcp.run().await,
             Self::Pack(pack) => pack.run(),

@@ -190,6 +190,21 @@ impl App {
         outcome
     }
 
+    /// As [`handle`](Self::handle), and gives what the log was told of it.
+    ///
+    /// # Errors
+    /// [`Raised`], where the source is told of a failure by failing.
+    pub async fn handle_and_tell(
+        &self,
+        event: &[u8],
+        invocation: &Invocation,
+    ) -> (Result<Reply, Raised>, observe::Record) {
+        let (outcome, untold) = self.answer(event, invocation).await;
+        let record = untold.record.clone();
+        untold.tell();
+        (outcome, record)
+    }
+
     /// Serves one event, and leaves it to the caller when its line in the log and its metrics are written: who waits
     /// for the reply need not wait for them.
     pub(crate) async fn answer(

@@ -17,15 +17,14 @@ use serde_json::{Map, Value, json};
 
 use super::contents::Contents;
 use super::{Built, Program, assemble, libc, write};
-use crate::openapi::{Running, built, python, started};
+use crate::openapi::{COMMAND, Running, built, python, started};
 use crate::{apt, build, on_path, run, servers, shown, zip};
 
 /// Tries all of it.
 pub(super) fn check(workspace: &Path) -> Result<()> {
     let servers = servers::ready(workspace, false)?;
     let arch = build::this_arch()?;
-    let built = built(workspace, &["sample_postgres", "run_function"])?;
-    let [command, sample, runner] = built.as_slice() else { bail!("three are built") };
+    let [command, sample, runner] = &built(workspace, [COMMAND, "sample_postgres", "run_function"])?;
     let contents = Contents::of(workspace)?;
     let files = assemble(&from_zips(workspace, command, arch)?, &contents)?;
 

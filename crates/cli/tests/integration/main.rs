@@ -13,6 +13,7 @@
 #[path = "../../../../tests/function/broken.rs"]
 mod broken;
 mod check;
+mod client;
 mod docs;
 mod doctor;
 mod init;

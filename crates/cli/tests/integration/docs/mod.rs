@@ -76,6 +76,9 @@ const COVER: &[Cover] = &[
     cover("docs/how-to/aurora.md", "console", 1, Way::Typed(places::repository)),
     cover("docs/how-to/aurora.md", "sh", 1, Way::Settings),
     cover("docs/how-to/cargo-lambda.md", "text", 3, Way::By("tests/function/emulators.rs", "the_page_about_cargo_lambda_is_what_happens")),
+    cover("docs/how-to/clients.md", "console", 1, Way::Typed(places::home)),
+    cover("docs/how-to/clients.md", "ts", 1, Way::By("xtask/src/clients.rs", "shows no TypeScript")),
+    cover("docs/how-to/clients.md", "python", 1, Way::By("xtask/src/clients.rs", "shows no Python")),
     cover("docs/how-to/diagnose.md", "console", 2, Way::Typed(places::diagnosed)),
     cover("docs/how-to/diagnose.md", "json", 1, Way::By("tests/function/diagnose.rs", "the_page_shows_a_reply_as_it_is")),
     cover("docs/how-to/library.md", "toml", 1, Way::Dependencies),
@@ -86,6 +89,7 @@ const COVER: &[Cover] = &[
     cover("docs/how-to/local-development.md", "yaml", 1, Way::Sam),
     cover("docs/how-to/pagination.md", "sql", 1, Way::By("tests/function/guides.rs", "a_long_result_in_pages")),
     cover("docs/how-to/pagination.md", "json", 4, Way::By("tests/function/guides.rs", "a_long_result_in_pages")),
+    cover("docs/how-to/sam-and-cdk.md", "sh", 1, Way::Typed(places::repository)),
     cover("docs/how-to/sqs.md", "sql", 3, Way::By("tests/function/queues.rs", "the_guides_queries_do_what_it_says")),
     cover("docs/how-to/sqs.md", "json", 1, Way::By("tests/function/queues.rs", "the_guides_queries_do_what_it_says")),
     cover("docs/how-to/without-rust.md", "console", 3, Way::Typed(places::home)),
@@ -111,10 +115,10 @@ const COVER: &[Cover] = &[
     cover("docs/tutorial/deploy.md", "console", 5, Way::Typed(places::deployed)),
     cover("docs/tutorial/first-query.md", "console", 5, Way::Typed(places::home)),
     cover_with("terraform/README.md", "hcl", "module \"function\" {", Way::By("terraform/check", "the call in README.md")),
-    cover("terraform/README.md", "hcl", 17, Way::By("terraform/check", "fmt, README")),
+    cover("terraform/README.md", "hcl", 20, Way::By("terraform/check", "fmt, README")),
     cover("terraform/examples/http-api/README.md", "sql", 1, Way::Queries(places::OWNED)),
     cover("terraform/examples/iam-auth/README.md", "sql", 1, Way::Administrator("CREATE ROLE rds_iam; CREATE TABLE users ();")),
-    cover("terraform/examples/", "console", 8, Way::Typed(places::deployed)),
+    cover("terraform/examples/", "console", 9, Way::Typed(places::deployed)),
 ];
 
 /// The blocks and how they are covered, by page; and what is wrong with the table.
