@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value};
 
 use crate::clients::Node;
-use crate::openapi::{built, python, started};
+use crate::openapi::{COMMAND, built, python, started};
 use crate::{run, servers, shown};
 
 /// Tries all of them.
@@ -22,7 +22,7 @@ pub(crate) fn agents(workspace: &Path) -> Result<()> {
     let first = python(&target.join("python-1"), &["mcp==1.30.0", "jsonschema==4.26.0"])?.join("python3");
     let second = python(&target.join("python-2"), &["mcp==2.3.0"])?.join("python3");
     let node = node(workspace, &target.join("node"))?;
-    let [command, sample] = built(workspace)?;
+    let [command, sample] = &built(workspace, [COMMAND, "sample_postgres"])?;
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let queries = folder.path().join("queries");
     fs::create_dir(&queries)?;
@@ -34,7 +34,7 @@ pub(crate) fn agents(workspace: &Path) -> Result<()> {
     let (mut server, settings) = started(sample.stdin(Stdio::piped()))?;
     let place = Place { folder: folder.path(), settings: &settings };
 
-    let mut serve = place.command(&command);
+    let mut serve = place.command(command);
     serve
         .args(["serve", "--listen", "0", "--json", "--quiet", "--claim", "sub=42"])
         .env("LAMBDA_RDS_MCP", "true");
@@ -42,7 +42,7 @@ pub(crate) fn agents(workspace: &Path) -> Result<()> {
     let url = announced.get("mcp").and_then(Value::as_str).context("`serve` names no URL of MCP")?;
     // Clients start it in an environment of their own making.
     let script = folder.path().join("mcp");
-    write_script(&script, &command, &place)?;
+    write_script(&script, command, &place)?;
     let pipe = script.display().to_string();
 
     let calls = ours.join("calls.json");

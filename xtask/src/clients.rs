@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value};
 
-use crate::openapi::{built, python, started};
+use crate::openapi::{COMMAND, built, python, started};
 use crate::{on_path, run, servers, shown};
 
 /// Tries both languages.
@@ -19,7 +19,7 @@ pub(crate) fn clients(workspace: &Path) -> Result<()> {
     let target = workspace.join("target/clients");
     let python = python(&target.join("python"), &["mypy==2.4.1", "boto3==1.44.8"])?;
     let node = Node::ready(&target.join("node"))?;
-    let [command, sample] = built(workspace)?;
+    let [command, sample] = built(workspace, [COMMAND, "sample_postgres"])?;
     let ours = workspace.join("xtask/clients");
     let every = workspace.join("xtask/openapi");
     let folder = tempfile::tempdir().context("no temporary folder")?;

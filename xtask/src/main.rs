@@ -8,12 +8,12 @@ mod agents;
 mod api;
 mod apt;
 mod bench;
-mod bootstrap;
+mod build;
 mod clients;
-mod elf;
 mod fuzz;
 mod openapi;
 mod page;
+mod release;
 mod servers;
 mod soak;
 mod templates;
@@ -53,6 +53,8 @@ enum Task {
     Openapi(openapi::Options),
     /// Have the official clients of the Model Context Protocol list and call the tools of a function
     Agents,
+    /// Make everything that a release has: zips, layers, images, the command, a wheel and an npm package
+    Release(release::Options),
     /// Check the types of the generated clients, and call a served function with them
     Clients,
     /// Open the page of `lambda-rds serve` in a browser, and call the queries from it
@@ -80,6 +82,7 @@ fn main() -> Result<()> {
         Task::Page(options) => page::page(&workspace()?, &options),
         Task::Templates => templates::templates(&workspace()?),
         Task::Agents => agents::agents(&workspace()?),
+        Task::Release(options) => release::release(&workspace()?, &options),
         Task::Soak(options) => soak::soak(&workspace()?, &options),
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::clients::Node;
-use crate::openapi::{built, started};
+use crate::openapi::{COMMAND, built, started};
 use crate::{apt, on_path, run, servers};
 
 #[derive(Debug, clap::Args)]
@@ -26,7 +26,7 @@ pub(crate) fn page(workspace: &Path, options: &Options) -> Result<()> {
     let target = workspace.join("target/page");
     let node = Node::with(&target.join("node"), &["playwright-core@1.65.1"])?;
     let browser = browser(&target.join("chromium"))?;
-    let [command, sample] = built(workspace)?;
+    let [command, sample] = built(workspace, [COMMAND, "sample_postgres"])?;
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let queries = folder.path().join("queries");
     fs::create_dir(&queries)?;

@@ -5,15 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use lambda_rds_package::archive::{self, Entry};
 use serde_json::{Map, Value};
 
 use crate::clients::Node;
-use crate::openapi::{built, python};
+use crate::openapi::{COMMAND, built, python};
 use crate::{run, shown};
 
 /// Judges both.
@@ -24,7 +24,7 @@ pub(crate) fn templates(workspace: &Path) -> Result<()> {
     let packages = packages(&ours.join("cdk/package.json"))?;
     let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
     let node = Node::with(&target.join("node"), &packages)?;
-    let [command, _] = built(workspace)?;
+    let [command] = built(workspace, [COMMAND])?;
 
     let sam = ours.join("sam/template.yaml");
     run(Command::new(python.join("cfn-lint")).arg(&sam))?;
@@ -44,10 +44,7 @@ pub(crate) fn templates(workspace: &Path) -> Result<()> {
     // What is packed into it is not looked at here.
     let zip = folder.path().join("target/lambda/lambda-rds-postgres-arm64.zip");
     fs::create_dir_all(folder.path().join("target/lambda"))?;
-    let mut zip = zip::ZipWriter::new(fs::File::create(zip)?);
-    zip.start_file("bootstrap", zip::write::SimpleFileOptions::default())?;
-    zip.write_all(b"stand-in")?;
-    zip.finish()?;
+    fs::write(zip, archive::zip(&mut [Entry::program("bootstrap", "stand-in")])?)?;
     let tool = |name: &str| {
         let mut tool = Command::new(&node.program);
         tool.arg(node.folder.join("node_modules/.bin").join(name))

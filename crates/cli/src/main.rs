@@ -18,6 +18,7 @@ mod json;
 mod mcp;
 mod openapi;
 mod output;
+mod pack;
 mod sample;
 mod serve;
 mod settings;
@@ -52,6 +53,7 @@ enum Command {
     Client(client::Client),
     Tables(tables::Tables),
     Mcp(mcp::Mcp),
+    Pack(pack::Pack),
     Completions(completions::Completions),
 }
 
@@ -68,6 +70,7 @@ impl Command {
             Self::Client(client) => client.run().await,
             Self::Tables(tables) => tables.run(),
             Self::Mcp(mcp) => mcp.run().await,
+            Self::Pack(pack) => pack.run(),
             Self::Completions(completions) => completions.run(),
         }
     }

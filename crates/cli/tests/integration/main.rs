@@ -20,6 +20,7 @@ mod init;
 mod invoke;
 mod mcp;
 mod openapi;
+mod pack;
 mod serve;
 mod server;
 mod user;

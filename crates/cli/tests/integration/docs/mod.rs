@@ -92,8 +92,10 @@ const COVER: &[Cover] = &[
     cover("docs/how-to/sam-and-cdk.md", "sh", 1, Way::Typed(places::repository)),
     cover("docs/how-to/sqs.md", "sql", 3, Way::By("tests/function/queues.rs", "the_guides_queries_do_what_it_says")),
     cover("docs/how-to/sqs.md", "json", 1, Way::By("tests/function/queues.rs", "the_guides_queries_do_what_it_says")),
+    cover("docs/how-to/without-rust.md", "console", 3, Way::Typed(places::home)),
+    cover("docs/how-to/without-rust.md", "sh", 6, Way::By("xtask/src/release/check.rs", "fn types")),
     cover("docs/reference/cli.md", "sh", 1, Way::Typed(places::home)),
-    cover("docs/reference/cli.md", "console", 9, Way::Typed(places::home)),
+    cover("docs/reference/cli.md", "console", 10, Way::Typed(places::home)),
     cover("docs/reference/configuration.md", "toml", 1, Way::Settings),
     cover_with("docs/reference/events.md", "json", "database_busy", Way::Failure),
     cover("docs/reference/events.md", "json", 4, Way::Events),
@@ -113,10 +115,10 @@ const COVER: &[Cover] = &[
     cover("docs/tutorial/deploy.md", "console", 5, Way::Typed(places::deployed)),
     cover("docs/tutorial/first-query.md", "console", 5, Way::Typed(places::home)),
     cover_with("terraform/README.md", "hcl", "module \"function\" {", Way::By("terraform/check", "the call in README.md")),
-    cover("terraform/README.md", "hcl", 17, Way::By("terraform/check", "fmt, README")),
+    cover("terraform/README.md", "hcl", 20, Way::By("terraform/check", "fmt, README")),
     cover("terraform/examples/http-api/README.md", "sql", 1, Way::Queries(places::OWNED)),
     cover("terraform/examples/iam-auth/README.md", "sql", 1, Way::Administrator("CREATE ROLE rds_iam; CREATE TABLE users ();")),
-    cover("terraform/examples/", "console", 8, Way::Typed(places::deployed)),
+    cover("terraform/examples/", "console", 9, Way::Typed(places::deployed)),
 ];
 
 /// The blocks and how they are covered, by page; and what is wrong with the table.

@@ -111,7 +111,7 @@ pub(super) fn deployed(page: &Page) -> Place {
 /// Serves the function's code with these queries, at Lambda's own API, to whoever says `aws lambda invoke`.
 fn deploy(place: Place, queries: &str) -> Place {
     let serve = format!(
-        "LAMBDA_RDS_DIAGNOSE=true exec lambda-rds serve --listen 0 --quiet --json --queries '{queries}'"
+        "LAMBDA_RDS_DIAGNOSE=true LAMBDA_RDS_MCP=true exec lambda-rds serve --listen 0 --quiet --json --queries '{queries}'"
     );
     let mut child = place.shell(&serve).stdout(Stdio::piped()).spawn().unwrap();
     let mut announced = String::new();
