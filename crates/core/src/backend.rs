@@ -158,6 +158,10 @@ pub trait Session: Send + Debug {
     /// needed. `None` where the engine has no such thing.
     fn cancel_handle(&self) -> Option<Box<dyn CancelHandle>>;
 
+    /// How often the client has spoken after it had heard something, since the connection was made: its round trips. `None`
+    /// where nobody counts.
+    fn flights(&self) -> Option<u64>;
+
     /// The same session as sea-orm's driver takes it; `None` if it does not come to this one.
     #[cfg(feature = "sea-orm")]
     fn orm(&mut self) -> Option<&mut dyn Orm> {

@@ -109,6 +109,8 @@ pub(crate) struct Trace {
     pub(crate) pinned: u32,
     /// Rows in the results.
     pub(crate) rows: u64,
+    /// Round trips of statements.
+    pub(crate) flights: u64,
 }
 
 /// Runs the work and gives the reply's body.
@@ -131,6 +133,7 @@ pub(crate) async fn run(work: &Work<'_>, sessions: &Arc<Sessions>, trace: &mut T
     loop {
         let mut lease = attempts.lease(trace).await?;
         let started = Instant::now();
+        let flown = lease.session().flights();
         let mut progress = Progress::Unsent;
         let outcome = match &work.once {
             None => {
@@ -143,6 +146,8 @@ pub(crate) async fn run(work: &Work<'_>, sessions: &Arc<Sessions>, trace: &mut T
             }
         };
         trace.query += started.elapsed();
+        let flights = lease.session().flights().zip(flown).map(|(now, then)| now.saturating_sub(then));
+        trace.flights += flights.unwrap_or_default();
         let settled_by = work.each().0;
         match outcome {
             Ok(Came::Done) => {
