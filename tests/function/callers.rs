@@ -534,3 +534,64 @@ async fn no_tenant_meets_another_at_once() {
     world.api.idle(8, Duration::from_secs(10)).await.unwrap();
     tenants_meet(&world, &[&world.function], Some(&world.api), 650).await;
 }
+
+/// The page's blocks of a language.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let opening = format!("```{language}\n");
+    page.split(&opening).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+/// The settings of a block, as a shell would have them.
+fn settings(block: &str) -> Vec<(&str, &str)> {
+    block
+        .lines()
+        .map(|line| line.split_once('=').unwrap())
+        .map(|(key, value)| (key, value.trim_matches('"')))
+        .collect()
+}
+
+/// `docs/how-to/multi-tenant.md`, and the query of `docs/reference/queries.md`.
+#[tokio::test]
+async fn the_guide_gives_each_tenant_its_rows() {
+    let page = include_str!("../../docs/how-to/multi-tenant.md");
+    let sql = blocks(page, "sql");
+    let [database, queries] = sql.as_slice() else { panic!("{sql:?}") };
+    let reference = include_str!("../../docs/reference/queries.md");
+    let shown = blocks(reference, "sql").into_iter().find(|block| block.contains("-- role: member")).unwrap();
+    let shells = blocks(page, "sh");
+    let as_app = "DO $$ BEGIN EXECUTE format('GRANT member TO %I', current_database() || '_owner'); END $$;";
+    let schema = format!(
+        "RESET ROLE;\n{}\nCREATE ROLE auditor;\nGRANT SELECT ON notes TO auditor;\n{}",
+        database.replace("GRANT member TO app;", as_app),
+        as_app.replace("member", "auditor"),
+    );
+    let mut setup =
+        Setup::new(Engine::Postgres).own_server().schema(schema).queries(format!("{queries}\n{shown}"));
+    for (key, value) in settings(&shells[0]) {
+        setup = setup.env(key, value);
+    }
+    let world = setup.start().await;
+    let who = |sub: &str, tenant: &str| json!({"sub": sub, "tenant": tenant});
+    let (ada, bob, eve) = (who("ada", "acme"), who("bob", "acme"), who("eve", "globex"));
+    for (caller, text) in [(&ada, "a"), (&bob, "b"), (&eve, "e")] {
+        let (status, body) = world.call(post("add_note", &json!({"text": text}), caller)).await;
+        assert_eq!(status, 200, "{body}");
+    }
+    let acme = json!([{"id": 1, "author": "ada", "text": "a"}, {"id": 2, "author": "bob", "text": "b"}]);
+    assert_eq!(world.call(get("notes", &ada)).await, (200, acme));
+    assert_eq!(world.call(get("notes", &eve)).await, (200, json!([{"id": 3, "author": "eve", "text": "e"}])));
+    assert_eq!(world.call(get("my_notes", &eve)).await, (200, json!([{"id": 3, "text": "e"}])));
+    for (caller, id, rows) in [(&ada, 1, 1), (&ada, 2, 0), (&ada, 3, 0), (&eve, 3, 1)] {
+        let event = post("edit_note", &json!({"id": id, "text": "new"}), caller);
+        assert_eq!(world.call(event).await, (200, json!({"rowsAffected": rows})), "{id}");
+    }
+    assert_eq!(world.call(get("notes", &json!({"sub": "ada"}))).await.0, 401);
+
+    // With roles in the token: the auditor has no policy, and so sees nothing.
+    let roles = world.another_with(&settings(&shells[1])).await;
+    for (role, expected) in [("member", (200, 2)), ("auditor", (200, 0)), ("postgres", (403, 0))] {
+        let event = get("notes", &json!({"sub": "ada", "tenant": "acme", "role": role}));
+        let (status, body) = roles.invoke(event).await.unwrap().reply().unwrap();
+        assert_eq!((status, body.as_array().map_or(0, Vec::len)), expected, "{role}");
+    }
+}
