@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use lambda_rds::config::Table;
+use lambda_rds::queries::Dialect;
 use lambda_rds_testbed::{After, Cut, Direction, Fault, Function, RuntimeApi};
 use serde_json::{Value, json};
 
@@ -594,4 +596,39 @@ async fn the_guide_gives_each_tenant_its_rows() {
         let (status, body) = roles.invoke(event).await.unwrap().reply().unwrap();
         assert_eq!((status, body.as_array().map_or(0, Vec::len)), expected, "{role}");
     }
+}
+
+/// A key is the function's to keep, whoever the write runs as.
+#[tokio::test]
+async fn a_write_as_somebody_is_done_once() {
+    let add = "
+-- name: add_once :one
+-- http: POST
+-- write
+-- set: app.tenant = claims.tenant
+-- role: rds_member
+-- idempotency_key: header.Idempotency-Key
+-- param: text text
+INSERT INTO notes (text) VALUES (:text) RETURNING tenant, text;
+";
+    let table = Table::parse("lambda_rds_idempotency").unwrap();
+    let table = lambda_rds::once::ddl(Dialect::Postgres, &table);
+    let schema = format!("{SCHEMA}\n{table}");
+    let world = setup().schema(schema).queries(format!("{QUERIES}{add}")).start().await;
+    let blue = tenant("blue");
+    let event = |key: &str| {
+        let mut event = post("add_once", &json!({"text": "x"}), &blue);
+        event["headers"]["idempotency-key"] = json!(key);
+        event
+    };
+    let reply = (200, json!({"tenant": "blue", "text": "x"}));
+    for _ in 0..3 {
+        assert_eq!(world.call(event("k1")).await, reply);
+        nothing_left(&world).await;
+    }
+    world.call(event("k2")).await;
+    world.wire().reset();
+    assert_eq!(world.call(event("k3")).await, reply);
+    assert_eq!(world.wire().flights(), 2);
+    assert_eq!(world.count("notes"), 3);
 }

@@ -36,6 +36,7 @@ mod memory;
 mod migrations;
 mod mysql;
 mod mysql_login;
+mod once;
 mod openapi;
 mod pooled_mysql;
 mod pooler;

@@ -125,7 +125,7 @@ fn of_fault(fault: Fault) -> u8 {
         | Fault::Conflict
         | Fault::LockTimeout
         | Fault::Timeout => 4,
-        Fault::NotFound | Fault::Constraint | Fault::Rejected | Fault::ResultTooLarge => 5,
+        Fault::NotFound | Fault::Constraint | Fault::Rejected | Fault::KeyReused | Fault::ResultTooLarge => 5,
         Fault::NotUnique
         | Fault::OutcomeUnknown
         | Fault::DoneUnread

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::backend::{Done, Frame, Session, State, Statement};
+use crate::backend::{Access, Done, Frame, Session, State, Statement};
 use crate::config::Int64;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -302,8 +302,9 @@ pub async fn one_by_one<S: Session + OneByOne>(
 ) -> Result<()> {
     match frame {
         Frame::Begin(access) => session.begin(access).await?,
+        Frame::Guarded(_) => session.begin(Access::Write).await?,
         Frame::Alone => session.autocommit(true).await?,
-        Frame::Read | Frame::Within => {}
+        Frame::Read | Frame::Within | Frame::Commit => {}
     }
     let mut outcome = Ok(());
     for statement in statements {
@@ -315,6 +316,9 @@ pub async fn one_by_one<S: Session + OneByOne>(
                 break;
             }
         }
+    }
+    if frame == Frame::Commit && outcome.is_ok() && !answers.failed() {
+        return session.commit().await;
     }
     // The statement's outcome stands whatever becomes of this: a session that did not turn read-only again says so.
     if frame == Frame::Alone && session.state() != State::Closed {

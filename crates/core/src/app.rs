@@ -23,10 +23,11 @@ use crate::deadline::Deadline;
 use crate::diagnose::{self, Diagnosis};
 use crate::error::{Error, Fault, Result};
 use crate::event::{self, Batch, Call, Event, Invocation, Request};
-use crate::execute::{self, Step, Trace, Work};
+use crate::execute::{self, Once, Step, Trace, Work};
 use crate::observe;
+use crate::once::{Key, Store};
 use crate::openapi::{self, About, Rows};
-use crate::queries::{Dialect, LoadError, Queries, Query};
+use crate::queries::{Dialect, KeyFrom, LoadError, Queries, Query};
 use crate::reply::{Body, Raised, Reply, cors_headers};
 use crate::rows::Limits;
 use crate::tools;
@@ -40,6 +41,8 @@ pub struct App {
     platform: Platform,
     queries: Queries,
     sessions: Arc<Sessions>,
+    /// The table of idempotency keys.
+    store: Store,
     /// The headers that a browser may send.
     cors_headers: Arc<str>,
     /// The OpenAPI document, where it is served.
@@ -142,6 +145,7 @@ impl App {
             return Err(StartError::Queries(LoadError::for_others(&folder)));
         }
         let timeout = longest(&queries, db.query_timeout);
+        let store = Store::new(db.engine, backend.dialect(), &db.idempotency_table, db.idempotency_reply);
         let sessions = Sessions::configured(&db, &platform, timeout, function.log_values, backend, topology);
         let sessions = Arc::new(sessions);
         let openapi = openapi(&function, &platform, &queries)?;
@@ -153,6 +157,7 @@ impl App {
             platform,
             queries,
             sessions,
+            store,
             cors_headers,
             openapi,
             tools: OnceCell::new(),
@@ -312,8 +317,11 @@ impl App {
     async fn diagnose_until(&self, by: Deadline) -> Diagnosis {
         let Self { db, platform, queries, sessions, .. } = self;
         let left = by.remaining();
-        let mut found =
-            Box::pin(diagnose::walk(&diagnose::Subject { db, platform, queries, sessions }, by)).await;
+        let mut found = Box::pin(diagnose::walk(
+            &diagnose::Subject { db, platform, queries, sessions, store: self.store() },
+            by,
+        ))
+        .await;
         found.warnings.extend(self.misfit(left + db.deadline_reserve));
         found
     }
@@ -326,6 +334,7 @@ impl App {
 
     /// The function's own database, for code beside the queries: it shares their sessions.
     #[must_use]
+    #[cfg(feature = "sea-orm")]
     pub fn database(&self) -> crate::Db {
         crate::Db::on(Arc::clone(&self.sessions), &self.db)
     }
@@ -473,9 +482,11 @@ impl App {
             [step] if !list => step.query.cache(),
             _ => None,
         };
+        let once = self.key(request, &steps)?;
         let work = Work {
             steps,
             list,
+            once,
             limits,
             int64: self.function.int64,
             query_timeout: self.db.query_timeout,
@@ -486,11 +497,43 @@ impl App {
         if let Err(error) = &json {
             call.failed(&work.steps, error);
         }
+        let replayed = json.as_ref().is_ok_and(|answer| answer.replayed);
+        let json = json.map(|answer| answer.json);
         let json = match work.steps.first().filter(|_| agents) {
             Some(step) => tools::result(step.query, json, limits.escaped)?,
             None => json?,
         };
-        Ok(Body { inside_string: limits.escaped, ..Body::new(json) }.cached(cache))
+        let mut body = Body { inside_string: limits.escaped, ..Body::new(json) }.cached(cache);
+        if replayed {
+            body.headers.push(("idempotency-replayed", "true".to_owned()));
+        }
+        Ok(body)
+    }
+
+    /// The idempotency key of a unit of work, if it has one.
+    fn key(&self, request: &Request, steps: &[Step<'_>]) -> Result<Option<Once<'_>>> {
+        let (key, origin) = match (request, steps) {
+            (Request::Call(call), [step]) => {
+                let param = match step.query.idempotency().map(|it| &it.from) {
+                    Some(KeyFrom::Param(name)) => step.query.value_of(name, &call.params, &call.origin)?,
+                    _ => None,
+                };
+                (Key::of_call(step, &call.origin, param.as_ref())?, &call.origin)
+            }
+            (Request::Transaction(calls), _) => match calls.first() {
+                Some(call) => (Key::of_list(steps, &call.origin)?, &call.origin),
+                None => return Ok(None),
+            },
+            (Request::Batch(batch), _) => (Key::of_list(steps, &batch.origin)?, &batch.origin),
+            _ => return Ok(None),
+        };
+        Ok(key.map(|key| Once { store: &self.store, key, expected: origin.redelivered }))
+    }
+
+    /// The table of idempotency keys, where a query has one.
+    pub(crate) fn store(&self) -> Option<&Store> {
+        let keyed = self.queries.iter().any(|query| query.idempotency().is_some());
+        keyed.then_some(&self.store)
     }
 
     /// The query that is asked for, the first one of several, if there is one of that name.
@@ -825,13 +868,11 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use futures_util::future::BoxFuture;
-    use futures_util::stream::BoxStream;
-    use sea_orm::{DatabaseConnection, DbErr};
 
     use super::*;
     use crate::answers::Answers;
     use crate::backend::{
-        Access, CancelHandle, Done, Effect, Failure, Fixed, Frame, Item, Session, State, Statement, Target,
+        Access, CancelHandle, Done, Effect, Fixed, Frame, Session, State, Statement, Target,
     };
     use crate::config::Sources;
     use crate::describe::{Described, Description};
@@ -855,10 +896,6 @@ mod tests {
             Dialect::Sqlite
         }
 
-        fn classify(&self, _error: &DbErr) -> Fault {
-            Fault::Internal
-        }
-
         fn connect<'a>(&'a self, _to: &'a Target) -> BoxFuture<'a, Result<Box<dyn Session>>> {
             self.connects.fetch_add(1, Ordering::Relaxed);
             Box::pin(async { Ok(Box::new(BuggySession(State::Idle)) as Box<dyn Session>) })
@@ -866,10 +903,6 @@ mod tests {
     }
 
     impl Session for BuggySession {
-        fn database(&mut self) -> BoxFuture<'_, Result<DatabaseConnection>> {
-            Box::pin(async { Err(Error::new(Fault::Internal, "none")) })
-        }
-
         fn run<'a>(
             &'a mut self,
             frame: Frame,
@@ -890,10 +923,6 @@ mod tests {
 
         fn ask<'a>(&'a mut self, _: &'a str) -> BoxFuture<'a, Result<Vec<Vec<Option<String>>>>> {
             unreachable!("nothing is asked")
-        }
-
-        fn stream(&mut self, _: crate::backend::Sql) -> BoxStream<'_, Result<Item, Failure>> {
-            unreachable!("nothing is run")
         }
 
         fn announce<'a>(

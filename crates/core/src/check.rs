@@ -233,8 +233,17 @@ pub async fn report(app: &App, by: Deadline) -> Result<Report<'_>> {
         queries.push(Checked { query, described, findings });
     }
     let address = lease.endpoint().clone();
+    let mut database = Vec::new();
+    if let Some(store) = app.store() {
+        database.extend(within(by, store.missing(lease.session())).await?.map(|message| Finding {
+            file: address.to_string(),
+            line: None,
+            severity: Severity::Error,
+            message,
+        }));
+    }
     let missing = within(by, missing_limits(lease.session(), app.dialect())).await?;
-    let database = missing.iter().map(|name| no_limit(&address, name)).collect();
+    database.extend(missing.iter().map(|name| no_limit(&address, name)));
     lease.park();
     Ok(Report { queries, database })
 }

@@ -29,6 +29,7 @@ use crate::connect::tls::TlsClient;
 use crate::credentials::{Credentials, Relogin, Resolved};
 use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Phase, Result};
+use crate::once::Store;
 use crate::queries::Queries;
 
 /// What the walk found. Serialized, it is the body of the reply to `{"diagnose": true}`.
@@ -107,6 +108,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) platform: &'a Platform,
     pub(crate) queries: &'a Queries,
     pub(crate) sessions: &'a Sessions,
+    /// The table of idempotency keys, where a query has one.
+    pub(crate) store: Option<&'a Store>,
 }
 
 /// Walks, and is done by the deadline.
@@ -241,6 +244,9 @@ impl Subject<'_> {
         let known = by.bound(Known::ask(dialect, session, &mut walked.warnings)).await.map_err(late)??;
         for role in policies::roles(self.queries.iter()) {
             walked.warnings.extend(by.bound(policies::unfit(session, role)).await.map_err(late)??);
+        }
+        if let Some(store) = self.store {
+            walked.warnings.extend(by.bound(store.missing(session)).await.map_err(late)??);
         }
         match by.bound(session.begin(Access::Write)).await.map_err(late)? {
             Ok(()) => by.bound(session.rollback()).await.map_err(late)??,

@@ -64,6 +64,8 @@ pub enum Fault {
     Timeout,
     /// The query's author raised this error for the caller (`RAISE EXCEPTION`, `SIGNAL`).
     Rejected,
+    /// The idempotency key was sent before with other parameters.
+    KeyReused,
     /// The query itself is wrong.
     QueryFailed,
     /// A bug of ours.
@@ -72,7 +74,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them, in the order of their statuses.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::BadEvent,
         Self::BadParameter,
         Self::Unauthenticated,
@@ -86,6 +88,7 @@ impl Fault {
         Self::ResultTooLarge,
         Self::UnsupportedMediaType,
         Self::Rejected,
+        Self::KeyReused,
         Self::NotUnique,
         Self::OutcomeUnknown,
         Self::DoneUnread,
@@ -113,7 +116,7 @@ impl Fault {
             Self::Conflict | Self::LockTimeout | Self::Constraint => 409,
             Self::ResultTooLarge => 413,
             Self::UnsupportedMediaType => 415,
-            Self::Rejected => 422,
+            Self::Rejected | Self::KeyReused => 422,
             Self::NotUnique
             | Self::OutcomeUnknown
             | Self::DoneUnread
@@ -157,6 +160,7 @@ impl Fault {
             Self::Constraint => "constraint",
             Self::Timeout => "timeout",
             Self::Rejected => "rejected",
+            Self::KeyReused => "idempotency_key_reused",
             Self::QueryFailed => "query_failed",
             Self::Internal => "internal",
         }
@@ -190,6 +194,7 @@ impl Fault {
             | Self::DoneUnread
             | Self::Constraint
             | Self::Rejected
+            | Self::KeyReused
             | Self::QueryFailed
             | Self::Internal => false,
         }
@@ -235,6 +240,9 @@ impl Fault {
             Self::Constraint => "The change would break a rule of the data.",
             Self::Timeout => "The query took too long and was stopped.",
             Self::Rejected => "The database rejected the call.",
+            Self::KeyReused => {
+                "This idempotency key was sent before with other parameters. Send a new key with a new request."
+            }
             Self::QueryFailed => "The query failed. Its author finds the reason in the function's log.",
             Self::Internal => "The function failed. Its owner finds the reason in the function's log.",
         }
@@ -300,10 +308,29 @@ struct Inner {
     sqlstate: Option<String>,
     step: Option<usize>,
     refused: bool,
+    #[cfg_attr(
+        not(feature = "sea-orm"),
+        expect(dead_code, reason = "only sea-orm's errors come unclassified")
+    )]
     unclassified: bool,
     retry_after: Option<Duration>,
     allow: Option<String>,
     hint: Option<Cow<'static, str>>,
+}
+
+#[cfg(feature = "sea-orm")]
+impl Error {
+    /// A driver's failure whose kind has not been found out.
+    pub(crate) fn unclassified(detail: impl Into<String>) -> Self {
+        let mut error = Self::new(Fault::QueryFailed, detail);
+        error.0.unclassified = true;
+        error
+    }
+
+    /// Whether nobody has found out its kind yet.
+    pub(crate) fn is_unclassified(&self) -> bool {
+        self.0.unclassified
+    }
 }
 
 impl Error {
@@ -341,18 +368,6 @@ impl Error {
         let mut error = Self::told(fault, message);
         error.0.quoted = true;
         error
-    }
-
-    /// A driver's failure whose kind has not been found out.
-    pub(crate) fn unclassified(detail: impl Into<String>) -> Self {
-        let mut error = Self::new(Fault::QueryFailed, detail);
-        error.0.unclassified = true;
-        error
-    }
-
-    /// Whether nobody has found out its kind yet.
-    pub(crate) fn is_unclassified(&self) -> bool {
-        self.0.unclassified
     }
 
     /// The same failure with something more for the log.

@@ -15,6 +15,7 @@ pub mod check;
 pub mod config;
 pub mod connect;
 pub mod credentials;
+#[cfg(feature = "sea-orm")]
 pub mod db;
 pub mod deadline;
 pub mod describe;
@@ -25,6 +26,7 @@ mod execute;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 pub mod observe;
+pub mod once;
 pub mod openapi;
 pub mod queries;
 pub mod reply;
@@ -34,5 +36,7 @@ mod schema;
 pub mod tools;
 pub mod value;
 
+#[cfg(feature = "sea-orm")]
 pub use db::Db;
+#[cfg(feature = "sea-orm")]
 pub use sea_orm;

@@ -148,6 +148,10 @@ pub struct Origin {
     pub tenant_id: Option<String>,
     /// The SQS message's id, inside an SQS event.
     pub message_id: Option<String>,
+    /// Whether the message has been delivered before.
+    pub redelivered: bool,
     /// The HTTP request's headers, names in lower case.
     pub headers: Vec<(String, String)>,
+    /// The `idempotencyKey` of a direct event.
+    pub idempotency_key: Option<String>,
 }

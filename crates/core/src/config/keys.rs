@@ -209,6 +209,13 @@ keys! {
          deadline, less the reserve, always wins.";
     DB_DEADLINE_RESERVE: Is("250ms"), SPAN,
         "What is kept of the invocation's time for the reply.";
+    DB_IDEMPOTENCY_TABLE: Is("lambda_rds_idempotency"),
+        "the name of a table, with its schema or without: letters, digits, `_` and `$`, up to 63 each",
+        "The table of idempotency keys (`-- idempotency_key:`), which is taken as written, upper case included. \
+         `lambda-rds tables` prints what makes it.";
+    DB_IDEMPOTENCY_REPLY: Is("65536"), "a whole number from 1 to 6000000",
+        "How many bytes of reply are kept with an idempotency key at most. A larger one is `result_too_large`, and \
+         nothing is written.";
     DB_MAX_CONNECTIONS: Told("the concurrency of the environment (1)"), "a whole number from 1 to 65535",
         "Sessions per environment and endpoint.";
     DB_CONNECT_AT: Is("init"), "init · first-use",

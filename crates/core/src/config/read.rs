@@ -216,6 +216,10 @@ fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db
     let connect_timeout = r.limit(&keys::DB_CONNECT_TIMEOUT);
     let query_timeout = r.limit(&keys::DB_QUERY_TIMEOUT);
     let deadline_reserve = r.value(&keys::DB_DEADLINE_RESERVE, |text| span(text, Duration::ZERO..=DAY));
+    let idempotency_table = r.value(&keys::DB_IDEMPOTENCY_TABLE, super::Table::parse);
+    let idempotency_reply = r.value(&keys::DB_IDEMPOTENCY_REPLY, |text| {
+        text.parse().ok().filter(|bytes| (1..=MOST_TOOL_BYTES).contains(bytes))
+    });
     let max_connections = r.value(&keys::DB_MAX_CONNECTIONS, whole::<u16>).map(usize::from);
     let connect_at =
         r.word(&keys::DB_CONNECT_AT, &[("init", ConnectAt::Init), ("first-use", ConnectAt::FirstUse)]);
@@ -322,6 +326,8 @@ fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db
         connect_timeout: connect_timeout?,
         query_timeout: query_timeout?,
         deadline_reserve: deadline_reserve?,
+        idempotency_table: idempotency_table?,
+        idempotency_reply: idempotency_reply?,
         max_connections: max_connections.unwrap_or(platform.max_concurrency),
         connect_at: connect_at?,
     })
@@ -1137,7 +1143,7 @@ mod tests {
                     "{file}: unknown key `zzzzzzzz` in [db]. Allowed: `engine`, `secret_id`, `host`, `port`, `name`, \
                      `user`, `auth`, `password`, `allow_password`, `iam_host`, `secret_ttl`, `tls`, `tls_ca`, \
                      `tls_server_name`, `pooler`, `pipeline`, `connect_timeout`, `query_timeout`, `deadline_reserve`, \
-                     `max_connections`, `connect_at`, `reader_host`, `read_from`, `instance_pattern`."
+                     `idempotency_table`, `idempotency_reply`, `max_connections`, `connect_at`, `reader_host`, `read_from`, `instance_pattern`."
                 ),
                 &format!("{file}: `function` is a table: write [function] and the keys below it."),
                 &format!("{file}: unknown key `mode`. Keys stand in [db] and [function]."),

@@ -337,12 +337,13 @@ fn several(
             format!("Unknown parameter {}: here the body has them all.", quoted(name)),
         ));
     }
-    if let Some(key) = body.keys().find(|key| !["transaction", "batch"].contains(key)) {
+    if let Some(key) = body.keys().find(|key| !["transaction", "batch", direct::KEY].contains(key)) {
         return Err(bad_event(format!(
-            "Unknown key {}; the body has `transaction` or `batch`.",
+            "Unknown key {}; the body has `transaction` or `batch`, and may have `idempotencyKey`.",
             quoted(key)
         )));
     }
+    let origin = &direct::keyed(body, origin)?;
     match (body.get("transaction"), body.get("batch")) {
         (Some(steps), None) => {
             direct::transaction(steps, Some(Method::Post), origin).map(Request::Transaction)

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::bounds::{Bounds, Choice};
 use super::identity::{Identity, Role, Setting};
-use super::{BoundFrom, HttpMethods, Param, Verb};
+use super::{BoundFrom, HttpMethods, Idempotency, KeyFrom, Param, Verb};
 use crate::backend::Access;
 use crate::value::{Given, Kind, Refusal, Scalar, Value};
 
@@ -30,6 +30,8 @@ pub(super) struct Head {
     pub(super) identity: Identity,
     /// The lines of its settings and of its role.
     pub(super) identity_lines: (Vec<usize>, Option<usize>),
+    /// With its line.
+    pub(super) idempotency: Option<(Idempotency, usize)>,
     pub(super) description: String,
 }
 
@@ -47,7 +49,7 @@ enum Line<'a> {
 }
 
 /// What a line of the head can begin with.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "name",
     "http",
     "tool",
@@ -61,6 +63,7 @@ const KEYS: [&str; 13] = [
     "cache",
     "set",
     "role",
+    "idempotency_key",
 ];
 
 /// What a `-- name:` line says after the colon, if the line is one.
@@ -96,7 +99,7 @@ pub(super) fn engines<'a>(
 
 impl Head {
     /// Reads the `-- name:` line's value, and the lines below it: each a comment or blank. `routine` is what the SQL runs
-    /// that is no query ([`effect::routine`](super::effect::routine)).
+    /// that is no query ([`routine`](super::routine::routine)).
     ///
     /// # Errors
     /// Every mistake; beside them what could be read, so that the SQL is judged all the same. Nothing if there
@@ -141,6 +144,7 @@ struct Reader<'a> {
     cache: Option<(Duration, usize)>,
     identity: Identity,
     identity_lines: (Vec<usize>, Option<usize>),
+    idempotency: Option<(Idempotency, usize)>,
     prose: Vec<&'a str>,
 }
 
@@ -195,6 +199,7 @@ impl Reader<'_> {
                 self.identity_lines.1 = Some(line);
                 Ok(())
             }
+            "idempotency_key" => once(key, &mut self.idempotency, || Ok((idempotency(value)?, line))),
             // Its value was read when the entry was chosen, see `engines`.
             "engine" if !self.engine => {
                 self.engine = true;
@@ -225,7 +230,6 @@ impl Reader<'_> {
             choice: None,
             from: None,
             description: Arc::from(""),
-            beside: false,
         };
         let result = parse_param(&mut param, rest).map_err(|reason| format!("`{name}`: {reason}"));
         // Even a broken one is declared, so that its uses are not reported as well.
@@ -274,6 +278,22 @@ impl Reader<'_> {
                 mistakes.push((line, reason));
             }
         }
+        if let Some((Idempotency { from, .. }, line)) = &self.idempotency {
+            if access == Access::Read {
+                let reason = "`-- idempotency_key:` is for writes; a read may be sent as often as one likes";
+                mistakes.push((*line, reason.to_owned()));
+            } else if self.no_transaction.is_some() {
+                let reason = "`-- idempotency_key:` needs the write's transaction, in which the key is kept: drop \
+                              `-- transaction: none`";
+                mistakes.push((*line, reason.to_owned()));
+            }
+            if let KeyFrom::Param(name) = from
+                && !self.params.iter().any(|(param, _)| *param.name == **name)
+            {
+                let reason = format!("`{name}` is not declared; add `-- param: {name} text`");
+                mistakes.push((*line, reason));
+            }
+        }
         let description = self.prose.join("\n").trim().to_owned();
         if let Some((_, line)) = self.tool
             && description.is_empty()
@@ -295,6 +315,7 @@ impl Reader<'_> {
             cache: self.cache,
             identity: self.identity,
             identity_lines: self.identity_lines,
+            idempotency: self.idempotency,
             description,
         }
     }
@@ -435,6 +456,44 @@ fn duration(key: &str, value: &str) -> Result<Duration, String> {
         _ => Err(format!("`-- {key}:` takes a duration such as 500ms, 30s or 1m")),
     }
 }
+
+/// Reads `header.Idempotency-Key? for 24h`.
+fn idempotency(value: &str) -> Result<Idempotency, String> {
+    const FORM: &str = "`-- idempotency_key:` takes header.NAME, sqs.messageId, context.requestId or param.NAME, with `?` \
+                        behind it if it may be missing, and for how long it is kept: \
+                        `-- idempotency_key: header.Idempotency-Key for 24h`";
+    let mut words = value.split_whitespace();
+    let source = words.next().ok_or(FORM)?;
+    let (source, optional) = match source.strip_suffix('?') {
+        Some(source) => (source, true),
+        None => (source, false),
+    };
+    let token = |name: &str| {
+        !name.is_empty()
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    };
+    let from = match source.split_once('.') {
+        Some(("header", name)) if token(name) => KeyFrom::Header(name.to_ascii_lowercase()),
+        Some(("sqs", "messageId")) => KeyFrom::MessageId,
+        Some(("context", "requestId")) => KeyFrom::RequestId,
+        Some(("param", name)) if is_name(name) => KeyFrom::Param(name.to_owned()),
+        _ => return Err(FORM.to_owned()),
+    };
+    let keep = match (words.next(), words.next()) {
+        (None, _) => Duration::from_secs(24 * 3600),
+        (Some("for"), Some(span)) => match humantime::parse_duration(span) {
+            Ok(span) if span.as_secs() > 0 && span.subsec_nanos() == 0 && span <= LONGEST_KEPT => span,
+            _ => return Err("a key is kept for whole seconds, up to 366 days: `for 24h`".to_owned()),
+        },
+        _ => return Err(FORM.to_owned()),
+    };
+    match words.next() {
+        None => Ok(Idempotency { from, optional, keep }),
+        Some(_) => Err(FORM.to_owned()),
+    }
+}
+
+const LONGEST_KEPT: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// Reads what stands behind the parameter's name.
 fn parse_param(param: &mut Param, text: &str) -> Result<(), String> {

@@ -40,6 +40,15 @@ impl Query {
         })
     }
 
+    /// The value that a call gives this parameter, which need not stand in the SQL; `None` if there is none of the name.
+    ///
+    /// # Errors
+    /// Those of [`bind`](Self::bind).
+    pub(crate) fn value_of(&self, name: &str, params: &Params, origin: &Origin) -> Result<Option<Value>> {
+        let param = self.params.iter().find(|param| &*param.name == name);
+        param.map(|param| param.value(params, origin, self.dialect)).transpose()
+    }
+
     /// The statement with NULL for every parameter and one element in every list: to be shown to a server, not to
     /// be run.
     #[must_use]
@@ -256,6 +265,7 @@ mod tests {
                 ("x-many".to_owned(), "1".to_owned()),
                 ("x-many".to_owned(), "2".to_owned()),
             ],
+            ..Origin::default()
         }
     }
 

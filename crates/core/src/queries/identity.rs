@@ -100,9 +100,12 @@ impl Identity {
             || self.role.as_ref().is_some_and(|role| role.source.is_some())
     }
 
-    /// Whether a parameter is used here.
-    pub(super) fn uses(&self, param: &str) -> bool {
-        self.sources().any(|source| matches!(source, Source::Param(name) if **name == *param))
+    /// The parameters that are used here.
+    pub(super) fn params(&self) -> impl Iterator<Item = &str> {
+        self.sources().filter_map(|source| match source {
+            Source::Param(name) => Some(&**name),
+            _ => None,
+        })
     }
 
     /// Adds a setting.
@@ -714,12 +717,12 @@ mod tests {
             ]),
             request_id: "r-1".to_owned(),
             tenant_id: Some("blue".to_owned()),
-            message_id: None,
             headers: vec![
                 ("x-tenant".to_owned(), "h".to_owned()),
                 ("x-twice".to_owned(), "1".to_owned()),
                 ("x-twice".to_owned(), "2".to_owned()),
             ],
+            ..Origin::default()
         }
     }
 

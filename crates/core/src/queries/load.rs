@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::annotations::{self, Head};
-use super::effect;
 use super::identity::{Identity, Source, unfit};
+use super::routine;
 use super::template::{Place, Template};
-use super::{Dialect, Lines, Queries, Query};
+use super::{Dialect, Idempotency, KeyFrom, Lines, Queries, Query};
 use crate::config::Engine;
 use crate::value::Kind;
 
@@ -287,7 +287,7 @@ impl FileReader<'_> {
 
     /// What a query is told of its caller: by what holds for all, and by its own lines. True if something is wrong with
     /// it.
-    fn identity(&mut self, head: &mut Head, name_line: usize) -> (Identity, bool) {
+    fn identity(&mut self, head: &Head, name_line: usize) -> (Identity, bool) {
         let before = self.mistakes.len();
         let (settings, role) = &head.identity_lines;
         let own = head.identity.clone();
@@ -340,22 +340,19 @@ impl FileReader<'_> {
                 self.mistake(line_of(name), reason);
             }
         }
-        for (param, _) in &mut head.params {
-            param.beside |= identity.uses(&param.name);
-        }
         (identity, self.mistakes.len() > before)
     }
 
     fn query(&mut self, entry: &Entry<'_>) -> Option<Query> {
         let mut mistakes = Vec::new();
-        let routine = effect::routine_of(self.dialect, entry.sql);
+        let routine = routine::routine_of(self.dialect, entry.sql);
         let head = Head::parse((entry.line, entry.name), entry.lines(), routine, &mut mistakes);
         let wrong_lines: Vec<_> = mistakes.iter().map(|(line, _)| *line).collect();
         for (line, reason) in mistakes {
             self.mistake(line, reason);
         }
-        let mut head = head?;
-        let (identity, untold) = self.identity(&mut head, entry.line);
+        let head = head?;
+        let (identity, untold) = self.identity(&head, entry.line);
         let sql_line = entry.line + 1 + entry.head.len();
         let place = format!("{}:{}", self.file, entry.line);
         if let Some(first) = self.names.get(&head.name) {
@@ -365,7 +362,25 @@ impl FileReader<'_> {
             self.names.insert(head.name.clone(), place.clone());
         }
         let (params, lines): (Vec<_>, Vec<_>) = head.params.into_iter().unzip();
-        match Template::parse(self.dialect, entry.sql, &params) {
+        let (idempotency, key_line) = head.idempotency.unzip();
+        let keyed = match &idempotency {
+            Some(Idempotency { from: KeyFrom::Param(name), .. }) => Some(&**name),
+            _ => None,
+        };
+        let elsewhere: Vec<&str> = keyed.into_iter().chain(identity.params()).collect();
+        let parsed = Template::parse(self.dialect, entry.sql, &params, &elsewhere);
+        if let (Some(line), Ok(template)) = (key_line, &parsed) {
+            let why = match (template.commits_by_itself(), routine) {
+                (true, _) => Some("the server commits this by itself"),
+                (false, Some(_)) if self.dialect == Dialect::Mysql => Some("a routine may commit by itself"),
+                (false, _) => None,
+            };
+            if let Some(why) = why.filter(|_| head.transaction) {
+                self.mistake(line, format!("`-- idempotency_key:` needs a transaction, and {why}"));
+                return None;
+            }
+        }
+        match parsed {
             Ok(template) if wrong_lines.is_empty() && !untold => Some(Query {
                 name: Arc::from(head.name),
                 verb: head.verb,
@@ -378,6 +393,7 @@ impl FileReader<'_> {
                 transaction: head.transaction && !template.commits_by_itself(),
                 cache: head.cache.map(|(span, _)| span),
                 identity,
+                idempotency,
                 description: head.description,
                 place,
                 lines: Lines { name: entry.line, sql: sql_line, params: lines },

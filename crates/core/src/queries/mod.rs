@@ -20,6 +20,7 @@
 //! | `-- read` `-- write` | what it does to data; otherwise `:many` and `:one` read and `:exec` writes |
 //! | `-- timeout: 2s` | the longest it may run |
 //! | `-- max_rows: 1000` | more rows are an error |
+//! | `-- idempotency_key: header.Idempotency-Key for 24h` | a write that is done once per key: see [`crate::once`] |
 //! | `-- transaction: none` | a write that cannot run inside a transaction |
 //! | `-- engine: mysql, sqlite` | for these engines only; `mysql` and `postgres` include Aurora |
 //! | `-- cache: 30s` | what the reply's `Cache-Control` says; for a read with GET |
@@ -41,10 +42,12 @@
 mod annotations;
 mod bind;
 mod bounds;
+#[cfg(feature = "sea-orm")]
 mod effect;
 mod identity;
 mod lexer;
 mod load;
+mod routine;
 mod template;
 mod words;
 
@@ -55,6 +58,7 @@ use std::time::Duration;
 use crate::backend::Access;
 use crate::value::{Kind, Value};
 pub use bounds::{Bounds, Choice};
+#[cfg(feature = "sea-orm")]
 pub(crate) use effect::Effect;
 pub(crate) use identity::Part;
 pub use identity::{Caller, Identity, Role, Setting, Source};
@@ -170,6 +174,7 @@ pub struct Query {
     transaction: bool,
     cache: Option<Duration>,
     identity: Identity,
+    idempotency: Option<Idempotency>,
     description: String,
     place: String,
     lines: Lines,
@@ -250,6 +255,12 @@ impl Query {
         self.cache
     }
 
+    /// Where its idempotency key comes from, if it has one.
+    #[must_use]
+    pub fn idempotency(&self) -> Option<&Idempotency> {
+        self.idempotency.as_ref()
+    }
+
     /// The comment lines that are no annotation.
     #[must_use]
     pub fn description(&self) -> &str {
@@ -312,8 +323,6 @@ pub struct Param {
     choice: Option<Choice>,
     from: Option<BoundFrom>,
     description: Arc<str>,
-    /// Whether it is used beside the SQL, which then need not use it.
-    beside: bool,
 }
 
 impl Param {
@@ -369,6 +378,41 @@ impl Param {
     #[must_use]
     pub fn bound_from(&self) -> Option<&BoundFrom> {
         self.from.as_ref()
+    }
+}
+
+/// That a write is done once per key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// Where the key comes from.
+    pub from: KeyFrom,
+    /// Whether it may be missing: then the write is done as one without a key.
+    pub optional: bool,
+    /// How long the key and the reply are kept.
+    pub keep: Duration,
+}
+
+/// Where an idempotency key comes from. Displays as the query file writes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyFrom {
+    /// `header.NAME`: a header of the HTTP request, or `idempotencyKey` of a direct event; the name is in lower case.
+    Header(String),
+    /// `sqs.messageId`: the id of the SQS message.
+    MessageId,
+    /// `context.requestId`: Lambda's request id, which asynchronous retries keep.
+    RequestId,
+    /// `param.NAME`: a parameter.
+    Param(String),
+}
+
+impl fmt::Display for KeyFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(name) => write!(f, "header.{name}"),
+            Self::MessageId => f.write_str("sqs.messageId"),
+            Self::RequestId => f.write_str("context.requestId"),
+            Self::Param(name) => write!(f, "param.{name}"),
+        }
     }
 }
 
