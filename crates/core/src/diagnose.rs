@@ -242,11 +242,11 @@ impl Subject<'_> {
         let late = |_| Error::new(Fault::Timeout, "the server did not answer a short statement in time");
         let dialect = self.sessions.backend().dialect();
         let known = by.bound(Known::ask(dialect, session, &mut walked.warnings)).await.map_err(late)??;
-        for role in policies::roles(self.queries.iter()) {
-            walked.warnings.extend(by.bound(policies::unfit(session, role)).await.map_err(late)??);
-        }
         if let Some(store) = self.store {
             walked.warnings.extend(by.bound(store.missing(session)).await.map_err(late)??);
+        }
+        for role in policies::roles(self.queries.iter()) {
+            walked.warnings.extend(by.bound(policies::unfit(session, role)).await.map_err(late)??);
         }
         match by.bound(session.begin(Access::Write)).await.map_err(late)? {
             Ok(()) => by.bound(session.rollback()).await.map_err(late)??,

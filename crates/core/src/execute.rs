@@ -493,7 +493,7 @@ async fn attempt_once(
     let count = rows.rows();
     let body = once::plain(rows.finish()?, work.limits.escaped)?;
     store.fits(&body)?;
-    // The table of keys is the function's, and nobody's whom it runs for.
+    // The table is the function's own: its role and schemas are no caller's.
     let reset = work.steps.last().and_then(|step| Caller::nobody().statement(&step.caller));
     let (keep, sweep) = (store.keep(key, &body), store.sweep());
     let last: Vec<&Statement> = reset.iter().chain([&keep, &sweep]).collect();
@@ -558,8 +558,7 @@ impl<'a, 'b> Run<'a, 'b> {
         work: &'a Work<'_>,
         answers: &'a mut Answers<'b>,
     ) -> Self {
-        let (steps, list) = (work.steps.as_slice(), work.list);
-        Self { session, clock, end: work.end(), answers, steps, list, failed: None }
+        Self { session, clock, end: work.end(), answers, steps: &work.steps, list: work.list, failed: None }
     }
 
     /// Runs statements to the end of their results, each bounded by its own limit; what comes too late is stopped on

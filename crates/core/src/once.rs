@@ -650,7 +650,7 @@ mod tests {
     use serde_json::value::RawValue;
 
     use super::*;
-    use crate::queries::Queries;
+    use crate::queries::{Caller, Queries};
     use crate::value::Params;
 
     const ENGINES: [(Engine, Dialect); 3] = [
@@ -756,8 +756,7 @@ mod tests {
             claims: claimed.and_then(claims),
             ..Origin::default()
         };
-        let step =
-            Step::new(query, query.bind(&given(params), &origin).unwrap(), crate::queries::Caller::nobody());
+        let step = Step::new(query, query.bind(&given(params), &origin).unwrap(), Caller::nobody());
         Key::of_call(&step, &origin, None).unwrap().unwrap()
     }
 

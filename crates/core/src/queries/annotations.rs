@@ -61,9 +61,9 @@ const KEYS: [&str; 14] = [
     "transaction",
     "engine",
     "cache",
+    "idempotency_key",
     "set",
     "role",
-    "idempotency_key",
 ];
 
 /// What a `-- name:` line says after the colon, if the line is one.
@@ -142,9 +142,9 @@ struct Reader<'a> {
     no_transaction: Option<usize>,
     engine: bool,
     cache: Option<(Duration, usize)>,
+    idempotency: Option<(Idempotency, usize)>,
     identity: Identity,
     identity_lines: (Vec<usize>, Option<usize>),
-    idempotency: Option<(Idempotency, usize)>,
     prose: Vec<&'a str>,
 }
 
@@ -189,6 +189,7 @@ impl Reader<'_> {
                 }
                 Ok((span, line))
             }),
+            "idempotency_key" => once(key, &mut self.idempotency, || Ok((idempotency(value)?, line))),
             "set" => {
                 self.identity.set(Setting::parse(value)?)?;
                 self.identity_lines.0.push(line);
@@ -199,7 +200,6 @@ impl Reader<'_> {
                 self.identity_lines.1 = Some(line);
                 Ok(())
             }
-            "idempotency_key" => once(key, &mut self.idempotency, || Ok((idempotency(value)?, line))),
             // Its value was read when the entry was chosen, see `engines`.
             "engine" if !self.engine => {
                 self.engine = true;
@@ -230,6 +230,7 @@ impl Reader<'_> {
             choice: None,
             from: None,
             description: Arc::from(""),
+            beside: false,
         };
         let result = parse_param(&mut param, rest).map_err(|reason| format!("`{name}`: {reason}"));
         // Even a broken one is declared, so that its uses are not reported as well.

@@ -100,12 +100,9 @@ impl Identity {
             || self.role.as_ref().is_some_and(|role| role.source.is_some())
     }
 
-    /// The parameters that are used here.
-    pub(super) fn params(&self) -> impl Iterator<Item = &str> {
-        self.sources().filter_map(|source| match source {
-            Source::Param(name) => Some(&**name),
-            _ => None,
-        })
+    /// Whether a parameter is used here.
+    pub(super) fn uses(&self, param: &str) -> bool {
+        self.sources().any(|source| matches!(source, Source::Param(name) if **name == *param))
     }
 
     /// Adds a setting.
@@ -717,6 +714,7 @@ mod tests {
             ]),
             request_id: "r-1".to_owned(),
             tenant_id: Some("blue".to_owned()),
+            message_id: None,
             headers: vec![
                 ("x-tenant".to_owned(), "h".to_owned()),
                 ("x-twice".to_owned(), "1".to_owned()),

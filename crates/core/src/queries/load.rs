@@ -287,7 +287,7 @@ impl FileReader<'_> {
 
     /// What a query is told of its caller: by what holds for all, and by its own lines. True if something is wrong with
     /// it.
-    fn identity(&mut self, head: &Head, name_line: usize) -> (Identity, bool) {
+    fn identity(&mut self, head: &mut Head, name_line: usize) -> (Identity, bool) {
         let before = self.mistakes.len();
         let (settings, role) = &head.identity_lines;
         let own = head.identity.clone();
@@ -340,6 +340,9 @@ impl FileReader<'_> {
                 self.mistake(line_of(name), reason);
             }
         }
+        for (param, _) in &mut head.params {
+            param.beside |= identity.uses(&param.name);
+        }
         (identity, self.mistakes.len() > before)
     }
 
@@ -351,8 +354,13 @@ impl FileReader<'_> {
         for (line, reason) in mistakes {
             self.mistake(line, reason);
         }
-        let head = head?;
-        let (identity, untold) = self.identity(&head, entry.line);
+        let mut head = head?;
+        let (identity, untold) = self.identity(&mut head, entry.line);
+        if let Some((Idempotency { from: KeyFrom::Param(name), .. }, _)) = &head.idempotency {
+            for (param, _) in &mut head.params {
+                param.beside |= *param.name == **name;
+            }
+        }
         let sql_line = entry.line + 1 + entry.head.len();
         let place = format!("{}:{}", self.file, entry.line);
         if let Some(first) = self.names.get(&head.name) {
@@ -363,12 +371,7 @@ impl FileReader<'_> {
         }
         let (params, lines): (Vec<_>, Vec<_>) = head.params.into_iter().unzip();
         let (idempotency, key_line) = head.idempotency.unzip();
-        let keyed = match &idempotency {
-            Some(Idempotency { from: KeyFrom::Param(name), .. }) => Some(&**name),
-            _ => None,
-        };
-        let elsewhere: Vec<&str> = keyed.into_iter().chain(identity.params()).collect();
-        let parsed = Template::parse(self.dialect, entry.sql, &params, &elsewhere);
+        let parsed = Template::parse(self.dialect, entry.sql, &params);
         if let (Some(line), Ok(template)) = (key_line, &parsed) {
             let why = match (template.commits_by_itself(), routine) {
                 (true, _) => Some("the server commits this by itself"),
@@ -392,8 +395,8 @@ impl FileReader<'_> {
                 max_rows: head.max_rows,
                 transaction: head.transaction && !template.commits_by_itself(),
                 cache: head.cache.map(|(span, _)| span),
-                identity,
                 idempotency,
+                identity,
                 description: head.description,
                 place,
                 lines: Lines { name: entry.line, sql: sql_line, params: lines },

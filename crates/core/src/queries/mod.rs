@@ -173,8 +173,8 @@ pub struct Query {
     max_rows: Option<u64>,
     transaction: bool,
     cache: Option<Duration>,
-    identity: Identity,
     idempotency: Option<Idempotency>,
+    identity: Identity,
     description: String,
     place: String,
     lines: Lines,
@@ -323,6 +323,8 @@ pub struct Param {
     choice: Option<Choice>,
     from: Option<BoundFrom>,
     description: Arc<str>,
+    /// Whether it is used beside the SQL, which then need not use it.
+    beside: bool,
 }
 
 impl Param {
