@@ -24,6 +24,7 @@ mod diagnose;
 mod emulators;
 mod events;
 mod failover;
+mod forms;
 mod frozen;
 mod guides;
 mod http;

@@ -112,6 +112,7 @@ fn of_fault(fault: Fault) -> u8 {
         | Fault::BadParameter
         | Fault::UnknownQuery
         | Fault::MethodNotAllowed
+        | Fault::NotAcceptable
         | Fault::UnsupportedMediaType
         | Fault::Unauthenticated
         | Fault::Forbidden => 2,

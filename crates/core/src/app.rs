@@ -22,13 +22,14 @@ use crate::connect::sessions::Sessions;
 use crate::deadline::Deadline;
 use crate::diagnose::{self, Diagnosis};
 use crate::error::{Error, Fault, Result};
-use crate::event::{self, Batch, Call, Event, Invocation, Request};
+use crate::event::{self, Batch, Call, Event, Invocation, Request, Wanted};
 use crate::execute::{self, Once, Step, Trace, Work};
+use crate::form::Form;
 use crate::observe;
 use crate::once::{Key, Store};
 use crate::openapi::{self, About, Rows};
-use crate::queries::{Dialect, KeyFrom, LoadError, Queries, Query};
-use crate::reply::{Body, Raised, Reply, cors_headers};
+use crate::queries::{Dialect, KeyFrom, LoadError, Queries, Query, Verb};
+use crate::reply::{Body, Negotiated, Raised, Reply, cors_headers};
 use crate::rows::Limits;
 use crate::tools;
 use crate::value::{Given, Origin, Params};
@@ -232,7 +233,7 @@ impl App {
         }
         let outcome = match event.request {
             Ok(request) => {
-                let served = self.serve(request, event.source.limits(), &mut call);
+                let served = self.serve(request, event.source.limits(), &event.wanted, &mut call);
                 AssertUnwindSafe(served).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))
             }
             Err(error) => Err(error),
@@ -277,7 +278,8 @@ impl App {
             origin,
         });
         let mut call = Observed::new(self, "command", invocation, self.deadline(invocation));
-        let outcome = self.serve(request, event::Source::DIRECT.limits(), &mut call).await;
+        let wanted = Wanted::default();
+        let outcome = self.serve(request, event::Source::DIRECT.limits(), &wanted, &mut call).await;
         call.finish(&outcome).emit(&self.platform);
         outcome?.plain()
     }
@@ -398,18 +400,32 @@ impl App {
         self.sessions.close().await;
     }
 
-    async fn serve(&self, request: Request, limits: Limits, call: &mut Observed<'_>) -> Result<Body> {
+    async fn serve(
+        &self,
+        request: Request,
+        limits: Limits,
+        wanted: &Wanted,
+        call: &mut Observed<'_>,
+    ) -> Result<Body> {
         match request {
             Request::Health => Ok(Body::health()),
             Request::Preflight => Ok(Body::preflight(Arc::clone(&self.cors_headers))),
-            Request::OpenApi => self.openapi(limits),
+            Request::OpenApi => self.negotiated(self.openapi(limits)?, false, wanted),
             Request::Tools => self.list_tools(call.by).await,
             Request::Told(body) => Ok(body),
             Request::Diagnose if !self.function.diagnose => Err(no_diagnose()),
             Request::Diagnose => Ok(Body::new(self.diagnose_until(call.by).await.to_json())),
             Request::Records(records) => Ok(self.records(records, limits, call).await),
-            other => self.execute(&other, limits, call).await,
+            other => self.execute(&other, limits, wanted, call).await,
         }
+    }
+
+    /// The same body as its sender wants it, and on which headers that depends.
+    fn negotiated(&self, body: Body, form: bool, wanted: &Wanted) -> Result<Body> {
+        let body = body.compressed(wanted.coding(), wanted.identity())?;
+        let depends = wanted.negotiated();
+        let negotiated = Negotiated { form: depends && form, coding: depends && self.function.compress };
+        Ok(Body { negotiated, ..body })
     }
 
     /// The OpenAPI document.
@@ -439,11 +455,17 @@ impl App {
     }
 
     /// Plans and runs one unit of work, and keeps what its failure is told with.
-    async fn execute(&self, request: &Request, limits: Limits, call: &mut Observed<'_>) -> Result<Body> {
+    async fn execute(
+        &self,
+        request: &Request,
+        limits: Limits,
+        wanted: &Wanted,
+        call: &mut Observed<'_>,
+    ) -> Result<Body> {
         if call.record.query.is_none() {
             call.record.query = self.first(request).map(|query| query.name().to_owned());
         }
-        let outcome = self.attempt(request, limits, call).await;
+        let outcome = self.attempt(request, limits, wanted, call).await;
         if outcome.is_err() && self.function.log_values {
             call.record.values = Some(request.values());
         }
@@ -451,7 +473,13 @@ impl App {
     }
 
     /// A call, a transaction or a batch.
-    async fn attempt(&self, request: &Request, limits: Limits, call: &mut Observed<'_>) -> Result<Body> {
+    async fn attempt(
+        &self,
+        request: &Request,
+        limits: Limits,
+        wanted: &Wanted,
+        call: &mut Observed<'_>,
+    ) -> Result<Body> {
         let (mut steps, list) = match request {
             Request::Call(one) => {
                 let step = self.plan(one).map_err(|error| match one.agent {
@@ -483,31 +511,51 @@ impl App {
             _ => None,
         };
         let once = self.key(request, &steps)?;
+        // What is kept with a key is one body for all who send it: JSON.
+        let many =
+            !list && once.is_none() && steps.first().is_some_and(|step| step.query.verb() == Verb::Many);
+        let form = if many { wanted.form()? } else { wanted.json().map(|()| Form::Json)? };
+        let coding = wanted.coding().map(|coding| (coding, wanted.identity()));
+        if coding.is_none() && !wanted.identity() {
+            return Err(event::no_coding());
+        }
+        // What is no JSON is in a JSON string, also where the reply is the body alone.
+        let limits = match form {
+            Form::Json => limits,
+            _ if limits.escaped => limits,
+            _ => Limits { bytes: limits.bytes.saturating_sub(2), escaped: true, ..limits },
+        };
         let work = Work {
             steps,
             list,
             once,
             limits,
+            form,
+            coding: coding.filter(|_| many),
             int64: self.function.int64,
             query_timeout: self.db.query_timeout,
             by: call.by,
             reserve: self.db.deadline_reserve,
         };
-        let json = execute::run(&work, &self.sessions, &mut call.trace).await;
-        if let Err(error) = &json {
+        let written = execute::run(&work, &self.sessions, &mut call.trace).await;
+        if let Err(error) = &written {
             call.failed(&work.steps, error);
         }
-        let replayed = json.as_ref().is_ok_and(|answer| answer.replayed);
-        let json = json.map(|answer| answer.json);
-        let json = match work.steps.first().filter(|_| agents) {
-            Some(step) => tools::result(step.query, json, limits.escaped)?,
-            None => json?,
-        };
-        let mut body = Body { inside_string: limits.escaped, ..Body::new(json) }.cached(cache);
+        if let Some(step) = work.steps.first().filter(|_| agents) {
+            let json = tools::result(step.query, written.map(|written| written.bytes), limits.escaped)?;
+            return Ok(Body { inside_string: limits.escaped, ..Body::new(json) });
+        }
+        let execute::Written { bytes, coding, replayed } = written?;
+        let mut body =
+            Body { inside_string: work.inside_string(), form, coding, ..Body::new(bytes) }.cached(cache);
         if replayed {
             body.headers.push(("idempotency-replayed", "true".to_owned()));
         }
-        Ok(body)
+        if many {
+            // It was compressed while it was written, or was found not to gain.
+            return self.negotiated(body, true, &wanted.as_is());
+        }
+        self.negotiated(body, true, wanted)
     }
 
     /// The idempotency key of a unit of work, if it has one.
@@ -604,7 +652,8 @@ impl App {
             } else {
                 let outcome = match request {
                     Ok(request) => {
-                        let run = self.execute(&request, limits, call);
+                        let wanted = Wanted::default();
+                        let run = self.execute(&request, limits, &wanted, call);
                         AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))
                     }
                     Err(error) => Err(error),

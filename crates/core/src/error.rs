@@ -23,6 +23,8 @@ pub enum Fault {
     UnknownQuery,
     /// The query exists, but not for this HTTP method.
     MethodNotAllowed,
+    /// The caller takes the result in no form that there is.
+    NotAcceptable,
     /// The body of an HTTP request is not JSON.
     UnsupportedMediaType,
     /// Something comes from the caller's verified identity, and there is none.
@@ -74,7 +76,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them, in the order of their statuses.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::BadEvent,
         Self::BadParameter,
         Self::Unauthenticated,
@@ -82,6 +84,7 @@ impl Fault {
         Self::UnknownQuery,
         Self::NotFound,
         Self::MethodNotAllowed,
+        Self::NotAcceptable,
         Self::Conflict,
         Self::LockTimeout,
         Self::Constraint,
@@ -113,6 +116,7 @@ impl Fault {
             Self::Forbidden => 403,
             Self::UnknownQuery | Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
+            Self::NotAcceptable => 406,
             Self::Conflict | Self::LockTimeout | Self::Constraint => 409,
             Self::ResultTooLarge => 413,
             Self::UnsupportedMediaType => 415,
@@ -141,6 +145,7 @@ impl Fault {
             Self::BadParameter => "bad_parameter",
             Self::UnknownQuery => "unknown_query",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::NotAcceptable => "not_acceptable",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::Unauthenticated => "unauthenticated",
             Self::Forbidden => "forbidden",
@@ -184,6 +189,7 @@ impl Fault {
             | Self::BadParameter
             | Self::UnknownQuery
             | Self::MethodNotAllowed
+            | Self::NotAcceptable
             | Self::UnsupportedMediaType
             | Self::Unauthenticated
             | Self::Forbidden
@@ -214,6 +220,7 @@ impl Fault {
             Self::BadParameter => "A parameter has a value that the database does not take.",
             Self::UnknownQuery => "There is no such query.",
             Self::MethodNotAllowed => "This query cannot be called with this method.",
+            Self::NotAcceptable => "The result is in no form that the `Accept` header takes.",
             Self::UnsupportedMediaType => "Send the parameters as application/json.",
             Self::Unauthenticated => "This query needs an authenticated caller.",
             Self::Forbidden => "This query is not for this caller.",

@@ -9,6 +9,7 @@ use crate::config::Int64;
 use crate::connect::sessions::{Cost, Lease, Sessions};
 use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Phase, Result};
+use crate::form::{Coding, Form};
 use crate::once::{self, Found, Key, Store};
 use crate::queries::{Caller, Query, Verb};
 use crate::retry::{self, Next, Progress};
@@ -51,6 +52,11 @@ pub(crate) struct Work<'q> {
     /// What it is done once by.
     pub(crate) once: Option<Once<'q>>,
     pub(crate) limits: Limits,
+    /// What the rows are written as, if it is the result of one `:many`.
+    pub(crate) form: Form,
+    /// What the reply is compressed by, and whether it may be left as it is: the rows of one `:many` are compressed while
+    /// they are written, whoever has another result does that afterwards.
+    pub(crate) coding: Option<(Coding, bool)>,
     pub(crate) int64: Int64,
     /// The longest that a statement may take whose query does not say.
     pub(crate) query_timeout: Duration,
@@ -69,12 +75,26 @@ pub(crate) struct Once<'q> {
     pub(crate) expected: bool,
 }
 
-/// The reply's body.
+/// The result of a work.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) json: Vec<u8>,
+pub(crate) struct Written {
+    pub(crate) bytes: Vec<u8>,
+    /// What they are compressed by.
+    pub(crate) coding: Option<Coding>,
     /// Whether it is the stored one of an earlier call.
     pub(crate) replayed: bool,
+}
+
+impl Written {
+    fn of(rows: RowWriter) -> Result<Self> {
+        let coding = rows.coding();
+        Ok(Self { bytes: rows.finish()?, coding, replayed: false })
+    }
+
+    /// What is kept with a key, as the reply carries it.
+    fn kept(bytes: Vec<u8>, replayed: bool) -> Self {
+        Self { bytes, coding: None, replayed }
+    }
 }
 
 /// What a call cost, for its log line.
@@ -99,11 +119,11 @@ pub(crate) struct Trace {
 /// # Cancel safety
 /// A dropped future closes the session, and with it undoes a transaction that has not been committed. A
 /// statement may run on until the server notices.
-pub(crate) async fn run(work: &Work<'_>, sessions: &Arc<Sessions>, trace: &mut Trace) -> Result<Answer> {
+pub(crate) async fn run(work: &Work<'_>, sessions: &Arc<Sessions>, trace: &mut Trace) -> Result<Written> {
     let access = work.access();
     let mut rows = work.writer();
     if work.steps.is_empty() {
-        return rows.finish().map(|json| Answer { json, replayed: false });
+        return Written::of(rows);
     }
     let mut attempts = Attempts::new(sessions, access, work.by);
     let mut before =
@@ -128,16 +148,16 @@ pub(crate) async fn run(work: &Work<'_>, sessions: &Arc<Sessions>, trace: &mut T
             Ok(Came::Done) => {
                 trace.rows += rows.rows();
                 lease.park();
-                return rows.finish().map(|json| Answer { json, replayed: false });
+                return Written::of(rows);
             }
             Ok(Came::Kept(json, rows)) => {
                 trace.rows += rows;
                 lease.park();
-                return Ok(Answer { json, replayed: false });
+                return Ok(Written::kept(json, false));
             }
             Ok(Came::Stored(json)) => {
                 settle(lease, settled_by).await;
-                return Ok(Answer { json, replayed: true });
+                return Ok(Written::kept(json, true));
             }
             Ok(Came::Busy) => {
                 settle(lease, settled_by).await;
@@ -336,12 +356,25 @@ impl Work<'_> {
     fn writer(&self) -> RowWriter {
         let rows = match self.steps.as_slice() {
             [step] if !self.list => {
-                let limits = Limits { max_rows: step.query.max_rows(), ..self.limits };
-                RowWriter::new(step.query.verb(), limits, self.int64)
+                let verb = step.query.verb();
+                let compressed = self.coding.filter(|_| verb == Verb::Many);
+                let escaped = self.limits.escaped && compressed.is_none();
+                let limits = Limits { max_rows: step.query.max_rows(), escaped, ..self.limits };
+                let rows = RowWriter::new(verb, limits, self.int64);
+                if let Some((coding, identity)) = compressed {
+                    return rows.in_form(self.form).compressed(coding, identity);
+                }
+                rows
             }
             _ => RowWriter::list(self.limits, self.int64),
         };
-        if self.limits.escaped { rows.inside_string() } else { rows }
+        let rows = if self.inside_string() { rows.inside_string() } else { rows };
+        rows.in_form(self.form)
+    }
+
+    /// Whether the result is written as it stands inside a JSON string.
+    pub(crate) fn inside_string(&self) -> bool {
+        self.limits.escaped && self.coding.is_none()
     }
 }
 

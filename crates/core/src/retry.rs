@@ -85,6 +85,7 @@ pub fn decide(fault: Fault, access: Access, progress: Progress) -> Next {
         | Fault::BadParameter
         | Fault::UnknownQuery
         | Fault::MethodNotAllowed
+        | Fault::NotAcceptable
         | Fault::UnsupportedMediaType
         | Fault::Unauthenticated
         | Fault::Forbidden

@@ -422,6 +422,8 @@ pub struct Function {
     pub tool_bytes: usize,
     /// What every query is told of its caller.
     pub identity: Identity,
+    /// Whether replies over HTTP are compressed for who takes that.
+    pub compress: bool,
     /// Whether `{"diagnose": true}` is answered.
     pub diagnose: bool,
     /// Whether the log may show values of parameters, and what the database says about values.

@@ -92,7 +92,7 @@ pub(super) fn gateway(
         .and_then(|text| json::check_depth(text, "The input").map(|()| text))
         .and_then(|text| Object::parse(text, "The input"))
         .map(|arguments| tool(name.to_owned(), direct::given(arguments), None, Arc::new(origin)));
-    Event { source: Source::AgentCore { bytes: function.tool_bytes }, request }
+    Event::new(Source::AgentCore { bytes: function.tool_bytes }, request)
 }
 
 /// What a Bedrock agent wants done, as its reply says it again.
@@ -158,7 +158,7 @@ pub(super) fn bedrock(event: &Object<'_>, function: &Function, invocation: &Invo
     let request =
         action(event, &place).map(|(name, method, params)| tool(name, params, method, origin(invocation)));
     let action = Action { group: text("actionGroup"), place, bytes: function.tool_bytes };
-    Some(Event { source: Source::Bedrock(Arc::new(action)), request })
+    Some(Event::new(Source::Bedrock(Arc::new(action)), request))
 }
 
 /// The tool, the method and the parameters of an action.

@@ -17,6 +17,7 @@
 //! anything else        a direct event: ours, or nobody's
 //! ```
 
+mod accept;
 mod agent;
 mod claims;
 mod direct;
@@ -34,6 +35,8 @@ use crate::error::{Error, Fault, Result};
 use crate::reply::Body;
 use crate::value::{Origin, Params};
 
+pub use self::accept::Wanted;
+pub(crate) use self::accept::no_coding;
 pub(crate) use self::agent::Place;
 pub use self::agent::{Action, tool_gate, unknown_tool};
 pub use self::http::{gate, refusal, stray_body};
@@ -50,6 +53,8 @@ pub struct Event {
     pub source: Source,
     /// What it asks.
     pub request: Result<Request>,
+    /// What the body of the reply may be.
+    pub wanted: Wanted,
 }
 
 /// What an event asks.
@@ -250,10 +255,10 @@ pub fn parse(event: &[u8], function: &Function, invocation: &Invocation) -> Even
     let origin = Arc::new(invocation.origin());
     if let Some(detail) = eventbridge(&event) {
         let request = detail.and_then(|detail| direct::parse(&detail, &origin).1);
-        return Event { source: Source::EventBridge, request };
+        return Event::new(Source::EventBridge, request);
     }
-    let (source, request) = direct::parse(&whole, &origin);
-    Event { source, request }
+    let (source, request, wanted) = direct::parse(&whole, &origin);
+    Event { source, request, wanted }
 }
 
 /// Understands one message of the Model Context Protocol that came through a pipe.
@@ -269,14 +274,19 @@ pub fn unknown_query(name: &str) -> Error {
 }
 
 impl Event {
+    /// An event whose sender takes JSON.
+    fn new(source: Source, request: Result<Request>) -> Self {
+        Self { source, request, wanted: Wanted::default() }
+    }
+
     /// An event of no source that we know.
     fn unknown(error: Error) -> Self {
-        Self { source: Source::DIRECT, request: Err(error) }
+        Self::new(Source::DIRECT, Err(error))
     }
 
     /// An event of a source that we do not serve and that would take a reply for success.
     fn unserved(error: Error) -> Self {
-        Self { source: Source::Unserved, request: Err(error) }
+        Self::new(Source::Unserved, Err(error))
     }
 }
 
@@ -316,6 +326,7 @@ pub(crate) mod testing {
             mcp_authorization_server: None,
             tool_bytes: 65_536,
             identity: crate::queries::Identity::default(),
+            compress: true,
             diagnose: false,
             log_values: false,
             log: tracing_subscriber::filter::Targets::new(),
