@@ -460,7 +460,7 @@ async fn attempt_once(
     let Once { store, key, .. } = once;
     let session = lease.session();
     let (steps, expected) = work.statements();
-    *pinned += work.steps.iter().map(|step| u32::from(session.pins(&step.statement))).sum::<u32>();
+    *pinned += steps.iter().map(|statement| u32::from(session.pins(statement))).sum::<u32>();
     let limit = expected.iter().map(|step| step.limit).max().unwrap_or(work.query_timeout);
     let silent = |verb| Expected { verb, max_rows: None, limit, silent: true };
     let mut nothing = RowWriter::list(work.limits, work.int64);

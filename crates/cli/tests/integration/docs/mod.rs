@@ -87,6 +87,8 @@ const COVER: &[Cover] = &[
     cover_with("docs/how-to/local-development.md", "sh", "awslocal", Way::LocalStack),
     cover("docs/how-to/local-development.md", "sh", 4, Way::Typed(places::own_machine)),
     cover("docs/how-to/local-development.md", "yaml", 1, Way::Sam),
+    cover("docs/how-to/multi-tenant.md", "sql", 2, Way::By("tests/function/callers.rs", "the_guide_gives_each_tenant_its_rows")),
+    cover("docs/how-to/multi-tenant.md", "sh", 2, Way::By("tests/function/callers.rs", "the_guide_gives_each_tenant_its_rows")),
     cover("docs/how-to/pagination.md", "sql", 1, Way::By("tests/function/guides.rs", "a_long_result_in_pages")),
     cover("docs/how-to/pagination.md", "json", 4, Way::By("tests/function/guides.rs", "a_long_result_in_pages")),
     cover("docs/how-to/exactly-once.md", "sql", 2, Way::By("tests/function/guides.rs", "a_write_that_happens_once")),
