@@ -669,13 +669,16 @@ impl Pg {
                     }
                 };
                 used += length;
+                if self.unasked(message) {
+                    continue;
+                }
                 let Some(unit) = units.front().copied() else {
-                    return Err(garbage("a message that nobody asked for").into());
+                    // What was asked is answered. The server may take leave now; anything else would be taken for the next
+                    // answer, and either way nothing more is asked here.
+                    self.owed = self.owed.max(1);
+                    break;
                 };
                 match (unit, message.kind) {
-                    (_, NOTICE) => self.notice(message.body),
-                    (_, NOTIFICATION) => {}
-                    (_, PARAMETER_STATUS) => self.reported.hear(message.body),
                     (_, ERROR) => {
                         let notice = Notice::parse(message.body);
                         let ends = notice.told().severity != ERROR_SEVERITY;
@@ -764,6 +767,17 @@ impl Pg {
             }
             wire.turn(sent < units.len()).await.map_err(|error| lost(&heard, error))?;
         }
+    }
+
+    /// Takes in a message that may come at any time. False for all others.
+    fn unasked(&mut self, message: Message<'_>) -> bool {
+        match message.kind {
+            NOTICE => self.notice(message.body),
+            NOTIFICATION => {}
+            PARAMETER_STATUS => self.reported.hear(message.body),
+            _ => return false,
+        }
+        true
     }
 
     /// Takes in one message of the answer to a statement. True with its last one.

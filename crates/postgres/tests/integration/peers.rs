@@ -146,7 +146,8 @@ async fn outcome(described: Vec<u8>, answered: Vec<u8>) -> (Result<String>, Stat
         let _ = stream.write_all(&answered);
     });
     let mut session = connect(&to).await.unwrap();
-    let outcome = Deadline::after(LONG).bound(read(&mut *session)).await.expect("it is heard at once");
+    let outcome = Deadline::after(LONG).bound(read(&mut *session)).await;
+    let outcome = outcome.unwrap_or_else(|_| panic!("it is heard at once"));
     (outcome, session.state())
 }
 
@@ -241,10 +242,28 @@ async fn what_is_out_of_place_fails_one_call_and_the_session_is_closed() {
         let (outcome, _) = outcome(described(), [bound(), row(1), odd, ended()].concat()).await;
         assert!(outcome.is_err(), "{name}: {outcome:?}");
     }
-    // A row before the statement has begun, and one that nobody asked for.
-    for answered in [[row(1), bound(), ended()].concat(), [bound(), ended(), row(1)].concat()] {
-        let (outcome, state) = outcome(described(), answered).await;
-        assert_eq!((outcome.unwrap_err().fault(), state), (Fault::ConnectionLost, State::Closed));
+    // A row before the statement has begun.
+    let (outcome, state) = outcome(described(), [row(1), bound(), ended()].concat()).await;
+    assert_eq!((outcome.unwrap_err().fault(), state), (Fault::ConnectionLost, State::Closed));
+}
+
+#[tokio::test]
+async fn what_follows_an_answer_is_not_taken_for_the_next_one() {
+    let whole = [bound(), row(1), ended()].concat();
+    let leave = message(b'E', b"SFATAL\0VFATAL\0C57P01\0Mterminating connection\0\0");
+    for (more, state) in [
+        // One more row, one more answer, and a farewell: the call has had its answer all the same.
+        (row(1), State::Closed),
+        (whole.clone(), State::Closed),
+        (leave, State::Closed),
+        // What may come at any time.
+        (message(b'N', b"SNOTICE\0VNOTICE\0C00000\0Mhello\0\0"), State::Idle),
+        (message(b'S', b"application_name\0other\0"), State::Idle),
+        // A setting that somebody has changed for all.
+        (message(b'S', b"TimeZone\0PST\0"), State::Closed),
+    ] {
+        let (outcome, found) = outcome(described(), [&whole[..], &more].concat()).await;
+        assert_eq!((outcome.unwrap().as_str(), found), (r#"[{"n":1}]"#, state), "{more:?}");
     }
 }
 
