@@ -137,7 +137,8 @@ def broken(resource):
         yield "logs are kept for ever"
     if kind == "aws_sqs_queue" and not (values.get("sqs_managed_sse_enabled") or values.get("kms_master_key_id")):
         yield "a queue is not encrypted"
-    if kind == "aws_lambda_function" and (values["reserved_concurrent_executions"] < 1 or not values["vpc_config"]):
+    managed = values.get("capacity_provider_config")  # has the network, and bounds the environments
+    if kind == "aws_lambda_function" and not managed and (values["reserved_concurrent_executions"] < 1 or not values["vpc_config"]):
         yield "a function is outside the VPC or unbounded"
 
 

@@ -44,8 +44,8 @@ async fn a_rest_api(engine: Engine) {
     let single = reply(&world, changed("apigw-v1", &[("/multiValueHeaders", Value::Null)])).await;
     let refused = reply(&world, changed("apigw-v1", &[("/httpMethod", json!("POST"))])).await;
     allow_duplicates! {
-        assert_snapshot!(found, @r#"{"body":"[{\"id\":1,\"name\":\"Ada\",\"given\":\"100% Zoë+1\",\"tag\":\"\"},{\"id\":2,\"name\":\"Grace\",\"given\":\"100% Zoë+1\",\"tag\":\"\"}]","headers":{"cache-control":"no-store","content-type":"application/json"},"isBase64Encoded":false,"multiValueHeaders":{"cache-control":["no-store"],"content-type":["application/json"]},"statusCode":200}"#);
-        assert_snapshot!(single, @r#"{"body":"[{\"id\":1,\"name\":\"Ada\",\"given\":\"100% Zoë+1\",\"tag\":\"\"},{\"id\":2,\"name\":\"Grace\",\"given\":\"100% Zoë+1\",\"tag\":\"\"}]","headers":{"cache-control":"no-store","content-type":"application/json"},"isBase64Encoded":false,"statusCode":200}"#);
+        assert_snapshot!(found, @r#"{"body":"[{\"id\":1,\"name\":\"Ada\",\"given\":\"100% Zoë+1\",\"tag\":\"\"},{\"id\":2,\"name\":\"Grace\",\"given\":\"100% Zoë+1\",\"tag\":\"\"}]","headers":{"cache-control":"no-store","content-type":"application/json","vary":"accept, accept-encoding"},"isBase64Encoded":false,"multiValueHeaders":{"cache-control":["no-store"],"content-type":["application/json"],"vary":["accept, accept-encoding"]},"statusCode":200}"#);
+        assert_snapshot!(single, @r#"{"body":"[{\"id\":1,\"name\":\"Ada\",\"given\":\"100% Zoë+1\",\"tag\":\"\"},{\"id\":2,\"name\":\"Grace\",\"given\":\"100% Zoë+1\",\"tag\":\"\"}]","headers":{"cache-control":"no-store","content-type":"application/json","vary":"accept, accept-encoding"},"isBase64Encoded":false,"statusCode":200}"#);
         assert_snapshot!(refused, @r#"{"body":"{\"error\":{\"code\":\"method_not_allowed\",\"message\":\"The query `active_users` cannot be called with this method, but with GET, HEAD.\",\"retryable\":false,\"requestId\":\"<id>\"}}","headers":{"allow":"GET, HEAD","cache-control":"no-store","content-type":"application/json"},"isBase64Encoded":false,"multiValueHeaders":{"allow":["GET, HEAD"],"cache-control":["no-store"],"content-type":["application/json"]},"statusCode":405}"#);
     }
     // Its path is encoded and its body is base64.
@@ -58,7 +58,7 @@ async fn an_http_api(engine: Engine) {
     let found = reply(&world, sample("apigw-v2")).await;
     let refused = reply(&world, changed("apigw-v2", &[("/rawQueryString", json!("limit=0"))])).await;
     allow_duplicates! {
-        assert_snapshot!(found, @r#"{"body":"[{\"id\":1,\"name\":\"Ada\",\"given\":\"\",\"tag\":\"tagged\"},{\"id\":2,\"name\":\"Grace\",\"given\":\"\",\"tag\":\"tagged\"}]","cookies":[],"headers":{"cache-control":"no-store","content-type":"application/json"},"statusCode":200}"#);
+        assert_snapshot!(found, @r#"{"body":"[{\"id\":1,\"name\":\"Ada\",\"given\":\"\",\"tag\":\"tagged\"},{\"id\":2,\"name\":\"Grace\",\"given\":\"\",\"tag\":\"tagged\"}]","cookies":[],"headers":{"cache-control":"no-store","content-type":"application/json","vary":"accept, accept-encoding"},"statusCode":200}"#);
         assert_snapshot!(refused, @r#"{"body":"{\"error\":{\"code\":\"bad_parameter\",\"message\":\"Parameter `limit` must be between 1 and 500.\",\"retryable\":false,\"requestId\":\"<id>\"}}","cookies":[],"headers":{"cache-control":"no-store","content-type":"application/json"},"statusCode":400}"#);
     }
     assert_eq!(world.call(sample("apigw-v2-iam")).await.0, 200);
@@ -70,7 +70,7 @@ async fn a_function_url(engine: Engine) {
     let found = reply(&world, sample("function-url")).await;
     let refused = reply(&world, changed("function-url", &[("/rawQueryString", json!("limit=x"))])).await;
     allow_duplicates! {
-        assert_snapshot!(found, @r#"{"body":"[{\"id\":1,\"name\":\"Ada\",\"given\":\"\",\"tag\":\"\"},{\"id\":2,\"name\":\"Grace\",\"given\":\"\",\"tag\":\"\"}]","cookies":[],"headers":{"cache-control":"no-store","content-type":"application/json"},"statusCode":200}"#);
+        assert_snapshot!(found, @r#"{"body":"[{\"id\":1,\"name\":\"Ada\",\"given\":\"\",\"tag\":\"\"},{\"id\":2,\"name\":\"Grace\",\"given\":\"\",\"tag\":\"\"}]","cookies":[],"headers":{"cache-control":"no-store","content-type":"application/json","vary":"accept, accept-encoding"},"statusCode":200}"#);
         assert_snapshot!(refused, @r#"{"body":"{\"error\":{\"code\":\"bad_parameter\",\"message\":\"Parameter `limit` must be an integer.\",\"retryable\":false,\"requestId\":\"<id>\"}}","cookies":[],"headers":{"cache-control":"no-store","content-type":"application/json"},"statusCode":400}"#);
     }
 }
@@ -82,8 +82,8 @@ async fn a_load_balancer(engine: Engine) {
     let refused = reply(&world, changed("alb-multi-value", &[("/path", json!("/nothing"))])).await;
     let health = reply(&world, sample("alb-health-check")).await;
     allow_duplicates! {
-        assert_snapshot!(found, @r#"{"body":"[{\"id\":1,\"name\":\"Ada\",\"given\":\"100% Zoë+1\",\"tag\":\"\"},{\"id\":2,\"name\":\"Grace\",\"given\":\"100% Zoë+1\",\"tag\":\"\"}]","headers":{"cache-control":"no-store","content-type":"application/json"},"isBase64Encoded":false,"statusCode":200,"statusDescription":"200 OK"}"#);
-        assert_snapshot!(multi, @r#"{"body":"[{\"id\":1,\"name\":\"Ada\",\"given\":\"\",\"tag\":\"tagged\"},{\"id\":2,\"name\":\"Grace\",\"given\":\"\",\"tag\":\"tagged\"}]","isBase64Encoded":false,"multiValueHeaders":{"cache-control":["no-store"],"content-type":["application/json"]},"statusCode":200,"statusDescription":"200 OK"}"#);
+        assert_snapshot!(found, @r#"{"body":"[{\"id\":1,\"name\":\"Ada\",\"given\":\"100% Zoë+1\",\"tag\":\"\"},{\"id\":2,\"name\":\"Grace\",\"given\":\"100% Zoë+1\",\"tag\":\"\"}]","headers":{"cache-control":"no-store","content-type":"application/json","vary":"accept, accept-encoding"},"isBase64Encoded":false,"statusCode":200,"statusDescription":"200 OK"}"#);
+        assert_snapshot!(multi, @r#"{"body":"[{\"id\":1,\"name\":\"Ada\",\"given\":\"\",\"tag\":\"tagged\"},{\"id\":2,\"name\":\"Grace\",\"given\":\"\",\"tag\":\"tagged\"}]","isBase64Encoded":false,"multiValueHeaders":{"cache-control":["no-store"],"content-type":["application/json"],"vary":["accept, accept-encoding"]},"statusCode":200,"statusDescription":"200 OK"}"#);
         assert_snapshot!(refused, @r#"{"body":"{\"error\":{\"code\":\"unknown_query\",\"message\":\"There is no query `nothing`.\",\"retryable\":false,\"requestId\":\"<id>\"}}","isBase64Encoded":false,"multiValueHeaders":{"cache-control":["no-store"],"content-type":["application/json"]},"statusCode":404,"statusDescription":"404 Not Found"}"#);
         assert_snapshot!(health, @r#"{"body":"{\"status\":\"ok\"}","headers":{"cache-control":"no-store","content-type":"application/json"},"isBase64Encoded":false,"statusCode":200,"statusDescription":"200 OK"}"#);
     }

@@ -14,6 +14,7 @@
 
 mod agents;
 mod broken;
+mod callers;
 mod concurrency;
 mod contention;
 mod contract;
@@ -23,6 +24,7 @@ mod diagnose;
 mod emulators;
 mod events;
 mod failover;
+mod forms;
 mod frozen;
 mod guides;
 mod http;

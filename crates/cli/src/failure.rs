@@ -112,8 +112,10 @@ fn of_fault(fault: Fault) -> u8 {
         | Fault::BadParameter
         | Fault::UnknownQuery
         | Fault::MethodNotAllowed
+        | Fault::NotAcceptable
         | Fault::UnsupportedMediaType
-        | Fault::Unauthenticated => 2,
+        | Fault::Unauthenticated
+        | Fault::Forbidden => 2,
         Fault::CredentialsRejected
         | Fault::TooManyConnections
         | Fault::ServerUnavailable

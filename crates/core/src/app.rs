@@ -22,13 +22,14 @@ use crate::connect::sessions::Sessions;
 use crate::deadline::Deadline;
 use crate::diagnose::{self, Diagnosis};
 use crate::error::{Error, Fault, Result};
-use crate::event::{self, Batch, Call, Event, Invocation, Request};
+use crate::event::{self, Batch, Call, Event, Invocation, Request, Wanted};
 use crate::execute::{self, Once, Step, Trace, Work};
+use crate::form::Form;
 use crate::observe;
 use crate::once::{Key, Store};
 use crate::openapi::{self, About, Rows};
-use crate::queries::{Dialect, KeyFrom, LoadError, Queries, Query};
-use crate::reply::{Body, Raised, Reply, cors_headers};
+use crate::queries::{Dialect, KeyFrom, LoadError, Queries, Query, Verb};
+use crate::reply::{Body, Negotiated, Raised, Reply, cors_headers};
 use crate::rows::Limits;
 use crate::tools;
 use crate::value::{Given, Origin, Params};
@@ -115,15 +116,16 @@ impl App {
             tracing::warn!("{warning}");
         }
         let backend = backend.ok_or(StartError::NotBuiltIn(db.engine))?;
-        let queries =
-            Queries::load(&function.queries, db.engine, backend.dialect()).map_err(StartError::Queries)?;
+        let queries = Queries::load_for(&function.queries, db.engine, backend.dialect(), &function.identity)
+            .map_err(StartError::Queries)?;
         Self::assemble(db, function, platform, queries, backend, topology)
     }
 
     /// Assembles the application from queries that were parsed elsewhere. Sets up no logging.
     ///
     /// # Errors
-    /// [`StartError::NoDefaultQuery`], [`StartError::OpenApi`].
+    /// [`StartError::NoDefaultQuery`], [`StartError::OpenApi`]; [`StartError::Queries`] if they were parsed for other
+    /// callers than `function` names.
     pub fn assemble(
         db: Db,
         function: Function,
@@ -137,6 +139,11 @@ impl App {
         {
             let known = queries.iter().map(|query| query.name().to_owned()).collect();
             return Err(StartError::NoDefaultQuery { name: default.clone(), known });
+        }
+        // What holds for every query is nothing that code of one's own may drop by accident.
+        if *queries.identity() != function.identity {
+            let folder = function.queries.display().to_string();
+            return Err(StartError::Queries(LoadError::for_others(&folder)));
         }
         let timeout = longest(&queries, db.query_timeout);
         let store = Store::new(db.engine, backend.dialect(), &db.idempotency_table, db.idempotency_reply);
@@ -183,6 +190,21 @@ impl App {
         outcome
     }
 
+    /// As [`handle`](Self::handle), and gives what the log was told of it.
+    ///
+    /// # Errors
+    /// [`Raised`], where the source is told of a failure by failing.
+    pub async fn handle_and_tell(
+        &self,
+        event: &[u8],
+        invocation: &Invocation,
+    ) -> (Result<Reply, Raised>, observe::Record) {
+        let (outcome, untold) = self.answer(event, invocation).await;
+        let record = untold.record.clone();
+        untold.tell();
+        (outcome, record)
+    }
+
     /// Serves one event, and leaves it to the caller when its line in the log and its metrics are written: who waits
     /// for the reply need not wait for them.
     pub(crate) async fn answer(
@@ -226,7 +248,7 @@ impl App {
         }
         let outcome = match event.request {
             Ok(request) => {
-                let served = self.serve(request, event.source.limits(), &mut call);
+                let served = self.serve(request, event.source.limits(), &event.wanted, &mut call);
                 AssertUnwindSafe(served).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))
             }
             Err(error) => Err(error),
@@ -261,7 +283,7 @@ impl App {
     /// # Errors
     /// As the reply's `error` would say.
     pub async fn call(&self, query: Option<&str>, params: Params, invocation: &Invocation) -> Result<Body> {
-        let origin = Arc::new(Origin { request_id: invocation.request_id.clone(), ..Origin::default() });
+        let origin = Arc::new(invocation.origin());
         let request = Request::Call(Call {
             query: query.map(str::to_owned),
             params,
@@ -271,7 +293,8 @@ impl App {
             origin,
         });
         let mut call = Observed::new(self, "command", invocation, self.deadline(invocation));
-        let outcome = self.serve(request, event::Source::DIRECT.limits(), &mut call).await;
+        let wanted = Wanted::default();
+        let outcome = self.serve(request, event::Source::DIRECT.limits(), &wanted, &mut call).await;
         call.finish(&outcome).emit(&self.platform);
         outcome?.plain()
     }
@@ -284,11 +307,8 @@ impl App {
         claims: Vec<(String, Given)>,
         invocation: &Invocation,
     ) -> Option<Vec<u8>> {
-        let origin = Origin {
-            claims: Some(claims).filter(|claims| !claims.is_empty()),
-            request_id: invocation.request_id.clone(),
-            ..Origin::default()
-        };
+        let origin =
+            Origin { claims: Some(claims).filter(|claims| !claims.is_empty()), ..invocation.origin() };
         let event = event::message(message, &self.function, origin);
         if let Ok(Request::Told(body)) = &event.request
             && body.json.is_empty()
@@ -395,18 +415,32 @@ impl App {
         self.sessions.close().await;
     }
 
-    async fn serve(&self, request: Request, limits: Limits, call: &mut Observed<'_>) -> Result<Body> {
+    async fn serve(
+        &self,
+        request: Request,
+        limits: Limits,
+        wanted: &Wanted,
+        call: &mut Observed<'_>,
+    ) -> Result<Body> {
         match request {
             Request::Health => Ok(Body::health()),
             Request::Preflight => Ok(Body::preflight(Arc::clone(&self.cors_headers))),
-            Request::OpenApi => self.openapi(limits),
+            Request::OpenApi => self.negotiated(self.openapi(limits)?, false, wanted),
             Request::Tools => self.list_tools(call.by).await,
             Request::Told(body) => Ok(body),
             Request::Diagnose if !self.function.diagnose => Err(no_diagnose()),
             Request::Diagnose => Ok(Body::new(self.diagnose_until(call.by).await.to_json())),
             Request::Records(records) => Ok(self.records(records, limits, call).await),
-            other => self.execute(&other, limits, call).await,
+            other => self.execute(&other, limits, wanted, call).await,
         }
+    }
+
+    /// The same body as its sender wants it, and on which headers that depends.
+    fn negotiated(&self, body: Body, form: bool, wanted: &Wanted) -> Result<Body> {
+        let body = body.compressed(wanted.coding(), wanted.identity())?;
+        let depends = wanted.negotiated();
+        let negotiated = Negotiated { form: depends && form, coding: depends && self.function.compress };
+        Ok(Body { negotiated, ..body })
     }
 
     /// The OpenAPI document.
@@ -436,11 +470,17 @@ impl App {
     }
 
     /// Plans and runs one unit of work, and keeps what its failure is told with.
-    async fn execute(&self, request: &Request, limits: Limits, call: &mut Observed<'_>) -> Result<Body> {
+    async fn execute(
+        &self,
+        request: &Request,
+        limits: Limits,
+        wanted: &Wanted,
+        call: &mut Observed<'_>,
+    ) -> Result<Body> {
         if call.record.query.is_none() {
             call.record.query = self.first(request).map(|query| query.name().to_owned());
         }
-        let outcome = self.attempt(request, limits, call).await;
+        let outcome = self.attempt(request, limits, wanted, call).await;
         if outcome.is_err() && self.function.log_values {
             call.record.values = Some(request.values());
         }
@@ -448,8 +488,14 @@ impl App {
     }
 
     /// A call, a transaction or a batch.
-    async fn attempt(&self, request: &Request, limits: Limits, call: &mut Observed<'_>) -> Result<Body> {
-        let (steps, list) = match request {
+    async fn attempt(
+        &self,
+        request: &Request,
+        limits: Limits,
+        wanted: &Wanted,
+        call: &mut Observed<'_>,
+    ) -> Result<Body> {
+        let (mut steps, list) = match request {
             Request::Call(one) => {
                 let step = self.plan(one).map_err(|error| match one.agent {
                     true => error,
@@ -469,6 +515,7 @@ impl App {
                 return Err(Error::new(Fault::Internal, "not a unit of work"));
             }
         };
+        execute::introduce(&mut steps);
         let agents = matches!(request, Request::Call(Call { agent: true, .. }));
         let limits = match steps.first().filter(|_| agents) {
             Some(step) => tools::room(step.query, limits),
@@ -479,31 +526,51 @@ impl App {
             _ => None,
         };
         let once = self.key(request, &steps)?;
+        // What is kept with a key is one body for all who send it: JSON.
+        let many =
+            !list && once.is_none() && steps.first().is_some_and(|step| step.query.verb() == Verb::Many);
+        let form = if many { wanted.form()? } else { wanted.json().map(|()| Form::Json)? };
+        let coding = wanted.coding().map(|coding| (coding, wanted.identity()));
+        if coding.is_none() && !wanted.identity() {
+            return Err(event::no_coding());
+        }
+        // What is no JSON is in a JSON string, also where the reply is the body alone.
+        let limits = match form {
+            Form::Json => limits,
+            _ if limits.escaped => limits,
+            _ => Limits { bytes: limits.bytes.saturating_sub(2), escaped: true, ..limits },
+        };
         let work = Work {
             steps,
             list,
             once,
             limits,
+            form,
+            coding: coding.filter(|_| many),
             int64: self.function.int64,
             query_timeout: self.db.query_timeout,
             by: call.by,
             reserve: self.db.deadline_reserve,
         };
-        let json = execute::run(&work, &self.sessions, &mut call.trace).await;
-        if let Err(error) = &json {
+        let written = execute::run(&work, &self.sessions, &mut call.trace).await;
+        if let Err(error) = &written {
             call.failed(&work.steps, error);
         }
-        let replayed = json.as_ref().is_ok_and(|answer| answer.replayed);
-        let json = json.map(|answer| answer.json);
-        let json = match work.steps.first().filter(|_| agents) {
-            Some(step) => tools::result(step.query, json, limits.escaped)?,
-            None => json?,
-        };
-        let mut body = Body { inside_string: limits.escaped, ..Body::new(json) }.cached(cache);
+        if let Some(step) = work.steps.first().filter(|_| agents) {
+            let json = tools::result(step.query, written.map(|written| written.bytes), limits.escaped)?;
+            return Ok(Body { inside_string: limits.escaped, ..Body::new(json) });
+        }
+        let execute::Written { bytes, coding, replayed } = written?;
+        let mut body =
+            Body { inside_string: work.inside_string(), form, coding, ..Body::new(bytes) }.cached(cache);
         if replayed {
             body.headers.push(("idempotency-replayed", "true".to_owned()));
         }
-        Ok(body)
+        if many {
+            // It was compressed while it was written, or was found not to gain.
+            return self.negotiated(body, true, &wanted.as_is());
+        }
+        self.negotiated(body, true, wanted)
     }
 
     /// The idempotency key of a unit of work, if it has one.
@@ -559,14 +626,12 @@ impl App {
         if call.stray_body {
             return Err(event::stray_body());
         }
-        Ok(Step::new(query, query.bind(&call.params, &call.origin)?))
+        step(query, &call.params, &call.origin)
     }
 
     fn plan_batch(&self, batch: &Batch) -> Result<Vec<Step<'_>>> {
         let query = self.find(&batch.query, batch.method)?;
-        numbered(
-            batch.params.iter().map(|params| joined(Step::new(query, query.bind(params, &batch.origin)?))),
-        )
+        numbered(batch.params.iter().map(|params| joined(step(query, params, &batch.origin)?)))
     }
 
     fn tool(&self, name: &str, method: Option<event::Method>) -> Result<&Query> {
@@ -602,7 +667,8 @@ impl App {
             } else {
                 let outcome = match request {
                     Ok(request) => {
-                        let run = self.execute(&request, limits, call);
+                        let wanted = Wanted::default();
+                        let run = self.execute(&request, limits, &wanted, call);
                         AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))
                     }
                     Err(error) => Err(error),
@@ -783,6 +849,13 @@ fn time_left(invocation: &Invocation) -> Option<Duration> {
 /// Plans the steps of a list; a step that cannot be planned is named by its index.
 fn numbered<'q>(steps: impl Iterator<Item = Result<Step<'q>>>) -> Result<Vec<Step<'q>>> {
     steps.enumerate().map(|(index, step)| step.map_err(|error| error.at_step(index))).collect()
+}
+
+/// A query, who it is for, and its parameters bound.
+fn step<'q>(query: &'q Query, params: &Params, origin: &Origin) -> Result<Step<'q>> {
+    // Who may not come in is not told what is wrong with what they sent.
+    let caller = query.caller(params, origin)?;
+    Ok(Step::new(query, query.bind(params, origin)?, caller))
 }
 
 /// A step that may stand beside others in one transaction.

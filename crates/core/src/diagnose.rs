@@ -22,6 +22,7 @@ pub use self::facts::Facts;
 use self::facts::Known;
 use self::hints::{At, hint};
 use crate::backend::{Access, Phases, Pooling, Session, Target};
+use crate::check::policies;
 use crate::config::{Auth, ConfigError, Db, Engine, Platform, TlsMode};
 use crate::connect::sessions::Sessions;
 use crate::connect::tls::TlsClient;
@@ -243,6 +244,9 @@ impl Subject<'_> {
         let known = by.bound(Known::ask(dialect, session, &mut walked.warnings)).await.map_err(late)??;
         if let Some(store) = self.store {
             walked.warnings.extend(by.bound(store.missing(session)).await.map_err(late)??);
+        }
+        for role in policies::roles(self.queries.iter()) {
+            walked.warnings.extend(by.bound(policies::unfit(session, role)).await.map_err(late)??);
         }
         match by.bound(session.begin(Access::Write)).await.map_err(late)? {
             Ok(()) => by.bound(session.rollback()).await.map_err(late)??,

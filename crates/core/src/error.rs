@@ -23,10 +23,14 @@ pub enum Fault {
     UnknownQuery,
     /// The query exists, but not for this HTTP method.
     MethodNotAllowed,
+    /// The caller takes the result in no form that there is.
+    NotAcceptable,
     /// The body of an HTTP request is not JSON.
     UnsupportedMediaType,
-    /// A parameter is bound from the caller's verified identity, and there is none.
+    /// Something comes from the caller's verified identity, and there is none.
     Unauthenticated,
+    /// What the caller's identity says is outside what the query lets in: a role, a schema.
+    Forbidden,
     /// A `:one` query found no row.
     NotFound,
     /// A `:one` query found more than one row.
@@ -72,13 +76,15 @@ pub enum Fault {
 
 impl Fault {
     /// All of them, in the order of their statuses.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::BadEvent,
         Self::BadParameter,
         Self::Unauthenticated,
+        Self::Forbidden,
         Self::UnknownQuery,
         Self::NotFound,
         Self::MethodNotAllowed,
+        Self::NotAcceptable,
         Self::Conflict,
         Self::LockTimeout,
         Self::Constraint,
@@ -107,8 +113,10 @@ impl Fault {
         match self {
             Self::BadEvent | Self::BadParameter => 400,
             Self::Unauthenticated => 401,
+            Self::Forbidden => 403,
             Self::UnknownQuery | Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
+            Self::NotAcceptable => 406,
             Self::Conflict | Self::LockTimeout | Self::Constraint => 409,
             Self::ResultTooLarge => 413,
             Self::UnsupportedMediaType => 415,
@@ -137,8 +145,10 @@ impl Fault {
             Self::BadParameter => "bad_parameter",
             Self::UnknownQuery => "unknown_query",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::NotAcceptable => "not_acceptable",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
             Self::NotUnique => "not_unique",
             Self::ResultTooLarge => "result_too_large",
@@ -179,8 +189,10 @@ impl Fault {
             | Self::BadParameter
             | Self::UnknownQuery
             | Self::MethodNotAllowed
+            | Self::NotAcceptable
             | Self::UnsupportedMediaType
             | Self::Unauthenticated
+            | Self::Forbidden
             | Self::NotFound
             | Self::NotUnique
             | Self::ResultTooLarge
@@ -208,8 +220,10 @@ impl Fault {
             Self::BadParameter => "A parameter has a value that the database does not take.",
             Self::UnknownQuery => "There is no such query.",
             Self::MethodNotAllowed => "This query cannot be called with this method.",
+            Self::NotAcceptable => "The result is in no form that the `Accept` header takes.",
             Self::UnsupportedMediaType => "Send the parameters as application/json.",
             Self::Unauthenticated => "This query needs an authenticated caller.",
+            Self::Forbidden => "This query is not for this caller.",
             Self::NotFound => "No row matches.",
             Self::NotUnique => "More than one row matches a query that returns one.",
             Self::ResultTooLarge => {

@@ -9,8 +9,9 @@ use crate::config::Int64;
 use crate::connect::sessions::{Cost, Lease, Sessions};
 use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Phase, Result};
+use crate::form::{Coding, Form};
 use crate::once::{self, Found, Key, Store};
-use crate::queries::{Query, Verb};
+use crate::queries::{Caller, Query, Verb};
 use crate::retry::{self, Next, Progress};
 use crate::rows::{Limits, RowWriter};
 
@@ -22,11 +23,23 @@ pub(crate) struct Step<'q> {
     /// Statements of our own that are sent directly before it, in the same flight and transaction, and are no steps: see
     /// [`crate::answers`]. A step outside a transaction has none.
     pub(crate) before: Vec<Statement>,
+    /// Who it is for.
+    pub(crate) caller: Caller,
 }
 
 impl<'q> Step<'q> {
-    pub(crate) fn new(query: &'q Query, statement: Statement) -> Self {
-        Self { query, statement, before: Vec::new() }
+    pub(crate) fn new(query: &'q Query, statement: Statement, caller: Caller) -> Self {
+        Self { query, statement, before: Vec::new(), caller }
+    }
+}
+
+/// Puts before each step what tells its transaction who it is for. A step without a caller of its own must not see the
+/// one's before it.
+pub(crate) fn introduce(steps: &mut [Step<'_>]) {
+    let mut last = Caller::nobody();
+    for step in steps {
+        step.before.extend(step.caller.statement(&last));
+        last.clone_from(&step.caller);
     }
 }
 
@@ -39,6 +52,11 @@ pub(crate) struct Work<'q> {
     /// What it is done once by.
     pub(crate) once: Option<Once<'q>>,
     pub(crate) limits: Limits,
+    /// What the rows are written as, if it is the result of one `:many`.
+    pub(crate) form: Form,
+    /// What the reply is compressed by, and whether it may be left as it is: the rows of one `:many` are compressed while
+    /// they are written, whoever has another result does that afterwards.
+    pub(crate) coding: Option<(Coding, bool)>,
     pub(crate) int64: Int64,
     /// The longest that a statement may take whose query does not say.
     pub(crate) query_timeout: Duration,
@@ -57,12 +75,26 @@ pub(crate) struct Once<'q> {
     pub(crate) expected: bool,
 }
 
-/// The reply's body.
+/// The result of a work.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) json: Vec<u8>,
+pub(crate) struct Written {
+    pub(crate) bytes: Vec<u8>,
+    /// What they are compressed by.
+    pub(crate) coding: Option<Coding>,
     /// Whether it is the stored one of an earlier call.
     pub(crate) replayed: bool,
+}
+
+impl Written {
+    fn of(rows: RowWriter) -> Result<Self> {
+        let coding = rows.coding();
+        Ok(Self { bytes: rows.finish()?, coding, replayed: false })
+    }
+
+    /// What is kept with a key, as the reply carries it.
+    fn kept(bytes: Vec<u8>, replayed: bool) -> Self {
+        Self { bytes, coding: None, replayed }
+    }
 }
 
 /// What a call cost, for its log line.
@@ -87,11 +119,11 @@ pub(crate) struct Trace {
 /// # Cancel safety
 /// A dropped future closes the session, and with it undoes a transaction that has not been committed. A
 /// statement may run on until the server notices.
-pub(crate) async fn run(work: &Work<'_>, sessions: &Arc<Sessions>, trace: &mut Trace) -> Result<Answer> {
+pub(crate) async fn run(work: &Work<'_>, sessions: &Arc<Sessions>, trace: &mut Trace) -> Result<Written> {
     let access = work.access();
     let mut rows = work.writer();
     if work.steps.is_empty() {
-        return rows.finish().map(|json| Answer { json, replayed: false });
+        return Written::of(rows);
     }
     let mut attempts = Attempts::new(sessions, access, work.by);
     let mut before =
@@ -116,16 +148,16 @@ pub(crate) async fn run(work: &Work<'_>, sessions: &Arc<Sessions>, trace: &mut T
             Ok(Came::Done) => {
                 trace.rows += rows.rows();
                 lease.park();
-                return rows.finish().map(|json| Answer { json, replayed: false });
+                return Written::of(rows);
             }
             Ok(Came::Kept(json, rows)) => {
                 trace.rows += rows;
                 lease.park();
-                return Ok(Answer { json, replayed: false });
+                return Ok(Written::kept(json, false));
             }
             Ok(Came::Stored(json)) => {
                 settle(lease, settled_by).await;
-                return Ok(Answer { json, replayed: true });
+                return Ok(Written::kept(json, true));
             }
             Ok(Came::Busy) => {
                 settle(lease, settled_by).await;
@@ -302,7 +334,7 @@ impl Work<'_> {
     fn statements(&self) -> (Vec<&Statement>, Vec<Expected>) {
         let count = self.steps.iter().map(|step| step.before.len() + 1).sum();
         let (mut statements, mut expected) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        for Step { query, statement, before } in &self.steps {
+        for Step { query, statement, before, .. } in &self.steps {
             let limit = query.timeout().unwrap_or(self.query_timeout);
             for ours in before {
                 statements.push(ours);
@@ -324,12 +356,25 @@ impl Work<'_> {
     fn writer(&self) -> RowWriter {
         let rows = match self.steps.as_slice() {
             [step] if !self.list => {
-                let limits = Limits { max_rows: step.query.max_rows(), ..self.limits };
-                RowWriter::new(step.query.verb(), limits, self.int64)
+                let verb = step.query.verb();
+                let compressed = self.coding.filter(|_| verb == Verb::Many);
+                let escaped = self.limits.escaped && compressed.is_none();
+                let limits = Limits { max_rows: step.query.max_rows(), escaped, ..self.limits };
+                let rows = RowWriter::new(verb, limits, self.int64);
+                if let Some((coding, identity)) = compressed {
+                    return rows.in_form(self.form).compressed(coding, identity);
+                }
+                rows
             }
             _ => RowWriter::list(self.limits, self.int64),
         };
-        if self.limits.escaped { rows.inside_string() } else { rows }
+        let rows = if self.inside_string() { rows.inside_string() } else { rows };
+        rows.in_form(self.form)
+    }
+
+    /// Whether the result is written as it stands inside a JSON string.
+    pub(crate) fn inside_string(&self) -> bool {
+        self.limits.escaped && self.coding.is_none()
     }
 }
 
@@ -346,7 +391,7 @@ async fn attempt(
     let (statements, expected) = work.statements();
     let clock = Clock::new(work.by);
     let mut answers = Answers::new(rows, &expected, work.list).timed(&clock);
-    *pinned += work.steps.iter().map(|step| u32::from(session.pins(&step.statement))).sum::<u32>();
+    *pinned += statements.iter().map(|statement| u32::from(session.pins(statement))).sum::<u32>();
     let mut run = Run::new(session, &clock, work, &mut answers);
     match work.steps.as_slice() {
         // The server refuses it if it writes.
@@ -481,9 +526,10 @@ async fn attempt_once(
     let count = rows.rows();
     let body = once::plain(rows.finish()?, work.limits.escaped)?;
     store.fits(&body)?;
-    let reset = work.steps.iter().any(|step| !step.before.is_empty()).then(|| store.reset()).flatten();
+    // The table is the function's own: its role and schemas are no caller's.
+    let reset = work.steps.last().and_then(|step| Caller::nobody().statement(&step.caller));
     let (keep, sweep) = (store.keep(key, &body), store.sweep());
-    let last: Vec<&Statement> = reset.iter().flatten().chain([&keep, &sweep]).collect();
+    let last: Vec<&Statement> = reset.iter().chain([&keep, &sweep]).collect();
     let expected = vec![silent(Verb::Exec); last.len()];
     let clock = Clock::new(work.by);
     let mut answers = Answers::new(&mut nothing, &expected, true).timed(&clock);
@@ -532,6 +578,7 @@ struct Run<'a, 'b> {
     clock: &'a Clock,
     end: Deadline,
     answers: &'a mut Answers<'b>,
+    steps: &'a [Step<'a>],
     list: bool,
     /// The statement that failed last.
     failed: Option<Which>,
@@ -541,10 +588,10 @@ impl<'a, 'b> Run<'a, 'b> {
     fn new(
         session: &'a mut dyn Session,
         clock: &'a Clock,
-        work: &Work<'_>,
+        work: &'a Work<'_>,
         answers: &'a mut Answers<'b>,
     ) -> Self {
-        Self { session, clock, end: work.end(), answers, list: work.list, failed: None }
+        Self { session, clock, end: work.end(), answers, steps: &work.steps, list: work.list, failed: None }
     }
 
     /// Runs statements to the end of their results, each bounded by its own limit; what comes too late is stopped on
@@ -602,7 +649,20 @@ impl<'a, 'b> Run<'a, 'b> {
         self.failed = Some(which);
         match which {
             Which::Step(step) if self.list => error.at_step(step),
-            Which::Step(_) | Which::Silent(_) => error,
+            Which::Step(_) => error,
+            Which::Silent(_) if matches!(error.fault(), Fault::BadParameter | Fault::QueryFailed) => {
+                // A role that does not exist is nothing that the caller could mend. The server's words may quote, so
+                // that the log has them without names: those of ours it may have.
+                let caller = self.steps.get(self.answers.step()).map(|step| &step.caller);
+                let told = caller.filter(|caller| !caller.is_nobody()).map(|caller| format!(": {caller:?}"));
+                let detail = format!(
+                    "{}; it is of what was sent before the statement{}",
+                    error.detail(),
+                    told.unwrap_or_default()
+                );
+                error.into_fault(Fault::QueryFailed).with_detail(detail)
+            }
+            Which::Silent(_) => error,
         }
     }
 }

@@ -23,6 +23,7 @@ pub mod diagnose;
 pub mod error;
 pub mod event;
 mod execute;
+pub mod form;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 pub mod observe;

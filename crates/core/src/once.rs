@@ -139,13 +139,6 @@ impl Store {
         statement(&self.sql.sweep, Vec::new())
     }
 
-    /// What makes the session's role and schemas its own again, which the steps may have set for their transaction; where
-    /// there is such a thing.
-    pub(crate) fn reset(&self) -> Option<[Statement; 2]> {
-        (self.dialect == Dialect::Postgres)
-            .then(|| ["RESET ROLE", "RESET search_path"].map(|sql| statement(&sql.into(), Vec::new())))
-    }
-
     /// # Errors
     /// [`Fault::ResultTooLarge`] if a reply cannot be kept.
     pub(crate) fn fits(&self, reply: &[u8]) -> Result<()> {
@@ -657,7 +650,7 @@ mod tests {
     use serde_json::value::RawValue;
 
     use super::*;
-    use crate::queries::Queries;
+    use crate::queries::{Caller, Queries};
     use crate::value::Params;
 
     const ENGINES: [(Engine, Dialect); 3] = [
@@ -763,7 +756,7 @@ mod tests {
             claims: claimed.and_then(claims),
             ..Origin::default()
         };
-        let step = Step::new(query, query.bind(&given(params), &origin).unwrap());
+        let step = Step::new(query, query.bind(&given(params), &origin).unwrap(), Caller::nobody());
         Key::of_call(&step, &origin, None).unwrap().unwrap()
     }
 

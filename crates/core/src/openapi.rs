@@ -10,6 +10,7 @@ use crate::backend::Access;
 use crate::config::{Function, Platform};
 use crate::describe::Column;
 use crate::error::Fault;
+use crate::form::Form;
 use crate::queries::{BoundFrom, Idempotency, KeyFrom, Param, Queries, Query, Verb};
 use crate::schema::{Map, Node, changes, object, parameter_schema, parameters_schema, row};
 use crate::value::{Kind, Scalar};
@@ -173,7 +174,19 @@ impl Document<'_> {
         let mut responses = Map::new();
         let mut success = Map::of([("description", success_words(query.verb()).into())]);
         if method != Method::Head {
-            success.put("content", json_content(self.result(query)));
+            let mut content = json_content(self.result(query));
+            // What is kept with a key is JSON.
+            if query.verb() == Verb::Many
+                && query.idempotency().is_none()
+                && let Node::Map(content) = &mut content
+            {
+                content.put(Form::Ndjson.media_type(), lines("The rows, an object a line."));
+                content.put(
+                    Form::Csv.media_type(),
+                    lines("The rows (RFC 4180) below a line with the names of the columns."),
+                );
+            }
+            success.put("content", content);
         }
         responses.put("200", success);
         let faults: Vec<Fault> =
@@ -306,8 +319,11 @@ fn happens(fault: Fault, query: &Query, method: Method) -> bool {
     match fault {
         // Whoever calls what is documented calls what there is, as it may be called.
         Fault::UnknownQuery | Fault::MethodNotAllowed => false,
+        // What is documented of another result is JSON alone.
+        Fault::NotAcceptable => query.verb() == Verb::Many,
         Fault::UnsupportedMediaType => method == Method::Post,
-        Fault::Unauthenticated => claims,
+        Fault::Unauthenticated => claims || query.identity().needs_claims(),
+        Fault::Forbidden => query.identity().may_forbid(),
         Fault::NotFound | Fault::NotUnique => query.verb() == Verb::One,
         Fault::Constraint => query.access() == Access::Write,
         Fault::OutcomeUnknown => {
@@ -526,6 +542,12 @@ fn json_content(schema: Node) -> Node {
     Map::of([("application/json", media.into())]).into()
 }
 
+/// Rows in a form that has no schema.
+fn lines(description: &str) -> Node {
+    let schema = Map::of([("type", "string".into()), ("description", description.into())]);
+    Map::of([("schema", schema.into())]).into()
+}
+
 fn reference(kind: &str, name: &str) -> Node {
     Map::of([("$ref", format!("#/components/{kind}/{name}").into())]).into()
 }
@@ -625,7 +647,9 @@ SELECT 1 AS one;
         let list = &get["responses"]["200"]["content"]["application/json"]["schema"];
         assert_eq!(*list, json!({"type": "array", "items": {"type": "object"}, "maxItems": 10}));
         let statuses: Vec<_> = get["responses"].as_object().unwrap().keys().cloned().collect();
-        assert_eq!(statuses, ["200", "400", "409", "413", "422", "500", "503", "504"]);
+        assert_eq!(statuses, ["200", "400", "406", "409", "413", "422", "500", "503", "504"]);
+        let forms: Vec<_> = get["responses"]["200"]["content"].as_object().unwrap().keys().cloned().collect();
+        assert_eq!(forms, ["application/json", "application/x-ndjson", "text/csv"]);
     }
 
     #[test]

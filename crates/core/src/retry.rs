@@ -85,8 +85,10 @@ pub fn decide(fault: Fault, access: Access, progress: Progress) -> Next {
         | Fault::BadParameter
         | Fault::UnknownQuery
         | Fault::MethodNotAllowed
+        | Fault::NotAcceptable
         | Fault::UnsupportedMediaType
         | Fault::Unauthenticated
+        | Fault::Forbidden
         | Fault::NotFound
         | Fault::NotUnique
         | Fault::ResultTooLarge

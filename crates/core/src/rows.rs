@@ -4,14 +4,20 @@
 //! Only this module formats. Nothing is allocated per row, and the buffer never grows past what the reply may
 //! take, so a result of any size costs a bounded amount of memory.
 
+pub(crate) mod compress;
+mod csv;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use crate::backend::Done;
 use crate::config::Int64;
 use crate::error::{Error, Fault, Result};
+use crate::form::{Coding, Form};
 use crate::queries::Verb;
 use crate::value::time;
+use compress::Compressor;
+use csv::Csv;
 
 /// What a reply may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +60,32 @@ pub struct RowWriter {
     /// How many arrays are open, and whether the next value follows another one in its array.
     depth: usize,
     comma: bool,
+    /// What stands around a row of a `:many`: before the first one, before the others, and behind each.
+    around: [&'static [u8]; 3],
+    /// What is done besides; nothing for JSON in one piece, which most results are.
+    more: Option<Box<More>>,
+}
+
+/// What is done with rows besides writing them as JSON in one piece.
+#[derive(Debug, Default)]
+struct More {
+    form: Form,
+    csv: Option<Csv>,
+    compressed: Option<Compressed>,
+}
+
+/// A body that is compressed as it grows.
+#[derive(Debug)]
+struct Compressed {
+    coding: Coding,
+    /// How many bytes of base64 there may be.
+    limit: usize,
+    /// Whether it may stay as it is, where that is smaller.
+    identity: bool,
+    /// Most is there.
+    compressor: Option<Compressor>,
+    /// All is there.
+    whole: Option<Vec<u8>>,
 }
 
 impl RowWriter {
@@ -72,6 +104,8 @@ impl RowWriter {
             rows: 0,
             depth: 0,
             comma: false,
+            around: [b"[{", b",{", b"}"],
+            more: None,
         }
     }
 
@@ -87,6 +121,52 @@ impl RowWriter {
     pub fn inside_string(mut self) -> Self {
         self.body.inside = true;
         self
+    }
+
+    /// Writes the rows of a `:many` in this form. Every other result is JSON. Behind
+    /// [`inside_string`](Self::inside_string), where the reply carries the body in a JSON string.
+    #[must_use]
+    pub fn in_form(mut self, form: Form) -> Self {
+        if self.verb != Verb::Many || form == Form::Json {
+            return self;
+        }
+        let (before, behind): (&[u8], &[u8]) = match form {
+            Form::Csv => (b"", b""),
+            Form::Json | Form::Ndjson if self.body.inside => (b"{", b"}\\n"),
+            Form::Json | Form::Ndjson => (b"{", b"}\n"),
+        };
+        self.around = [before, before, behind];
+        let mut more = self.more.take().unwrap_or_default();
+        more.form = form;
+        if form == Form::Csv {
+            let row = Body::new(Limits { bytes: self.body.limit, escaped: false, max_rows: None });
+            more.csv = Some(Csv::new(std::mem::replace(&mut self.body, row)));
+        }
+        self.more = Some(more);
+        self
+    }
+
+    /// Compresses the rows of a `:many` while they are written, unless all of them are too few to gain by that:
+    /// [`coding`](Self::coding) tells. `identity` says whether they may be left as they are. The limit then counts the
+    /// compressed bytes in base64.
+    #[must_use]
+    pub fn compressed(mut self, coding: Coding, identity: bool) -> Self {
+        if self.verb == Verb::Many {
+            let more = self.more.get_or_insert_default();
+            let body = more.csv.as_mut().map_or(&mut self.body, |csv| &mut csv.out);
+            let limit = body.limit;
+            // The buffer holds a piece, and a row that is as large as all of it might be.
+            body.limit = limit.max(2 * compress::PIECE);
+            more.compressed = Some(Compressed { coding, limit, identity, compressor: None, whole: None });
+        }
+        self
+    }
+
+    /// What the body is compressed by, once its result has ended.
+    #[must_use]
+    pub fn coding(&self) -> Option<Coding> {
+        let compressed = self.more.as_ref()?.compressed.as_ref()?;
+        compressed.whole.is_some().then_some(compressed.coding)
     }
 
     /// Begins the next result of a list; `max_rows` is its own.
@@ -120,6 +200,9 @@ impl RowWriter {
         self.rows = 0;
         self.depth = 0;
         self.comma = false;
+        if let Some(more) = &mut self.more {
+            more.clear();
+        }
     }
 
     /// Whether rows are written at all. Of an `:exec` they are not, and an engine need not decode them.
@@ -140,6 +223,11 @@ impl RowWriter {
     /// [`Fault::QueryFailed`] where two have one name, since an object can hold only one of them.
     pub fn columns(&mut self, names: &[&str]) -> Result<()> {
         self.columns.clear();
+        let csv = self.more.as_mut().and_then(|more| more.csv.as_mut());
+        let lines = csv.is_some();
+        if let Some(csv) = csv {
+            csv.name(names);
+        }
         for (index, name) in names.iter().enumerate() {
             if self.wants_rows() && names[..index].contains(name) {
                 return Err(Error::new(
@@ -149,6 +237,11 @@ impl RowWriter {
                          `b.{name} AS b_{name}`"
                     ),
                 ));
+            }
+            if lines {
+                let key = Key { chunks: [[csv::VALUE; CHUNK]].into(), length: 1, plain: 1, escapes: 0 };
+                self.columns.push(key);
+                continue;
             }
             let mut escapes = 2;
             let mut key = Vec::with_capacity(name.len() + 2 * CHUNK);
@@ -185,7 +278,7 @@ impl RowWriter {
             Verb::Many if self.max_rows.is_some_and(|max| self.in_result >= max) => {
                 return Err(too_many_rows(self.in_result));
             }
-            Verb::Many => self.body.write(if self.in_result == 0 { b"[{" } else { b",{" }, 0)?,
+            Verb::Many => self.body.write(self.around[usize::from(self.in_result > 0)], 0)?,
             Verb::One if self.in_result > 0 => return Err(Error::new(Fault::NotUnique, "")),
             Verb::One => self.body.write(b"{", 0)?,
             Verb::Exec => self.body.mark(),
@@ -217,7 +310,11 @@ impl RowWriter {
             self.body.back_to_mark();
             return Ok(());
         }
-        self.body.write(b"}", 0)
+        self.body.write(self.around[2], 0)?;
+        match &mut self.more {
+            None => Ok(()),
+            Some(more) => more.row(&mut self.body),
+        }
     }
 
     /// Ends the result of a statement that did this. Belongs before COMMIT: a `:one` without its row fails here.
@@ -227,7 +324,17 @@ impl RowWriter {
     pub fn end_result(&mut self, done: Done) -> Result<()> {
         self.open = false;
         match self.verb {
-            Verb::Many => self.body.write(if self.in_result == 0 { b"[]" } else { b"]" }, 0),
+            Verb::Many => {
+                match self.more.as_deref_mut() {
+                    Some(More { csv: Some(csv), .. }) => csv.head()?,
+                    Some(More { form: Form::Ndjson, .. }) => {}
+                    _ => self.body.write(if self.in_result == 0 { b"[]" } else { b"]" }, 0)?,
+                }
+                match &mut self.more {
+                    None => Ok(()),
+                    Some(more) => more.finish(&mut self.body),
+                }
+            }
             Verb::One if self.in_result == 0 => Err(Error::new(Fault::NotFound, "")),
             Verb::One => Ok(()),
             Verb::Exec => {
@@ -260,7 +367,11 @@ impl RowWriter {
             // It was accounted for with the first result.
             Some(_) => self.body.put(b"]"),
         }
-        Ok(self.body.finish())
+        match self.more.map(|more| *more) {
+            Some(More { compressed: Some(Compressed { whole: Some(whole), .. }), .. }) => Ok(whole),
+            Some(More { csv: Some(csv), .. }) => Ok(csv.out.finish()),
+            _ => Ok(self.body.finish()),
+        }
     }
 
     /// The body, after the last statement did this.
@@ -463,7 +574,90 @@ impl RowWriter {
     /// JSON text, as it is but for the white space between its tokens. It must be valid: it is not parsed.
     pub fn json(&mut self, json: &str) -> Result<()> {
         self.value()?;
+        if self.depth == 0
+            && let Some(More { csv: Some(_), .. }) = self.more.as_deref()
+        {
+            self.body.write(&[csv::JSON], 0)?;
+        }
         compact(json, |bytes, escapes, controls| self.body.write_json(bytes, escapes, controls))
+    }
+}
+
+impl More {
+    fn clear(&mut self) {
+        if let Some(csv) = &mut self.csv {
+            csv.clear();
+        }
+        if let Some(compressed) = &mut self.compressed {
+            compressed.compressor = None;
+            compressed.whole = None;
+        }
+    }
+
+    /// A row has been written.
+    fn row(&mut self, body: &mut Body) -> Result<()> {
+        let body = match &mut self.csv {
+            None => body,
+            Some(csv) => {
+                csv.row(&body.bytes[..body.end])?;
+                body.clear();
+                &mut csv.out
+            }
+        };
+        match &mut self.compressed {
+            Some(compressed) if body.end >= compress::PIECE => compressed.take(body),
+            _ => Ok(()),
+        }
+    }
+
+    /// All rows have been written. Belongs before COMMIT, since it may turn out that they are too much.
+    fn finish(&mut self, body: &mut Body) -> Result<()> {
+        let body = match &mut self.csv {
+            None => body,
+            Some(csv) => &mut csv.out,
+        };
+        match &mut self.compressed {
+            Some(compressed) => compressed.finish(body),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Compressed {
+    /// Takes over what the buffer holds.
+    fn take(&mut self, body: &mut Body) -> Result<()> {
+        let compressor = match &mut self.compressor {
+            Some(compressor) => compressor,
+            none => none.insert(Compressor::new(self.coding)?),
+        };
+        compressor.write(&body.bytes[..body.end])?;
+        body.clear();
+        match compress::encoded(compressor.length()) > self.limit {
+            true => Err(too_large(self.limit)),
+            false => Ok(()),
+        }
+    }
+
+    fn finish(&mut self, body: &mut Body) -> Result<()> {
+        if self.compressor.is_none() && self.identity {
+            if body.end < compress::LEAST {
+                return Ok(());
+            }
+            let whole = compress::whole(self.coding, &body.bytes[..body.end])?;
+            let (gained, without) = (compress::encoded(whole.len()), body.end);
+            if gained < without {
+                self.whole = Some(whole);
+            }
+            return if gained.min(without) > self.limit { Err(too_large(self.limit)) } else { Ok(()) };
+        }
+        self.take(body)?;
+        let Some(compressor) = self.compressor.take() else { return Ok(()) };
+        let whole = compressor.finish()?;
+        if compress::encoded(whole.len()) > self.limit {
+            return Err(too_large(self.limit));
+        }
+        self.whole = Some(whole);
+        Ok(())
     }
 }
 
@@ -1164,6 +1358,102 @@ mod tests {
             }
         }
         assert_eq!(fitted, 60 - "[{\"rowsAffected\":1},{\"rowsAffected\":1}]".len());
+    }
+
+    #[test]
+    fn an_object_a_line() {
+        let body = |escaped, count: i32| {
+            let limits = Limits { escaped, ..WIDE };
+            let rows = RowWriter::new(Verb::Many, limits, Int64::Number);
+            let mut rows = if escaped { rows.inside_string() } else { rows }.in_form(Form::Ndjson);
+            rows.columns(&["id"]).unwrap();
+            (0..count).for_each(|id| row(&mut rows, |rows| rows.int32(id)).unwrap());
+            text(rows)
+        };
+        assert_eq!(body(false, 0), "");
+        assert_eq!(body(false, 2), "{\"id\":0}\n{\"id\":1}\n");
+        assert_eq!(format!("\"{}\"", body(true, 2)), serde_json::to_string(&body(false, 2)).unwrap());
+        // Of other verbs there is but one form.
+        let mut rows = RowWriter::new(Verb::One, WIDE, Int64::Number).in_form(Form::Csv);
+        rows.columns(&["id"]).unwrap();
+        row(&mut rows, |rows| rows.int32(1)).unwrap();
+        assert_eq!(text(rows), "{\"id\":1}");
+    }
+
+    /// What so many rows become, and by what they are compressed.
+    fn compressed(coding: Coding, form: Form, bytes: usize, count: i32) -> Result<(Option<Coding>, Vec<u8>)> {
+        let limits = Limits { bytes, ..WIDE };
+        let mut rows =
+            RowWriter::new(Verb::Many, limits, Int64::Number).in_form(form).compressed(coding, true);
+        // A run that is lost on the way.
+        rows.columns(&["lost"])?;
+        (0..2000).try_for_each(|_| row(&mut rows, |rows| rows.text("lost \"")))?;
+        rows.reset();
+        rows.columns(&["id"])?;
+        (0..count).try_for_each(|id| row(&mut rows, |rows| rows.text(&format!("{id} \"of\" them"))))?;
+        rows.end_result(done(0))?;
+        let used = rows.coding();
+        Ok((used, rows.finish()?))
+    }
+
+    fn expanded(coding: Coding, bytes: &[u8]) -> Vec<u8> {
+        use std::io::Read as _;
+        let mut out = Vec::new();
+        match coding {
+            Coding::Gzip => flate2::read::GzDecoder::new(bytes).read_to_end(&mut out).map(drop).unwrap(),
+            Coding::Zstd => {
+                zstd::stream::read::Decoder::new(bytes).unwrap().read_to_end(&mut out).map(drop).unwrap()
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn a_body_that_is_compressed_as_it_grows_is_the_same() {
+        for coding in [Coding::Gzip, Coding::Zstd] {
+            for form in Form::ALL {
+                for count in [0, 5, 100, 20_000] {
+                    let mut rows = RowWriter::new(Verb::Many, WIDE, Int64::Number).in_form(form);
+                    rows.columns(&["id"]).unwrap();
+                    for id in 0..count {
+                        row(&mut rows, |rows| rows.text(&format!("{id} \"of\" them"))).unwrap();
+                    }
+                    let plain = rows.finish().unwrap();
+                    let (used, bytes) = compressed(coding, form, WIDE.bytes, count).unwrap();
+                    assert_eq!(used, (count >= 100).then_some(coding), "{form:?} {count}");
+                    let found = used.map_or(bytes.clone(), |coding| expanded(coding, &bytes));
+                    assert_eq!(found, plain, "{form:?} {count}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_limit_counts_the_compressed_bytes_in_base64() {
+        for coding in [Coding::Gzip, Coding::Zstd] {
+            let (_, bytes) = compressed(coding, Form::Json, WIDE.bytes, 20_000).unwrap();
+            let size = compress::encoded(bytes.len());
+            assert!(size < 400_000 / 2);
+            assert!(compressed(coding, Form::Json, size, 20_000).is_ok());
+            let error = compressed(coding, Form::Json, size - 1, 20_000).unwrap_err();
+            assert_eq!(error.fault(), Fault::ResultTooLarge);
+        }
+    }
+
+    #[test]
+    fn what_gains_nothing_stays_as_it_is() {
+        let noise: Vec<u8> = (0..1500).map(|_| fastrand::u8(..)).collect();
+        let mut rows = RowWriter::new(Verb::Many, WIDE, Int64::Number).compressed(Coding::Gzip, true);
+        rows.columns(&["v"]).unwrap();
+        row(&mut rows, |rows| rows.bytes(&noise)).unwrap();
+        rows.end_result(done(0)).unwrap();
+        assert_eq!(rows.coding(), None);
+        assert!(text(rows).starts_with("[{\"v\":\""));
+        // But who forbids it as it is gets it otherwise.
+        let mut rows = RowWriter::new(Verb::Many, WIDE, Int64::Number).compressed(Coding::Gzip, false);
+        rows.end_result(done(0)).unwrap();
+        assert_eq!(rows.coding(), Some(Coding::Gzip));
+        assert_eq!(expanded(Coding::Gzip, &rows.finish().unwrap()), b"[]");
     }
 
     #[test]

@@ -283,10 +283,16 @@ impl Pg {
         };
         let whole = part.end == statements.len();
         match frame {
+            // In several parts only where something must be learned of a statement that those before it lead to.
             Frame::Read => {
-                begin(&mut units, Access::Read);
+                if part.start == 0 {
+                    begin(&mut units, Access::Read);
+                }
                 units.extend(steps(part.clone()));
-                units.extend([Unit::Control(Control::Commit), Unit::Sync]);
+                if whole {
+                    units.push_back(Unit::Control(Control::Commit));
+                }
+                units.push_back(Unit::Sync);
             }
             Frame::Begin(access) => {
                 if part.start == 0 {

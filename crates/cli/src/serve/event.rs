@@ -119,7 +119,10 @@ fn headers(head: &Parts) -> Map<String, Value> {
 pub(super) fn response(reply: &Reply) -> Option<Response<Full<Bytes>>> {
     let reply = serde_json::to_value(reply).ok()?;
     let status = u16::try_from(reply.get("statusCode")?.as_u64()?).ok()?;
-    let mut response = Response::new(Full::new(Bytes::from(reply.get("body")?.as_str()?.to_owned())));
+    let body = reply.get("body")?.as_str()?;
+    let encoded = reply.get("isBase64Encoded").and_then(Value::as_bool) == Some(true);
+    let body = if encoded { BASE64.decode(body).ok()? } else { body.as_bytes().to_vec() };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = StatusCode::from_u16(status).ok()?;
     for (name, value) in reply.get("headers")?.as_object()? {
         let name = HeaderName::try_from(name.as_str()).ok()?;

@@ -15,6 +15,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::backend::{Endpoint, Pooling};
 use crate::credentials::Login;
+use crate::queries::Identity;
 
 mod keys;
 mod read;
@@ -419,6 +420,10 @@ pub struct Function {
     pub mcp_authorization_server: Option<String>,
     /// How many bytes of result an agent gets at most.
     pub tool_bytes: usize,
+    /// What every query is told of its caller.
+    pub identity: Identity,
+    /// Whether replies over HTTP are compressed for who takes that.
+    pub compress: bool,
     /// Whether `{"diagnose": true}` is answered.
     pub diagnose: bool,
     /// Whether the log may show values of parameters, and what the database says about values.

@@ -6,27 +6,39 @@ use serde_json::value::RawValue;
 
 use crate::config::DirectErrors;
 use crate::error::Result;
+use crate::form::Form;
 use crate::value::{Given, Origin, Params};
 
 use super::json::{self, Object, bad_event, must_be, nearest, quoted};
-use super::{Batch, Call, Method, Request, Source};
+use super::{Batch, Call, Method, Request, Source, Wanted};
 
 /// Reads a direct event: how it wants its reply, and what it asks. The reply's form is honoured as far as it
 /// can be read even when the rest is wrong, since that is when `"onError": "raise"` counts.
-pub(super) fn parse(event: &Object<'_>, origin: &Arc<Origin>) -> (Source, Result<Request>) {
+pub(super) fn parse(event: &Object<'_>, origin: &Arc<Origin>) -> (Source, Result<Request>, Wanted) {
     let event = &said(event);
     let raw = choice(event, "reply", &[("raw", true)]);
     let on_error =
         choice(event, "onError", &[("reply", DirectErrors::Reply), ("raise", DirectErrors::Raise)]);
     let states = choice(event, "limit", &[("states", true)]);
+    let format = format(event);
     let source = Source::Direct {
         raw: matches!(raw, Ok(Some(true))),
         on_error: on_error.as_ref().ok().copied().flatten(),
         states: matches!(states, Ok(Some(true))),
     };
-    let request =
-        raw.map(drop).and(on_error.map(drop)).and(states.map(drop)).and_then(|()| request(event, origin));
-    (source, request)
+    let wanted = format.as_ref().ok().copied().flatten().map(Wanted::format).unwrap_or_default();
+    let said = raw.map(drop).and(on_error.map(drop)).and(states.map(drop)).and(format.map(drop));
+    let request = said.and_then(|()| request(event, origin));
+    (source, request, wanted)
+}
+
+/// The form of the rows that the event asks for: of one query's.
+fn format(event: &Object<'_>) -> Result<Option<Form>> {
+    let format = choice(event, "format", &Form::ALL.map(|form| (form.name(), form)))?;
+    match FORMS.iter().find(|form| **form != "query" && event.has(form)).filter(|_| format.is_some()) {
+        Some(form) => Err(bad_event(format!("`format` goes with `query`, not with `{form}`."))),
+        None => Ok(format),
+    }
 }
 
 /// What the event says: keys whose value is `null` say nothing. But that must not make a call of the default query of
@@ -194,8 +206,8 @@ fn choice<T: Copy>(event: &Object<'_>, key: &str, allowed: &[(&str, T)]) -> Resu
 }
 
 /// The keys of a direct event.
-const KEYS: [&str; 9] =
-    ["query", "params", "transaction", "batch", "diagnose", "reply", "onError", "limit", KEY];
+const KEYS: [&str; 10] =
+    ["query", "params", "transaction", "batch", "diagnose", "format", "reply", "onError", "limit", KEY];
 
 /// The key of a write that is done once.
 pub(super) const KEY: &str = "idempotencyKey";
@@ -204,7 +216,7 @@ pub(super) const KEY: &str = "idempotencyKey";
 const FORMS: [&str; 4] = ["query", "transaction", "batch", "diagnose"];
 
 /// The same, for people.
-const KNOWN: &str = "`query` with `params`, or `transaction`, or `batch`, and may have `idempotencyKey`, `reply`, `onError` and \
+const KNOWN: &str = "`query` with `params`, or `transaction`, or `batch`, and may have `idempotencyKey`, `format`, `reply`, `onError` and \
     `limit`";
 
 /// How many keys of an unknown event the log shows.
@@ -295,6 +307,10 @@ mod tests {
         check(r#"{"batch":[{"query":"a"}]}"#, "`batch` must be a JSON object.");
         check(r#"{"diagnose":false}"#, "`diagnose` must be true.");
         check(r#"{"reply":"body"}"#, "`reply` must be \"raw\".");
+        check(r#"{"query":"a","format":"xml"}"#, "`format` must be \"json\" or \"ndjson\" or \"csv\".");
+        check(r#"{"query":"a","format":1}"#, "`format` must be");
+        check(r#"{"transaction":[],"format":"csv"}"#, "`format` goes with `query`, not with `transaction`.");
+        check(r#"{"batch":{"query":"a","params":[]},"format":"json"}"#, "not with `batch`.");
         check(r#"{"onError":true}"#, "`onError` must be \"reply\" or \"raise\".");
     }
 

@@ -31,7 +31,7 @@ use crate::reply::Body;
 use crate::value::{Given, Origin, Params};
 
 use super::json::{self, Object, bad_event, must_be, quoted};
-use super::{Call, Event, Invocation, Method, Request, Source, claims, direct, mcp, unknown_query};
+use super::{Call, Event, Invocation, Method, Request, Source, Wanted, claims, direct, mcp, unknown_query};
 
 /// Reads an HTTP request, if the event is one.
 pub(super) fn parse(event: &Object<'_>, function: &Function, invocation: &Invocation) -> Option<Event> {
@@ -52,13 +52,14 @@ pub(super) fn parse(event: &Object<'_>, function: &Function, invocation: &Invoca
             match message(event, &context, &source, function, invocation) {
                 Ok(Some(event)) => return Some(event),
                 Ok(None) => {}
-                Err(error) => return Some(Event { source, request: Err(error) }),
+                Err(error) => return Some(Event::new(source, Err(error))),
             }
-            let request = request(event, &context, &source, function, invocation);
-            Some(Event { source, request })
+            let mut wanted = Wanted::default();
+            let request = request(event, &context, &source, function, invocation, &mut wanted);
+            Some(Event { source, request, wanted })
         }
         // A gateway never sends this. Whoever did reads a status, which is what this source replies with.
-        Err(error) => Some(Event { source: Source::HttpApi { method: Method::Other }, request: Err(error) }),
+        Err(error) => Some(Event::new(Source::HttpApi { method: Method::Other }, Err(error))),
     }
 }
 
@@ -173,12 +174,17 @@ fn request(
     source: &Source,
     function: &Function,
     invocation: &Invocation,
+    wanted: &mut Wanted,
 ) -> Result<Request> {
     let method = source.method().unwrap_or(Method::Other);
     if method == Method::Options {
         return Ok(Request::Preflight);
     }
     let headers = headers(event)?;
+    *wanted = Wanted::of_headers(
+        header(&headers, "accept"),
+        header(&headers, "accept-encoding").filter(|_| function.compress),
+    );
     // https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html
     let checker = header(&headers, "user-agent").is_some_and(|agent| agent.starts_with("ELB-HealthChecker/"));
     if checker && matches!(source, Source::Alb { .. }) {
@@ -215,12 +221,8 @@ fn request(
         json::check_depth(&body, "The body")?;
         Object::parse(&body, "The body")?
     };
-    let origin = Arc::new(Origin {
-        claims: claims::verified(source, context)?,
-        request_id: invocation.request_id.clone(),
-        headers,
-        ..Origin::default()
-    });
+    let origin =
+        Arc::new(Origin { claims: claims::verified(source, context)?, headers, ..invocation.origin() });
     if query.is_none() && ["transaction", "batch", "diagnose"].iter().any(|form| body.has(form)) {
         return several(&body, &query_string, function, &origin);
     }
@@ -267,8 +269,7 @@ fn message(
         )));
     }
     let body = body(event, &headers)?;
-    let request_id = invocation.request_id.clone();
-    let origin = Origin { claims, request_id, headers, ..Origin::default() };
+    let origin = Origin { claims, headers, ..invocation.origin() };
     let headers = origin.headers.clone();
     Ok(Some(mcp::read(&body, Some((source.clone(), &headers)), function, Arc::new(origin))))
 }

@@ -153,7 +153,7 @@ pub(super) fn read(
             Request::Told(Body { status: refusal.status, ..Body::new(json) })
         }
     };
-    Event { source: Source::Mcp(Arc::new(exchange)), request: Ok(request) }
+    Event::new(Source::Mcp(Arc::new(exchange)), Ok(request))
 }
 
 /// The answer to a message whose sender is not let in.
@@ -166,7 +166,7 @@ pub(super) fn refused(
     let json = error(None, &Refusal::new(INVALID_REQUEST, message));
     let exchange = Exchange { http: Some(http), id: None, modern: false, what: What::Told, bytes: 0 };
     let body = Body { status, headers, ..Body::new(json) };
-    Event { source: Source::Mcp(Arc::new(exchange)), request: Ok(Request::Told(body)) }
+    Event::new(Source::Mcp(Arc::new(exchange)), Ok(Request::Told(body)))
 }
 
 /// What a message asks.

@@ -17,6 +17,7 @@
 //! anything else        a direct event: ours, or nobody's
 //! ```
 
+mod accept;
 mod agent;
 mod claims;
 mod direct;
@@ -34,6 +35,8 @@ use crate::error::{Error, Fault, Result};
 use crate::reply::Body;
 use crate::value::{Origin, Params};
 
+pub use self::accept::Wanted;
+pub(crate) use self::accept::no_coding;
 pub(crate) use self::agent::Place;
 pub use self::agent::{Action, tool_gate, unknown_tool};
 pub use self::http::{gate, refusal, stray_body};
@@ -50,6 +53,8 @@ pub struct Event {
     pub source: Source,
     /// What it asks.
     pub request: Result<Request>,
+    /// What the body of the reply may be.
+    pub wanted: Wanted,
 }
 
 /// What an event asks.
@@ -171,6 +176,8 @@ pub enum Method {
 pub struct Invocation {
     /// Lambda's request id.
     pub request_id: String,
+    /// The tenant that Lambda runs this environment for, where the function has tenant isolation.
+    pub tenant_id: Option<String>,
     /// The X-Ray trace header.
     pub trace_id: Option<String>,
     /// When Lambda stops the invocation, in milliseconds since 1970-01-01; `None` where nobody stops it.
@@ -189,6 +196,11 @@ pub struct Gateway {
 }
 
 impl Invocation {
+    /// What it brings by itself to every call in its event.
+    pub(crate) fn origin(&self) -> Origin {
+        Origin { request_id: self.request_id.clone(), tenant_id: self.tenant_id.clone(), ..Origin::default() }
+    }
+
     /// The same with the client context of the invocation, which is JSON: in its member `custom` an AgentCore Gateway
     /// tells that it calls, and which tool. Any other says nothing to us.
     /// <https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/gateway-add-target-lambda.html>
@@ -240,13 +252,13 @@ pub fn parse(event: &[u8], function: &Function, invocation: &Invocation) -> Even
     if let Some(event) = http::parse(&event, function, invocation) {
         return event;
     }
-    let origin = Arc::new(Origin { request_id: invocation.request_id.clone(), ..Origin::default() });
+    let origin = Arc::new(invocation.origin());
     if let Some(detail) = eventbridge(&event) {
         let request = detail.and_then(|detail| direct::parse(&detail, &origin).1);
-        return Event { source: Source::EventBridge, request };
+        return Event::new(Source::EventBridge, request);
     }
-    let (source, request) = direct::parse(&whole, &origin);
-    Event { source, request }
+    let (source, request, wanted) = direct::parse(&whole, &origin);
+    Event { source, request, wanted }
 }
 
 /// Understands one message of the Model Context Protocol that came through a pipe.
@@ -262,14 +274,19 @@ pub fn unknown_query(name: &str) -> Error {
 }
 
 impl Event {
+    /// An event whose sender takes JSON.
+    fn new(source: Source, request: Result<Request>) -> Self {
+        Self { source, request, wanted: Wanted::default() }
+    }
+
     /// An event of no source that we know.
     fn unknown(error: Error) -> Self {
-        Self { source: Source::DIRECT, request: Err(error) }
+        Self::new(Source::DIRECT, Err(error))
     }
 
     /// An event of a source that we do not serve and that would take a reply for success.
     fn unserved(error: Error) -> Self {
-        Self { source: Source::Unserved, request: Err(error) }
+        Self::new(Source::Unserved, Err(error))
     }
 }
 
@@ -308,6 +325,8 @@ pub(crate) mod testing {
             mcp: false,
             mcp_authorization_server: None,
             tool_bytes: 65_536,
+            identity: crate::queries::Identity::default(),
+            compress: true,
             diagnose: false,
             log_values: false,
             log: tracing_subscriber::filter::Targets::new(),

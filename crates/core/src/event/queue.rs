@@ -35,7 +35,7 @@ pub(super) fn parse(records: Vec<&RawValue>, invocation: &Invocation) -> Event {
         return Event::unserved(bad_event("`Records` is empty."));
     }
     let records = all.iter().map(|record| message(record, invocation)).collect::<Result<Vec<_>>>();
-    Event { source: Source::Sqs, request: records.map(Request::Records) }
+    Event::new(Source::Sqs, records.map(Request::Records))
 }
 
 /// What is said to a source that we do not serve.
@@ -52,8 +52,7 @@ fn message(record: &Object<'_>, invocation: &Invocation) -> Result<Record> {
     let origin = Arc::new(Origin {
         message_id: Some(message_id.clone()),
         redelivered: redelivered(record)?,
-        request_id: invocation.request_id.clone(),
-        ..Origin::default()
+        ..invocation.origin()
     });
     let request = record
         .text("body")
@@ -79,7 +78,7 @@ fn request(body: &str, origin: &Arc<Origin>, wrapping: Wrapping) -> Result<Reque
         let inner = message.text("Message")?.ok_or_else(|| must_be("Message", "a string"))?;
         return request(&inner, origin, Wrapping::EventBridge);
     }
-    let (_, request) = match eventbridge(&message) {
+    let (_, request, _) = match eventbridge(&message) {
         Some(detail) => direct::parse(&detail?, origin),
         None => direct::parse(&message, origin),
     };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::bounds::{Bounds, Choice};
+use super::identity::{Identity, Role, Setting};
 use super::{BoundFrom, HttpMethods, Idempotency, KeyFrom, Param, Verb};
 use crate::backend::Access;
 use crate::value::{Given, Kind, Refusal, Scalar, Value};
@@ -24,7 +25,11 @@ pub(super) struct Head {
     pub(super) timeout: Option<Duration>,
     pub(super) max_rows: Option<u64>,
     pub(super) transaction: bool,
-    pub(super) cache: Option<Duration>,
+    /// With the line that says it.
+    pub(super) cache: Option<(Duration, usize)>,
+    pub(super) identity: Identity,
+    /// The lines of its settings and of its role.
+    pub(super) identity_lines: (Vec<usize>, Option<usize>),
     /// With its line.
     pub(super) idempotency: Option<(Idempotency, usize)>,
     pub(super) description: String,
@@ -44,7 +49,7 @@ enum Line<'a> {
 }
 
 /// What a line of the head can begin with.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 14] = [
     "name",
     "http",
     "tool",
@@ -57,6 +62,8 @@ const KEYS: [&str; 12] = [
     "engine",
     "cache",
     "idempotency_key",
+    "set",
+    "role",
 ];
 
 /// What a `-- name:` line says after the colon, if the line is one.
@@ -136,6 +143,8 @@ struct Reader<'a> {
     engine: bool,
     cache: Option<(Duration, usize)>,
     idempotency: Option<(Idempotency, usize)>,
+    identity: Identity,
+    identity_lines: (Vec<usize>, Option<usize>),
     prose: Vec<&'a str>,
 }
 
@@ -181,6 +190,16 @@ impl Reader<'_> {
                 Ok((span, line))
             }),
             "idempotency_key" => once(key, &mut self.idempotency, || Ok((idempotency(value)?, line))),
+            "set" => {
+                self.identity.set(Setting::parse(value)?)?;
+                self.identity_lines.0.push(line);
+                Ok(())
+            }
+            "role" => {
+                self.identity.assume(Role::parse(value)?)?;
+                self.identity_lines.1 = Some(line);
+                Ok(())
+            }
             // Its value was read when the entry was chosen, see `engines`.
             "engine" if !self.engine => {
                 self.engine = true;
@@ -211,6 +230,7 @@ impl Reader<'_> {
             choice: None,
             from: None,
             description: Arc::from(""),
+            beside: false,
         };
         let result = parse_param(&mut param, rest).map_err(|reason| format!("`{name}`: {reason}"));
         // Even a broken one is declared, so that its uses are not reported as well.
@@ -293,7 +313,9 @@ impl Reader<'_> {
             timeout: self.timeout,
             max_rows: self.max_rows.map(|(rows, _)| rows),
             transaction: self.no_transaction.is_none(),
-            cache: self.cache.map(|(span, _)| span),
+            cache: self.cache,
+            identity: self.identity,
+            identity_lines: self.identity_lines,
             idempotency: self.idempotency,
             description,
         }
@@ -316,7 +338,7 @@ fn classify(comment: &str) -> Line<'_> {
     if text == "read" || text == "write" {
         return Line::Annotation(text, "");
     }
-    let Some((word, value)) = text.split_once(':') else { return Line::Prose(text) };
+    let Some((word, value)) = text.split_once(':') else { return without_colon(text) };
     let (word, value) = (word.trim_end(), value.trim());
     // An address: "http://…" is no annotation.
     if value.starts_with("//") {
@@ -333,6 +355,8 @@ fn classify(comment: &str) -> Line<'_> {
     let meant = |key: &&str| match *key {
         "read" | "write" => false,
         "name" => value.contains(" :"),
+        "set" => Setting::parse(value).is_ok(),
+        "role" => Role::parse(value).is_ok(),
         _ => true,
     };
     let shouted = |key: &&str| meant(key) && word.eq_ignore_ascii_case(key);
@@ -344,6 +368,19 @@ fn classify(comment: &str) -> Line<'_> {
     match KEYS.into_iter().find(shouted).or_else(|| KEYS.into_iter().find(near)) {
         Some(key) => Line::Misspelled(word, key),
         None => Line::Prose(text),
+    }
+}
+
+/// Prose; but a line that says who a query is for, and has lost its colon, must not be taken for that.
+fn without_colon(text: &str) -> Line<'_> {
+    let mut words = text.split_whitespace();
+    let (first, second, behind) = (words.next(), words.next().unwrap_or_default(), words.next());
+    match first {
+        Some(word @ "set") if second.contains('.') && text.contains('=') => Line::Misspelled(word, "set"),
+        Some(word @ "role") if Role::parse(second).is_ok() && behind.is_none() => {
+            Line::Misspelled(word, "role")
+        }
+        _ => Line::Prose(text),
     }
 }
 
@@ -585,7 +622,7 @@ fn take_default(text: &str) -> Result<(Given, &str), String> {
 }
 
 /// The values of a choice, and what stands behind the brace that closes it.
-fn take_choice(list: &str) -> Result<(Vec<Given>, &str), String> {
+pub(super) fn take_choice(list: &str) -> Result<(Vec<Given>, &str), String> {
     const UNENDED: &str = "the choice is never closed: `in {'open', 'closed'}`";
     let mut given = Vec::new();
     let mut rest = list.trim_start();
@@ -687,17 +724,17 @@ fn type_names() -> String {
     Scalar::ALL.map(Scalar::name).join(" ")
 }
 
-fn bound_from(source: &str) -> Result<BoundFrom, String> {
+pub(super) fn bound_from(source: &str) -> Result<BoundFrom, String> {
     let (place, path) = source.split_once('.').unwrap_or((source, ""));
     match (place, path) {
         ("claims", path) if !path.is_empty() => Ok(BoundFrom::Claim(path.to_owned())),
         ("header", name) if !name.is_empty() => Ok(BoundFrom::Header(name.to_ascii_lowercase())),
         ("context", "requestId") => Ok(BoundFrom::RequestId),
+        ("context", "tenantId") => Ok(BoundFrom::TenantId),
         ("sqs", "messageId") => Ok(BoundFrom::MessageId),
-        _ => {
-            Err("behind `from` belongs claims.NAME, header.NAME, context.requestId or sqs.messageId"
-                .to_owned())
-        }
+        _ => Err("behind `from` belongs claims.NAME, header.NAME, context.requestId, context.tenantId or \
+                 sqs.messageId"
+            .to_owned()),
     }
 }
 
@@ -742,7 +779,7 @@ mod tests {
         assert_eq!((head.name.as_str(), head.verb, head.access), ("active_users", Verb::Many, Access::Read));
         assert_eq!(head.http, Some(HttpMethods { get: true, post: true }));
         assert_eq!(head.timeout, Some(Duration::from_secs(2)));
-        assert_eq!(head.cache, Some(Duration::from_secs(60)));
+        assert_eq!(head.cache, Some((Duration::from_secs(60), 9)));
         assert_eq!(head.max_rows, Some(1000));
         assert!(head.transaction);
         assert_eq!(head.description, "Users who are active: lowest id first.\nSee https://example.com/a:b.");

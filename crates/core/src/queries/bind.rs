@@ -78,7 +78,7 @@ impl Query {
 
 impl Param {
     /// The value that a call gives this parameter.
-    fn value(&self, params: &Params, origin: &Origin, dialect: Dialect) -> Result<Value> {
+    pub(super) fn value(&self, params: &Params, origin: &Origin, dialect: Dialect) -> Result<Value> {
         let given = match &self.from {
             None => params.get(&self.name).map(Cow::Borrowed),
             Some(from) => self.bound(from, origin)?,
@@ -111,7 +111,6 @@ impl Param {
 
     /// What the invocation brings for this parameter; `None` if it is not there.
     fn bound<'a>(&self, from: &BoundFrom, origin: &'a Origin) -> Result<Option<Cow<'a, Given>>> {
-        let text = |text: &str| Some(Cow::Owned(Given::Text(text.to_owned())));
         Ok(match from {
             BoundFrom::Claim(name) => {
                 let claims = origin.claims.as_deref().unwrap_or_default();
@@ -125,23 +124,7 @@ impl Param {
                     }
                 }
             }
-            BoundFrom::Header(name) => {
-                let mut values = origin
-                    .headers
-                    .iter()
-                    .filter(|(header, _)| header == name)
-                    .map(|(_, value)| value.clone());
-                match (values.next(), values.next()) {
-                    (Some(first), Some(second)) => {
-                        let texts = [first, second].into_iter().chain(values).collect();
-                        Some(Cow::Owned(Given::Texts(texts)))
-                    }
-                    (first, _) => first.map(|value| Cow::Owned(Given::Text(value))),
-                }
-            }
-            BoundFrom::RequestId if origin.request_id.is_empty() => None,
-            BoundFrom::RequestId => text(&origin.request_id),
-            BoundFrom::MessageId => origin.message_id.as_deref().and_then(text),
+            from => brought(from, origin).map(Cow::Owned),
         })
     }
 
@@ -157,6 +140,28 @@ impl Param {
             }
             _ => Cow::Borrowed(given),
         }
+    }
+}
+
+/// What the invocation brings beside claims; `None` if it is not there.
+pub(super) fn brought(from: &BoundFrom, origin: &Origin) -> Option<Given> {
+    let text =
+        |text: Option<&str>| text.filter(|text| !text.is_empty()).map(|text| Given::Text(text.to_owned()));
+    match from {
+        BoundFrom::Claim(_) => None,
+        BoundFrom::Header(name) => {
+            let mut values =
+                origin.headers.iter().filter(|(header, _)| header == name).map(|(_, value)| value.clone());
+            match (values.next(), values.next()) {
+                (Some(first), Some(second)) => {
+                    Some(Given::Texts([first, second].into_iter().chain(values).collect()))
+                }
+                (first, _) => first.map(Given::Text),
+            }
+        }
+        BoundFrom::RequestId => text(Some(&origin.request_id)),
+        BoundFrom::TenantId => text(origin.tenant_id.as_deref()),
+        BoundFrom::MessageId => text(origin.message_id.as_deref()),
     }
 }
 
@@ -253,6 +258,7 @@ mod tests {
                 ("all".to_owned(), json(r#"{"x": "1"}"#)),
             ]),
             request_id: "r-1".to_owned(),
+            tenant_id: Some("t-1".to_owned()),
             message_id: Some("m-1".to_owned()),
             headers: vec![
                 ("x-tenant".to_owned(), "7".to_owned()),
@@ -294,6 +300,7 @@ mod tests {
             ("a int[] from header.x-many", "{}", Value::Array(vec![Value::Int(1), Value::Int(2)])),
             ("a int = 3 from header.x-none", "{}", Value::Int(3)),
             ("a text from context.requestId", "{}", Value::Text("r-1".to_owned())),
+            ("a text from context.tenantId", "{}", Value::Text("t-1".to_owned())),
             ("a text from sqs.messageId", "{}", Value::Text("m-1".to_owned())),
         ] {
             assert_eq!(bind(&[declared], params, &origin()).unwrap(), [expected], "{declared} {params}");
@@ -369,6 +376,7 @@ mod tests {
         for (declared, fault) in [
             ("a uuid from claims.sub", Unauthenticated),
             ("a text from context.requestId", BadParameter),
+            ("a text from context.tenantId", BadParameter),
             ("a text from sqs.messageId", BadParameter),
         ] {
             let error = bind(&[declared], "{}", &Origin::default()).expect_err(declared);

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::annotations::{self, Head};
+use super::identity::{Identity, Source, unfit};
 use super::routine;
 use super::template::{Place, Template};
 use super::{Dialect, Idempotency, KeyFrom, Lines, Queries, Query};
@@ -27,6 +28,13 @@ struct Mistake {
 }
 
 impl LoadError {
+    /// Queries that were parsed for other callers than the function's configuration names.
+    pub(crate) fn for_others(file: &str) -> Self {
+        let reason = "the queries were read without LAMBDA_RDS_SET and LAMBDA_RDS_ROLE: read them by \
+                      `Queries::load_for`, with `Function::identity`";
+        Self::one(file.to_owned(), 1, reason.to_owned())
+    }
+
     fn one(file: String, line: usize, reason: String) -> Self {
         Self { mistakes: vec![Mistake { file, line, reason }] }
     }
@@ -56,6 +64,19 @@ impl Queries {
     /// If the folder cannot be read or holds no such file, if a file is not UTF-8, and whatever
     /// [`Queries::parse`] finds.
     pub fn load(dir: &Path, engine: Engine, dialect: Dialect) -> Result<Self, LoadError> {
+        Self::load_for(dir, engine, dialect, &Identity::default())
+    }
+
+    /// The same where each query is told this of its caller, whatever its own lines say.
+    ///
+    /// # Errors
+    /// As [`Queries::load`], and if a query does otherwise or cannot be told.
+    pub fn load_for(
+        dir: &Path,
+        engine: Engine,
+        dialect: Dialect,
+        identity: &Identity,
+    ) -> Result<Self, LoadError> {
         let unreadable = |path: &Path, error: &std::io::Error| {
             let hint =
                 if path == dir { "; LAMBDA_RDS_QUERIES names the folder with the queries" } else { "" };
@@ -89,7 +110,7 @@ impl Queries {
                 Err(error) => mistakes.extend(unreadable(&path, &error).mistakes),
             }
         }
-        match Self::parse(&files, engine, dialect) {
+        match Self::parse_for(&files, engine, dialect, identity) {
             Ok(queries) if mistakes.is_empty() => Ok(queries),
             Ok(_) => Err(LoadError { mistakes }),
             Err(mut error) => {
@@ -105,9 +126,23 @@ impl Queries {
     /// # Errors
     /// Every mistake in every file.
     pub fn parse(files: &[(String, String)], engine: Engine, dialect: Dialect) -> Result<Self, LoadError> {
+        Self::parse_for(files, engine, dialect, &Identity::default())
+    }
+
+    /// The same where each query is told this of its caller, whatever its own lines say.
+    ///
+    /// # Errors
+    /// As [`Queries::parse`], and if a query does otherwise or cannot be told.
+    pub fn parse_for(
+        files: &[(String, String)],
+        engine: Engine,
+        dialect: Dialect,
+        identity: &Identity,
+    ) -> Result<Self, LoadError> {
         let (mut queries, mut names, mut mistakes) = (Vec::new(), BTreeMap::new(), Vec::new());
         for (file, text) in files {
-            let mut reader = FileReader { file, dialect, names: &mut names, mistakes: &mut mistakes };
+            let mut reader =
+                FileReader { file, dialect, identity, names: &mut names, mistakes: &mut mistakes };
             for entry in reader.entries(text) {
                 if reader.is_for(&entry, engine) {
                     queries.extend(reader.query(&entry));
@@ -119,7 +154,7 @@ impl Queries {
             if dialect == Dialect::Mysql {
                 keep_apart(&mut queries);
             }
-            return Ok(Self { queries });
+            return Ok(Self { queries, identity: identity.clone() });
         }
         mistakes.sort();
         Err(LoadError { mistakes })
@@ -166,6 +201,8 @@ impl<'a> Entry<'a> {
 struct FileReader<'a> {
     file: &'a str,
     dialect: Dialect,
+    /// What holds for every query.
+    identity: &'a Identity,
     /// The names met so far, each with its place.
     names: &'a mut BTreeMap<String, String>,
     mistakes: &'a mut Vec<Mistake>,
@@ -248,6 +285,67 @@ impl FileReader<'_> {
         wanted.unwrap_or(true)
     }
 
+    /// What a query is told of its caller: by what holds for all, and by its own lines. True if something is wrong with
+    /// it.
+    fn identity(&mut self, head: &mut Head, name_line: usize) -> (Identity, bool) {
+        let before = self.mistakes.len();
+        let (settings, role) = &head.identity_lines;
+        let own = head.identity.clone();
+        // The line that says a setting, or the role; the query's first, where it is said for all.
+        let line_of = |name: Option<&str>| match name {
+            None => role.unwrap_or(name_line),
+            Some(name) => {
+                let at = own.settings().iter().position(|it| it.name().eq_ignore_ascii_case(name));
+                at.and_then(|at| settings.get(at).copied()).unwrap_or(name_line)
+            }
+        };
+        let (identity, wider) = Identity::narrowed(self.identity, &own);
+        for (name, reason) in wider {
+            self.mistake(line_of(name.as_deref()), reason);
+        }
+        if identity.is_empty() {
+            return (identity, false);
+        }
+        let first = settings.first().copied().or(*role).unwrap_or(name_line);
+        if self.dialect != Dialect::Postgres {
+            let reason = format!(
+                "{} knows no role and no setting of a transaction that its rows could be chosen by, so `-- set:` and \
+                 `-- role:` are for PostgreSQL: declare a parameter `from claims.NAME` and compare with it in the WHERE, or \
+                 in a view",
+                self.dialect.name()
+            );
+            self.mistake(first, reason);
+        }
+        if !head.transaction {
+            self.mistake(
+                first,
+                "a setting and a role last as long as a transaction, and `-- transaction: none` has none",
+            );
+        }
+        if let Some((_, line)) = head.cache {
+            self.mistake(
+                line,
+                "the reply depends on who calls, so a cache would give it to others: drop `-- cache:`",
+            );
+        }
+        let said = identity.settings().iter().map(|it| (Some(it.name()), it.source()));
+        let role = identity.role().and_then(|role| role.source()).map(|source| (None, source));
+        for (name, source) in said.chain(role) {
+            let Source::Param(wanted) = source else { continue };
+            let reason = match head.params.iter().find(|(param, _)| param.name == *wanted) {
+                None => Some(format!("`param.{wanted}` is not declared; add `-- param: {wanted} type`")),
+                Some((param, _)) => unfit(param, head.tool.is_some()),
+            };
+            if let Some(reason) = reason {
+                self.mistake(line_of(name), reason);
+            }
+        }
+        for (param, _) in &mut head.params {
+            param.beside |= identity.uses(&param.name);
+        }
+        (identity, self.mistakes.len() > before)
+    }
+
     fn query(&mut self, entry: &Entry<'_>) -> Option<Query> {
         let mut mistakes = Vec::new();
         let routine = routine::routine_of(self.dialect, entry.sql);
@@ -256,7 +354,13 @@ impl FileReader<'_> {
         for (line, reason) in mistakes {
             self.mistake(line, reason);
         }
-        let head = head?;
+        let mut head = head?;
+        let (identity, untold) = self.identity(&mut head, entry.line);
+        if let Some((Idempotency { from: KeyFrom::Param(name), .. }, _)) = &head.idempotency {
+            for (param, _) in &mut head.params {
+                param.beside |= *param.name == **name;
+            }
+        }
         let sql_line = entry.line + 1 + entry.head.len();
         let place = format!("{}:{}", self.file, entry.line);
         if let Some(first) = self.names.get(&head.name) {
@@ -267,11 +371,7 @@ impl FileReader<'_> {
         }
         let (params, lines): (Vec<_>, Vec<_>) = head.params.into_iter().unzip();
         let (idempotency, key_line) = head.idempotency.unzip();
-        let elsewhere: Vec<&str> = match &idempotency {
-            Some(Idempotency { from: KeyFrom::Param(name), .. }) => vec![name],
-            _ => Vec::new(),
-        };
-        let parsed = Template::parse(self.dialect, entry.sql, &params, &elsewhere);
+        let parsed = Template::parse(self.dialect, entry.sql, &params);
         if let (Some(line), Ok(template)) = (key_line, &parsed) {
             let why = match (template.commits_by_itself(), routine) {
                 (true, _) => Some("the server commits this by itself"),
@@ -284,7 +384,7 @@ impl FileReader<'_> {
             }
         }
         match parsed {
-            Ok(template) if wrong_lines.is_empty() => Some(Query {
+            Ok(template) if wrong_lines.is_empty() && !untold => Some(Query {
                 name: Arc::from(head.name),
                 verb: head.verb,
                 access: head.access,
@@ -294,8 +394,9 @@ impl FileReader<'_> {
                 timeout: head.timeout,
                 max_rows: head.max_rows,
                 transaction: head.transaction && !template.commits_by_itself(),
-                cache: head.cache,
+                cache: head.cache.map(|(span, _)| span),
                 idempotency,
+                identity,
                 description: head.description,
                 place,
                 lines: Lines { name: entry.line, sql: sql_line, params: lines },

@@ -24,11 +24,13 @@
 //! | `-- transaction: none` | a write that cannot run inside a transaction |
 //! | `-- engine: mysql, sqlite` | for these engines only; `mysql` and `postgres` include Aurora |
 //! | `-- cache: 30s` | what the reply's `Cache-Control` says; for a read with GET |
+//! | `-- set: app.tenant = claims.tenant` | a setting of its transaction, by which the database's policies decide; PostgreSQL only |
+//! | `-- role: member` | the role of its transaction, or `-- role: claims.role in {member, auditor}`; PostgreSQL only |
 //!
 //! Any other comment line is the description. A default is a word, SQL's `'text'`, or JSON (an array's always,
 //! as in `= [1, 2]`). A range counts the characters of a `text`, the bytes of `bytes`, the elements of an array.
 //! A parameter comes from the caller, or `from claims.NAME` (the verified identity), `header.NAME`,
-//! `context.requestId`, `sqs.messageId`, and then never from the caller.
+//! `context.requestId`, `context.tenantId`, `sqs.messageId`, and then never from the caller.
 //!
 //! In the SQL, `:name` is a parameter where a name follows the colon at once and neither a colon nor a word
 //! stands directly before it, outside strings, comments and quoted names. So in an array slice `a[:n]` is a
@@ -42,6 +44,7 @@ mod bind;
 mod bounds;
 #[cfg(feature = "sea-orm")]
 mod effect;
+mod identity;
 mod lexer;
 mod load;
 mod routine;
@@ -57,6 +60,8 @@ use crate::value::{Kind, Value};
 pub use bounds::{Bounds, Choice};
 #[cfg(feature = "sea-orm")]
 pub(crate) use effect::Effect;
+pub(crate) use identity::Part;
+pub use identity::{Caller, Identity, Role, Setting, Source};
 pub use load::LoadError;
 use template::Template;
 
@@ -122,6 +127,8 @@ impl HttpMethods {
 pub struct Queries {
     /// Sorted by name.
     queries: Vec<Query>,
+    /// What holds for each of them.
+    identity: Identity,
 }
 
 impl Queries {
@@ -130,6 +137,12 @@ impl Queries {
     pub fn get(&self, name: &str) -> Option<&Query> {
         let at = self.queries.binary_search_by(|query| (*query.name).cmp(name)).ok()?;
         self.queries.get(at)
+    }
+
+    /// What each of them is told of the caller, whatever its own lines say.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// All of them, sorted by name.
@@ -161,6 +174,7 @@ pub struct Query {
     transaction: bool,
     cache: Option<Duration>,
     idempotency: Option<Idempotency>,
+    identity: Identity,
     description: String,
     place: String,
     lines: Lines,
@@ -309,6 +323,8 @@ pub struct Param {
     choice: Option<Choice>,
     from: Option<BoundFrom>,
     description: Arc<str>,
+    /// Whether it is used beside the SQL, which then need not use it.
+    beside: bool,
 }
 
 impl Param {
@@ -411,6 +427,8 @@ pub enum BoundFrom {
     Header(String),
     /// `context.requestId`: Lambda's request id.
     RequestId,
+    /// `context.tenantId`: the tenant of an invocation of a function with tenant isolation.
+    TenantId,
     /// `sqs.messageId`: the id of the SQS message.
     MessageId,
 }
@@ -421,6 +439,7 @@ impl fmt::Display for BoundFrom {
             Self::Claim(name) => write!(f, "claims.{name}"),
             Self::Header(name) => write!(f, "header.{name}"),
             Self::RequestId => f.write_str("context.requestId"),
+            Self::TenantId => f.write_str("context.tenantId"),
             Self::MessageId => f.write_str("sqs.messageId"),
         }
     }

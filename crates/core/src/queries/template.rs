@@ -74,16 +74,11 @@ enum Part {
 const MAX_SHAPES: usize = 256;
 
 impl Template {
-    /// Reads the SQL of one entry; the parameters of the names in `elsewhere` are used, even if the SQL does not use them.
+    /// Reads the SQL of one entry.
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub(super) fn parse(
-        dialect: Dialect,
-        sql: &str,
-        params: &[Param],
-        elsewhere: &[&str],
-    ) -> Result<Self, Vec<Flaw>> {
+    pub(super) fn parse(dialect: Dialect, sql: &str, params: &[Param]) -> Result<Self, Vec<Flaw>> {
         let tokens = match lexer::tokens(dialect, sql) {
             Ok(tokens) => tokens,
             Err(error) => return Err(vec![flaw(error.at, error.reason)]),
@@ -93,7 +88,7 @@ impl Template {
         refuse_session_statements(dialect, statement, &mut flaws);
         check_tokens(dialect, statement, &mut flaws);
         check_behind(&tokens, statement, &mut flaws);
-        let uses = uses(statement, params, elsewhere, &mut flaws);
+        let uses = uses(statement, params, &mut flaws);
         check_arrays(dialect, statement, &uses, params, &mut flaws);
         check_orders(statement, &mut flaws);
         check_variables(dialect, statement, &mut flaws);
@@ -587,7 +582,7 @@ struct Use {
 }
 
 /// Finds the uses, in order; a parameter that is used and not declared, or the other way round, is a flaw.
-fn uses(statement: &[Token<'_>], params: &[Param], elsewhere: &[&str], flaws: &mut Vec<Flaw>) -> Vec<Use> {
+fn uses(statement: &[Token<'_>], params: &[Param], flaws: &mut Vec<Flaw>) -> Vec<Use> {
     let mut uses = Vec::new();
     let mut unknown: Vec<&str> = Vec::new();
     for (at, token) in statement.iter().enumerate() {
@@ -608,7 +603,7 @@ fn uses(statement: &[Token<'_>], params: &[Param], elsewhere: &[&str], flaws: &m
         }
     }
     for (index, param) in params.iter().enumerate() {
-        if uses.iter().all(|used| used.index != index) && !elsewhere.contains(&&*param.name) {
+        if !param.beside && uses.iter().all(|used| used.index != index) {
             let hint = near_use(statement, &param.name);
             let reason = format!("`{0}` is declared, but the SQL does not use `:{0}`{hint}", param.name);
             flaws.push(Flaw { at: Place::Param(index), reason });
@@ -872,6 +867,7 @@ mod tests {
                 choice: None,
                 from: None,
                 description: Arc::from(""),
+                beside: false,
             }
         };
         if declared.is_empty() { Vec::new() } else { declared.split(',').map(param).collect() }
@@ -892,8 +888,7 @@ mod tests {
     #[test]
     fn what_would_be_wrong_without_a_word() {
         fn check(dialect: Dialect, sql: &str, expected: Option<&str>) {
-            let flaws =
-                Template::parse(dialect, sql, &params("a text, n int"), &[]).err().unwrap_or_default();
+            let flaws = Template::parse(dialect, sql, &params("a text, n int")).err().unwrap_or_default();
             let flaws: Vec<_> =
                 flaws.into_iter().filter(|flaw| !flaw.reason.contains("is declared, but")).collect();
             match expected {
@@ -948,7 +943,7 @@ mod tests {
     fn numbers_of_rows() {
         fn check(dialect: Dialect, sql: &str, expected: &[&str]) {
             let params = params("a int, b int, c int");
-            let template = match Template::parse(dialect, &format!("{sql} /* */"), &params, &[]) {
+            let template = match Template::parse(dialect, &format!("{sql} /* */"), &params) {
                 Ok(template) => template,
                 Err(flaws) => panic!("{sql}: {flaws:?}"),
             };
@@ -1024,7 +1019,7 @@ mod tests {
             (Sqlite, "v text", "(:v IS NULL OR x = :v)", "(?1 IS NULL OR x = ?1)"),
             (Mysql, "", "SELECT /*!80000 1 */", "SELECT /*!80000 1 */"),
         ] {
-            let template = Template::parse(dialect, sql, &params(declared), &[])
+            let template = Template::parse(dialect, sql, &params(declared))
                 .unwrap_or_else(|flaws| panic!("{sql}: {flaws:?}"));
             assert_eq!(template.sql(), expected);
         }
@@ -1040,7 +1035,7 @@ mod tests {
             (Sqlite, &["v", "n"]),
             (Mysql, &["v", "v", "n", "n", "v", "v"]),
         ] {
-            let template = Template::parse(dialect, sql, &params, &[]).unwrap();
+            let template = Template::parse(dialect, sql, &params).unwrap();
             let statement = template.fill(&params, values()).unwrap();
             let names: Vec<&str> = statement.arguments.iter().map(|argument| &*argument.name).collect();
             assert_eq!(names, expected, "{dialect:?}");
@@ -1098,11 +1093,11 @@ mod tests {
             (Sqlite, "", "CREATE TEMP TABLE t (n int)", 7, "what is TEMP is refused"),
             (Sqlite, "", "CREATE TEMP TABLE t AS SELECT 1 ON COMMIT DROP", 7, "what is TEMP is refused"),
         ] {
-            let flaws = Template::parse(dialect, sql, &params(declared), &[]).expect_err(sql);
+            let flaws = Template::parse(dialect, sql, &params(declared)).expect_err(sql);
             assert!(flaws[0].reason.contains(says), "{sql}: {flaws:?}");
             assert_eq!(flaws[0].at, Place::Sql(at), "{sql}");
         }
-        let flaws = Template::parse(Postgres, "SELECT :b", &params("a int, b int"), &[]).unwrap_err();
+        let flaws = Template::parse(Postgres, "SELECT :b", &params("a int, b int")).unwrap_err();
         assert_eq!(flaws.len(), 1);
         assert_eq!(flaws[0].at, Place::Param(0));
         for (sql, hint) in [
@@ -1110,7 +1105,7 @@ mod tests {
             ("SELECT x LIKE '%:a%'", "only text"),
             ("SELECT 1 -- :a\n", "declared, but the SQL does not use `:a`"),
         ] {
-            let flaws = Template::parse(Postgres, sql, &params("a int"), &[]).unwrap_err();
+            let flaws = Template::parse(Postgres, sql, &params("a int")).unwrap_err();
             assert!(flaws[0].reason.contains(hint), "{flaws:?}");
         }
         for (dialect, sql) in [
@@ -1124,11 +1119,11 @@ mod tests {
             (Mysql, "CREATE TABLE temporary (n int)"),
             (Sqlite, "CREATE VIEW temp AS SELECT 1"),
         ] {
-            assert!(Template::parse(dialect, sql, &[], &[]).is_ok(), "{sql}");
+            assert!(Template::parse(dialect, sql, &[]).is_ok(), "{sql}");
         }
         for word in TRANSACTION.iter().chain(&SESSION) {
-            assert!(Template::parse(Postgres, word, &[], &[]).is_err(), "{word}");
-            assert!(Template::parse(Postgres, &format!("{word}x"), &[], &[]).is_ok(), "{word}x");
+            assert!(Template::parse(Postgres, word, &[]).is_err(), "{word}");
+            assert!(Template::parse(Postgres, &format!("{word}x"), &[]).is_ok(), "{word}x");
         }
     }
 
@@ -1143,7 +1138,7 @@ mod tests {
             (Mysql, 3, "? IN (?,?,?,?) ?", vec![7, 0, 1, 2, 2, 8]),
         ] {
             let params = params("b int, ids int[], a int");
-            let template = Template::parse(dialect, ":a IN (:ids) :b", &params, &[]).unwrap();
+            let template = Template::parse(dialect, ":a IN (:ids) :b", &params).unwrap();
             let fill = || template.fill(&params, vec![Value::Int(8), list(length), Value::Int(7)]).unwrap();
             let statement = fill();
             assert_eq!(&*statement.sql, sql);
@@ -1162,7 +1157,7 @@ mod tests {
             (Sqlite, "?1 IN (?2,?3) OR ?1 NOT IN (?2,?3)", vec![7, 0, 1]),
             (Mysql, "? IN (?,?) OR ? NOT IN (?,?)", vec![7, 0, 1, 7, 0, 1]),
         ] {
-            let template = Template::parse(dialect, sql, &params, &[]).unwrap();
+            let template = Template::parse(dialect, sql, &params).unwrap();
             let statement = template.fill(&params, vec![Value::Int(7), list(2)]).unwrap();
             assert_eq!(&*statement.sql, expected);
             assert_eq!(numbers(&statement), arguments);
@@ -1176,25 +1171,25 @@ mod tests {
     #[test]
     fn long_lists() {
         let one = params("a int[]");
-        let template = Template::parse(Mysql, "x IN (:a)", &one, &[]).unwrap();
+        let template = Template::parse(Mysql, "x IN (:a)", &one).unwrap();
         assert_eq!(template.fill(&one, vec![list(MAX_LIST)]).unwrap().arguments.len(), MAX_LIST);
         let too_long = template.fill(&one, vec![list(MAX_LIST + 1)]).unwrap_err();
         assert_eq!(too_long, TooLong { index: 0, longest: MAX_LIST });
         // Two lists in SQLite share its placeholders.
         let two = params("a int[], b int[]");
-        let template = Template::parse(Sqlite, "x IN (:a) OR x IN (:b)", &two, &[]).unwrap();
+        let template = Template::parse(Sqlite, "x IN (:a) OR x IN (:b)", &two).unwrap();
         assert!(template.fill(&two, vec![list(8192), list(8192)]).is_ok());
         assert_eq!(template.fill(&two, vec![list(1), list(8193)]).unwrap_err().longest, 8192);
         // The texts that are kept have an end, whatever callers send.
         let many = params("a int[], b int[], c int[]");
-        let template = Template::parse(Sqlite, "x IN (:a) AND x IN (:b) AND x IN (:c)", &many, &[]).unwrap();
+        let template = Template::parse(Sqlite, "x IN (:a) AND x IN (:b) AND x IN (:c)", &many).unwrap();
         for at in 0..1000_usize {
             let lengths = [1 << (at % 10), 1 << (at / 10 % 10), 1 << (at / 100)];
             template.fill(&many, lengths.map(list).to_vec()).unwrap();
         }
         assert_eq!(template.shapes.lock().unwrap().len(), MAX_SHAPES);
         // PostgreSQL takes an array as one value, of any length.
-        let template = Template::parse(Postgres, "x = ANY(:a)", &one, &[]).unwrap();
+        let template = Template::parse(Postgres, "x = ANY(:a)", &one).unwrap();
         let statement = template.fill(&one, vec![list(100_000)]).unwrap();
         assert_eq!(statement.arguments.len(), 1);
         assert!(statement.arguments[0].kind.array);
@@ -1205,7 +1200,7 @@ mod tests {
         #[test]
         fn text_comes_out_unchanged(sql in "[^:;?$@]{0,60}|SELECT ([a-z0-9 '\"=<>+*/,()\n-]|::|--|/\\*|\\*/|:=|: ){0,30}") {
             for dialect in [Postgres, Mysql, Sqlite] {
-                if let Ok(template) = Template::parse(dialect, &sql, &[], &[]) {
+                if let Ok(template) = Template::parse(dialect, &sql, &[]) {
                     prop_assert!(sql.contains(template.sql()));
                     let end = &sql[sql.find(template.sql()).unwrap() + template.sql().len()..];
                     let rest = lexer::tokens(dialect, end);

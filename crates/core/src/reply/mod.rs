@@ -10,6 +10,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 use serde::ser::{Error as _, SerializeMap, Serializer};
 use serde_json::value::RawValue;
@@ -17,7 +19,9 @@ use serde_json::value::RawValue;
 use crate::config::{DirectErrors, Function};
 use crate::error::{Error, Fault, Result};
 use crate::event::{Method, Source};
+use crate::form::{Coding, Form};
 use crate::queries::{BoundFrom, KeyFrom, Queries, Query};
+use crate::rows::compress;
 
 /// What a successful reply says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +31,12 @@ pub struct Body {
     /// Whether the JSON is written as it stands inside a JSON string, as
     /// [`RowWriter::inside_string`](crate::rows::RowWriter::inside_string) does.
     pub inside_string: bool,
+    /// What the body is, if it is not JSON: then it is text.
+    pub form: Form,
+    /// What the bytes are compressed by; then they are no text, and a reply has them in base64.
+    pub coding: Option<Coding>,
+    /// Whether it depends on the request's `Accept`, and on its `Accept-Encoding`.
+    pub negotiated: Negotiated,
     /// The HTTP status.
     pub status: u16,
     /// How long a GET's reply may be kept by whoever sees it; `None` is not at all.
@@ -37,6 +47,15 @@ pub struct Body {
     pub headers: Vec<(&'static str, String)>,
 }
 
+/// On which headers of its request a reply depends that caches must know of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Negotiated {
+    /// `Accept`
+    pub form: bool,
+    /// `Accept-Encoding`
+    pub coding: bool,
+}
+
 impl Body {
     /// A result, which nobody keeps.
     #[must_use]
@@ -44,6 +63,9 @@ impl Body {
         Self {
             json,
             inside_string: false,
+            form: Form::Json,
+            coding: None,
+            negotiated: Negotiated::default(),
             status: 200,
             cache: None,
             allow_headers: None,
@@ -90,7 +112,25 @@ impl Body {
         Self::new(json(&Failures { batch_item_failures: failures.collect() }).into_bytes())
     }
 
-    /// The same, written as JSON itself.
+    /// The same, compressed if that is wanted and gains. It must not be written for the inside of a string.
+    ///
+    /// # Errors
+    /// [`Fault::Internal`].
+    pub(crate) fn compressed(self, coding: Option<Coding>, identity: bool) -> Result<Self> {
+        let Some(coding) = coding.filter(|_| self.coding.is_none() && !self.inside_string) else {
+            return Ok(self);
+        };
+        if identity && self.json.len() < compress::LEAST {
+            return Ok(self);
+        }
+        let bytes = compress::whole(coding, &self.json)?;
+        if identity && compress::encoded(bytes.len()) >= self.json.len() {
+            return Ok(self);
+        }
+        Ok(Self { json: bytes, coding: Some(coding), ..self })
+    }
+
+    /// The same, written as it is itself.
     ///
     /// # Errors
     /// [`Fault::Internal`] if what is to be inside a JSON string could not be.
@@ -105,6 +145,9 @@ impl Body {
     }
 
     fn text(self) -> Result<Text> {
+        if self.coding.is_some() {
+            return Ok(Text::Base64(self.json));
+        }
         let form = if self.inside_string { Text::Inside } else { Text::Plain };
         utf8(self.json).map(form)
     }
@@ -121,6 +164,8 @@ enum Text {
     Plain(String),
     /// As it stands inside a JSON string.
     Inside(String),
+    /// Bytes that are no text.
+    Base64(Vec<u8>),
 }
 
 impl Text {
@@ -128,6 +173,7 @@ impl Text {
         match self {
             Self::Plain(text) => Ok(text.into()),
             Self::Inside(text) => serde_json::from_str(&format!("\"{text}\"")).map(Cow::Owned),
+            Self::Base64(bytes) => Ok(BASE64.encode(bytes).into()),
         }
     }
 
@@ -142,6 +188,16 @@ impl Text {
                 out.push(b'"');
                 out.extend_from_slice(behind);
                 out
+            }
+            Self::Base64(bytes) => {
+                let mut out =
+                    String::with_capacity(before.len() + compress::encoded(bytes.len()) + behind.len() + 2);
+                out.push_str(&String::from_utf8_lossy(before));
+                out.push('"');
+                BASE64.encode_string(bytes, &mut out);
+                out.push('"');
+                out.push_str(&String::from_utf8_lossy(behind));
+                out.into_bytes()
             }
         }
     }
@@ -288,7 +344,12 @@ type Headers = Vec<(&'static str, Cow<'static, str>)>;
 
 /// The body as the whole reply.
 fn bare(outcome: Result<Body>) -> Result<Reply> {
-    let text = utf8(outcome?.plain()?.json)?;
+    let body = outcome?;
+    // What is no JSON is a JSON string: who reads this reads JSON.
+    let text = match body.form {
+        Form::Json => utf8(body.plain()?.json)?,
+        Form::Ndjson | Form::Csv => utf8(body.text()?.between(b"", b""))?,
+    };
     RawValue::from_string(text)
         .map(Reply::Raw)
         .map_err(|error| Error::new(Fault::Internal, format!("the body is not JSON: {error}")))
@@ -305,15 +366,18 @@ fn response(source: &Source, outcome: Result<Body>, request_id: &str, function: 
     let outcome = outcome.and_then(|mut body| {
         let more = std::mem::take(&mut body.headers);
         headers.extend(more.into_iter().map(|(name, value)| (name, value.into())));
+        let told = (body.form, body.coding, body.negotiated);
         let (status, cache, allow) = (body.status, body.cache, body.allow_headers.clone());
-        Ok((status, cache, allow, body.text()?))
+        Ok((status, cache, allow, told, body.text()?))
     });
     let mut allow_headers = None;
+    let (mut form, mut coding, mut negotiated) = (Form::Json, None, Negotiated::default());
     let (status, max_age, mut body) = match outcome {
-        Ok((status, cache, allow, body)) => {
+        Ok((status, cache, allow, told, body)) => {
             // Less than a second is nothing that the header could say.
             let max_age = cache.map(|cache| cache.as_secs()).filter(|seconds| read && *seconds > 0);
             allow_headers = allow;
+            (form, coding, negotiated) = told;
             (status, max_age, body)
         }
         Err(error) => {
@@ -328,26 +392,36 @@ fn response(source: &Source, outcome: Result<Body>, request_id: &str, function: 
         }
     };
     if !WITHOUT_CONTENT.contains(&status) {
-        headers.insert(0, ("content-type", "application/json".into()));
+        headers.insert(0, ("content-type", form.content_type().into()));
+    }
+    if let Some(coding) = coding {
+        headers.push(("content-encoding", coding.name().into()));
     }
     if method.is_some() {
+        let mut vary: Vec<&str> = Vec::new();
+        vary.extend(negotiated.form.then_some("accept"));
+        vary.extend(negotiated.coding.then_some("accept-encoding"));
         let cache = max_age.map_or("no-store".into(), |seconds| format!("max-age={seconds}").into());
         headers.push(("cache-control", cache));
         if let Some(origin) = &function.cors_origin {
             headers.push(("access-control-allow-origin", origin.clone().into()));
-            headers.push(("vary", "origin".into()));
-            if method == Some(Method::Options) {
-                headers.push(("access-control-allow-methods", "GET, HEAD, POST".into()));
-                if let Some(allow) = allow_headers {
-                    headers.push(("access-control-allow-headers", allow.to_string().into()));
-                }
-                headers.push(("access-control-max-age", "86400".into()));
+            vary.push("origin");
+        }
+        if !vary.is_empty() {
+            headers.push(("vary", vary.join(", ").into()));
+        }
+        if function.cors_origin.is_some() && method == Some(Method::Options) {
+            headers.push(("access-control-allow-methods", "GET, HEAD, POST".into()));
+            if let Some(allow) = allow_headers {
+                headers.push(("access-control-allow-headers", allow.to_string().into()));
             }
+            headers.push(("access-control-max-age", "86400".into()));
         }
     }
     if method == Some(Method::Head) {
         body = Text::Plain(String::new());
     }
+    let encoded = matches!(body, Text::Base64(_));
     let (single, multi) = match source {
         // A load balancer wants the one that it is set to.
         Source::Alb { multi_value: true, .. } => (None, Some(headers)),
@@ -365,7 +439,7 @@ fn response(source: &Source, outcome: Result<Body>, request_id: &str, function: 
             cookies: matches!(source, Source::HttpApi { .. } | Source::FunctionUrl { .. }).then_some([]),
         },
         body,
-        is_base64_encoded: (alb || rest).then_some(false),
+        is_base64_encoded: (alb || rest || encoded).then_some(encoded),
     }
 }
 
@@ -752,6 +826,23 @@ mod tests {
         check(get(), Ok(ok()), "vary", Some("origin"));
         check(get(), Ok(ok()), "access-control-allow-methods", None);
         check(Source::DIRECT, Ok(ok()), "access-control-allow-origin", None);
+    }
+
+    #[test]
+    fn forms_and_codings() {
+        let csv = || Body { form: Form::Csv, ..Body::new(b"a\r\n\"x\"\r\n".to_vec()) };
+        let raw = Source::Direct { raw: true, on_error: None, states: false };
+        let reply = |source: Source, body| written(source.reply(Ok(body), "r-1", &settings()));
+        assert_snapshot!(reply(Source::DIRECT, csv()), @r#"{"statusCode":200,"headers":{"content-type":"text/csv; charset=utf-8; header=present"},"body":"a\r\n\"x\"\r\n"}"#);
+        assert_snapshot!(reply(raw, csv()), @r#""a\r\n\"x\"\r\n""#);
+        let negotiated = Negotiated { form: true, coding: true };
+        let packed = || Body { coding: Some(Coding::Gzip), negotiated, ..csv() };
+        let get = Method::Get;
+        assert_snapshot!(reply(Source::HttpApi { method: get }, packed()), @r#"{"statusCode":200,"headers":{"content-type":"text/csv; charset=utf-8; header=present","content-encoding":"gzip","cache-control":"no-store","vary":"accept, accept-encoding"},"cookies":[],"body":"YQ0KIngiDQo=","isBase64Encoded":true}"#);
+        assert_snapshot!(reply(Source::RestApi { multi_value: false, method: Method::Head }, packed()), @r#"{"statusCode":200,"headers":{"content-type":"text/csv; charset=utf-8; header=present","content-encoding":"gzip","cache-control":"no-store","vary":"accept, accept-encoding"},"body":"","isBase64Encoded":false}"#);
+        let function = Function { cors_origin: Some("*".into()), ..settings() };
+        let cors = written(Source::HttpApi { method: get }.reply(Ok(packed()), "r-1", &function));
+        assert!(cors.contains(r#""vary":"accept, accept-encoding, origin""#), "{cors}");
     }
 
     #[test]

@@ -111,7 +111,7 @@ pub(super) fn deployed(page: &Page) -> Place {
 /// Serves the function's code with these queries, at Lambda's own API, to whoever says `aws lambda invoke`.
 fn deploy(place: Place, queries: &str) -> Place {
     let serve = format!(
-        "LAMBDA_RDS_DIAGNOSE=true exec lambda-rds serve --listen 0 --quiet --json --queries '{queries}'"
+        "LAMBDA_RDS_DIAGNOSE=true LAMBDA_RDS_MCP=true exec lambda-rds serve --listen 0 --quiet --json --queries '{queries}'"
     );
     let mut child = place.shell(&serve).stdout(Stdio::piped()).spawn().unwrap();
     let mut announced = String::new();
@@ -140,6 +140,20 @@ CREATE TABLE users (
 INSERT INTO users (name, email) VALUES ('Ada', 'ada@example.com');
 CREATE TABLE orders (message_id text PRIMARY KEY, amount numeric NOT NULL);
 CREATE TABLE tags (id bigint GENERATED ALWAYS AS IDENTITY, name text PRIMARY KEY);
+";
+
+/// A table of which a role sees a tenant's rows.
+pub(super) const NOTES: &str = "
+RESET ROLE;
+DO $$ BEGIN
+  BEGIN CREATE ROLE member; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END;
+  EXECUTE format('GRANT member TO %I', current_database() || '_owner');
+  EXECUTE format('SET ROLE %I', current_database() || '_owner');
+END $$;
+CREATE TABLE notes (id bigint PRIMARY KEY, tenant text NOT NULL, text text NOT NULL);
+ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON notes TO member USING (tenant = nullif(current_setting('app.tenant', true), ''));
+GRANT SELECT ON notes TO member;
 ";
 
 /// A table of rows that belong to somebody.
