@@ -76,7 +76,7 @@ pub fn topology(db: &Database) -> Arc<dyn Topology> {
 /// A database for code of one's own, on the engine that its configuration names; connects at the first use.
 ///
 /// # Errors
-/// [`StartError::NotBuiltIn`].
+/// [`StartError::NotBuiltIn`](app::StartError::NotBuiltIn).
 #[cfg(feature = "sea-orm")]
 pub fn db(config: &Database, platform: &config::Platform) -> Result<Db, app::StartError> {
     let backend = backend(config.engine).ok_or(app::StartError::NotBuiltIn(config.engine))?;

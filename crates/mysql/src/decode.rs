@@ -49,6 +49,9 @@ impl Columns {
         let mut row = Rest(packet);
         // The packet's first byte, and a bit for each column, of which the first two are nobody's.
         let nulls = row.take(1 + (self.columns.len() + 9) / 8).ok_or_else(no_row)?;
+        if nulls[0] != 0 {
+            return Err(no_row());
+        }
         rows.begin()?;
         for (index, column) in self.columns.iter_mut().enumerate() {
             let is_null = nulls[1 + (index + 2) / 8] & 1 << ((index + 2) % 8) != 0;
@@ -661,7 +664,7 @@ mod tests {
         // The bit of the eleventh column is in a second byte.
         let row = [&[0, 0, 0b0001_0000][..], &[1; 10]].concat();
         assert!(written_rows(&[Form::Int1; 11], &[&row]).unwrap().ends_with("\"c9\":1,\"c10\":null}]"));
-        for bad in [&[][..], &[0, 0, 1], &[0, 0, 1, 1, 1], &[0]] {
+        for bad in [&[][..], &[0, 0, 1], &[0, 0, 1, 1, 1], &[0], &[1, 0, 1, 1]] {
             assert_eq!(written_rows(&[Form::Int2], &[bad]).unwrap_err().fault(), Fault::Internal, "{bad:?}");
         }
     }

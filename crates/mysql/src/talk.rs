@@ -195,6 +195,10 @@ impl Talk<'_> {
                 }
             }
             if asked.is_empty() && (enough || said == commands.len()) {
+                if !self.wire.input().is_empty() {
+                    // Nobody has asked for it: the server takes leave, or it would be taken for the next answer.
+                    self.standing.owed += 1;
+                }
                 return stop.map_or(Ok(()), Err);
             }
             while let Some(current) = asked.front_mut() {

@@ -14,7 +14,6 @@ use lambda_rds_core::credentials::ExposeSecret as _;
 use lambda_rds_core::deadline::Deadline;
 use lambda_rds_core::error::{Error, Fault, Phase, Result};
 use postgres_protocol::authentication::md5_hash;
-use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
 use postgres_protocol::message::frontend;
 
 use crate::Keeper;
@@ -25,11 +24,16 @@ use crate::messages::{
     AUTHENTICATION, BACKEND_KEY_DATA, ERROR, NOTICE, Notice, PARAMETER_STATUS, READY, Rest, Trouble, garbage,
     next,
 };
+use crate::scram::{self, Salted};
 use crate::session::Pg;
 use crate::settings::{READ_ONLY, Reported};
 
 /// Opens one session.
-pub(crate) async fn connect(learned: &Arc<Learned>, to: &Target) -> Result<Box<dyn Session>> {
+pub(crate) async fn connect(
+    learned: &Arc<Learned>,
+    salted: &Salted,
+    to: &Target,
+) -> Result<Box<dyn Session>> {
     let tcp = dial::dial(&to.endpoint, to.by, &to.progress).await?;
     let peer = tcp.peer_addr().map_err(|error| hung_up(Phase::Tcp, error.to_string()))?;
     if to.tls.mode() != TlsMode::Disable {
@@ -41,7 +45,7 @@ pub(crate) async fn connect(learned: &Arc<Learned>, to: &Target) -> Result<Box<d
     }
     to.progress.enter(Phase::Auth);
     let mut opening = Opening::default();
-    let opened = to.by.bound(opening.log_in(&mut wire, to)).await;
+    let opened = to.by.bound(opening.log_in(&mut wire, salted, to)).await;
     match opened {
         Ok(Ok(())) => {}
         Ok(Err(trouble)) => return Err(opening.explain(trouble, to)),
@@ -156,6 +160,8 @@ enum Asked {
     /// The next message of the mechanism.
     SaslContinue(Vec<u8>),
     SaslFinal(Vec<u8>),
+    /// Nothing any more: the password was right, or none is wanted.
+    LetIn,
     /// Nothing to be answered.
     Nothing,
     /// The session is ready.
@@ -163,7 +169,7 @@ enum Asked {
 }
 
 impl Opening {
-    async fn log_in(&mut self, wire: &mut Wire, to: &Target) -> Result<(), Trouble> {
+    async fn log_in(&mut self, wire: &mut Wire, salted: &Salted, to: &Target) -> Result<(), Trouble> {
         let settings = options(to);
         let mut parameters = vec![
             ("user", to.login.user.as_str()),
@@ -178,11 +184,16 @@ impl Opening {
         }
         frontend::startup_message(parameters, wire.output()).map_err(|_| Trouble::Told(nul()))?;
         let password = to.login.password.expose_secret().as_bytes();
-        let mut scram = None;
+        let (mut exchange, mut expected) = (None, None);
         loop {
             let told = next(wire, |message| self.hear(message, to)).await?;
             match told {
                 Asked::Nothing => {}
+                Asked::LetIn if exchange.is_some() || expected.is_some() => {
+                    let text = "it lets us in without a proof that it knows the password itself";
+                    return Err(Trouble::Told(no_scram(to, text)));
+                }
+                Asked::LetIn => self.authenticated = true,
                 Asked::Ready => return Ok(()),
                 Asked::Cleartext => {
                     if !matches!(to.tls.mode(), TlsMode::VerifyFull | TlsMode::VerifyCa) {
@@ -196,31 +207,30 @@ impl Opening {
                         .map_err(|_| Trouble::Told(nul()))?;
                 }
                 Asked::Sasl(mechanisms) => {
-                    if !mechanisms.iter().any(|mechanism| mechanism == SCRAM_SHA_256) {
+                    if !mechanisms.iter().any(|mechanism| mechanism == scram::MECHANISM) {
                         return Err(Trouble::Told(unknown_method(to, &mechanisms.join(", "))));
                     }
-                    let first = ScramSha256::new(password, ChannelBinding::unsupported());
-                    frontend::sasl_initial_response(SCRAM_SHA_256, first.message(), wire.output())
-                        .map_err(|_| Trouble::Told(nul()))?;
-                    scram = Some(first);
+                    let begun = scram::Exchange::begin()
+                        .ok_or_else(|| Trouble::Told(no_scram(to, "there is no randomness to be had")))?;
+                    frontend::sasl_initial_response(
+                        scram::MECHANISM,
+                        begun.first().as_bytes(),
+                        wire.output(),
+                    )
+                    .map_err(|_| Trouble::Told(nul()))?;
+                    exchange = Some(begun);
                 }
-                Asked::SaslContinue(data) => {
-                    let mut hashing = scram.take().ok_or_else(|| Trouble::Told(garbage("SCRAM")))?;
-                    // Thousands of rounds of hashing, by the server's word; the protocol's crate takes no more than
-                    // 100,000. On a thread of its own, since the runtime may have other sessions to serve.
-                    let hashed = tokio::task::spawn_blocking(move || {
-                        let outcome = hashing.update(&data);
-                        (hashing, outcome)
-                    });
-                    let (hashed, outcome) = hashed.await.map_err(|_| Trouble::Told(garbage("SCRAM")))?;
-                    outcome.map_err(|error| Trouble::Told(no_scram(to, &error)))?;
-                    frontend::sasl_response(hashed.message(), wire.output())
+                Asked::SaslContinue(said) => {
+                    let begun = exchange.take().ok_or_else(|| Trouble::Told(garbage("SCRAM")))?;
+                    let answer = begun.answer(&said, &to.login.password, salted).await;
+                    let (answer, server) = answer.map_err(|error| Trouble::Told(no_scram(to, &error)))?;
+                    frontend::sasl_response(answer.as_bytes(), wire.output())
                         .map_err(|_| Trouble::Told(nul()))?;
-                    scram = Some(hashed);
+                    expected = Some(server);
                 }
-                Asked::SaslFinal(data) => {
-                    let mut hashed = scram.take().ok_or_else(|| Trouble::Told(garbage("SCRAM")))?;
-                    hashed.finish(&data).map_err(|error| Trouble::Told(no_scram(to, &error)))?;
+                Asked::SaslFinal(said) => {
+                    let expected = expected.take().ok_or_else(|| Trouble::Told(garbage("SCRAM")))?;
+                    expected.judge(&said).map_err(|error| Trouble::Told(no_scram(to, &error)))?;
                 }
             }
         }
@@ -232,10 +242,7 @@ impl Opening {
             AUTHENTICATION if !self.authenticated => {
                 let code = rest.i32().ok_or_else(|| garbage("an authentication request"))?;
                 Ok(match code {
-                    0 => {
-                        self.authenticated = true;
-                        Asked::Nothing
-                    }
+                    0 => Asked::LetIn,
                     3 => Asked::Cleartext,
                     5 => Asked::Md5(rest.array().ok_or_else(|| garbage("an MD5 salt"))?),
                     10 => {
@@ -349,8 +356,8 @@ fn in_the_clear(to: &Target) -> Error {
     ))
 }
 
-/// The crate's own words hold nothing of the password.
-fn no_scram(to: &Target, error: &std::io::Error) -> Error {
+/// The reasons hold nothing of the password.
+fn no_scram(to: &Target, error: &str) -> Error {
     unreachable(format!("{} does not log `{}` in by SCRAM as it should: {error}", to.endpoint, to.login.user))
 }
 

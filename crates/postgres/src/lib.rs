@@ -13,6 +13,7 @@ mod describe;
 mod driver;
 mod learned;
 mod messages;
+mod scram;
 mod session;
 mod settings;
 mod types;
@@ -33,11 +34,12 @@ type Keeper = lambda_rds_core::connect::door::Door<session::Pg, driver::PgDriver
 #[cfg(not(feature = "sea-orm"))]
 type Keeper = lambda_rds_core::connect::wire::Wire;
 
-/// How to speak to PostgreSQL, and what has been learned of the statements: shared by all sessions that it opens, which
-/// are on one database.
+/// How to speak to PostgreSQL, and what is kept for the next session: what has been learned of the statements, and the
+/// salted password. Shared by all sessions that it opens, which are on one database.
 #[derive(Debug, Clone, Default)]
 pub struct Postgres {
     learned: Arc<Learned>,
+    salted: scram::Salted,
 }
 
 impl Backend for Postgres {
@@ -55,6 +57,6 @@ impl Backend for Postgres {
     }
 
     fn connect<'a>(&'a self, to: &'a Target) -> BoxFuture<'a, Result<Box<dyn Session>>> {
-        Box::pin(connect::connect(&self.learned, to))
+        Box::pin(connect::connect(&self.learned, &self.salted, to))
     }
 }

@@ -31,9 +31,9 @@ use crate::decode::Columns;
 use crate::describe;
 use crate::learned::{ByStatement, Field, Known, Learned};
 use crate::messages::{
-    BIND_COMPLETE, CLOSE_COMPLETE, COMMAND_COMPLETE, DATA_ROW, EMPTY_QUERY, ERROR, Front, Message, NO_DATA,
-    NOTICE, NOTIFICATION, Notice, PARAMETER_DESCRIPTION, PARAMETER_STATUS, PARSE_COMPLETE, READY,
-    ROW_DESCRIPTION, Rest, front, garbage, too_large,
+    BIND_COMPLETE, CLOSE_COMPLETE, COMMAND_COMPLETE, COPY_BOTH, COPY_IN, COPY_OUT, DATA_ROW, EMPTY_QUERY,
+    ERROR, Front, Message, NO_DATA, NOTICE, NOTIFICATION, Notice, PARAMETER_DESCRIPTION, PARAMETER_STATUS,
+    PARSE_COMPLETE, READY, ROW_DESCRIPTION, Rest, front, garbage, too_large,
 };
 use crate::settings::Reported;
 use crate::types;
@@ -614,7 +614,12 @@ impl Pg {
         hearing: &mut Hearing<'_, '_>,
     ) -> Result<Heard> {
         let before = wire.sent();
-        match self.exchange(wire, units, sending, hearing).await {
+        let outcome = self.exchange(wire, units, sending, hearing).await;
+        if outcome.is_err() {
+            // What has come is not understood, or has not been read to its end: it would be taken for the next answer.
+            self.owed = self.owed.max(1);
+        }
+        match outcome {
             Ok(heard) => Ok(heard),
             Err(Stopped::Told(error)) => Err(error),
             Err(Stopped::Wire(error)) => {
@@ -670,13 +675,16 @@ impl Pg {
                     }
                 };
                 used += length;
+                if self.unasked(message) {
+                    continue;
+                }
                 let Some(unit) = units.front().copied() else {
-                    return Err(garbage("a message that nobody asked for").into());
+                    // What was asked is answered. The server may take leave now; anything else would be taken for the next
+                    // answer, and either way nothing more is asked here.
+                    self.owed = self.owed.max(1);
+                    break;
                 };
                 match (unit, message.kind) {
-                    (_, NOTICE) => self.notice(message.body),
-                    (_, NOTIFICATION) => {}
-                    (_, PARAMETER_STATUS) => self.reported.hear(message.body),
                     (_, ERROR) => {
                         let notice = Notice::parse(message.body);
                         let ends = notice.told().severity != ERROR_SEVERITY;
@@ -767,6 +775,17 @@ impl Pg {
         }
     }
 
+    /// Takes in a message that may come at any time. False for all others.
+    fn unasked(&mut self, message: Message<'_>) -> bool {
+        match message.kind {
+            NOTICE => self.notice(message.body),
+            NOTIFICATION => {}
+            PARAMETER_STATUS => self.reported.hear(message.body),
+            _ => return false,
+        }
+        true
+    }
+
     /// Takes in one message of the answer to a statement. True with its last one.
     fn step(
         &mut self,
@@ -833,6 +852,12 @@ impl Pg {
                 answers.end(Done::default());
                 Ok(true)
             }
+            // What comes then are lines of a file, or they are waited for: the session is closed.
+            COPY_IN | COPY_OUT | COPY_BOTH if at.bound => Err(Error::new(
+                Fault::QueryFailed,
+                "the statement copies from STDIN or to STDOUT, which gives no rows: write it as INSERT or SELECT",
+            )
+            .into()),
             kind => {
                 Err(garbage(&format!("a message of kind {kind:#04x} in the answer to a statement")).into())
             }

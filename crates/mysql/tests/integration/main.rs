@@ -8,6 +8,7 @@ mod describing;
 mod failing;
 mod fixture;
 mod login;
+mod peers;
 mod pipelining;
 mod standing;
 mod values;

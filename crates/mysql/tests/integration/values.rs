@@ -14,6 +14,7 @@ on_both_servers!(
     every_type_is_replied_as_the_table_says,
     values_come_back_as_they_were_bound,
     a_decimal_is_compared_digit_for_digit,
+    arithmetic_of_decimals_is_exact,
     dates_that_are_none_are_null,
     the_session_is_utc_and_utf8,
     geometry_is_its_bytes_with_its_reference_system,
@@ -147,6 +148,28 @@ async fn a_decimal_is_compared_digit_for_digit(kind: MysqlKind) {
     let wanted = argument(Scalar::Decimal, Value::Decimal("90071992547409931".into()));
     let found = rows(&mut session, "SELECT d FROM t WHERE d = ?", &[wanted]).await.unwrap();
     assert_eq!(found, json!([{"d": "90071992547409931"}]));
+}
+
+/// MySQL resolves a statement before it knows what the parameters are, and takes those that stand among themselves for
+/// doubles; beside anything that has a type of its own they have that.
+async fn arithmetic_of_decimals_is_exact(kind: MysqlKind) {
+    let (_, mut session) = session(kind, &[]).await;
+    let decimal = |text: &str| argument(Scalar::Decimal, Value::Decimal(text.into()));
+    for (sql, arguments, want) in [
+        ("? * ?", [decimal("0.10"), int(3)], "0.30"),
+        ("? * ?", [int(3), decimal("0.10")], "0.30"),
+        ("? + ?", [decimal("0.1"), decimal("0.2")], "0.3"),
+        ("? + ?", [decimal("90071992547409931"), decimal("0.5")], "90071992547409931.5"),
+        ("? * ?", [decimal("-12345678901234567890.12345"), int(2)], "-24691357802469135780.2469"),
+    ] {
+        let cast = sql.replacen('?', "CAST(? AS DECIMAL(60, 10))", 1);
+        let texts: &[&str] = if kind == MysqlKind::MariaDb { &[sql, &cast] } else { &[&cast] };
+        for text in texts {
+            let found = rows(&mut session, &format!("SELECT {text} AS v"), &arguments).await.unwrap();
+            let value = found[0]["v"].as_str().unwrap_or_else(|| panic!("{text}: {found} is no decimal"));
+            assert_eq!(value.trim_end_matches('0'), want.trim_end_matches('0'), "{text} of {arguments:?}");
+        }
+    }
 }
 
 async fn dates_that_are_none_are_null(kind: MysqlKind) {

@@ -7,7 +7,8 @@ use lambda_rds_testbed::MysqlKind;
 use serde_json::json;
 
 use crate::fixture::{
-    alone, failure, in_transaction, int, rows, run, server, session, statement, text, usable, within, write,
+    alone, failure, in_transaction, int, list, rows, run, server, session, statement, text, usable, within,
+    write,
 };
 use crate::on_both_servers;
 
@@ -66,6 +67,12 @@ async fn an_id_is_told_up_to_the_largest(kind: MysqlKind) {
     assert_eq!(done.last_insert_id, Some(1));
     let done = write(&mut session, "INSERT INTO large (n) VALUES (1)", &[]).await.unwrap();
     assert_eq!(done.last_insert_id, Some(9_223_372_036_854_775_808));
+    // In a list as well.
+    let steps = vec![statement("INSERT INTO large (n) VALUES (1)", &[]); 2];
+    let done = list(&mut session, Frame::Begin(Access::Write), &steps).await.unwrap();
+    session.commit().await.unwrap();
+    let ids = done.as_array().unwrap().iter().map(|done| done["lastInsertId"].as_u64().unwrap());
+    assert_eq!(ids.collect::<Vec<_>>(), [9_223_372_036_854_775_809, 9_223_372_036_854_775_810]);
     // Not generated, and to the server's answer the same as a very large one.
     let done = write(&mut session, "INSERT INTO small (id, n) VALUES (-5, 1)", &[]).await.unwrap();
     assert_eq!(done.last_insert_id, None);

@@ -102,12 +102,12 @@ impl Drop for Live {
 }
 
 /// The server that all tests of this process share.
-fn server() -> &'static Server {
+pub(crate) fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     SERVER.get_or_init(|| Server::start().unwrap())
 }
 
-fn target(database: &Database) -> Target {
+pub(crate) fn target(database: &Database) -> Target {
     let tls = Tls { mode: TlsMode::VerifyFull, ca: Some(server().ca_pem_path()), server_name: None };
     let login = Login { user: database.user.clone(), password: database.password.clone().into() };
     Target {

@@ -5,6 +5,8 @@
 mod describing;
 mod fixture;
 mod inference;
+mod login;
 mod parameters;
+mod peers;
 mod statements;
 mod types;
