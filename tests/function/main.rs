@@ -37,6 +37,7 @@ mod migrations;
 mod mysql;
 mod mysql_login;
 mod openapi;
+mod pages;
 mod pooled_mysql;
 mod pooler;
 mod queues;

@@ -27,6 +27,7 @@ use crate::execute::{self, Step, Trace, Work};
 use crate::form::Form;
 use crate::observe;
 use crate::openapi::{self, About, Rows};
+use crate::page;
 use crate::queries::{Dialect, LoadError, Queries, Query, Verb};
 use crate::reply::{Body, Negotiated, Raised, Reply, cors_headers};
 use crate::rows::Limits;
@@ -528,9 +529,15 @@ impl App {
             let json = tools::result(step.query, written.map(|written| written.bytes), limits.escaped)?;
             return Ok(Body { inside_string: limits.escaped, ..Body::new(json) });
         }
-        let execute::Written { bytes, coding } = written?;
-        let body =
-            Body { inside_string: work.inside_string(), form, coding, ..Body::new(bytes) }.cached(cache);
+        let execute::Written { bytes, coding, next } = written?;
+        let body = Body { inside_string: work.inside_string(), form, coding, ..Body::new(bytes) };
+        let mut body = body.cached(cache);
+        if let (Some(token), Request::Call(call)) = (next, request)
+            // A page that is no JSON cannot say it otherwise.
+            && (call.method.is_some() || form != Form::Json)
+        {
+            body.headers.push(("link", page::link(&call.params, &token)));
+        }
         if many {
             // It was compressed while it was written, or was found not to gain.
             return self.negotiated(body, true, &wanted.as_is());
@@ -797,6 +804,12 @@ fn numbered<'q>(steps: impl Iterator<Item = Result<Step<'q>>>) -> Result<Vec<Ste
 
 /// A step that may stand beside others in one transaction.
 fn joined(step: Step<'_>) -> Result<Step<'_>> {
+    if step.query.is_paged() {
+        return Err(Error::told(
+            Fault::BadEvent,
+            format!("The query `{}` is read page by page. Call it by itself.", step.query.name()),
+        ));
+    }
     if step.query.transaction() {
         return Ok(step);
     }

@@ -27,6 +27,7 @@ pub mod form;
 pub mod lambda;
 pub mod observe;
 pub mod openapi;
+mod page;
 pub mod queries;
 pub mod reply;
 pub mod retry;

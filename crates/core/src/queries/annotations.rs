@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::bounds::{Bounds, Choice};
+use super::page::{self, OrderColumn};
 use super::{BoundFrom, HttpMethods, Param, Verb};
 use crate::backend::Access;
 use crate::value::{Given, Kind, Refusal, Scalar, Value};
@@ -25,6 +26,8 @@ pub(super) struct Head {
     pub(super) max_rows: Option<u64>,
     pub(super) transaction: bool,
     pub(super) cache: Option<Duration>,
+    /// The order of its pages, with the line, and the parameter that says how many rows one has.
+    pub(super) page: Option<(Vec<OrderColumn>, usize, Param)>,
     pub(super) description: String,
 }
 
@@ -42,7 +45,7 @@ enum Line<'a> {
 }
 
 /// What a line of the head can begin with.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 13] = [
     "name",
     "http",
     "tool",
@@ -51,6 +54,8 @@ const KEYS: [&str; 11] = [
     "write",
     "timeout",
     "max_rows",
+    "page",
+    "page_size",
     "transaction",
     "engine",
     "cache",
@@ -132,6 +137,8 @@ struct Reader<'a> {
     no_transaction: Option<usize>,
     engine: bool,
     cache: Option<(Duration, usize)>,
+    page: Option<(Vec<OrderColumn>, usize)>,
+    page_size: Option<(Param, usize)>,
     prose: Vec<&'a str>,
 }
 
@@ -165,6 +172,8 @@ impl Reader<'_> {
                 Ok(rows) if rows > 0 => Ok((rows, line)),
                 _ => Err("`-- max_rows:` takes a whole number from 1, such as 1000".to_owned()),
             }),
+            "page" => once(key, &mut self.page, || Ok((page::parse_order(value)?, line))),
+            "page_size" => once(key, &mut self.page_size, || Ok((page_size(value)?, line))),
             "transaction" => once(key, &mut self.no_transaction, || match value {
                 "none" => Ok(line),
                 _ => Err("`-- transaction:` takes only `none`; without it a write has one".to_owned()),
@@ -254,6 +263,34 @@ impl Reader<'_> {
                 mistakes.push((line, reason));
             }
         }
+        if let Some((_, line)) = &self.page {
+            let mut mistake = |reason: &str| mistakes.push((*line, reason.to_owned()));
+            if verb != Verb::Many {
+                mistake("`-- page:` is for `:many`");
+            } else if access == Access::Write {
+                mistake("`-- page:` is for a read: a write would be done again for each page");
+            }
+            if self.max_rows.is_some() {
+                mistake(
+                    "`-- max_rows:` and `-- page:` do not go together: `-- page_size:` says how many rows there are",
+                );
+            }
+            for (param, line) in &self.params {
+                if matches!(&*param.name, "page" | "page_size") {
+                    let reason = format!(
+                        "`{}` is a parameter that pages have anyway: take it away, or give yours another name",
+                        param.name
+                    );
+                    mistakes.push((*line, reason));
+                }
+            }
+        } else if let Some((_, line)) = &self.page_size {
+            mistakes.push((*line, "`-- page_size:` goes with `-- page:`, which names the order".to_owned()));
+        }
+        let page = self.page.and_then(|(order, line)| {
+            let size = self.page_size.map(|(size, _)| size).or_else(|| page_size("100").ok())?;
+            Some((order, line, size))
+        });
         let description = self.prose.join("\n").trim().to_owned();
         if let Some((_, line)) = self.tool
             && description.is_empty()
@@ -273,9 +310,31 @@ impl Reader<'_> {
             max_rows: self.max_rows.map(|(rows, _)| rows),
             transaction: self.no_transaction.is_none(),
             cache: self.cache.map(|(span, _)| span),
+            page,
             description,
         }
     }
+}
+
+/// The parameter that says how many rows a page has, as its line has it: `100 in 1..=1000`.
+fn page_size(value: &str) -> Result<Param, String> {
+    const FORM: &str = "`-- page_size:` takes a number of rows and how many a caller may ask for, from 1 to 10000: \
+                        `-- page_size: 100 in 1..=1000`";
+    let mut param = page::parameter(Kind { scalar: Scalar::Int, array: false });
+    param.name = Arc::from("page_size");
+    let bounded = match value.parse::<u32>() {
+        Ok(rows) => format!("{rows} in 1..={}", rows.max(1000)),
+        Err(_) => value.to_owned(),
+    };
+    parse_param(&mut param, &format!("int = {bounded}")).map_err(|_| FORM)?;
+    let holds = |rows| param.bounds.as_ref().is_some_and(|bounds| bounds.contain(&Value::Int(rows)));
+    if param.choice.is_some() || param.from.is_some() || holds(0) || holds(10_001) {
+        return Err(FORM.to_owned());
+    }
+    if param.description.is_empty() {
+        param.description = Arc::from("how many rows a page has at most");
+    }
+    Ok(param)
 }
 
 /// Sets what may be said once.
@@ -311,6 +370,8 @@ fn classify(comment: &str) -> Line<'_> {
     let meant = |key: &&str| match *key {
         "read" | "write" => false,
         "name" => value.contains(" :"),
+        // `age:`, `use:`.
+        "page" => word.len() > 3,
         _ => true,
     };
     let shouted = |key: &&str| meant(key) && word.eq_ignore_ascii_case(key);

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::annotations::{self, Head};
 use super::effect;
-use super::template::{Place, Template};
+use super::page::{self, Pages};
+use super::template::{self, Place, Template};
 use super::{Dialect, Lines, Queries, Query};
 use crate::config::Engine;
 use crate::value::Kind;
@@ -139,6 +140,10 @@ fn keep_apart(queries: &mut [Query]) {
         });
         if at > 0 {
             query.template.mark(at);
+            if let Some(pages) = &mut query.pages {
+                pages.first.mark(at);
+                pages.next.mark(at);
+            }
         }
     }
 }
@@ -265,9 +270,19 @@ impl FileReader<'_> {
         } else {
             self.names.insert(head.name.clone(), place.clone());
         }
-        let (params, lines): (Vec<_>, Vec<_>) = head.params.into_iter().unzip();
+        let (mut params, mut lines): (Vec<_>, Vec<_>) = head.params.into_iter().unzip();
+        let unpageable = head.page.as_ref().and_then(|_| template::unpageable(self.dialect, entry.sql));
+        if let Some((at, reason)) = &unpageable {
+            let line = sql_line + entry.sql[..*at].matches('\n').count();
+            self.mistake(line, reason.clone());
+        }
         match Template::parse(self.dialect, entry.sql, &params) {
-            Ok(template) if wrong_lines.is_empty() => Some(Query {
+            Ok(template) if wrong_lines.is_empty() && unpageable.is_none() => Some(Query {
+                pages: head.page.map(|(order, line, size)| {
+                    params.extend([page::token(), size]);
+                    lines.extend([line, line]);
+                    Pages::new(&head.name, self.dialect, &template, order, params.len())
+                }),
                 name: Arc::from(head.name),
                 verb: head.verb,
                 access: head.access,
