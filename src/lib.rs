@@ -12,6 +12,8 @@
 //! | `aurora-mysql` | `mysql`, and Aurora MySQL with its failover |
 //! | `aurora` | both |
 //!
+//! and `sea-orm`, which is on by default: `Db`, for code of one's own. The zip is built without it.
+//!
 //! Features add up; with several engines built in, `DB_ENGINE` picks.
 
 #[cfg(not(any(feature = "postgres", feature = "mysql", feature = "sqlite")))]
@@ -23,9 +25,8 @@ pub use lambda_rds_core::*;
 
 use std::sync::Arc;
 
-use lambda_rds_core::app::StartError;
 use lambda_rds_core::backend::{Backend, Topology};
-use lambda_rds_core::config::{Db as Database, Engine, Platform};
+use lambda_rds_core::config::{Db as Database, Engine};
 
 /// The engines that are built in.
 pub const ENGINES: &[Engine] = &[
@@ -76,7 +77,8 @@ pub fn topology(db: &Database) -> Arc<dyn Topology> {
 ///
 /// # Errors
 /// [`StartError::NotBuiltIn`].
-pub fn db(config: &Database, platform: &Platform) -> Result<Db, StartError> {
-    let backend = backend(config.engine).ok_or(StartError::NotBuiltIn(config.engine))?;
+#[cfg(feature = "sea-orm")]
+pub fn db(config: &Database, platform: &config::Platform) -> Result<Db, app::StartError> {
+    let backend = backend(config.engine).ok_or(app::StartError::NotBuiltIn(config.engine))?;
     Ok(Db::new(config, platform, backend, topology(config)))
 }

@@ -193,7 +193,7 @@ fn v1(path: &str, context: Value) -> Value {
     )
 }
 
-fn v2(path: &str, context: Value) -> Value {
+pub(crate) fn v2(path: &str, context: Value) -> Value {
     let http = json!({"http": {"method": "GET", "path": path}, "stage": "$default"});
     request(json!({"version": "2.0", "rawPath": path, "rawQueryString": ""}), http, context)
 }
@@ -217,7 +217,7 @@ fn request(mut event: Value, mut context: Value, more: Value) -> Value {
     event
 }
 
-fn code((status, body): (u64, Value)) -> (u64, String) {
+pub(crate) fn code((status, body): (u64, Value)) -> (u64, String) {
     (status, body["error"]["code"].as_str().unwrap_or_default().to_owned())
 }
 

@@ -14,6 +14,7 @@
 
 mod agents;
 mod broken;
+mod callers;
 mod concurrency;
 mod contention;
 mod contract;
@@ -36,6 +37,7 @@ mod memory;
 mod migrations;
 mod mysql;
 mod mysql_login;
+mod once;
 mod openapi;
 mod pages;
 mod pooled_mysql;

@@ -95,8 +95,8 @@ async fn no_row_twice_and_none_left_out(engine: Engine) {
         // While nobody does anything, the pages are the table.
         let sizes = [fastrand::u32(1..20), fastrand::u32(1..20)];
         let still = read(&world, &name, &sizes, |_| {}).await;
-        let ids: BTreeSet<i64> = still.iter().map(|row| row.2).collect();
-        assert_eq!((still.len() as u64, ids.len() as u64), (world.count("things"), world.count("things")));
+        let unique: BTreeSet<i64> = still.iter().map(|row| row.2).collect();
+        assert_eq!((still.len() as u64, unique.len() as u64), (world.count("things"), world.count("things")));
         let way = |down: bool| if down { " DESC" } else { "" };
         let order = format!("a{}, b{}, id{}", way(down[0]), way(down[1]), way(down[2]));
         let expected = ids(&world, engine, "things", &order);

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use lambda_rds_testbed::{After, Cut, Direction, Fault};
 use serde_json::json;
 
-use crate::world::{Engine, Setup, World};
+use crate::on_every_server;
+use crate::world::{Engine, Setup, World, until};
+
+on_every_server!(a_session_that_is_ended_while_its_first_statement_is_on_its_way);
 
 const QUERIES: &str = "
 -- name: one :one
@@ -111,5 +114,38 @@ async fn reconnect(engine: Engine, rounds: u64) {
         }
         assert!(Instant::now() < end, "before {before:?}, after {after:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The server says goodbye to a session whose end the function does not know yet, in the middle of what it asks about a
+/// statement that is new to it: nothing has run, so it runs on another session, once.
+async fn a_session_that_is_ended_while_its_first_statement_is_on_its_way(engine: Engine) {
+    for query in ["read", "write", "alone"] {
+        let world = Setup::new(engine)
+            .queries(
+                "-- name: read :one\nSELECT 1 AS x;\n
+                 -- name: write :exec\n-- write\nINSERT INTO marks (id) VALUES (1);\n
+                 -- name: alone :exec\n-- write\n-- transaction: none\nINSERT INTO marks (id) VALUES (1);",
+            )
+            .schema("CREATE TABLE marks (id INT PRIMARY KEY)")
+            .start()
+            .await;
+        until("the session of INIT", || world.sessions() == 1).await;
+        world.wire().delay(Direction::ToClient, Duration::from_millis(300));
+        world.wire().delay(Direction::ToServer, Duration::from_millis(1_000));
+        world.hang_up();
+        let call = world.invoke(json!({"query": query}));
+        let release = async {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            for direction in [Direction::ToClient, Direction::ToServer] {
+                world.wire().delay(direction, Duration::ZERO);
+            }
+        };
+        let (outcome, ()) = tokio::join!(call, release);
+        let told = outcome.json().unwrap();
+        assert_eq!(told["error"], json!(null), "{query}: {:?}", world.function.logs());
+        if query != "read" {
+            assert_eq!(world.count("marks"), 1, "{query}: {told} {:?}", world.function.logs());
+        }
     }
 }

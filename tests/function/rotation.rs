@@ -122,7 +122,8 @@ async fn a_wrong_password_is_tried_once_however_often_the_function_is_called(eng
     world.hang_up();
     for _ in 0..5 {
         let (status, body) = read(&world.function).await;
-        assert_eq!((status, body["error"]["code"].as_str()), (503, Some("credentials_rejected")), "{body}");
+        let told = (status, body["error"]["code"].as_str());
+        assert_eq!(told, (503, Some("credentials_rejected")), "{body}, {:?}", world.function.logs());
     }
     until("the server's log", || rejections(&world, &user) > 0).await;
     // Of a cluster's members the second is asked where the first is slow.

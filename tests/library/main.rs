@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
-use lambda_rds::config::{Config, Sources};
+use lambda_rds::config::{Config, Sources, Table};
 use lambda_rds::deadline::Deadline;
 use lambda_rds::error::{Error, Fault, Result};
+use lambda_rds::queries::Dialect;
 use lambda_rds::sea_orm::{
     AccessMode, ActiveModelTrait as _, ConnectionTrait, DbErr, EntityTrait as _, IsolationLevel,
     QueryOrder as _, Set, SqlErr, Statement, StreamTrait as _, TransactionSession as _,
@@ -72,6 +73,7 @@ on_every_engine! {
     a_lost_connection_is_replaced,
     statements_of_one_text_and_other_types,
     a_write_is_applied_once,
+    with_a_key_it_is_applied_once_and_never_unknown,
 }
 
 async fn entities_are_read_and_written(engine: Engine) {
@@ -337,6 +339,59 @@ async fn a_write_is_applied_once(engine: Engine) {
             Ok(()) => assert_eq!(there, 1, "{direction:?} {flight}"),
             Err(error) => assert_eq!(error.fault(), Fault::OutcomeUnknown, "{direction:?} {flight}: {error}"),
         }
+    }
+}
+
+/// A closure with a key, cut everywhere: its caller repeats it until it is told Ok, and it has been done once.
+async fn with_a_key_it_is_applied_once_and_never_unknown(engine: Engine) {
+    let world = World::start(engine);
+    let dialect = match engine {
+        Engine::Postgres => Dialect::Postgres,
+        Engine::Sqlite => Dialect::Sqlite,
+        Engine::Mysql | Engine::MariaDb => Dialect::Mysql,
+    };
+    for statement in
+        lambda_rds::once::ddl(dialect, &Table::parse("lambda_rds_idempotency").unwrap()).split(";\n")
+    {
+        if !statement.trim().is_empty() {
+            world.db.execute_unprepared(statement).await.unwrap();
+        }
+    }
+    let runs = AtomicU32::new(0);
+    let once = async |key: &str, id: i32| {
+        world
+            .db
+            .once(key, async |tx| {
+                insert(&tx, id).await?;
+                let number = runs.fetch_add(1, Ordering::Relaxed);
+                Ok((id, format!("run {number}")))
+            })
+            .await
+    };
+    let first = once("a", 100).await.unwrap();
+    assert_eq!(once("a", 100).await.unwrap(), first);
+    assert_eq!((runs.load(Ordering::Relaxed), world.count(100).await), (1, 1));
+    // What fails is not kept.
+    assert_eq!(once("b", 100).await.unwrap_err().fault(), Fault::Constraint);
+    assert_eq!(once("b", 101).await.unwrap().0, 101);
+    assert_eq!(once("", 102).await.unwrap_err().fault(), Fault::BadEvent);
+
+    let Some(wire) = world.wire() else { return };
+    for (id, (direction, flight)) in
+        (200..).zip((1..=9).flat_map(|n| [(Direction::ToServer, n), (Direction::ToClient, n)]))
+    {
+        wire.inject(Broken::cut(direction, After::Flights(flight), Cut::Rst));
+        let key = format!("cut {id}");
+        let mut told = Vec::new();
+        while told.len() < 2 {
+            match once(&key, id).await {
+                Ok(value) => told.push(value),
+                Err(error) => assert!(error.fault().retryable(), "{direction:?} {flight}: {error}"),
+            }
+        }
+        wire.disarm();
+        assert_eq!(told[0], told[1]);
+        assert_eq!(world.count(id).await, 1, "{direction:?} {flight}");
     }
 }
 

@@ -76,7 +76,8 @@ pub(crate) fn build(workspace: &Path, engine: Engine, arch: Arch) -> Result<Exec
 fn compile(mut cargo: Command, workspace: &Path, engine: Engine) -> Result<Vec<u8>> {
     cargo
         .args(["--release", "--locked", "--package", "lambda-rds", "--bin", "bootstrap"])
-        .args(["--features", engine.feature(), "--message-format", "json-render-diagnostics"])
+        .args(features(engine))
+        .args(["--message-format", "json-render-diagnostics"])
         .env_remove("RUSTFLAGS")
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags(workspace)?)
         .current_dir(workspace)
@@ -95,6 +96,11 @@ fn compile(mut cargo: Command, workspace: &Path, engine: Engine) -> Result<Vec<u
     ensure!(status.success(), "{} failed ({status})", shown(&cargo));
     let path = executable.context("cargo built no executable `bootstrap`")?;
     std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// An engine, and nothing that only code of one's own has a use for.
+fn features(engine: Engine) -> [&'static str; 3] {
+    ["--no-default-features", "--features", engine.feature()]
 }
 
 /// The user's own flags, and those that keep this machine's folders out of the executable's panic messages: the
@@ -189,4 +195,41 @@ pub(crate) fn answer(command: &mut Command) -> Result<String> {
         String::from_utf8_lossy(&output.stderr).trim()
     );
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum as _;
+
+    use super::*;
+
+    /// The packages that the executable is made of, as cargo tells them.
+    fn packages(features: &[&str]) -> Vec<String> {
+        let mut tree = cargo();
+        tree.args(["tree", "--locked", "--package", "lambda-rds", "--edges", "normal", "--prefix", "none"]);
+        let tree = answer(tree.args(["--format", "{p}"]).args(features)).unwrap();
+        tree.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+    }
+
+    /// sea-orm and sqlx, whatever part of them.
+    fn foreign(packages: &[String]) -> Vec<&String> {
+        let roots = ["sea-orm", "sea-query", "sea-schema", "sqlx"];
+        packages.iter().filter(|name| roots.iter().any(|root| name.starts_with(root))).collect()
+    }
+
+    #[test]
+    fn what_is_packed_has_no_driver_but_ours() {
+        for engine in Engine::value_variants() {
+            let packages = packages(&features(*engine));
+            assert!(packages.iter().any(|name| name == "lambda-rds-core"), "{engine:?}: {packages:?}");
+            assert_eq!(foreign(&packages), [] as [&String; 0], "{engine:?}");
+        }
+        // Those who take the library have them, without asking for it.
+        for engine in ["postgres", "mysql"] {
+            let packages = packages(&["--features", engine]);
+            for name in ["sea-orm", &format!("sqlx-{engine}")] {
+                assert!(packages.iter().any(|package| package == name), "{engine}: {packages:?}");
+            }
+        }
+    }
 }

@@ -4,12 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use futures_util::stream::BoxStream;
 use lambda_rds_core::answers::Answers;
-use lambda_rds_core::backend::{self, CancelHandle, Effect, Failure, Frame, Item, Sql, Statement};
+use lambda_rds_core::backend::{self, CancelHandle, Effect, Frame, Statement};
 use lambda_rds_core::config::{Config, Sources};
 use lambda_rds_core::describe::Described;
-use sea_orm::DatabaseConnection;
 use tokio::time::Instant;
 
 use super::*;
@@ -207,10 +205,6 @@ impl Drop for Scripted {
 }
 
 impl Session for Scripted {
-    fn database(&mut self) -> BoxFuture<'_, Result<DatabaseConnection>> {
-        unreachable!("nothing is run")
-    }
-
     fn run<'a>(
         &'a mut self,
         _: Frame,
@@ -225,10 +219,6 @@ impl Session for Scripted {
             tokio::time::sleep(Duration::from_millis(1)).await;
             self.answer()
         })
-    }
-
-    fn stream(&mut self, _: Sql) -> BoxStream<'_, Result<Item, Failure>> {
-        unreachable!("nothing is run")
     }
 
     fn announce<'a>(

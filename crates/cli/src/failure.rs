@@ -114,7 +114,8 @@ fn of_fault(fault: Fault) -> u8 {
         | Fault::MethodNotAllowed
         | Fault::NotAcceptable
         | Fault::UnsupportedMediaType
-        | Fault::Unauthenticated => 2,
+        | Fault::Unauthenticated
+        | Fault::Forbidden => 2,
         Fault::CredentialsRejected
         | Fault::TooManyConnections
         | Fault::ServerUnavailable
@@ -125,7 +126,7 @@ fn of_fault(fault: Fault) -> u8 {
         | Fault::Conflict
         | Fault::LockTimeout
         | Fault::Timeout => 4,
-        Fault::NotFound | Fault::Constraint | Fault::Rejected | Fault::ResultTooLarge => 5,
+        Fault::NotFound | Fault::Constraint | Fault::Rejected | Fault::KeyReused | Fault::ResultTooLarge => 5,
         Fault::NotUnique
         | Fault::OutcomeUnknown
         | Fault::DoneUnread

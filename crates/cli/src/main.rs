@@ -20,6 +20,7 @@ mod output;
 mod sample;
 mod serve;
 mod settings;
+mod tables;
 mod tools;
 mod url;
 mod uuid;
@@ -47,6 +48,7 @@ enum Command {
     Doctor(doctor::Doctor),
     Openapi(openapi::Openapi),
     Tools(tools::Tools),
+    Tables(tables::Tables),
     Mcp(mcp::Mcp),
     Completions(completions::Completions),
 }
@@ -61,6 +63,7 @@ impl Command {
             Self::Doctor(doctor) => doctor.run().await,
             Self::Openapi(openapi) => openapi.run().await,
             Self::Tools(tools) => tools.run().await,
+            Self::Tables(tables) => tables.run(),
             Self::Mcp(mcp) => mcp.run().await,
             Self::Completions(completions) => completions.run(),
         }

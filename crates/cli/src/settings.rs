@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use figment::Figment;
 use figment::providers::{Format, Toml};
-use lambda_rds::config::{Config, Engine, Sources};
+use lambda_rds::config::{Config, Engine, Sources, Table};
 
 use crate::failure::{Failure, note};
 use crate::sample::Sample;
+use crate::tables;
 use crate::url;
 
 /// Which database and which queries. The command line wins over the environment, and that over
@@ -65,6 +66,29 @@ impl Settings {
         }
         self.apply(&mut sources)?;
         Ok(sources)
+    }
+
+    /// The engine and the table of idempotency keys, of which alone nothing else need be known.
+    pub(crate) fn engine_and_table(&self, sources: &Sources) -> Result<(Engine, Table), Failure> {
+        let said = |key: &str| match get(sources, key) {
+            Some(text) => Some(text.to_owned()),
+            None => {
+                let file = sources.file.as_ref()?;
+                Figment::from(Toml::file_exact(file)).find_value(&file_key(key)).ok()?.into_string()
+            }
+        };
+        let engine = match said("DB_ENGINE") {
+            Some(name) => {
+                name.parse().map_err(|_| Failure::Setup(format!("DB_ENGINE: there is no engine `{name}`")))?
+            }
+            None => {
+                return Err(Failure::Usage(
+                    "for which engine? Say --engine postgres, mysql or sqlite".to_owned(),
+                ));
+            }
+        };
+        let table = said("DB_IDEMPOTENCY_TABLE").unwrap_or_else(|| "lambda_rds_idempotency".to_owned());
+        Ok((engine, tables::table(&table)?))
     }
 
     /// Writes what the command line says over what the environment says.

@@ -23,12 +23,13 @@ use crate::deadline::Deadline;
 use crate::diagnose::{self, Diagnosis};
 use crate::error::{Error, Fault, Result};
 use crate::event::{self, Batch, Call, Event, Invocation, Request, Wanted};
-use crate::execute::{self, Step, Trace, Work};
+use crate::execute::{self, Once, Step, Trace, Work};
 use crate::form::Form;
 use crate::observe;
+use crate::once::{Key, Store};
 use crate::openapi::{self, About, Rows};
 use crate::page;
-use crate::queries::{Dialect, LoadError, Queries, Query, Verb};
+use crate::queries::{Dialect, KeyFrom, LoadError, Queries, Query, Verb};
 use crate::reply::{Body, Negotiated, Raised, Reply, cors_headers};
 use crate::rows::Limits;
 use crate::tools;
@@ -42,6 +43,8 @@ pub struct App {
     platform: Platform,
     queries: Queries,
     sessions: Arc<Sessions>,
+    /// The table of idempotency keys.
+    store: Store,
     /// The headers that a browser may send.
     cors_headers: Arc<str>,
     /// The OpenAPI document, where it is served.
@@ -114,15 +117,16 @@ impl App {
             tracing::warn!("{warning}");
         }
         let backend = backend.ok_or(StartError::NotBuiltIn(db.engine))?;
-        let queries =
-            Queries::load(&function.queries, db.engine, backend.dialect()).map_err(StartError::Queries)?;
+        let queries = Queries::load_for(&function.queries, db.engine, backend.dialect(), &function.identity)
+            .map_err(StartError::Queries)?;
         Self::assemble(db, function, platform, queries, backend, topology)
     }
 
     /// Assembles the application from queries that were parsed elsewhere. Sets up no logging.
     ///
     /// # Errors
-    /// [`StartError::NoDefaultQuery`], [`StartError::OpenApi`].
+    /// [`StartError::NoDefaultQuery`], [`StartError::OpenApi`]; [`StartError::Queries`] if they were parsed for other
+    /// callers than `function` names.
     pub fn assemble(
         db: Db,
         function: Function,
@@ -137,7 +141,13 @@ impl App {
             let known = queries.iter().map(|query| query.name().to_owned()).collect();
             return Err(StartError::NoDefaultQuery { name: default.clone(), known });
         }
+        // What holds for every query is nothing that code of one's own may drop by accident.
+        if *queries.identity() != function.identity {
+            let folder = function.queries.display().to_string();
+            return Err(StartError::Queries(LoadError::for_others(&folder)));
+        }
         let timeout = longest(&queries, db.query_timeout);
+        let store = Store::new(db.engine, backend.dialect(), &db.idempotency_table, db.idempotency_reply);
         let sessions = Sessions::configured(&db, &platform, timeout, function.log_values, backend, topology);
         let sessions = Arc::new(sessions);
         let openapi = openapi(&function, &platform, &queries)?;
@@ -149,6 +159,7 @@ impl App {
             platform,
             queries,
             sessions,
+            store,
             cors_headers,
             openapi,
             tools: OnceCell::new(),
@@ -258,7 +269,7 @@ impl App {
     /// # Errors
     /// As the reply's `error` would say.
     pub async fn call(&self, query: Option<&str>, params: Params, invocation: &Invocation) -> Result<Body> {
-        let origin = Arc::new(Origin { request_id: invocation.request_id.clone(), ..Origin::default() });
+        let origin = Arc::new(invocation.origin());
         let request = Request::Call(Call {
             query: query.map(str::to_owned),
             params,
@@ -282,11 +293,8 @@ impl App {
         claims: Vec<(String, Given)>,
         invocation: &Invocation,
     ) -> Option<Vec<u8>> {
-        let origin = Origin {
-            claims: Some(claims).filter(|claims| !claims.is_empty()),
-            request_id: invocation.request_id.clone(),
-            ..Origin::default()
-        };
+        let origin =
+            Origin { claims: Some(claims).filter(|claims| !claims.is_empty()), ..invocation.origin() };
         let event = event::message(message, &self.function, origin);
         if let Ok(Request::Told(body)) = &event.request
             && body.json.is_empty()
@@ -312,8 +320,11 @@ impl App {
     async fn diagnose_until(&self, by: Deadline) -> Diagnosis {
         let Self { db, platform, queries, sessions, .. } = self;
         let left = by.remaining();
-        let mut found =
-            Box::pin(diagnose::walk(&diagnose::Subject { db, platform, queries, sessions }, by)).await;
+        let mut found = Box::pin(diagnose::walk(
+            &diagnose::Subject { db, platform, queries, sessions, store: self.store() },
+            by,
+        ))
+        .await;
         found.warnings.extend(self.misfit(left + db.deadline_reserve));
         found
     }
@@ -326,6 +337,7 @@ impl App {
 
     /// The function's own database, for code beside the queries: it shares their sessions.
     #[must_use]
+    #[cfg(feature = "sea-orm")]
     pub fn database(&self) -> crate::Db {
         crate::Db::on(Arc::clone(&self.sessions), &self.db)
     }
@@ -469,7 +481,7 @@ impl App {
         wanted: &Wanted,
         call: &mut Observed<'_>,
     ) -> Result<Body> {
-        let (steps, list) = match request {
+        let (mut steps, list) = match request {
             Request::Call(one) => {
                 let step = self.plan(one).map_err(|error| match one.agent {
                     true => error,
@@ -489,6 +501,7 @@ impl App {
                 return Err(Error::new(Fault::Internal, "not a unit of work"));
             }
         };
+        execute::introduce(&mut steps);
         let agents = matches!(request, Request::Call(Call { agent: true, .. }));
         let limits = match steps.first().filter(|_| agents) {
             Some(step) => tools::room(step.query, limits),
@@ -498,10 +511,13 @@ impl App {
             [step] if !list => step.query.cache(),
             _ => None,
         };
-        let many = !list && steps.first().is_some_and(|step| step.query.verb() == Verb::Many);
+        let once = self.key(request, &steps)?;
+        // What is kept for a repeat is JSON, whoever asks for it.
+        let many =
+            once.is_none() && !list && steps.first().is_some_and(|step| step.query.verb() == Verb::Many);
         let form = if many { wanted.form()? } else { wanted.json().map(|()| Form::Json)? };
-        let coding = wanted.coding().map(|coding| (coding, wanted.identity()));
-        if coding.is_none() && !wanted.identity() {
+        let coding = wanted.coding().map(|coding| (coding, wanted.identity())).filter(|_| once.is_none());
+        if wanted.coding().is_none() && !wanted.identity() {
             return Err(event::no_coding());
         }
         // What is no JSON is in a JSON string, also where the reply is the body alone.
@@ -513,6 +529,7 @@ impl App {
         let work = Work {
             steps,
             list,
+            once,
             limits,
             form,
             coding,
@@ -526,12 +543,13 @@ impl App {
             call.failed(&work.steps, error);
         }
         if let Some(step) = work.steps.first().filter(|_| agents) {
+            let replayed = written.as_ref().is_ok_and(|written| written.replayed);
             let json = tools::result(step.query, written.map(|written| written.bytes), limits.escaped)?;
-            return Ok(Body { inside_string: limits.escaped, ..Body::new(json) });
+            return Ok(marked(Body { inside_string: limits.escaped, ..Body::new(json) }, replayed));
         }
-        let execute::Written { bytes, coding, next } = written?;
+        let execute::Written { bytes, coding, next, replayed } = written?;
         let body = Body { inside_string: work.inside_string(), form, coding, ..Body::new(bytes) };
-        let mut body = body.cached(cache);
+        let mut body = marked(body.cached(cache), replayed);
         if let (Some(token), Request::Call(call)) = (next, request)
             // A page that is no JSON cannot say it otherwise.
             && (call.method.is_some() || form != Form::Json)
@@ -542,7 +560,36 @@ impl App {
             // It was compressed while it was written, or was found not to gain.
             return self.negotiated(body, true, &wanted.as_is());
         }
+        if wanted.coding().is_some() {
+            body = body.plain()?;
+        }
         self.negotiated(body, true, wanted)
+    }
+
+    /// The idempotency key of a unit of work, if it has one.
+    fn key(&self, request: &Request, steps: &[Step<'_>]) -> Result<Option<Once<'_>>> {
+        let (key, origin) = match (request, steps) {
+            (Request::Call(call), [step]) => {
+                let param = match step.query.idempotency().map(|it| &it.from) {
+                    Some(KeyFrom::Param(name)) => step.query.value_of(name, &call.params, &call.origin)?,
+                    _ => None,
+                };
+                (Key::of_call(step, &call.origin, param.as_ref())?, &call.origin)
+            }
+            (Request::Transaction(calls), _) => match calls.first() {
+                Some(call) => (Key::of_list(steps, &call.origin)?, &call.origin),
+                None => return Ok(None),
+            },
+            (Request::Batch(batch), _) => (Key::of_list(steps, &batch.origin)?, &batch.origin),
+            _ => return Ok(None),
+        };
+        Ok(key.map(|key| Once { store: &self.store, key, expected: origin.redelivered }))
+    }
+
+    /// The table of idempotency keys, where a query has one.
+    pub(crate) fn store(&self) -> Option<&Store> {
+        let keyed = self.queries.iter().any(|query| query.idempotency().is_some());
+        keyed.then_some(&self.store)
     }
 
     /// The query that is asked for, the first one of several, if there is one of that name.
@@ -572,17 +619,12 @@ impl App {
         if call.stray_body {
             return Err(event::stray_body());
         }
-        Ok(Step { query, statement: query.bind(&call.params, &call.origin)? })
+        step(query, &call.params, &call.origin)
     }
 
     fn plan_batch(&self, batch: &Batch) -> Result<Vec<Step<'_>>> {
         let query = self.find(&batch.query, batch.method)?;
-        numbered(
-            batch
-                .params
-                .iter()
-                .map(|params| joined(Step { query, statement: query.bind(params, &batch.origin)? })),
-        )
+        numbered(batch.params.iter().map(|params| joined(step(query, params, &batch.origin)?)))
     }
 
     fn tool(&self, name: &str, method: Option<event::Method>) -> Result<&Query> {
@@ -802,6 +844,21 @@ fn numbered<'q>(steps: impl Iterator<Item = Result<Step<'q>>>) -> Result<Vec<Ste
     steps.enumerate().map(|(index, step)| step.map_err(|error| error.at_step(index))).collect()
 }
 
+/// The same body, told as one that was given before, if it was.
+fn marked(mut body: Body, replayed: bool) -> Body {
+    if replayed {
+        body.headers.push(("idempotency-replayed", "true".to_owned()));
+    }
+    body
+}
+
+/// A query, who it is for, and its parameters bound.
+fn step<'q>(query: &'q Query, params: &Params, origin: &Origin) -> Result<Step<'q>> {
+    // Who may not come in is not told what is wrong with what they sent.
+    let caller = query.caller(params, origin)?;
+    Ok(Step::new(query, query.bind(params, origin)?, caller))
+}
+
 /// A step that may stand beside others in one transaction.
 fn joined(step: Step<'_>) -> Result<Step<'_>> {
     if step.query.is_paged() {
@@ -882,13 +939,11 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use futures_util::future::BoxFuture;
-    use futures_util::stream::BoxStream;
-    use sea_orm::{DatabaseConnection, DbErr};
 
     use super::*;
     use crate::answers::Answers;
     use crate::backend::{
-        Access, CancelHandle, Done, Effect, Failure, Fixed, Frame, Item, Session, State, Statement, Target,
+        Access, CancelHandle, Done, Effect, Fixed, Frame, Session, State, Statement, Target,
     };
     use crate::config::Sources;
     use crate::describe::{Described, Description};
@@ -912,10 +967,6 @@ mod tests {
             Dialect::Sqlite
         }
 
-        fn classify(&self, _error: &DbErr) -> Fault {
-            Fault::Internal
-        }
-
         fn connect<'a>(&'a self, _to: &'a Target) -> BoxFuture<'a, Result<Box<dyn Session>>> {
             self.connects.fetch_add(1, Ordering::Relaxed);
             Box::pin(async { Ok(Box::new(BuggySession(State::Idle)) as Box<dyn Session>) })
@@ -923,10 +974,6 @@ mod tests {
     }
 
     impl Session for BuggySession {
-        fn database(&mut self) -> BoxFuture<'_, Result<DatabaseConnection>> {
-            Box::pin(async { Err(Error::new(Fault::Internal, "none")) })
-        }
-
         fn run<'a>(
             &'a mut self,
             frame: Frame,
@@ -947,10 +994,6 @@ mod tests {
 
         fn ask<'a>(&'a mut self, _: &'a str) -> BoxFuture<'a, Result<Vec<Vec<Option<String>>>>> {
             unreachable!("nothing is asked")
-        }
-
-        fn stream(&mut self, _: crate::backend::Sql) -> BoxStream<'_, Result<Item, Failure>> {
-            unreachable!("nothing is run")
         }
 
         fn announce<'a>(

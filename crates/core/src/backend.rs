@@ -10,8 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
-use sea_orm::{DatabaseConnection, DbErr, ExecResult, QueryResult};
 
 use crate::answers::Answers;
 use crate::config::Engine;
@@ -19,9 +17,15 @@ use crate::connect::tls::TlsClient;
 use crate::credentials::{Login, Relogin};
 use crate::deadline::Deadline;
 use crate::describe::Described;
-use crate::error::{Error, Fault, Phase, Result};
+use crate::error::{Fault, Phase, Result};
 use crate::queries::Dialect;
 use crate::value::Argument;
+
+#[cfg(feature = "sea-orm")]
+mod orm;
+
+#[cfg(feature = "sea-orm")]
+pub use orm::{Failure, Item, Orm, Sql};
 
 /// How to speak to one kind of server. A stateless value per engine.
 pub trait Backend: Debug + Send + Sync {
@@ -31,8 +35,11 @@ pub trait Backend: Debug + Send + Sync {
     /// The dialect of its SQL: how strings, comments and placeholders are written.
     fn dialect(&self) -> Dialect;
 
-    /// What kind of failure a driver's error is. A table; no policy.
-    fn classify(&self, error: &DbErr) -> Fault;
+    /// What kind of failure an error of sea-orm's driver is. A table; no policy.
+    #[cfg(feature = "sea-orm")]
+    fn classify(&self, _error: &sea_orm::DbErr) -> Fault {
+        Fault::QueryFailed
+    }
 
     /// Opens one session: dials, encrypts, logs in, and makes it read-only by default where the server can.
     ///
@@ -49,15 +56,8 @@ pub trait Backend: Debug + Send + Sync {
 ///
 /// Whether a session is good for anything after a method has failed, [`Session::state`] tells.
 pub trait Session: Send + Debug {
-    /// sea-orm's handle on this very connection: a pool of exactly one. Its statements cost a second round
-    /// trip, since the pool pings when it takes a connection back.
-    ///
-    /// # Errors
-    /// If the connection is gone.
-    fn database(&mut self) -> BoxFuture<'_, Result<DatabaseConnection>>;
-
     /// Runs statements in the frame that is said, one after the other, and writes their rows: sent together, where the
-    /// server takes that. Of a transaction nothing is committed, whatever happens.
+    /// server takes that. Of a transaction nothing is committed, whatever happens, but in [`Frame::Commit`].
     ///
     /// In a frame that begins a transaction or is in one, what follows a statement that fails leaves nothing behind; the
     /// transaction is then for [`Session::rollback`], as [`Session::state`] tells. A failure of ours, of the reply's limit
@@ -84,16 +84,6 @@ pub trait Session: Send + Debug {
     /// # Errors
     /// The server's error, classified.
     fn ask<'a>(&'a mut self, sql: &'a str) -> BoxFuture<'a, Result<Vec<Vec<Option<String>>>>>;
-
-    /// Runs a statement that an application made, and streams what it gives: its rows, and after each result what
-    /// it did. One round trip once it is prepared.
-    ///
-    /// # Errors
-    /// The server's error, in both forms. The stream ends with it.
-    ///
-    /// # Cancel safety
-    /// As [`Session::run`]'s, if the stream is dropped before its end.
-    fn stream(&mut self, sql: Sql) -> BoxStream<'_, Result<Item, Failure>>;
 
     /// Announces the statements of the transaction that is about to begin: what they may do, and how long the shortest of
     /// them may take.
@@ -168,6 +158,12 @@ pub trait Session: Send + Debug {
     /// needed. `None` where the engine has no such thing.
     fn cancel_handle(&self) -> Option<Box<dyn CancelHandle>>;
 
+    /// The same session as sea-orm's driver takes it; `None` if it does not come to this one.
+    #[cfg(feature = "sea-orm")]
+    fn orm(&mut self) -> Option<&mut dyn Orm> {
+        None
+    }
+
     /// Says goodbye to the server and closes.
     fn close(self: Box<Self>) -> BoxFuture<'static, ()>;
 }
@@ -179,8 +175,16 @@ pub enum Frame {
     Read,
     /// They begin a transaction, which stays open.
     Begin(Access),
+    /// As [`Begin`](Self::Begin) with writing, and the first so many statements guard the rest: where one of them fails,
+    /// nothing of what follows is done, and it need not be settled where the server can have it so
+    /// ([`Session::state`] tells). The transaction is theirs as well.
+    Guarded(usize),
     /// They belong to the transaction that is open.
     Within,
+    /// They belong to the transaction that is open and are its last: it is committed behind them, in the same flight where
+    /// a failure of one of them keeps the server from that. So a failure that the server tells proves that nothing was
+    /// committed, and a lost connection proves nothing.
+    Commit,
     /// One statement that commits by itself, on a session that may write for as long as it runs.
     Alone,
 }
@@ -206,33 +210,6 @@ pub trait CancelHandle: Send + Sync + Debug {
     /// # Errors
     /// If the server could not be asked in time.
     fn cancel(&self, by: Deadline) -> BoxFuture<'_, Result<()>>;
-}
-
-/// What an application runs on a session of its own.
-#[derive(Debug, Clone)]
-pub enum Sql {
-    /// One statement with its values, as sea-orm builds it; prepared at its first use.
-    Prepared(sea_orm::Statement),
-    /// One or several statements without values, sent as they are.
-    Script(String),
-}
-
-/// What [`Session::stream`] gives, as sea-orm takes it.
-#[derive(Debug)]
-pub enum Item {
-    /// A row.
-    Row(QueryResult),
-    /// The end of a result: how many rows were affected, and the id that was generated.
-    Done(ExecResult),
-}
-
-/// One failure in two forms.
-#[derive(Debug)]
-pub struct Failure {
-    /// Classified: what decides whether it runs again.
-    pub error: Error,
-    /// As sea-orm's own connections give it, so that `sql_err()` works on it.
-    pub driver: DbErr,
 }
 
 /// Where the writer and the readers are: what opens the sessions of an environment.

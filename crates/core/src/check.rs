@@ -1,6 +1,8 @@
 //! What is wrong with a query, given what the server says of it: what `lambda-rds check` tells before a call does.
 //! The judging is pure; [`report`] asks the server.
 
+pub(crate) mod policies;
+
 use std::fmt;
 
 use serde::Deserialize;
@@ -8,7 +10,7 @@ use serde::Deserialize;
 use crate::answers;
 use crate::app::App;
 use crate::backend::{Access, Endpoint, Session};
-use crate::connect::sessions::Cost;
+use crate::connect::sessions::{Cost, Lease};
 use crate::deadline::Deadline;
 use crate::describe::{Column, Described, Description, Form, JsonType, Writes};
 use crate::error::{Error, Fault, Phase, Result};
@@ -256,13 +258,32 @@ pub async fn report(app: &App, by: Deadline) -> Result<Report<'_>> {
     let mut lease = app.sessions().lease(Access::Read, by, &mut Cost::default()).await?;
     let mut queries = Vec::new();
     for query in app.queries() {
-        let described = within(by, lease.session().describe(&query.blank())).await?;
-        let findings = findings(query, &described);
+        let described = within(by, described(&mut lease, query)).await?;
+        let mut findings = findings(query, &described);
+        if let Described::Statement(_) = &described {
+            for (severity, message) in within(by, policies::troubles(lease.session(), query)).await? {
+                findings.push(Finding {
+                    file: query.file().to_owned(),
+                    line: Some(query.line_of_sql(1)),
+                    severity,
+                    message: format!("{}: {message}", query.name()),
+                });
+            }
+        }
         queries.push(Checked { query, described, findings });
     }
     let address = lease.endpoint().clone();
+    let mut database = Vec::new();
+    if let Some(store) = app.store() {
+        database.extend(within(by, store.missing(lease.session())).await?.map(|message| Finding {
+            file: address.to_string(),
+            line: None,
+            severity: Severity::Error,
+            message,
+        }));
+    }
     let missing = within(by, missing_limits(lease.session(), app.dialect())).await?;
-    let database = missing.iter().map(|name| no_limit(&address, name)).collect();
+    database.extend(missing.iter().map(|name| no_limit(&address, name)));
     lease.park();
     Ok(Report { queries, database })
 }
@@ -275,7 +296,7 @@ pub(crate) async fn columns_of(app: &App, queries: &[&Query], by: Deadline) -> R
     let mut lease = app.sessions().lease(Access::Read, by, &mut Cost::default()).await?;
     let mut rows = Rows::new();
     for query in queries {
-        match within(by, lease.session().describe(&query.blank())).await? {
+        match within(by, described(&mut lease, query)).await? {
             Described::Statement(description) if description.has_rows() => {
                 rows.insert(query.name().to_owned(), columns(query, &description));
             }
@@ -284,6 +305,25 @@ pub(crate) async fn columns_of(app: &App, queries: &[&Query], by: Deadline) -> R
     }
     lease.park();
     Ok(rows)
+}
+
+/// What the server says of a query; where its tables are in a schema that the caller chooses, in the first of those.
+async fn described(lease: &mut Lease, query: &Query) -> Result<Described> {
+    let settings = query.identity().settings().iter();
+    let mut paths = settings.filter(|setting| setting.name().eq_ignore_ascii_case("search_path"));
+    let Some(schema) = paths.next().and_then(|path| path.choice()?.first()) else {
+        return lease.session().describe(&query.blank()).await;
+    };
+    let schema = policies::name(schema);
+    // A setting of the session would be somebody else's behind a pooler.
+    let (before, after) = match lease.pooled() {
+        true => (format!("BEGIN READ ONLY; SET LOCAL search_path = {schema}"), "ROLLBACK"),
+        false => (format!("SET search_path = {schema}"), "RESET search_path"),
+    };
+    lease.session().ask(&before).await?;
+    let described = lease.session().describe(&query.blank()).await;
+    lease.session().ask(after).await?;
+    described
 }
 
 /// The server's own limits that a session of ours does not have, by name.
@@ -377,6 +417,26 @@ mod tests {
         check(":exec\nDELETE FROM t", rows(&[]), &[]);
         // Of an `:exec` nobody sees the columns.
         check(":exec\nSELECT a, a FROM t", rows(&[column("a", TEXT), column("a", TEXT)]), &[]);
+    }
+
+    #[test]
+    fn a_page_needs_columns_that_order_all_rows() {
+        let text = ":many\n-- page: a, id\nSELECT a, id FROM t";
+        let id = || column("id", TEXT);
+        let nullable = |nullable| Column { nullable, ..column("a", TEXT) };
+        check(text, rows(&[nullable(Some(false)), id()]), &[]);
+        // Nobody knows of an expression.
+        check(text, rows(&[nullable(None), id()]), &[]);
+        let told = |columns: &[Column], expected: &str| {
+            let queries = query(text);
+            let found = findings(queries.get("q").unwrap(), &rows(columns));
+            let [finding] = &found[..] else { panic!("{found:?}") };
+            assert_eq!((finding.line, finding.severity), (Some(3), Severity::Error));
+            assert!(finding.message.contains(expected), "{finding}");
+        };
+        told(&[nullable(Some(true)), id()], "the column `a` of `-- page:` may be NULL");
+        told(&[id()], "names the column `a`, which the result does not have");
+        told(&[column("a", Form::Array(JsonType::Text)), id()], "behind which no page can begin");
     }
 
     #[test]

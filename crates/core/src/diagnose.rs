@@ -22,12 +22,14 @@ pub use self::facts::Facts;
 use self::facts::Known;
 use self::hints::{At, hint};
 use crate::backend::{Access, Phases, Pooling, Session, Target};
+use crate::check::policies;
 use crate::config::{Auth, ConfigError, Db, Engine, Platform, TlsMode};
 use crate::connect::sessions::Sessions;
 use crate::connect::tls::TlsClient;
 use crate::credentials::{Credentials, Relogin, Resolved};
 use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Phase, Result};
+use crate::once::Store;
 use crate::queries::Queries;
 
 /// What the walk found. Serialized, it is the body of the reply to `{"diagnose": true}`.
@@ -106,6 +108,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) platform: &'a Platform,
     pub(crate) queries: &'a Queries,
     pub(crate) sessions: &'a Sessions,
+    /// The table of idempotency keys, where a query has one.
+    pub(crate) store: Option<&'a Store>,
 }
 
 /// Walks, and is done by the deadline.
@@ -238,6 +242,12 @@ impl Subject<'_> {
         let late = |_| Error::new(Fault::Timeout, "the server did not answer a short statement in time");
         let dialect = self.sessions.backend().dialect();
         let known = by.bound(Known::ask(dialect, session, &mut walked.warnings)).await.map_err(late)??;
+        if let Some(store) = self.store {
+            walked.warnings.extend(by.bound(store.missing(session)).await.map_err(late)??);
+        }
+        for role in policies::roles(self.queries.iter()) {
+            walked.warnings.extend(by.bound(policies::unfit(session, role)).await.map_err(late)??);
+        }
         match by.bound(session.begin(Access::Write)).await.map_err(late)? {
             Ok(()) => by.bound(session.rollback()).await.map_err(late)??,
             // Somebody else is writing into the file.

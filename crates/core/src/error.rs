@@ -27,8 +27,10 @@ pub enum Fault {
     NotAcceptable,
     /// The body of an HTTP request is not JSON.
     UnsupportedMediaType,
-    /// A parameter is bound from the caller's verified identity, and there is none.
+    /// Something comes from the caller's verified identity, and there is none.
     Unauthenticated,
+    /// What the caller's identity says is outside what the query lets in: a role, a schema.
+    Forbidden,
     /// A `:one` query found no row.
     NotFound,
     /// A `:one` query found more than one row.
@@ -64,6 +66,8 @@ pub enum Fault {
     Timeout,
     /// The query's author raised this error for the caller (`RAISE EXCEPTION`, `SIGNAL`).
     Rejected,
+    /// The idempotency key was sent before with other parameters.
+    KeyReused,
     /// The query itself is wrong.
     QueryFailed,
     /// A bug of ours.
@@ -72,10 +76,11 @@ pub enum Fault {
 
 impl Fault {
     /// All of them, in the order of their statuses.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::BadEvent,
         Self::BadParameter,
         Self::Unauthenticated,
+        Self::Forbidden,
         Self::UnknownQuery,
         Self::NotFound,
         Self::MethodNotAllowed,
@@ -86,6 +91,7 @@ impl Fault {
         Self::ResultTooLarge,
         Self::UnsupportedMediaType,
         Self::Rejected,
+        Self::KeyReused,
         Self::NotUnique,
         Self::OutcomeUnknown,
         Self::DoneUnread,
@@ -107,13 +113,14 @@ impl Fault {
         match self {
             Self::BadEvent | Self::BadParameter => 400,
             Self::Unauthenticated => 401,
+            Self::Forbidden => 403,
             Self::UnknownQuery | Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::NotAcceptable => 406,
             Self::Conflict | Self::LockTimeout | Self::Constraint => 409,
             Self::ResultTooLarge => 413,
             Self::UnsupportedMediaType => 415,
-            Self::Rejected => 422,
+            Self::Rejected | Self::KeyReused => 422,
             Self::NotUnique
             | Self::OutcomeUnknown
             | Self::DoneUnread
@@ -141,6 +148,7 @@ impl Fault {
             Self::NotAcceptable => "not_acceptable",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
             Self::NotUnique => "not_unique",
             Self::ResultTooLarge => "result_too_large",
@@ -157,6 +165,7 @@ impl Fault {
             Self::Constraint => "constraint",
             Self::Timeout => "timeout",
             Self::Rejected => "rejected",
+            Self::KeyReused => "idempotency_key_reused",
             Self::QueryFailed => "query_failed",
             Self::Internal => "internal",
         }
@@ -183,6 +192,7 @@ impl Fault {
             | Self::NotAcceptable
             | Self::UnsupportedMediaType
             | Self::Unauthenticated
+            | Self::Forbidden
             | Self::NotFound
             | Self::NotUnique
             | Self::ResultTooLarge
@@ -190,6 +200,7 @@ impl Fault {
             | Self::DoneUnread
             | Self::Constraint
             | Self::Rejected
+            | Self::KeyReused
             | Self::QueryFailed
             | Self::Internal => false,
         }
@@ -212,6 +223,7 @@ impl Fault {
             Self::NotAcceptable => "The result is in no form that the `Accept` header takes.",
             Self::UnsupportedMediaType => "Send the parameters as application/json.",
             Self::Unauthenticated => "This query needs an authenticated caller.",
+            Self::Forbidden => "This query is not for this caller.",
             Self::NotFound => "No row matches.",
             Self::NotUnique => "More than one row matches a query that returns one.",
             Self::ResultTooLarge => {
@@ -235,6 +247,9 @@ impl Fault {
             Self::Constraint => "The change would break a rule of the data.",
             Self::Timeout => "The query took too long and was stopped.",
             Self::Rejected => "The database rejected the call.",
+            Self::KeyReused => {
+                "This idempotency key was sent before with other parameters. Send a new key with a new request."
+            }
             Self::QueryFailed => "The query failed. Its author finds the reason in the function's log.",
             Self::Internal => "The function failed. Its owner finds the reason in the function's log.",
         }
@@ -300,10 +315,29 @@ struct Inner {
     sqlstate: Option<String>,
     step: Option<usize>,
     refused: bool,
+    #[cfg_attr(
+        not(feature = "sea-orm"),
+        expect(dead_code, reason = "only sea-orm's errors come unclassified")
+    )]
     unclassified: bool,
     retry_after: Option<Duration>,
     allow: Option<String>,
     hint: Option<Cow<'static, str>>,
+}
+
+#[cfg(feature = "sea-orm")]
+impl Error {
+    /// A driver's failure whose kind has not been found out.
+    pub(crate) fn unclassified(detail: impl Into<String>) -> Self {
+        let mut error = Self::new(Fault::QueryFailed, detail);
+        error.0.unclassified = true;
+        error
+    }
+
+    /// Whether nobody has found out its kind yet.
+    pub(crate) fn is_unclassified(&self) -> bool {
+        self.0.unclassified
+    }
 }
 
 impl Error {
@@ -341,18 +375,6 @@ impl Error {
         let mut error = Self::told(fault, message);
         error.0.quoted = true;
         error
-    }
-
-    /// A driver's failure whose kind has not been found out.
-    pub(crate) fn unclassified(detail: impl Into<String>) -> Self {
-        let mut error = Self::new(Fault::QueryFailed, detail);
-        error.0.unclassified = true;
-        error
-    }
-
-    /// Whether nobody has found out its kind yet.
-    pub(crate) fn is_unclassified(&self) -> bool {
-        self.0.unclassified
     }
 
     /// The same failure with something more for the log.

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::answers::{Answers, Clock, Expected};
+use crate::answers::{Answers, Clock, Expected, Which};
 use crate::backend::{Access, CancelHandle, Effect, Frame, Session, State, Statement};
 use crate::config::Int64;
 use crate::connect::sessions::{Cost, Lease, Sessions};
 use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Phase, Result};
 use crate::form::{Coding, Form};
-use crate::queries::{Query, Verb};
+use crate::once::{self, Found, Key, Store};
+use crate::queries::{Caller, Query, Verb};
 use crate::retry::{self, Next, Progress};
 use crate::rows::{Limits, RowWriter};
 
@@ -19,6 +20,27 @@ use crate::rows::{Limits, RowWriter};
 pub(crate) struct Step<'q> {
     pub(crate) query: &'q Query,
     pub(crate) statement: Statement,
+    /// Statements of our own that are sent directly before it, in the same flight and transaction, and are no steps: see
+    /// [`crate::answers`]. A step outside a transaction has none.
+    pub(crate) before: Vec<Statement>,
+    /// Who it is for.
+    pub(crate) caller: Caller,
+}
+
+impl<'q> Step<'q> {
+    pub(crate) fn new(query: &'q Query, statement: Statement, caller: Caller) -> Self {
+        Self { query, statement, before: Vec::new(), caller }
+    }
+}
+
+/// Puts before each step what tells its transaction who it is for. A step without a caller of its own must not see the
+/// one's before it.
+pub(crate) fn introduce(steps: &mut [Step<'_>]) {
+    let mut last = Caller::nobody();
+    for step in steps {
+        step.before.extend(step.caller.statement(&last));
+        last.clone_from(&step.caller);
+    }
 }
 
 /// What a call does in the database: one statement, or several that succeed or fail together.
@@ -27,6 +49,8 @@ pub(crate) struct Work<'q> {
     pub(crate) steps: Vec<Step<'q>>,
     /// Whether the reply is a list of results, one per step, and the steps one transaction.
     pub(crate) list: bool,
+    /// What it is done once by.
+    pub(crate) once: Option<Once<'q>>,
     pub(crate) limits: Limits,
     /// What the rows are written as, if it is the result of one `:many`.
     pub(crate) form: Form,
@@ -42,7 +66,16 @@ pub(crate) struct Work<'q> {
     pub(crate) reserve: Duration,
 }
 
-/// The result of a work.
+/// That the work is done once, whatever happens.
+#[derive(Debug)]
+pub(crate) struct Once<'q> {
+    pub(crate) store: &'q Store,
+    pub(crate) key: Key,
+    /// Whether it may have been done before.
+    pub(crate) expected: bool,
+}
+
+/// The reply's body.
 #[derive(Debug)]
 pub(crate) struct Written {
     pub(crate) bytes: Vec<u8>,
@@ -50,12 +83,18 @@ pub(crate) struct Written {
     pub(crate) coding: Option<Coding>,
     /// By what the next page is asked for, if it is a page and there is one.
     pub(crate) next: Option<String>,
+    /// Whether it is the stored one of an earlier call.
+    pub(crate) replayed: bool,
 }
 
 impl Written {
     fn of(mut rows: RowWriter) -> Result<Self> {
         let (coding, next) = (rows.coding(), rows.next_page());
-        Ok(Self { bytes: rows.finish()?, coding, next })
+        Ok(Self { bytes: rows.finish()?, coding, next, replayed: false })
+    }
+
+    fn kept(bytes: Vec<u8>, replayed: bool) -> Self {
+        Self { bytes, coding: None, next: None, replayed }
     }
 }
 
@@ -88,22 +127,89 @@ pub(crate) async fn run(work: &Work<'_>, sessions: &Arc<Sessions>, trace: &mut T
         return Written::of(rows);
     }
     let mut attempts = Attempts::new(sessions, access, work.by);
+    let mut before =
+        Before { expected: work.once.as_ref().is_some_and(Once::look_first), ..Before::default() };
     loop {
         let mut lease = attempts.lease(trace).await?;
         let started = Instant::now();
         let mut progress = Progress::Unsent;
-        let outcome = attempt(work, &mut lease, &mut rows, &mut progress, &mut trace.pinned).await;
+        let outcome = match &work.once {
+            None => {
+                let done = attempt(work, &mut lease, &mut rows, &mut progress, &mut trace.pinned).await;
+                done.map(|()| Came::Done)
+            }
+            Some(once) => {
+                Box::pin(attempt_once(work, once, &before, &mut lease, &mut progress, &mut trace.pinned))
+                    .await
+            }
+        };
         trace.query += started.elapsed();
+        let settled_by = work.each().0;
         match outcome {
-            Ok(()) => {
+            Ok(Came::Done) => {
                 trace.rows += rows.rows();
                 lease.park();
                 return Written::of(rows);
             }
-            Err(error) => attempts.failed(error, progress, lease, work.each().0, trace).await?,
+            Ok(Came::Kept(json, rows)) => {
+                trace.rows += rows;
+                lease.park();
+                return Ok(Written::kept(json, false));
+            }
+            Ok(Came::Stored(json)) => {
+                settle(lease, settled_by).await;
+                return Ok(Written::kept(json, true));
+            }
+            Ok(Came::Busy) => {
+                settle(lease, settled_by).await;
+                return Err(once::still_running());
+            }
+            Ok(Came::Taken { expired }) => {
+                settle(lease, settled_by).await;
+                // Whoever was first has just ended, one way or the other.
+                let pause = retry::backoff(before.taken);
+                if before.taken >= MOST_TAKEN || work.by.remaining() <= pause {
+                    return Err(once::still_running());
+                }
+                if before.taken > 0 {
+                    tokio::time::sleep(pause).await;
+                }
+                before = Before { taken: before.taken + 1, expired, ..before };
+                trace.retries += 1;
+            }
+            Err(error) => {
+                let lost = progress == Progress::Keyed;
+                attempts.failed(error, progress, lease, settled_by, trace).await?;
+                before.expected |= lost && work.once.as_ref().is_some_and(|once| once.store.looks_first());
+            }
         }
         rows.reset();
     }
+}
+
+/// What an attempt came to.
+enum Came {
+    /// It is done.
+    Done,
+    /// The same, and its reply is kept: the body, and how many rows it has.
+    Kept(Vec<u8>, u64),
+    /// It had been done, with this reply.
+    Stored(Vec<u8>),
+    /// Another call has its key; or has had it, until it expired.
+    Taken { expired: bool },
+    /// Another call has its key, and runs for longer than may be waited.
+    Busy,
+}
+
+/// What the attempts before have found out about the key.
+#[derive(Debug, Default)]
+struct Before {
+    /// Whether it may have been done.
+    expected: bool,
+    /// Whether it has expired.
+    expired: bool,
+    /// How often another had it.
+    taken: u32,
 }
 
 /// The attempts at one unit of work, counted by the retry rule: whoever runs something on a session asks it what
@@ -190,6 +296,25 @@ impl<'a> Attempts<'a> {
     }
 }
 
+impl Once<'_> {
+    /// Whether a look at the key is worth a flight of its own.
+    fn look_first(&self) -> bool {
+        self.store.looks_first() && (self.expected || self.store.expects(&self.key))
+    }
+
+    /// What follows from what the lookup gave.
+    fn found(&self, rows: &[u8], limits: Limits) -> Result<Option<Came>> {
+        Ok(match self.store.found(&self.key, rows)? {
+            Found::Reply(body) => {
+                self.store.meet(&self.key);
+                Some(Came::Stored(once::carried(body, limits.escaped, limits.bytes)?))
+            }
+            Found::Expired => Some(Came::Taken { expired: true }),
+            Found::Nothing => None,
+        })
+    }
+}
+
 impl Work<'_> {
     fn access(&self) -> Access {
         if self.steps.iter().any(|step| step.query.access() == Access::Write) {
@@ -206,14 +331,21 @@ impl Work<'_> {
         (self.by.within(limits.max().unwrap_or(self.query_timeout)), self.end())
     }
 
-    /// What is expected of each step.
-    fn expected(&self) -> Vec<Expected> {
-        let expected = |Step { query, .. }: &Step<'_>| Expected {
-            verb: query.verb(),
-            max_rows: query.max_rows(),
-            limit: query.timeout().unwrap_or(self.query_timeout),
-        };
-        self.steps.iter().map(expected).collect()
+    /// All statements in the order they are sent, the silent ones among them, and what is expected of each.
+    fn statements(&self) -> (Vec<&Statement>, Vec<Expected>) {
+        let count = self.steps.iter().map(|step| step.before.len() + 1).sum();
+        let (mut statements, mut expected) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for Step { query, statement, before, .. } in &self.steps {
+            let limit = query.timeout().unwrap_or(self.query_timeout);
+            for ours in before {
+                statements.push(ours);
+                expected.push(Expected { verb: Verb::Exec, max_rows: None, limit, silent: true });
+            }
+            statements.push(statement);
+            let (verb, max_rows) = (query.verb(), query.max_rows());
+            expected.push(Expected { verb, max_rows, limit, silent: false });
+        }
+        (statements, expected)
     }
 
     /// When the server must have been told to stop: something of the reserve is left for the reply.
@@ -265,12 +397,11 @@ async fn attempt(
 ) -> Result<()> {
     let access = work.access();
     let session = lease.session();
-    let statements: Vec<&Statement> = work.steps.iter().map(|step| &step.statement).collect();
-    let expected = work.expected();
+    let (statements, expected) = work.statements();
     let clock = Clock::new(work.by);
     let mut answers = Answers::new(rows, &expected, work.list).timed(&clock);
     *pinned += statements.iter().map(|statement| u32::from(session.pins(statement))).sum::<u32>();
-    let mut run = Run { session, clock: &clock, end: work.end(), answers: &mut answers, list: work.list };
+    let mut run = Run::new(session, &clock, work, &mut answers);
     match work.steps.as_slice() {
         // The server refuses it if it writes.
         [_] if !work.list && access == Access::Read => {
@@ -302,25 +433,138 @@ async fn attempt(
         run.statements(Frame::Begin(access), &statements, *progress).await?;
         run.ours()?;
     }
-    match run.session.state() {
-        State::InTransaction => {}
-        // Known before COMMIT was sent, so the server undoes it, and it may run again.
-        State::Closed => {
-            return Err(Error::new(Fault::ConnectionLost, "the server closed the connection before COMMIT"));
-        }
-        // A procedure has done that by itself, and after it nothing is left to be done.
-        State::Idle if *progress == Progress::Autocommitted => return Ok(()),
-        State::Idle | State::Failed => {
-            return Err(Error::new(
-                Fault::QueryFailed,
-                "the server says that the transaction has ended before COMMIT: something in it ends transactions",
-            ));
-        }
+    if run.session.state() == State::Idle && *progress == Progress::Autocommitted {
+        // A procedure has committed by itself, and after it nothing is left to be done.
+        return Ok(());
     }
+    in_transaction(run.session)?;
     if access == Access::Write {
         *progress = Progress::Committing.max(*progress);
     }
     limited(run.session.cancel_handle(), work.each(), *progress, run.session.commit()).await
+}
+
+/// One attempt at work that is done once: see [`crate::once`].
+async fn attempt_once(
+    work: &Work<'_>,
+    once: &Once<'_>,
+    before: &Before,
+    lease: &mut Lease,
+    progress: &mut Progress,
+    pinned: &mut u32,
+) -> Result<Came> {
+    let Once { store, key, .. } = once;
+    let session = lease.session();
+    let (steps, expected) = work.statements();
+    *pinned += work.steps.iter().map(|step| u32::from(session.pins(&step.statement))).sum::<u32>();
+    let limit = expected.iter().map(|step| step.limit).max().unwrap_or(work.query_timeout);
+    let silent = |verb| Expected { verb, max_rows: None, limit, silent: true };
+    let mut nothing = RowWriter::list(work.limits, work.int64);
+
+    let look_up = store.look_up(key);
+    if before.expected && !before.expired {
+        let expected = [silent(Verb::Many)];
+        let clock = Clock::new(work.by);
+        let mut answers = Answers::new(&mut nothing, &expected, true).timed(&clock);
+        let mut run = Run::new(session, &clock, work, &mut answers);
+        *progress = Progress::Sent;
+        let looked = run.statements(Frame::Read, &[&look_up], *progress).await;
+        looked.and_then(|()| run.ours()).map_err(|error| store.trouble(error))?;
+        if let Some(came) =
+            answers.silent().first().map(|rows| once.found(rows, work.limits)).transpose()?.flatten()
+        {
+            return Ok(came);
+        }
+    }
+
+    let drop_expired = before.expired.then(|| store.drop_expired(key));
+    let claim = store.claim(key);
+    let mut statements: Vec<&Statement> = drop_expired.iter().collect();
+    let mut all: Vec<Expected> = drop_expired.iter().map(|_| silent(Verb::Exec)).collect();
+    let looking = statements.len();
+    statements.extend([&look_up, &claim]);
+    all.extend([silent(Verb::Many), silent(Verb::Exec)]);
+    let guards = statements.len();
+    statements.extend(&steps);
+    all.extend(&expected);
+
+    let shortest = expected.iter().map(|step| step.limit).min().unwrap_or(work.query_timeout);
+    let cancel = session.cancel_handle();
+    let announced = session.announce(&statements, Access::Write, work.by.remaining().min(shortest));
+    let effects = limited(cancel, work.each(), *progress, announced).await?;
+    if let Some(at) = effects.iter().position(|effect| *effect == Effect::Stays) {
+        let step = at.checked_sub(guards).map(|at| {
+            let before = expected.iter().take(at).filter(|expected| !expected.silent).count();
+            work.steps.get(before).map(|step| step.query.name()).unwrap_or_default()
+        });
+        return Err(store.stays(step));
+    }
+
+    let mut rows = work.writer();
+    let clock = Clock::new(work.by);
+    let mut answers = Answers::new(&mut rows, &all, work.list).timed(&clock);
+    let mut run = Run::new(session, &clock, work, &mut answers);
+    *progress = Progress::Keyed;
+    let done = run.statements(Frame::Guarded(guards), &statements, *progress).await;
+    let done = match done {
+        Ok(()) => run.ours(),
+        Err(error) => Err(error),
+    };
+    let failed = run.failed;
+    if let Err(error) = done {
+        // A refused claim, or what ran behind one: then the row has been looked up.
+        let stored = answers.silent().get(looking);
+        if error.fault() != Fault::ConnectionLost
+            && let Some(came) = stored.map(|rows| once.found(rows, work.limits)).transpose()?.flatten()
+        {
+            return Ok(came);
+        }
+        return match (failed, error.fault()) {
+            (Some(Which::Silent(at)), Fault::Constraint) if at + 1 == guards => {
+                Ok(Came::Taken { expired: false })
+            }
+            (Some(Which::Silent(at)), Fault::Timeout | Fault::LockTimeout) if at + 1 == guards => {
+                Ok(Came::Busy)
+            }
+            (Some(Which::Silent(at)), _) if at < guards => Err(store.trouble(error)),
+            _ => Err(error),
+        };
+    }
+    in_transaction(session)?;
+
+    let count = rows.rows();
+    let body = once::plain(rows.finish()?, work.limits.escaped)?;
+    store.fits(&body)?;
+    // The table is the function's own: its role and schemas are no caller's.
+    let reset = work.steps.last().and_then(|step| Caller::nobody().statement(&step.caller));
+    let (keep, sweep) = (store.keep(key, &body), store.sweep());
+    let last: Vec<&Statement> = reset.iter().chain([&keep, &sweep]).collect();
+    let expected = vec![silent(Verb::Exec); last.len()];
+    let clock = Clock::new(work.by);
+    let mut answers = Answers::new(&mut nothing, &expected, true).timed(&clock);
+    // What fails at COMMIT is no step's own.
+    let mut run = Run { list: false, ..Run::new(session, &clock, work, &mut answers) };
+    if let Err(error) = run.statements(Frame::Commit, &last, *progress).await {
+        return Err(if matches!(run.failed, Some(Which::Silent(_))) { store.trouble(error) } else { error });
+    }
+    run.ours()?;
+    store.meet(key);
+    Ok(Came::Kept(once::carried(body, work.limits.escaped, work.limits.bytes)?, count))
+}
+
+/// That there is something to commit, says the server.
+fn in_transaction(session: &dyn Session) -> Result<()> {
+    match session.state() {
+        State::InTransaction => Ok(()),
+        // Known before COMMIT was sent, so the server undoes it, and it may run again.
+        State::Closed => {
+            Err(Error::new(Fault::ConnectionLost, "the server closed the connection before COMMIT"))
+        }
+        State::Idle | State::Failed => Err(Error::new(
+            Fault::QueryFailed,
+            "the server says that the transaction has ended before COMMIT: something in it ends transactions",
+        )),
+    }
 }
 
 /// How far a statement has come once it was sent in a transaction.
@@ -343,10 +587,22 @@ struct Run<'a, 'b> {
     clock: &'a Clock,
     end: Deadline,
     answers: &'a mut Answers<'b>,
+    steps: &'a [Step<'a>],
     list: bool,
+    /// The statement that failed last.
+    failed: Option<Which>,
 }
 
-impl Run<'_, '_> {
+impl<'a, 'b> Run<'a, 'b> {
+    fn new(
+        session: &'a mut dyn Session,
+        clock: &'a Clock,
+        work: &'a Work<'_>,
+        answers: &'a mut Answers<'b>,
+    ) -> Self {
+        Self { session, clock, end: work.end(), answers, steps: &work.steps, list: work.list, failed: None }
+    }
+
     /// Runs statements to the end of their results, each bounded by its own limit; what comes too late is stopped on
     /// the server.
     async fn statements(
@@ -383,8 +639,11 @@ impl Run<'_, '_> {
             Some((step, Err(_))) => step,
             // MySQL ends a sleep well that was stopped. It was one of those that have ended since, of which the last that
             // was sent is the likeliest: whoever is slow is seldom followed by many.
-            Some((step, Ok(true))) => step.max(self.answers.step().saturating_sub(1)),
-            _ => self.answers.step(),
+            Some((Which::Step(step), Ok(true))) => {
+                Which::Step(step.max(self.answers.step().saturating_sub(1)))
+            }
+            Some((silent, Ok(true))) => silent,
+            _ => self.answers.current(),
         };
         outcome.map_err(|error| self.at(step, error))
     }
@@ -394,8 +653,26 @@ impl Run<'_, '_> {
         self.answers.outcome().map_err(|(step, error)| self.at(step, error))
     }
 
-    fn at(&self, step: usize, error: Error) -> Error {
-        if self.list { error.at_step(step) } else { error }
+    /// A statement of ours is told as itself, and no step.
+    fn at(&mut self, which: Which, error: Error) -> Error {
+        self.failed = Some(which);
+        match which {
+            Which::Step(step) if self.list => error.at_step(step),
+            Which::Step(_) => error,
+            Which::Silent(_) if matches!(error.fault(), Fault::BadParameter | Fault::QueryFailed) => {
+                // A role that does not exist is nothing that the caller could mend. The server's words may quote, so
+                // that the log has them without names: those of ours it may have.
+                let caller = self.steps.get(self.answers.step()).map(|step| &step.caller);
+                let told = caller.filter(|caller| !caller.is_nobody()).map(|caller| format!(": {caller:?}"));
+                let detail = format!(
+                    "{}; it is of what was sent before the statement{}",
+                    error.detail(),
+                    told.unwrap_or_default()
+                );
+                error.into_fault(Fault::QueryFailed).with_detail(detail)
+            }
+            Which::Silent(_) => error,
+        }
     }
 }
 
@@ -452,7 +729,7 @@ pub(crate) async fn stopped(
 fn late(progress: Progress) -> Error {
     let fault = match progress {
         Progress::Committing | Progress::Autocommitted => Fault::OutcomeUnknown,
-        Progress::Unsent | Progress::Sent | Progress::InTransaction => Fault::Timeout,
+        Progress::Unsent | Progress::Sent | Progress::InTransaction | Progress::Keyed => Fault::Timeout,
     };
     Error::new(
         fault,
@@ -477,6 +754,8 @@ async fn settle(mut lease: Lease, by: Deadline) -> Effect {
     effect
 }
 
+/// How often another call may have had the key, and then not.
+const MOST_TAKEN: u32 = 10;
 // Within it, the server has been told to stop; it is part of the reserve (DB_DEADLINE_RESERVE).
 const CANCEL_TIMEOUT: Duration = Duration::from_millis(200);
 

@@ -241,6 +241,7 @@ fn told(headers: &HeaderMap) -> Invocation {
         |name: &str| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let invocation = Invocation {
         request_id: text("lambda-runtime-aws-request-id").unwrap_or_default(),
+        tenant_id: text("lambda-runtime-aws-tenant-id").filter(|id| !id.is_empty()),
         trace_id: text("lambda-runtime-trace-id"),
         deadline_ms: text("lambda-runtime-deadline-ms").and_then(|millis| millis.parse().ok()),
         ..Invocation::default()
@@ -256,6 +257,7 @@ impl From<&Context> for Invocation {
     fn from(context: &Context) -> Self {
         let invocation = Self {
             request_id: context.request_id.clone(),
+            tenant_id: context.tenant_id.clone(),
             trace_id: context.xray_trace_id.clone(),
             deadline_ms: Some(context.deadline),
             ..Self::default()

@@ -15,6 +15,7 @@ pub mod check;
 pub mod config;
 pub mod connect;
 pub mod credentials;
+#[cfg(feature = "sea-orm")]
 pub mod db;
 pub mod deadline;
 pub mod describe;
@@ -26,6 +27,7 @@ pub mod form;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 pub mod observe;
+pub mod once;
 pub mod openapi;
 mod page;
 pub mod queries;
@@ -36,5 +38,7 @@ mod schema;
 pub mod tools;
 pub mod value;
 
+#[cfg(feature = "sea-orm")]
 pub use db::Db;
+#[cfg(feature = "sea-orm")]
 pub use sea_orm;

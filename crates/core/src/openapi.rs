@@ -11,7 +11,7 @@ use crate::config::{Function, Platform};
 use crate::describe::Column;
 use crate::error::Fault;
 use crate::form::Form;
-use crate::queries::{BoundFrom, Param, Queries, Query, Verb};
+use crate::queries::{BoundFrom, Idempotency, KeyFrom, Param, Queries, Query, Verb};
 use crate::schema::{Map, Node, changes, object, page, parameter_schema, parameters_schema, row};
 use crate::value::{Kind, Scalar};
 
@@ -154,6 +154,7 @@ impl Document<'_> {
             Method::Post => Vec::new(),
         };
         parameters.extend(query.params().iter().filter_map(header_parameter));
+        parameters.extend(query.idempotency().and_then(key_parameter));
         if !parameters.is_empty() {
             operation.put("parameters", Node::List(parameters));
         }
@@ -248,9 +249,10 @@ impl Document<'_> {
         let list = |items| Node::from(Map::of([("type", "array".into()), ("items", items)]));
         let step = object(Map::of([("query", query.clone()), ("params", params())]), ["query"]);
         let runs = object(Map::of([("query", query), ("params", list(params()))]), ["query", "params"]);
+        let key = || Node::from(Map::of([("type", "string".into()), ("minLength", 1u64.into())]));
         let mut forms = vec![
-            object(Map::of([("transaction", list(step))]), ["transaction"]),
-            object(Map::of([("batch", runs)]), ["batch"]),
+            object(Map::of([("transaction", list(step)), ("idempotencyKey", key())]), ["transaction"]),
+            object(Map::of([("batch", runs), ("idempotencyKey", key())]), ["batch"]),
         ];
         if let Some(default) = default {
             forms.push(parameters_schema(default));
@@ -329,9 +331,14 @@ fn happens(fault: Fault, query: &Query, method: Method) -> bool {
         // What is documented of another result is JSON alone.
         Fault::NotAcceptable => query.verb() == Verb::Many,
         Fault::UnsupportedMediaType => method == Method::Post,
-        Fault::Unauthenticated => claims,
+        Fault::Unauthenticated => claims || query.identity().needs_claims(),
+        Fault::Forbidden => query.identity().may_forbid(),
         Fault::NotFound | Fault::NotUnique => query.verb() == Verb::One,
-        Fault::Constraint | Fault::OutcomeUnknown => query.access() == Access::Write,
+        Fault::Constraint => query.access() == Access::Write,
+        Fault::OutcomeUnknown => {
+            query.access() == Access::Write && query.idempotency().is_none_or(|it| it.optional)
+        }
+        Fault::KeyReused => query.idempotency().is_some(),
         Fault::DoneUnread => query.access() == Access::Write && !query.transaction(),
         _ => true,
     }
@@ -508,6 +515,25 @@ fn header_parameter(param: &Param) -> Option<Node> {
         _ => parameter.put("schema", schema),
     }
     Some(parameter.into())
+}
+
+/// The header that a write is done once by.
+fn key_parameter(idempotency: &Idempotency) -> Option<Node> {
+    let KeyFrom::Header(name) = &idempotency.from else { return None };
+    let kept = humantime::format_duration(idempotency.keep);
+    let description = format!(
+        "The call is done once per key: a repeat gets the first one's reply, with the header idempotency-replayed. Kept \
+         for {kept}."
+    );
+    let schema = Map::of([("type", "string".into()), ("minLength", 1u64.into())]);
+    let parameter = [
+        ("name", name.as_str().into()),
+        ("in", "header".into()),
+        ("required", (!idempotency.optional).into()),
+        ("description", description.into()),
+        ("schema", schema.into()),
+    ];
+    Some(Map::of(parameter).into())
 }
 
 fn request_body(query: &Query) -> Node {

@@ -1,7 +1,7 @@
 //! When a statement runs a second time. One place, one rule:
 //!
 //! A statement runs again only if it is a read, or if it provably never reached the server, or if the server
-//! provably undid or refused it.
+//! provably undid or refused it, or if it has an idempotency key, which tells whether it was done ([`crate::once`]).
 //!
 //! [`decide`] is that rule as a function of the fault, what the statement does, and how far it had come;
 //! [`truth_table`] prints it, and `docs/reference/retries.md` is that print.
@@ -22,6 +22,9 @@ pub enum Progress {
     Sent,
     /// Inside a transaction whose COMMIT has not been sent: without one, the server undoes it.
     InTransaction,
+    /// Inside a transaction that has an idempotency key, whether or not its COMMIT has been sent: the key stands in the
+    /// transaction itself, so whoever runs it again finds out whether it was committed.
+    Keyed,
     /// COMMIT was sent.
     Committing,
     /// A write was sent that commits by itself, or that no rollback undoes: outside a transaction, or in one.
@@ -85,6 +88,7 @@ pub fn decide(fault: Fault, access: Access, progress: Progress) -> Next {
         | Fault::NotAcceptable
         | Fault::UnsupportedMediaType
         | Fault::Unauthenticated
+        | Fault::Forbidden
         | Fault::NotFound
         | Fault::NotUnique
         | Fault::ResultTooLarge
@@ -93,6 +97,7 @@ pub fn decide(fault: Fault, access: Access, progress: Progress) -> Next {
         | Fault::Constraint
         | Fault::Timeout
         | Fault::Rejected
+        | Fault::KeyReused
         | Fault::QueryFailed
         | Fault::Internal => Next::Fail(fault),
     }
@@ -140,12 +145,13 @@ pub fn truth_table() -> String {
         Fault::Unreachable,
         Fault::Resuming,
     ];
-    const STATES: [(&str, Access, Progress); 6] = [
+    const STATES: [(&str, Access, Progress); 7] = [
         ("read, unsent", Access::Read, Progress::Unsent),
         ("read, sent", Access::Read, Progress::Sent),
         ("write, unsent", Access::Write, Progress::Unsent),
         ("write, in transaction", Access::Write, Progress::InTransaction),
         ("write, COMMIT sent", Access::Write, Progress::Committing),
+        ("write with a key, COMMIT sent or not", Access::Write, Progress::Keyed),
         ("write that commits by itself, sent", Access::Write, Progress::Autocommitted),
     ];
     let mut table = String::from("| fault |");
@@ -180,7 +186,7 @@ mod tests {
         for lost in [Fault::ConnectionLost, Fault::ServerUnavailable] {
             check(lost, Progress::Committing, Next::Fail(Fault::OutcomeUnknown));
             check(lost, Progress::Autocommitted, Next::Fail(Fault::OutcomeUnknown));
-            for safe in [Progress::Unsent, Progress::InTransaction] {
+            for safe in [Progress::Unsent, Progress::InTransaction, Progress::Keyed] {
                 assert!(matches!(decide(lost, Access::Write, safe), Next::Reconnect { .. }));
             }
             assert!(matches!(decide(lost, Access::Read, Progress::Sent), Next::Reconnect { .. }));
@@ -191,9 +197,16 @@ mod tests {
     }
 
     #[test]
+    fn with_a_key_nothing_is_unknown() {
+        for fault in Fault::ALL.into_iter().filter(|fault| *fault != Fault::OutcomeUnknown) {
+            let next = decide(fault, Access::Write, Progress::Keyed);
+            assert_ne!(next, Next::Fail(Fault::OutcomeUnknown), "{fault:?}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_undone_stays_so() {
-        let steps =
-            [Progress::Unsent, Progress::InTransaction, Progress::Autocommitted, Progress::Committing];
+        let steps = [Progress::Unsent, Progress::Keyed, Progress::Autocommitted, Progress::Committing];
         assert_eq!(steps.into_iter().max(), Some(Progress::Autocommitted));
         assert_eq!(Progress::Sent.max(Progress::InTransaction), Progress::InTransaction);
     }

@@ -14,7 +14,7 @@ use crate::deadline::Deadline;
 use crate::describe::{Column, Form, JsonType};
 use crate::error::{Error, Fault, Result};
 use crate::openapi::Rows;
-use crate::queries::{Param, Queries, Query, Verb};
+use crate::queries::{BoundFrom, Idempotency, KeyFrom, Param, Queries, Query, Verb};
 use crate::rows::Limits;
 use crate::schema::{self, Map, Node, append, object};
 use crate::value::{Kind, Scalar, Value};
@@ -167,7 +167,7 @@ fn mcp(query: &Query, title: &str, columns: Option<&[Column]>, int64: Int64) -> 
     let hints = Map::of([
         ("readOnlyHint", reads.into()),
         ("destructiveHint", (!reads).into()),
-        ("idempotentHint", reads.into()),
+        ("idempotentHint", (reads || is_once_per_arguments(query)).into()),
     ]);
     let mut tool = Map::of([
         ("name", query.name().into()),
@@ -178,6 +178,15 @@ fn mcp(query: &Query, title: &str, columns: Option<&[Column]>, int64: Int64) -> 
     tool.put_some("outputSchema", output(query, columns, int64));
     tool.put("annotations", hints);
     tool.into()
+}
+
+/// Whether a repeat with the same arguments does nothing more: its key is one of them, or the caller's own.
+fn is_once_per_arguments(query: &Query) -> bool {
+    let Some(Idempotency { from: KeyFrom::Param(name), optional: false, .. }) = query.idempotency() else {
+        return false;
+    };
+    let param = query.params().iter().find(|param| param.name() == name);
+    matches!(param.map(Param::bound_from), Some(None | Some(BoundFrom::Claim(_))))
 }
 
 /// Whether the server holds it to reading. Nothing that an author writes makes it so: a session is read-only but in a

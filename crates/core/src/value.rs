@@ -137,15 +137,21 @@ impl fmt::Display for Params {
 }
 
 /// What the invocation itself brings, for parameters declared `from claims.x`, `from context.requestId`,
-/// `from sqs.messageId` and `from header.X`. A caller cannot write it.
+/// `from context.tenantId`, `from sqs.messageId` and `from header.X`, and for settings and roles. A caller cannot write it.
 #[derive(Debug, Clone, Default)]
 pub struct Origin {
     /// The verified claims of the caller, flattened by name; `None` where nobody verified anything.
     pub claims: Option<Vec<(String, Given)>>,
     /// Lambda's request id.
     pub request_id: String,
+    /// Lambda's tenant id, of a function with tenant isolation.
+    pub tenant_id: Option<String>,
     /// The SQS message's id, inside an SQS event.
     pub message_id: Option<String>,
+    /// Whether the message has been delivered before.
+    pub redelivered: bool,
     /// The HTTP request's headers, names in lower case.
     pub headers: Vec<(String, String)>,
+    /// The `idempotencyKey` of a direct event.
+    pub idempotency_key: Option<String>,
 }

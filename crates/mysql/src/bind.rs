@@ -165,7 +165,7 @@ fn hyphenated(uuid: &[u8; 16]) -> Vec<u8> {
     text
 }
 
-const COM_STMT_EXECUTE: u8 = 0x17;
+pub(crate) const COM_STMT_EXECUTE: u8 = 0x17;
 const DAY: i64 = 86_400_000_000;
 
 #[cfg(test)]

@@ -48,6 +48,3 @@ pub(crate) const WANTED: Capabilities = FOUND_ROWS
 
 /// Those without which there is no login that we know.
 pub(crate) const NEEDED: Capabilities = PROTOCOL_41 | SECURE_CONNECTION | PLUGIN_AUTH;
-
-/// Those that the driver has no part in: the login's, and what it does not ask for.
-pub(crate) const NOT_THE_DRIVERS: Capabilities = SSL | CONNECT_ATTRS | CONNECT_WITH_DB | SESSION_TRACK;

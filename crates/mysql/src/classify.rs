@@ -1,7 +1,6 @@
-//! From the server's and the driver's errors to faults: a table, and what log and caller are told.
+//! From the server's errors to faults: a table, and what log and caller are told.
 
 use lambda_rds_core::error::{Error, Fault, quotes};
-use sqlx::mysql::MySqlDatabaseError;
 
 /// What was being done when an error came, where the same error means different things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,46 +45,6 @@ impl Told<'_> {
     /// Whether a `SIGNAL` said so: then the text is the author's, whatever number was given to it.
     fn is_signalled(&self) -> bool {
         matches!(self.number, ER_SIGNAL_EXCEPTION | ER_SIGNAL_NOT_FOUND) || self.sqlstate.starts_with("45")
-    }
-}
-
-/// The fields that sqlx keeps.
-fn of_driver(error: &sqlx::Error) -> Option<Told<'_>> {
-    let error = error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?;
-    Some(Told {
-        number: error.number(),
-        sqlstate: error.code().unwrap_or_default(),
-        message: error.message(),
-    })
-}
-
-/// The kind of failure, for whoever has the driver's error alone. Whether there were parameters is not known then.
-pub(crate) fn classify(error: &sqlx::Error, doing: Doing) -> Fault {
-    match of_driver(error) {
-        Some(told) => of_told(told, At { doing, parameters: true, sql: "" }),
-        None => of_drivers(error, doing),
-    }
-}
-
-/// The kind of a failure that is the driver's own word.
-fn of_drivers(error: &sqlx::Error, doing: Doing) -> Fault {
-    let lost = if doing == Doing::Connect { Fault::Unreachable } else { Fault::ConnectionLost };
-    match error {
-        sqlx::Error::Protocol(text) if is_unknown_type(text) || is_miscount(text) => Fault::QueryFailed,
-        // What comes after bytes that make no sense makes none either.
-        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => lost,
-        sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Configuration(_) => Fault::Unreachable,
-        sqlx::Error::PoolClosed => Fault::ConnectionLost,
-        sqlx::Error::RowNotFound
-        | sqlx::Error::TypeNotFound { .. }
-        | sqlx::Error::ColumnIndexOutOfBounds { .. }
-        | sqlx::Error::ColumnNotFound(_)
-        | sqlx::Error::ColumnDecode { .. }
-        | sqlx::Error::Encode(_)
-        | sqlx::Error::Decode(_)
-        | sqlx::Error::InvalidSavePointStatement
-        | sqlx::Error::BeginFailed => Fault::QueryFailed,
-        _ => Fault::Internal,
     }
 }
 
@@ -288,16 +247,6 @@ fn is_read_only(message: &str) -> bool {
     message.contains("read-only") || message.contains("read_only")
 }
 
-/// sqlx knows no column type newer than its own table, MySQL's VECTOR for one.
-fn is_unknown_type(text: &str) -> bool {
-    text.starts_with("unknown column type")
-}
-
-/// The statement has another number of parameters than the query file.
-fn is_miscount(text: &str) -> bool {
-    text.starts_with("prepared statement expected")
-}
-
 // Names and numbers as in the servers' lists.
 const ER_DBACCESS_DENIED_ERROR: u16 = 1044;
 const ER_CON_COUNT_ERROR: u16 = 1040;
@@ -339,14 +288,6 @@ const ER_MARIADB_ACCOUNT_HAS_BEEN_LOCKED: u16 = 4151;
 
 /// The error for core: its fault, what the caller is told, and what the log is told. `log_values` allows the log
 /// to show values, which the server's words may quote.
-pub(crate) fn to_error(error: &sqlx::Error, at: At<'_>, log_values: bool) -> Error {
-    match of_driver(error) {
-        Some(told) => error_of(told, at, log_values),
-        None => Error::new(of_drivers(error, at.doing), driver_detail(error)),
-    }
-}
-
-/// The same for what a server told.
 pub(crate) fn error_of(told: Told<'_>, at: At<'_>, log_values: bool) -> Error {
     let fault = of_told(told, at);
     let error = match (fault, told.number) {
@@ -417,20 +358,6 @@ pub(crate) fn hint(number: u16) -> &'static str {
         ER_SECURE_TRANSPORT_REQUIRED => " The server insists on TLS: remove DB_TLS=disable.",
         _ => "",
     }
-}
-
-/// What the driver itself says.
-fn driver_detail(error: &sqlx::Error) -> String {
-    let mut detail = error.to_string();
-    if let sqlx::Error::Protocol(text) = error
-        && is_unknown_type(text)
-    {
-        detail.push_str(
-            ": the result has a column of a type that the driver does not know, such as VECTOR. Convert it, for \
-             example with `VECTOR_TO_STRING(column)`",
-        );
-    }
-    detail
 }
 
 /// What stands before and after the value in messages that name a column or a key behind it, out of the servers' lists

@@ -1,4 +1,4 @@
-//! From a target to a session: dial, encrypt, log in, send one `SET`, and hand the connection to the driver.
+//! From a target to a session: dial, encrypt, log in, and send one `SET`.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -11,6 +11,7 @@ use lambda_rds_core::connect::live::Live;
 use lambda_rds_core::connect::wire::Wire;
 use lambda_rds_core::error::{Error, Fault, Phase, Result};
 
+use crate::Keeper;
 use crate::cancel::MySqlCancel;
 use crate::classify::{self, Doing};
 use crate::known::Known;
@@ -41,9 +42,9 @@ pub(crate) async fn connect(to: &Target, known: &Arc<Known>) -> Result<Box<dyn S
     let cancel =
         MySqlCancel::new(peer, Arc::clone(&to.tls), to.relogin.clone(), thread, &to.application_name);
     let (mut wire, welcome, spoken) = connection.into_parts();
-    let mut session = MySql::new(welcome, spoken, cancel, known, to);
+    let mut session = MySql::new(&welcome, spoken, cancel, known, to);
     match to.by.bound(settle(&mut session, &mut wire, known, to)).await {
-        Ok(Ok(())) => Ok(Box::new(Live::new(session, wire))),
+        Ok(Ok(())) => Ok(Box::new(Live::<_, Keeper>::new(session, wire))),
         Ok(Err(error)) => Err(error.with_phase(Phase::Ready)),
         Err(_) => {
             let text = format!("{} did not take the session's settings in time", to.endpoint);

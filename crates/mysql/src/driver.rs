@@ -1,5 +1,8 @@
 //! sea-orm's driver, sqlx, on a session of ours: for code of one's own.
 
+mod errors;
+mod greeting;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::path::Path;
@@ -17,15 +20,14 @@ use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Either, Executor as _};
 
 use crate::answer::{Answer, Kind, Standing};
+use crate::bind::COM_STMT_EXECUTE;
 use crate::capability::Capabilities;
-use crate::classify::{self, At};
-use crate::greeting;
+use crate::classify::At;
 use crate::packet::{ERROR, HEADER, Header};
 use crate::session::{MySql, state};
-use crate::talk::{
-    COM_PING, COM_QUERY, COM_QUIT, COM_STMT_CLOSE, COM_STMT_EXECUTE, COM_STMT_PREPARE,
-    COM_STMT_SEND_LONG_DATA,
-};
+use crate::talk::{COM_PING, COM_QUERY, COM_QUIT, COM_STMT_CLOSE, COM_STMT_PREPARE};
+
+pub(crate) use errors::classify;
 
 /// The driver, which holds exactly one connection.
 ///
@@ -52,9 +54,9 @@ impl Driver<MySql> for MySqlDriver {
 
     fn greeting(protocol: &MySql) -> Greeting {
         Greeting {
-            first: protocol.welcome.for_the_driver(protocol.spoken),
+            first: greeting::greeting(protocol.spoken),
             length: |bytes| Header::read(bytes).map(|header| HEADER + header.length),
-            then: greeting::welcome_to_the_driver(),
+            then: greeting::welcome(),
         }
     }
 
@@ -98,7 +100,7 @@ impl Driver<MySql> for MySqlDriver {
             let failure = |error: sqlx::Error| {
                 let at = At { doing: protocol.doing(), parameters: true, sql: "" };
                 Failure {
-                    error: classify::to_error(&error, at, protocol.log_values),
+                    error: errors::to_error(&error, at, protocol.log_values),
                     driver: DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))),
                 }
             };
@@ -264,6 +266,7 @@ impl Packets {
     }
 }
 
+const COM_STMT_SEND_LONG_DATA: u8 = 0x18;
 /// The socket's name in the door's folder.
 const SOCKET: &str = "mysql.sock";
 const LONG: Duration = Duration::from_secs(3600);

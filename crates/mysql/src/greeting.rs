@@ -1,9 +1,9 @@
 //! The first packet of a connection, which the server sends before TLS: which thread serves us, what it can, and the
-//! nonce for the login. The driver gets one from us, on its own side of the relay.
+//! nonce for the login.
 //! <https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase_packets_protocol_handshake_v10.html>
 
-use crate::capability::{self, Capabilities};
-use crate::packet::{self, Refusal, Rest};
+use crate::capability::Capabilities;
+use crate::packet::{Refusal, Rest};
 
 /// What the server greets with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,35 +68,10 @@ impl Welcome {
         let proxy = self.version.windows(PROXYSQL.len()).any(|part| part.eq_ignore_ascii_case(PROXYSQL));
         !old && !proxy
     }
-
-    /// The greeting for the driver: a server with the same version and the same ways to speak, but without TLS, and content
-    /// with any password.
-    pub(crate) fn for_the_driver(&self, spoken: Capabilities) -> Vec<u8> {
-        let [a, b, c, d] = (spoken & !capability::NOT_THE_DRIVERS).to_le_bytes();
-        let mut greeting = vec![VERSION_10];
-        greeting.extend_from_slice(&self.version);
-        greeting.push(0);
-        greeting.extend_from_slice(&self.thread.to_le_bytes());
-        greeting.extend_from_slice(&[NONCE; 8]);
-        let [status, _] = AUTOCOMMIT.to_le_bytes();
-        greeting.extend_from_slice(&[0, a, b, UTF8MB4, status, 0, c, d, 21]);
-        greeting.extend_from_slice(&[0; 10]);
-        greeting.extend_from_slice(&[NONCE; 12]);
-        greeting.extend_from_slice(b"\0mysql_native_password\0");
-        packet::frame(0, &greeting)
-    }
-}
-
-/// What the driver's answer to that is answered with: no rows, no id, the status, no warnings.
-pub(crate) fn welcome_to_the_driver() -> Vec<u8> {
-    let [status, _] = AUTOCOMMIT.to_le_bytes();
-    packet::frame(2, &[packet::OK, 0, 0, status, 0, 0, 0])
 }
 
 const PROXYSQL: &[u8] = b"ProxySQL";
-const VERSION_10: u8 = 10;
-/// Nothing is scrambled with it; zero would end it.
-const NONCE: u8 = b'x';
+pub(crate) const VERSION_10: u8 = 10;
 /// utf8mb4_general_ci, which both servers have by this number.
 pub(crate) const UTF8MB4: u8 = 45;
 /// The status of a session outside a transaction.
@@ -172,22 +147,6 @@ mod tests {
             assert_eq!(Greeting::parse(&whole[..length]), None, "{length}");
         }
         assert_eq!(Greeting::parse(b"SSH-2.0-OpenSSH_9.2"), None);
-    }
-
-    #[test]
-    fn the_drivers_greeting_can_all_but_what_the_login_alone_needs() {
-        let content = welcome("9.7.4", u32::MAX);
-        let Some(Greeting::Welcome(server)) = Greeting::parse(&content) else { panic!("no greeting") };
-        let spoken = capability::WANTED & server.capabilities;
-        let greeting = server.for_the_driver(spoken);
-        let Some(Greeting::Welcome(seen)) = Greeting::parse(&greeting[packet::HEADER..]) else {
-            panic!("no greeting")
-        };
-        assert_eq!((&seen.version, seen.thread, seen.nonce.len()), (&server.version, server.thread, 20));
-        assert_eq!(seen.plugin, "mysql_native_password");
-        assert_eq!(seen.capabilities & capability::NOT_THE_DRIVERS, 0);
-        assert_eq!(seen.capabilities | capability::NOT_THE_DRIVERS, spoken | capability::NOT_THE_DRIVERS);
-        assert_eq!(welcome_to_the_driver()[..5], [7, 0, 0, 2, packet::OK]);
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! The MySQL and MariaDB backend of lambda-rds: connect, bind, decode, classify, cancel.
 //!
-//! We speak the protocol ourselves. sea-orm's driver comes in only for code of one's own that asks for it.
+//! We speak the protocol ourselves. sea-orm's driver comes in only for code of one's own that asks for it, with the
+//! feature `sea-orm`.
 
 mod answer;
 mod bind;
@@ -10,6 +11,7 @@ mod classify;
 mod connect;
 mod decode;
 mod describe;
+#[cfg(feature = "sea-orm")]
 mod driver;
 mod effects;
 mod greeting;
@@ -22,13 +24,18 @@ mod talk;
 use futures_util::future::BoxFuture;
 use lambda_rds_core::backend::{Backend, Session, Target};
 use lambda_rds_core::config::Engine;
-use lambda_rds_core::error::{Fault, Result};
+use lambda_rds_core::error::Result;
 use lambda_rds_core::queries::Dialect;
-use sea_orm::{DbErr, RuntimeErr};
 
 use std::sync::Arc;
 
 use known::Known;
+
+/// What keeps a session's wire.
+#[cfg(feature = "sea-orm")]
+type Keeper = lambda_rds_core::connect::door::Door<session::MySql, driver::MySqlDriver>;
+#[cfg(not(feature = "sea-orm"))]
+type Keeper = lambda_rds_core::connect::wire::Wire;
 
 /// How to speak to MySQL and MariaDB: one for each environment, whose sessions learn from each other which statements
 /// they will be asked for.
@@ -46,14 +53,9 @@ impl Backend for Mysql {
         Dialect::Mysql
     }
 
-    fn classify(&self, error: &DbErr) -> Fault {
-        match error {
-            DbErr::Conn(RuntimeErr::SqlxError(error))
-            | DbErr::Exec(RuntimeErr::SqlxError(error))
-            | DbErr::Query(RuntimeErr::SqlxError(error)) => classify::classify(error, classify::Doing::Write),
-            DbErr::ConnectionAcquire(_) => Fault::ConnectionLost,
-            _ => Fault::QueryFailed,
-        }
+    #[cfg(feature = "sea-orm")]
+    fn classify(&self, error: &sea_orm::DbErr) -> lambda_rds_core::error::Fault {
+        driver::classify(error)
     }
 
     fn connect<'a>(&'a self, to: &'a Target) -> BoxFuture<'a, Result<Box<dyn Session>>> {

@@ -26,7 +26,6 @@ use crate::capability::Capabilities;
 use crate::classify::{self, At, Doing};
 use crate::decode::{Columns, Described};
 use crate::describe;
-use crate::driver::MySqlDriver;
 use crate::effects::{self, Lasting};
 use crate::greeting::Welcome;
 use crate::known::Known;
@@ -35,7 +34,6 @@ use crate::talk::{Collected, Collection, Command, Heard, Listener, Stop, Talk, t
 
 /// How one session speaks.
 pub(crate) struct MySql {
-    pub(crate) welcome: Welcome,
     pub(crate) spoken: Capabilities,
     pub(crate) standing: Standing,
     cancel: MySqlCancel,
@@ -71,7 +69,7 @@ struct Kept {
 
 impl MySql {
     pub(crate) fn new(
-        welcome: Welcome,
+        welcome: &Welcome,
         spoken: Capabilities,
         cancel: MySqlCancel,
         known: &Arc<Known>,
@@ -80,7 +78,6 @@ impl MySql {
         let lock_wait = lock_wait(to.statement_timeout);
         let pipeline = to.pipeline && to.pooling == Pooling::None && welcome.pipelines();
         Self {
-            welcome,
             spoken,
             standing: Standing::new(),
             cancel,
@@ -352,6 +349,12 @@ impl MySql {
             true => self.prepare(wire, before.take(), statements).await,
             false => Ok(()),
         };
+        // What ends a session while it is told of statements ends it before any of them has run.
+        let gone = self.standing.owed > 0 || wire.closed();
+        let prepared = prepared.map_err(|(index, error)| match frame {
+            Frame::Begin(_) | Frame::Alone if gone => (index, error.as_refused()),
+            _ => (index, error),
+        });
         if let Err((index, error)) = prepared.and_then(|()| self.counted(statements)) {
             if before.is_some() {
                 // Nothing has been sent.
@@ -449,8 +452,6 @@ impl MySql {
 }
 
 impl Protocol for MySql {
-    type Driver = MySqlDriver;
-
     async fn run(
         &mut self,
         wire: &mut Wire,
@@ -482,7 +483,11 @@ impl Protocol for MySql {
                 let framed = self.pipeline && access == Access::Write && statements.len() > 1;
                 (Some(self.beginning(access, framed)), None)
             }
-            Frame::Within => {
+            Frame::Guarded(_) => {
+                let framed = self.pipeline && statements.len() > 1;
+                (Some(self.beginning(Access::Write, framed)), None)
+            }
+            Frame::Within | Frame::Commit => {
                 if let Err(error) = self.ask_after_failure(wire).await {
                     self.pipeline = pipeline;
                     return Err(error);
@@ -497,11 +502,15 @@ impl Protocol for MySql {
             }
         };
         // Behind a failing statement nothing may run that would stay: see the module.
-        if frame == Frame::Within && !self.framed {
+        if matches!(frame, Frame::Within | Frame::Commit) && !self.framed {
             self.pipeline = false;
         }
         let outcome = self.statements(wire, around, statements, frame, answers).await;
         self.pipeline = pipeline;
+        // What follows a failure is done all the same, so COMMIT waits.
+        if frame == Frame::Commit && outcome.is_ok() && !answers.failed() {
+            return self.commit(wire).await;
+        }
         if frame == Frame::Alone {
             self.access = Access::Read;
         }

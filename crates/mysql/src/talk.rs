@@ -365,8 +365,6 @@ pub(crate) const COM_QUIT: u8 = 1;
 pub(crate) const COM_QUERY: u8 = 3;
 pub(crate) const COM_PING: u8 = 0x0e;
 pub(crate) const COM_STMT_PREPARE: u8 = 0x16;
-pub(crate) const COM_STMT_EXECUTE: u8 = 0x17;
-pub(crate) const COM_STMT_SEND_LONG_DATA: u8 = 0x18;
 pub(crate) const COM_STMT_CLOSE: u8 = 0x19;
 /// The first byte of a value in text that is none.
 const NULL: u8 = 0xfb;

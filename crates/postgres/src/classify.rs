@@ -1,8 +1,6 @@
-//! From the server's and the driver's errors to faults: a table, and what log and caller are told.
+//! From the server's errors to faults: a table, and what log and caller are told.
 
 use lambda_rds_core::error::{Error, Fault, quotes};
-use sqlx::error::DatabaseError;
-use sqlx::postgres::{PgDatabaseError, PgErrorPosition, PgSeverity};
 
 /// What was being done when an error came, where the same error means different things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,71 +119,6 @@ impl Told<'_> {
     fn is_from_function(&self) -> bool {
         self.file.is_none_or(|file| file.starts_with("pl_"))
     }
-}
-
-/// The fields that sqlx keeps.
-fn of_driver(error: &PgDatabaseError) -> Told<'_> {
-    let severity = match error.severity() {
-        PgSeverity::Panic => "PANIC",
-        PgSeverity::Fatal => "FATAL",
-        _ => ERROR,
-    };
-    let (position, inside) = match error.position() {
-        Some(PgErrorPosition::Original(position)) => (Some(position), None),
-        Some(PgErrorPosition::Internal { position, query }) => (None, Some((position, query))),
-        None => (None, None),
-    };
-    Told {
-        severity,
-        code: error.code(),
-        message: error.message(),
-        detail: error.detail(),
-        hint: error.hint(),
-        context: error.r#where(),
-        position,
-        inside,
-        schema: error.schema(),
-        table: error.table(),
-        column: error.column(),
-        data_type: error.data_type(),
-        constraint: error.constraint(),
-        routine: error.routine(),
-        file: error.file(),
-    }
-}
-
-/// The kind of failure, for whoever has the driver's error alone. Whether there were parameters is not known then.
-pub(crate) fn classify(error: &sqlx::Error, doing: Doing) -> Fault {
-    match error.as_database_error().and_then(server) {
-        Some(error) => of_told(&of_driver(error), At { doing, parameters: true, sql: "" }),
-        None => of_drivers(error, doing),
-    }
-}
-
-/// The kind of a failure that is the driver's own word.
-fn of_drivers(error: &sqlx::Error, doing: Doing) -> Fault {
-    let lost = if doing == Doing::Connect { Fault::Unreachable } else { Fault::ConnectionLost };
-    match error {
-        // What comes after bytes that make no sense makes none either.
-        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => lost,
-        sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut => Fault::Unreachable,
-        sqlx::Error::PoolClosed => Fault::ConnectionLost,
-        sqlx::Error::Database(_)
-        | sqlx::Error::RowNotFound
-        | sqlx::Error::TypeNotFound { .. }
-        | sqlx::Error::ColumnIndexOutOfBounds { .. }
-        | sqlx::Error::ColumnNotFound(_)
-        | sqlx::Error::ColumnDecode { .. }
-        | sqlx::Error::Encode(_)
-        | sqlx::Error::Decode(_)
-        | sqlx::Error::InvalidSavePointStatement
-        | sqlx::Error::BeginFailed => Fault::QueryFailed,
-        _ => Fault::Internal,
-    }
-}
-
-fn server(error: &dyn DatabaseError) -> Option<&PgDatabaseError> {
-    error.try_downcast_ref()
 }
 
 /// Whether the server refused a prepared statement because the world has moved on since: a table has other
@@ -464,18 +397,10 @@ const RAISE_EXCEPTION: &str = "P0001";
 const ASSERT_FAILURE: &str = "P0004";
 const INTERNAL_ERROR: &str = "XX000";
 /// The severity of what ends a statement and leaves the session.
-const ERROR: &str = "ERROR";
+pub(crate) const ERROR: &str = "ERROR";
 
 /// The error for core: its fault, what the caller is told, and what the log is told. `log_values` allows the log
 /// to show values, which the server's words may quote.
-pub(crate) fn to_error(error: &sqlx::Error, at: At<'_>, log_values: bool) -> Error {
-    match error.as_database_error().and_then(server) {
-        Some(error) => error_of(&of_driver(error), at, log_values),
-        None => Error::new(of_drivers(error, at.doing), driver_detail(error)),
-    }
-}
-
-/// The same for what a server told.
 pub(crate) fn error_of(told: &Told<'_>, at: At<'_>, log_values: bool) -> Error {
     let fault = of_told(told, at);
     let raised = told.is_raised() && !told.is_connections(at.doing);
@@ -495,19 +420,6 @@ pub(crate) fn error_of(told: &Told<'_>, at: At<'_>, log_values: bool) -> Error {
     };
     let error = error.with_detail(detail(told, at, log_values)).with_sqlstate(told.code);
     if !told.is_connections(at.doing) && is_stale(told) { error.as_refused() } else { error }
-}
-
-/// What the driver itself says, its causes included.
-fn driver_detail(error: &sqlx::Error) -> String {
-    let mut detail = error.to_string();
-    if matches!(error, sqlx::Error::ColumnDecode { .. }) {
-        // Met while sqlx reads `pg_type`, whose rows for multiranges it cannot decode.
-        detail.push_str(
-            "; the statement has a column or parameter of a type that the driver does not know, such as a \
-             multirange: cast it, for example `column::text`",
-        );
-    }
-    detail
 }
 
 /// One line: the message, then whatever else the server tells of the place.
@@ -561,8 +473,6 @@ const HIDDEN: &str =
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
     /// An error as a server tells it in the middle of a statement.
@@ -803,24 +713,6 @@ mod tests {
         assert_eq!(of_told(&own, at(Doing::Read, true)), Fault::QueryFailed, "a server's own");
         // What becomes of a COMMIT that the pooler hung up on, nobody knows.
         assert_eq!(of_connection("08P01", "query timeout", Doing::Commit), Fault::ConnectionLost);
-    }
-
-    #[test]
-    fn the_drivers_own_errors() {
-        let broken = || sqlx::Error::Io(io::Error::from(io::ErrorKind::ConnectionReset));
-        for (error, doing, expected) in [
-            (broken(), Doing::Read, Fault::ConnectionLost),
-            (broken(), Doing::Write, Fault::ConnectionLost),
-            (broken(), Doing::Connect, Fault::Unreachable),
-            (sqlx::Error::Protocol("?".to_owned()), Doing::Read, Fault::ConnectionLost),
-            (sqlx::Error::Tls("no".into()), Doing::Connect, Fault::Unreachable),
-            (sqlx::Error::PoolTimedOut, Doing::Read, Fault::Unreachable),
-            (sqlx::Error::Decode("no".into()), Doing::Read, Fault::QueryFailed),
-            (sqlx::Error::Configuration("no".into()), Doing::Connect, Fault::Internal),
-        ] {
-            assert_eq!(classify(&error, doing), expected, "{error:?}");
-            assert_eq!(to_error(&error, At::ours(doing), false).message(), expected.advice());
-        }
     }
 
     #[test]

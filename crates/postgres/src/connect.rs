@@ -17,6 +17,7 @@ use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
 use postgres_protocol::message::frontend;
 
+use crate::Keeper;
 use crate::cancel::PgCancel;
 use crate::classify::{self, Doing};
 use crate::learned::Learned;
@@ -55,7 +56,7 @@ pub(crate) async fn connect(learned: &Arc<Learned>, to: &Target) -> Result<Box<d
     let cancel = key.map(|key| PgCancel::new(peer, Arc::clone(&to.tls), key));
     let mut protocol = Pg::new(Arc::clone(learned), opening.reported, cancel, to);
     took(&mut protocol, &mut wire, to).await?;
-    Ok(Box::new(Live::new(protocol, wire)))
+    Ok(Box::new(Live::<_, Keeper>::new(protocol, wire)))
 }
 
 /// Asks for TLS, and ends it here.
@@ -105,10 +106,10 @@ async fn took(protocol: &mut Pg, wire: &mut Wire, to: &Target) -> Result<()> {
         .with_phase(Phase::Ready)
         .with_hint("DB_POOLER=transaction: a pooler stands before the server"))
     };
-    if let Some((name, value)) = protocol.reported().unwanted(to.pooling) {
+    if let Some((name, value)) = protocol.reported.unwanted(to.pooling) {
         return not_taken(name, value);
     }
-    if to.pooling != Pooling::None || protocol.reported().get(READ_ONLY).is_some() {
+    if to.pooling != Pooling::None || protocol.reported.get(READ_ONLY).is_some() {
         return Ok(());
     }
     // Servers before PostgreSQL 14 do not report it.

@@ -27,7 +27,7 @@ pub(crate) async fn describe(pg: &mut Pg, wire: &mut Wire, statement: &Statement
                 return Ok(Described::Refused(refused(&told, &statement.sql)));
             }
             let at = At { doing: Doing::Read, parameters: false, sql: &statement.sql };
-            return Err(crate::classify::error_of(&told, at, pg.log_values()));
+            return Err(crate::classify::error_of(&told, at, pg.log_values));
         }
     };
     let types = known.taken.iter().copied().chain(known.fields.iter().map(|field| field.oid));

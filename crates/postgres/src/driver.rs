@@ -1,5 +1,7 @@
 //! sea-orm's driver, for code of one's own: sqlx, on a session of ours. See [`lambda_rds_core::connect::door`].
 
+mod errors;
+
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
@@ -17,10 +19,12 @@ use sqlx::postgres::{
 };
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Either, Executor as _};
 
-use crate::classify::{self, At};
+use crate::classify::At;
 use crate::messages::{PARAMETER_STATUS, READY};
 use crate::session::{Pg, state};
 use crate::settings::Reported;
+
+pub(crate) use errors::classify;
 
 /// The driver's connection.
 ///
@@ -78,26 +82,26 @@ impl Driver<Pg> for PgDriver {
 
     fn greeting(protocol: &Pg) -> Greeting {
         let mut then = b"R\0\0\0\x08\0\0\0\0".to_vec();
-        for (name, value) in protocol.reported().iter() {
+        for (name, value) in protocol.reported.iter() {
             let body = [name.as_bytes(), b"\0", value.as_bytes(), b"\0"].concat();
             let length = u32::try_from(body.len() + 4).unwrap_or(u32::MAX);
             then.extend_from_slice(&[&b"S"[..], &length.to_be_bytes(), &body].concat());
         }
         // The driver has no use for a key.
         then.extend_from_slice(b"K\0\0\0\x0c\0\0\0\0\0\0\0\0");
-        then.extend_from_slice(&[b'Z', 0, 0, 0, 5, protocol.status()]);
+        then.extend_from_slice(&[b'Z', 0, 0, 0, 5, protocol.status]);
         Greeting { first: Vec::new(), length: startup_length, then }
     }
 
-    fn socket(protocol: &Pg) -> String {
+    fn socket(_: &Pg) -> String {
         // The name that libpq, and so sqlx, looks for in a socket folder.
-        format!(".s.PGSQL.{}", protocol.port)
+        format!(".s.PGSQL.{PORT}")
     }
 
-    async fn connect(protocol: &Pg, folder: &Path) -> Result<Self> {
+    async fn connect(_: &Pg, folder: &Path) -> Result<Self> {
         let options = PgConnectOptions::new_without_pgpass()
             .socket(folder)
-            .port(protocol.port)
+            .port(PORT)
             .username("session")
             .database("session")
             // The wire is encrypted already, on our side of the private socket.
@@ -123,8 +127,8 @@ impl Driver<Pg> for PgDriver {
     }
 
     fn stream<'a>(&'a mut self, protocol: &'a Pg, sql: Sql) -> BoxStream<'a, Result<Item, Failure>> {
-        let pooled = protocol.pooling() != Pooling::None;
-        let (at, log_values) = (At::ours(protocol.doing()), protocol.log_values());
+        let pooled = protocol.pooling != Pooling::None;
+        let (at, log_values) = (At::ours(protocol.doing), protocol.log_values);
         Box::pin(async_stream::stream! {
             let mut failed = None;
             let parameters = matches!(&sql, Sql::Prepared(statement) if statement.values.is_some());
@@ -152,7 +156,7 @@ impl Driver<Pg> for PgDriver {
             }
             if let Some(error) = failed {
                 yield Err(Failure {
-                    error: classify::to_error(&error, At { parameters, ..at }, log_values),
+                    error: errors::to_error(&error, At { parameters, ..at }, log_values),
                     driver: DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))),
                 });
             }
@@ -160,20 +164,21 @@ impl Driver<Pg> for PgDriver {
     }
 
     fn follower(protocol: &Pg) -> Reader {
-        let login = protocol.login().clone();
+        let login = protocol.login.clone();
         Reader {
-            status: protocol.status(),
+            status: protocol.status,
             owed: 0,
-            reported: protocol.reported().clone(),
+            reported: protocol.reported.clone(),
             login,
-            pooling: protocol.pooling(),
+            pooling: protocol.pooling,
             ours: Messages::default(),
             servers: Messages::default(),
         }
     }
 
     fn caught_up(protocol: &mut Pg, follower: &Reader) {
-        protocol.catch_up(follower.status, follower.owed, &follower.reported);
+        (protocol.status, protocol.owed) = (follower.status, follower.owed);
+        protocol.reported = follower.reported.clone();
     }
 }
 
@@ -269,6 +274,8 @@ impl Follower for Reader {
     }
 }
 
+/// By which the driver finds the socket, whatever the server's port is.
+const PORT: u16 = 5432;
 const HEADER: usize = 5;
 /// No setting's value that is watched is longer.
 const SHORT: usize = 8 * 1024;

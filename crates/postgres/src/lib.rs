@@ -1,7 +1,7 @@
 //! The PostgreSQL backend of lambda-rds: connect, bind, decode, classify, cancel.
 //!
 //! The protocol is spoken here, on the messages of `postgres-protocol`; sqlx is there for sea-orm's sake, behind a door of
-//! its own.
+//! its own and a feature.
 
 mod bind;
 mod cancel;
@@ -9,6 +9,7 @@ mod classify;
 mod connect;
 mod decode;
 mod describe;
+#[cfg(feature = "sea-orm")]
 mod driver;
 mod learned;
 mod messages;
@@ -21,11 +22,16 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use lambda_rds_core::backend::{Backend, Session, Target};
 use lambda_rds_core::config::Engine;
-use lambda_rds_core::error::{Fault, Result};
+use lambda_rds_core::error::Result;
 use lambda_rds_core::queries::Dialect;
-use sea_orm::{DbErr, RuntimeErr};
 
 use crate::learned::Learned;
+
+/// What keeps a session's wire.
+#[cfg(feature = "sea-orm")]
+type Keeper = lambda_rds_core::connect::door::Door<session::Pg, driver::PgDriver>;
+#[cfg(not(feature = "sea-orm"))]
+type Keeper = lambda_rds_core::connect::wire::Wire;
 
 /// How to speak to PostgreSQL, and what has been learned of the statements: shared by all sessions that it opens, which
 /// are on one database.
@@ -43,14 +49,9 @@ impl Backend for Postgres {
         Dialect::Postgres
     }
 
-    fn classify(&self, error: &DbErr) -> Fault {
-        match error {
-            DbErr::Conn(RuntimeErr::SqlxError(error))
-            | DbErr::Exec(RuntimeErr::SqlxError(error))
-            | DbErr::Query(RuntimeErr::SqlxError(error)) => classify::classify(error, classify::Doing::Write),
-            DbErr::ConnectionAcquire(_) => Fault::ConnectionLost,
-            _ => Fault::QueryFailed,
-        }
+    #[cfg(feature = "sea-orm")]
+    fn classify(&self, error: &sea_orm::DbErr) -> lambda_rds_core::error::Fault {
+        driver::classify(error)
     }
 
     fn connect<'a>(&'a self, to: &'a Target) -> BoxFuture<'a, Result<Box<dyn Session>>> {

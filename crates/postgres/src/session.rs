@@ -29,7 +29,6 @@ use crate::cancel::PgCancel;
 use crate::classify::{self, At, Doing};
 use crate::decode::Columns;
 use crate::describe;
-use crate::driver::PgDriver;
 use crate::learned::{ByStatement, Field, Known, Learned};
 use crate::messages::{
     BIND_COMPLETE, CLOSE_COMPLETE, COMMAND_COMPLETE, DATA_ROW, EMPTY_QUERY, ERROR, Front, Message, NO_DATA,
@@ -50,21 +49,19 @@ pub(crate) struct Pg {
     controls: Vec<Control>,
     generation: u32,
     /// The status that the server has told last, and how many of its answers are yet to come.
-    status: u8,
-    owed: u32,
-    reported: Reported,
+    pub(crate) status: u8,
+    pub(crate) owed: u32,
+    pub(crate) reported: Reported,
     /// The same after the login.
-    login: Reported,
+    pub(crate) login: Reported,
     /// What the transaction, or the statement outside one, may do.
-    doing: Doing,
+    pub(crate) doing: Doing,
     cancel: Option<PgCancel>,
-    pooling: Pooling,
+    pub(crate) pooling: Pooling,
     /// Whether anything may be sent before what comes before it has been answered.
     pipeline: bool,
     limit: Duration,
-    log_values: bool,
-    /// The port, by which sea-orm's driver looks for its socket.
-    pub(crate) port: u16,
+    pub(crate) log_values: bool,
 }
 
 /// A statement that has a name.
@@ -82,6 +79,8 @@ enum Control {
     BeginRead,
     BeginWrite,
     Commit,
+    /// What is not in a transaction block yet may write.
+    WriteNow,
     Writing,
     Reading,
     /// The limits of a transaction, where no session has them.
@@ -159,46 +158,15 @@ impl Pg {
             pipeline: to.pipeline,
             limit: to.statement_timeout,
             log_values: to.log_values,
-            port: to.endpoint.port,
         }
-    }
-
-    pub(crate) fn reported(&self) -> &Reported {
-        &self.reported
-    }
-
-    pub(crate) fn login(&self) -> &Reported {
-        &self.login
     }
 
     pub(crate) fn decoder(&self, oid: u32) -> types::Decoder {
         self.learned.decoder(oid)
     }
 
-    pub(crate) fn log_values(&self) -> bool {
-        self.log_values
-    }
-
-    pub(crate) fn doing(&self) -> Doing {
-        self.doing
-    }
-
-    pub(crate) fn status(&self) -> u8 {
-        self.status
-    }
-
-    /// What the driver's side of the session has been told.
-    pub(crate) fn catch_up(&mut self, status: u8, owed: u32, reported: &Reported) {
-        (self.status, self.owed) = (status, owed);
-        self.reported = reported.clone();
-    }
-
     pub(crate) fn pooled(&self) -> bool {
         self.pooling != Pooling::None
-    }
-
-    pub(crate) fn pooling(&self) -> Pooling {
-        self.pooling
     }
 
     /// Runs statements, and once more from the beginning if the first of them turned out to be known as it is not any more
@@ -212,13 +180,13 @@ impl Pg {
     ) -> Result<()> {
         self.doing = match frame {
             Frame::Read | Frame::Begin(Access::Read) => Doing::Read,
-            Frame::Begin(Access::Write) | Frame::Alone => Doing::Write,
-            Frame::Within => self.doing,
+            Frame::Begin(Access::Write) | Frame::Guarded(_) | Frame::Alone => Doing::Write,
+            Frame::Within | Frame::Commit => self.doing,
         };
-        let first = answers.step();
+        let first = answers.at();
         let outcome = self.attempt(wire, frame, statements, answers).await;
         match outcome {
-            Err(error) if error.is_refused() && frame != Frame::Within && answers.step() == first => {
+            Err(error) if error.is_refused() && !within(frame) && answers.again(first) => {
                 for statement in statements {
                     self.forget(statement);
                 }
@@ -241,14 +209,17 @@ impl Pg {
         statements: &[&Statement],
         answers: &mut Answers<'_>,
     ) -> Result<()> {
-        if frame != Frame::Within {
-            self.learn(wire, statements).await?;
+        if !within(frame)
+            && let Err(error) = self.learn(wire, statements).await
+        {
+            // What ends a session while it is asked about statements ends it before any of them has run.
+            return Err(if self.owed > 0 || wire.closed() { error.as_refused() } else { error });
         }
         let mut next = 0;
         while next < statements.len() {
             if self.learned.known(statements[next]).is_none() {
                 // What it needs has been made by a step before it, or it fails.
-                if next == 0 && frame != Frame::Within {
+                if next == 0 && !within(frame) {
                     return Err(Error::new(Fault::Internal, "bug: a statement was not learned"));
                 }
                 self.learn_one(wire, statements[next]).await?;
@@ -302,36 +273,70 @@ impl Pg {
         // in a long list.
         let told_every = if part.len() > MOST_FLUSHED { FLUSHED_EVERY } else { 1 };
         answers.told_every(told_every);
-        let steps = part.clone().flat_map(|step| {
-            let last = step + 1 == part.end;
-            let flush = !last && (step + 1 - part.start).is_multiple_of(told_every);
-            [Some(Unit::Step(step)), flush.then_some(Unit::Flush)].into_iter().flatten()
-        });
+        let steps = |of: std::ops::Range<usize>| {
+            let part = part.clone();
+            of.flat_map(move |step| {
+                let last = step + 1 == part.end;
+                let flush = !last && (step + 1 - part.start).is_multiple_of(told_every);
+                [Some(Unit::Step(step)), flush.then_some(Unit::Flush)].into_iter().flatten()
+            })
+        };
+        let whole = part.end == statements.len();
         match frame {
+            // In several parts only where something must be learned of a statement that those before it lead to.
             Frame::Read => {
-                begin(&mut units, Access::Read);
-                units.extend(steps);
-                units.extend([Unit::Control(Control::Commit), Unit::Sync]);
+                if part.start == 0 {
+                    begin(&mut units, Access::Read);
+                }
+                units.extend(steps(part.clone()));
+                if whole {
+                    units.push_back(Unit::Control(Control::Commit));
+                }
+                units.push_back(Unit::Sync);
             }
             Frame::Begin(access) => {
                 if part.start == 0 {
                     begin(&mut units, access);
                 }
-                units.extend(steps);
+                units.extend(steps(part.clone()));
                 units.push_back(Unit::Sync);
             }
-            Frame::Within => {
-                units.extend(steps);
+            // BEGIN goes behind what guards it. What was done before it since the last Sync becomes part of its
+            // transaction; where that fails, the server undoes it at the Sync, and nothing has begun. A session that is
+            // read-only by default may write before BEGIN only if that is said before all else.
+            Frame::Guarded(guards) if part.start == 0 && guards <= part.end && self.pipeline => {
+                if self.pooling != Pooling::RdsProxy {
+                    units.push_back(Unit::Control(Control::WriteNow));
+                }
+                units.extend(steps(0..guards));
+                begin(&mut units, Access::Write);
+                units.extend(steps(guards..part.end));
+                units.push_back(Unit::Sync);
+            }
+            Frame::Guarded(_) => {
+                if part.start == 0 {
+                    begin(&mut units, Access::Write);
+                }
+                units.extend(steps(part.clone()));
+                units.push_back(Unit::Sync);
+            }
+            // After a failure the server passes over COMMIT.
+            Frame::Commit if whole => {
+                units.extend(steps(part.clone()));
+                units.extend([Unit::Control(Control::Commit), Unit::Sync]);
+            }
+            Frame::Within | Frame::Commit => {
+                units.extend(steps(part.clone()));
                 units.push_back(Unit::Sync);
             }
             // There is no session that could be read-only behind a pooler.
             Frame::Alone if pooled => {
-                units.extend(steps);
+                units.extend(steps(part.clone()));
                 units.push_back(Unit::Sync);
             }
             Frame::Alone => {
                 units.extend([Unit::Control(Control::Writing), Unit::Sync]);
-                units.extend(steps);
+                units.extend(steps(part.clone()));
                 units.extend([Unit::Sync, Unit::Control(Control::Reading), Unit::Sync]);
             }
         }
@@ -347,6 +352,9 @@ impl Pg {
             |refused: &Refused| frame == Frame::Alone && refused.unit == Unit::Control(Control::Reading);
         if let Some(refused) = heard.refused.filter(|refused| !stands(refused)) {
             return Err(self.refusal(&refused, statements));
+        }
+        if frame == Frame::Commit && whole {
+            committed(&heard.tag)?;
         }
         if heard.outdated {
             for statement in &statements[part] {
@@ -368,7 +376,7 @@ impl Pg {
         let told = refused.notice.told();
         let (doing, statement) = match refused.unit {
             Unit::Step(index) | Unit::Learn(index) => (self.doing, statements.get(index)),
-            Unit::Control(Control::BeginWrite | Control::Writing) => (Doing::Begin, None),
+            Unit::Control(Control::BeginWrite | Control::WriteNow | Control::Writing) => (Doing::Begin, None),
             Unit::Control(Control::Commit) if self.doing != Doing::Read => (Doing::Commit, None),
             Unit::Control(_) | Unit::Flush | Unit::Sync => (self.doing, None),
         };
@@ -503,6 +511,10 @@ impl Pg {
         let mut descriptions = Vec::new();
         let heard =
             self.talk(wire, units, Sending::Learn(&asked), &mut Hearing::Learn(&mut descriptions)).await?;
+        if let Some(refused) = heard.refused {
+            // The end of the session, which is no answer to the statement.
+            return Err(classify::error_of(&refused.notice.told(), At::ours(self.doing), self.log_values));
+        }
         let mut described = Vec::new();
         for (at, mut description) in descriptions {
             description.name = asked[at].name.clone();
@@ -1020,8 +1032,6 @@ impl Pg {
 }
 
 impl Protocol for Pg {
-    type Driver = PgDriver;
-
     async fn run(
         &mut self,
         wire: &mut Wire,
@@ -1080,14 +1090,7 @@ impl Protocol for Pg {
         if let Some(refused) = heard.refused {
             return Err(classify::error_of(&refused.notice.told(), At::ours(doing), self.log_values));
         }
-        // COMMIT in a transaction that has failed is answered with ROLLBACK, and no error.
-        if heard.tag != "COMMIT" {
-            return Err(Error::new(
-                Fault::QueryFailed,
-                format!("COMMIT was answered with {}: a statement of the transaction had failed", heard.tag),
-            ));
-        }
-        Ok(())
+        committed(&heard.tag)
     }
 
     async fn rollback(&mut self, wire: &mut Wire) -> Result<()> {
@@ -1165,6 +1168,7 @@ impl Control {
             Self::BeginRead => "BEGIN READ ONLY",
             Self::BeginWrite => "BEGIN READ WRITE",
             Self::Commit => "COMMIT",
+            Self::WriteNow => "SET transaction_read_only = off",
             Self::Writing => "SET default_transaction_read_only = off",
             Self::Reading => "SET default_transaction_read_only = on",
             Self::Limit | Self::IdleLimit => "",
@@ -1177,6 +1181,7 @@ impl Control {
             Self::BeginRead => "br",
             Self::BeginWrite => "bw",
             Self::Commit => "c",
+            Self::WriteNow => "n",
             Self::Writing => "w",
             Self::Reading => "r",
             Self::Limit | Self::IdleLimit => "",
@@ -1264,6 +1269,22 @@ impl Place {
             kind => Err(garbage(&format!("a message of kind {kind:#04x}")).into()),
         }
     }
+}
+
+/// Whether the transaction has begun before.
+fn within(frame: Frame) -> bool {
+    matches!(frame, Frame::Within | Frame::Commit)
+}
+
+/// COMMIT in a transaction that has failed is answered with ROLLBACK, and no error.
+fn committed(tag: &str) -> Result<()> {
+    if tag != "COMMIT" {
+        return Err(Error::new(
+            Fault::QueryFailed,
+            format!("COMMIT was answered with {tag}: a statement of the transaction had failed"),
+        ));
+    }
+    Ok(())
 }
 
 /// Drops what stands before the next Sync: the server passes over it.

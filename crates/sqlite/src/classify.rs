@@ -2,19 +2,6 @@
 
 use lambda_rds_core::backend::Access;
 use lambda_rds_core::error::{Error, Fault};
-use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
-
-/// The kind of a failure that came through sea-orm.
-pub(crate) fn classify(error: &DbErr) -> Fault {
-    match error {
-        DbErr::Conn(RuntimeErr::SqlxError(error))
-        | DbErr::Exec(RuntimeErr::SqlxError(error))
-        | DbErr::Query(RuntimeErr::SqlxError(error)) => fault(error),
-        DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) => Fault::TooManyConnections,
-        DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed) => Fault::ConnectionLost,
-        _ => Fault::QueryFailed,
-    }
-}
 
 /// A driver's error as ours, for a statement that had this access.
 pub(crate) fn to_error(error: &sqlx::Error, access: Access) -> Error {
@@ -39,12 +26,13 @@ pub(crate) fn to_error(error: &sqlx::Error, access: Access) -> Error {
     error.with_sqlstate(code.to_string())
 }
 
-fn fault(error: &sqlx::Error) -> Fault {
+/// The kind of a failure of the driver's.
+pub(crate) fn fault(error: &sqlx::Error) -> Fault {
     match error {
         sqlx::Error::Database(error) => of_code(code(error.as_ref())),
         // sqlx's thread panicked, which it does where it finds a result of another shape than it had prepared.
         sqlx::Error::WorkerCrashed | sqlx::Error::PoolClosed => Fault::ConnectionLost,
-        // Somebody keeps the only connection, got by `Session::database`.
+        // sea-orm keeps the only connection.
         sqlx::Error::PoolTimedOut => Fault::TooManyConnections,
         sqlx::Error::Io(_) => Fault::Unreachable,
         _ => Fault::QueryFailed,

@@ -18,14 +18,15 @@ mod classify;
 mod connect;
 mod decode;
 mod describe;
+#[cfg(feature = "sea-orm")]
+mod orm;
 mod session;
 
 use futures_util::future::BoxFuture;
 use lambda_rds_core::backend::{Backend, Session, Target};
 use lambda_rds_core::config::Engine;
-use lambda_rds_core::error::{Fault, Result};
+use lambda_rds_core::error::Result;
 use lambda_rds_core::queries::Dialect;
-use sea_orm::DbErr;
 
 /// How to speak to SQLite.
 #[derive(Debug, Clone, Copy, Default)]
@@ -40,8 +41,9 @@ impl Backend for Sqlite {
         Dialect::Sqlite
     }
 
-    fn classify(&self, error: &DbErr) -> Fault {
-        classify::classify(error)
+    #[cfg(feature = "sea-orm")]
+    fn classify(&self, error: &sea_orm::DbErr) -> lambda_rds_core::error::Fault {
+        orm::classify(error)
     }
 
     fn connect<'a>(&'a self, to: &'a Target) -> BoxFuture<'a, Result<Box<dyn Session>>> {

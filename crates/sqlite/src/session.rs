@@ -7,18 +7,13 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
-use futures_util::stream::{BoxStream, StreamExt as _};
 use lambda_rds_core::answers::{self, Answers, OneByOne};
-use lambda_rds_core::backend::{
-    Access, CancelHandle, Done, Effect, Failure, Frame, Item, Session, Sql, State, Statement,
-};
+use lambda_rds_core::backend::{Access, CancelHandle, Done, Effect, Frame, Session, State, Statement};
 use lambda_rds_core::describe::Described;
 use lambda_rds_core::error::{Error, Fault, Result};
 use lambda_rds_core::rows::RowWriter;
-use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, SqlxSqliteConnector};
-use sea_query_sqlx::SqlxValues;
 use sqlx::pool::PoolConnection;
-use sqlx::sqlite::{SqliteOperation, SqliteQueryResult, SqliteRow};
+use sqlx::sqlite::{SqliteOperation, SqliteRow};
 use sqlx::{
     AssertSqlSafe, Column as _, ColumnOrigin, Connection, Either, Executor, Row as _, SqlSafeStr, Sqlite,
     SqliteConnection, SqlitePool, Statement as _, TypeInfo,
@@ -33,11 +28,11 @@ use crate::describe;
 /// A session: one connection of a pool of one, checked out for as long as nobody asks for sea-orm's handle.
 #[derive(Debug)]
 pub(crate) struct SqliteSession {
-    pool: SqlitePool,
-    connection: Option<PoolConnection<Sqlite>>,
-    statement_timeout: Duration,
+    pub(crate) pool: SqlitePool,
+    pub(crate) connection: Option<PoolConnection<Sqlite>>,
+    pub(crate) statement_timeout: Duration,
     /// Shared with SQLite's thread: whether the statement may go on.
-    watch: Arc<Watch>,
+    pub(crate) watch: Arc<Watch>,
     /// Shared with SQLite's thread: whether the statement has inserted a row.
     inserted: Arc<AtomicBool>,
     /// The columns of the statements prepared so far, by their SQL.
@@ -45,10 +40,10 @@ pub(crate) struct SqliteSession {
     /// The version of the schema under which they were prepared.
     schema: i64,
     /// What the running transaction, or the statement outside one, may do.
-    access: Access,
+    pub(crate) access: Access,
     in_transaction: bool,
     /// Whether a statement is running, or was left half read.
-    busy: bool,
+    pub(crate) busy: bool,
     /// Whether SQLite can no longer be reached through this connection.
     lost: bool,
 }
@@ -150,7 +145,7 @@ impl SqliteSession {
     ///
     /// SQLite would prepare them again by itself, but sqlx keeps the names of the columns that it saw first, and
     /// panics where there are more. The question costs some microseconds and no lock beyond a read's.
-    async fn refresh(&mut self) -> Result<(), sqlx::Error> {
+    pub(crate) async fn refresh(&mut self) -> Result<(), sqlx::Error> {
         let known = self.schema;
         let connection = self.connection().await?;
         let schema = sqlx::query_scalar("PRAGMA schema_version").fetch_one(&mut *connection).await?;
@@ -172,22 +167,6 @@ impl SqliteSession {
         sqlx::query_scalar("SELECT total_changes()").fetch_one(self.connection().await?).await
     }
 
-    /// The statements of an application, as sea-orm sends them.
-    async fn send(
-        &mut self,
-        sql: Sql,
-    ) -> Result<BoxStream<'_, sqlx::Result<Either<SqliteQueryResult, SqliteRow>>>, sqlx::Error> {
-        self.refresh().await?;
-        let connection = self.connection().await?;
-        Ok(match sql {
-            Sql::Prepared(statement) => {
-                let values = statement.values.unwrap_or(sea_orm::Values(Vec::new()));
-                connection.fetch_many(sqlx::query_with(AssertSqlSafe(statement.sql), SqlxValues(values)))
-            }
-            Sql::Script(sql) => connection.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql))),
-        })
-    }
-
     /// Runs statements of our own, which give no rows.
     async fn script(&mut self, sql: &'static str) -> Result<()> {
         self.busy = true;
@@ -202,8 +181,8 @@ impl SqliteSession {
         }
     }
 
-    /// The connection, taken back from the pool if [`Session::database`] gave it away.
-    async fn connection(&mut self) -> Result<&mut SqliteConnection, sqlx::Error> {
+    /// The connection, taken back from the pool if sea-orm has it.
+    pub(crate) async fn connection(&mut self) -> Result<&mut SqliteConnection, sqlx::Error> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.acquire().await?,
@@ -227,7 +206,7 @@ impl SqliteSession {
     }
 
     /// Remembers what an error means for the session.
-    fn noted(&mut self, error: Error) -> Error {
+    pub(crate) fn noted(&mut self, error: Error) -> Error {
         self.lost |= error.fault() == Fault::ConnectionLost;
         error
     }
@@ -254,13 +233,6 @@ impl OneByOne for SqliteSession {
 }
 
 impl Session for SqliteSession {
-    fn database(&mut self) -> BoxFuture<'_, Result<DatabaseConnection>> {
-        // The pool takes a dropped connection back.
-        self.connection = None;
-        let database = SqlxSqliteConnector::from_sqlx_sqlite_pool(self.pool.clone());
-        Box::pin(std::future::ready(Ok(database)))
-    }
-
     fn run<'a>(
         &'a mut self,
         frame: Frame,
@@ -281,35 +253,6 @@ impl Session for SqliteSession {
                 rows.iter().map(row).collect()
             });
             asked.map_err(|error| self.noted(to_error(&error, Access::Read)))
-        })
-    }
-
-    fn stream(&mut self, sql: Sql) -> BoxStream<'_, Result<Item, Failure>> {
-        Box::pin(async_stream::stream! {
-            self.busy = true;
-            self.watch.arm(self.statement_timeout);
-            let mut failed = None;
-            match self.send(sql).await {
-                Ok(mut items) => while let Some(item) = items.next().await {
-                    match item {
-                        Ok(Either::Right(row)) => yield Ok(Item::Row(row.into())),
-                        Ok(Either::Left(done)) => yield Ok(Item::Done(done.into())),
-                        Err(error) => {
-                            failed = Some(error);
-                            break;
-                        }
-                    }
-                },
-                Err(error) => failed = Some(error),
-            }
-            self.watch.disarm();
-            self.busy = false;
-            if let Some(error) = failed {
-                yield Err(Failure {
-                    error: self.noted(to_error(&error, self.access)),
-                    driver: DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))),
-                });
-            }
         })
     }
 
@@ -407,6 +350,11 @@ impl Session for SqliteSession {
 
     fn cancel_handle(&self) -> Option<Box<dyn CancelHandle>> {
         Some(Box::new(Canceller(Arc::clone(&self.watch))))
+    }
+
+    #[cfg(feature = "sea-orm")]
+    fn orm(&mut self) -> Option<&mut dyn lambda_rds_core::backend::Orm> {
+        Some(self)
     }
 
     fn close(mut self: Box<Self>) -> BoxFuture<'static, ()> {

@@ -32,6 +32,7 @@ pub struct RuntimeApi {
     api: Arc<Api>,
     server: Arc<Server>,
     timeout: Duration,
+    tenant_id: Option<String>,
 }
 
 impl RuntimeApi {
@@ -42,13 +43,21 @@ impl RuntimeApi {
     pub fn start() -> Result<Self> {
         let api = Arc::new(Api::default());
         let server = Arc::new(Server::start(Arc::clone(&api), None)?);
-        Ok(Self { api, server, timeout: Duration::from_secs(30) })
+        Ok(Self { api, server, timeout: Duration::from_secs(30), tenant_id: None })
     }
 
     /// The same server, with this function timeout in the invocations made through the returned handle.
     #[must_use]
     pub fn with_timeout(mut self, function_timeout: Duration) -> Self {
         self.timeout = function_timeout;
+        self
+    }
+
+    /// The same server, where the function has tenant isolation and the invocations made through the returned handle are
+    /// this tenant's.
+    #[must_use]
+    pub fn for_tenant(mut self, id: impl Into<String>) -> Self {
+        self.tenant_id = Some(id.into());
         self
     }
 
@@ -85,8 +94,13 @@ impl RuntimeApi {
         let deadline = SystemTime::now() + self.timeout;
         let deadline_ms =
             deadline.duration_since(UNIX_EPOCH).context("the clock stands before 1970")?.as_millis();
-        let queued =
-            Queued { request_id: request_id.clone(), deadline_ms, client_context, event: event.into() };
+        let queued = Queued {
+            request_id: request_id.clone(),
+            deadline_ms,
+            client_context,
+            tenant_id: self.tenant_id.clone(),
+            event: event.into(),
+        };
         lock(&self.api.state).queue.push_back(queued);
         self.api.arrived.notify_one();
 
@@ -226,6 +240,7 @@ struct Queued {
     request_id: String,
     deadline_ms: u128,
     client_context: Option<String>,
+    tenant_id: Option<String>,
     event: Bytes,
 }
 
@@ -330,6 +345,9 @@ fn event(queued: Queued) -> Reply {
     let mut response = Response::builder();
     if let Some(context) = queued.client_context {
         response = response.header("lambda-runtime-client-context", context);
+    }
+    if let Some(id) = queued.tenant_id {
+        response = response.header("lambda-runtime-aws-tenant-id", id);
     }
     let response = response
         .header("content-type", "application/json")

@@ -124,6 +124,92 @@ fn on_postgresql() {
     );
 }
 
+/// Whose rows a query gives is the policies' matter, and what they do not reach is told.
+#[test]
+fn what_policies_do_not_reach_is_told() {
+    let settings = database(
+        "RESET ROLE;
+         DO $$ DECLARE name text; own text := current_database() || '_owner'; BEGIN
+           FOREACH name IN ARRAY ARRAY['check_member', 'check_bypass', 'check_stranger'] LOOP
+             BEGIN EXECUTE format('CREATE ROLE %I', name);
+             EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END;
+           END LOOP;
+           ALTER ROLE check_bypass BYPASSRLS;
+           EXECUTE format('GRANT check_member, check_bypass TO %I', own);
+           EXECUTE format('ALTER ROLE %I SET idle_session_timeout = %L', own, '15min');
+           EXECUTE format('SET ROLE %I', own);
+         END $$;
+         CREATE TABLE held (id int, tenant text);
+         ALTER TABLE held ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY own ON held USING (tenant = current_setting('app.tenant', true));
+         CREATE TABLE forced (id int, tenant text);
+         ALTER TABLE forced ENABLE ROW LEVEL SECURITY;
+         ALTER TABLE forced FORCE ROW LEVEL SECURITY;
+         CREATE POLICY own ON forced USING (tenant = current_setting('app.tenant', true));
+         CREATE TABLE \"Open\" (id_of int);
+         CREATE TABLE barred (id int);
+         ALTER TABLE barred ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY others ON barred TO check_bypass USING (true);
+         CREATE VIEW by_owner AS SELECT id FROM held;
+         CREATE VIEW by_caller WITH (security_invoker = true) AS SELECT id FROM held;
+         CREATE MATERIALIZED VIEW kept AS SELECT id FROM held;
+         CREATE FUNCTION lifted() RETURNS bigint STABLE SECURITY DEFINER LANGUAGE sql AS 'SELECT count(*) FROM held';
+         CREATE SCHEMA tenant_x; CREATE TABLE tenant_x.things (id int);
+         GRANT SELECT ON ALL TABLES IN SCHEMA public TO check_member, check_bypass;",
+    );
+    let user = User::new();
+    let query = |name: &str, lines: &str, sql: &str| format!("-- name: {name} :many\n{lines}\n{sql};\n");
+    let member = "-- role: check_member";
+    let tenant = "-- set: app.tenant = claims.t";
+    let queries = [
+        query("a_fine", member, "SELECT h.id FROM held AS h JOIN forced USING (id)"),
+        query("b_forced", tenant, "SELECT id FROM forced"),
+        query("c_nothing_said", "", "SELECT id FROM held, \"Open\" o WHERE false"),
+        query("d_invoker", member, "SELECT id FROM by_caller"),
+        query("e_owner", tenant, "SELECT id FROM held"),
+        query("f_open", member, "SELECT id FROM held, \"Open\" AS o"),
+        query("g_bypass", "-- role: check_bypass", "SELECT id FROM public.held"),
+        query("h_view", member, "SELECT id FROM by_owner"),
+        query("i_kept", member, "SELECT id FROM kept"),
+        query("j_lifted", member, "SELECT lifted() AS n"),
+        query("k_barred", member, "SELECT id FROM barred"),
+        query("l_stranger", "-- role: claims.role in {check_stranger, check_nobody}", "SELECT 1 AS id"),
+        query(
+            "m_path",
+            "-- set: search_path = claims.t in {tenant_x}\n-- param: id int",
+            "SELECT id FROM things WHERE id = :id",
+        ),
+    ];
+    user.write("queries/a.sql", &queries.concat());
+    let (code, found) = findings(&user, &env(&settings), &[]);
+    let owner = &settings.iter().find(|(name, _)| *name == "DB_USER").unwrap().1;
+    let mut told: Vec<(&str, &str)> = Vec::new();
+    for line in &found {
+        let mut parts = line.splitn(4, ": ").skip(2);
+        told.push((parts.next().unwrap(), parts.next().unwrap_or_default()));
+    }
+    let expected = [
+        ("e_owner", format!("no policy of held holds for `{owner}`, which owns it: ALTER TABLE held FORCE")),
+        ("f_open", "\"Open\" has no row-level security: every caller sees all of it.".to_owned()),
+        ("g_bypass", "no policy of held holds for `check_bypass`, which has BYPASSRLS".to_owned()),
+        ("h_view", format!("no policy of held holds for `{owner}` by the view by_owner")),
+        ("i_kept", "kept is a materialized view, which has no policies".to_owned()),
+        ("j_lifted", "it comes by lifted(), which is SECURITY DEFINER".to_owned()),
+        ("k_barred", "barred has no policy for `check_member`: no row of it is ever seen".to_owned()),
+        ("l_stranger", format!("`{owner}` may not become `check_stranger`: GRANT check_stranger TO {owner}")),
+        ("l_stranger", "there is no role `check_nobody`".to_owned()),
+        ("m_path", "tenant_x.things has no row-level security".to_owned()),
+    ];
+    assert_eq!(told.len(), expected.len(), "{found:#?}");
+    for ((name, message), (query, says)) in told.iter().zip(&expected) {
+        assert!(name == query && message.starts_with(says), "{query}: {says}\n{name}: {message}");
+    }
+    // That a role cannot be set is an error, since each call fails.
+    assert_eq!(code, 1);
+    let run = user.run_with(&env(&settings), &["doctor", "--json"], "");
+    assert!(run.stdout.contains("may not become `check_stranger`"), "{}", run.stdout);
+}
+
 #[test]
 fn warnings_alone_pass_unless_they_must_not() {
     let settings = database("ALTER ROLE CURRENT_USER SET idle_session_timeout = 0;");

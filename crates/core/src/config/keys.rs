@@ -209,6 +209,13 @@ keys! {
          deadline, less the reserve, always wins.";
     DB_DEADLINE_RESERVE: Is("250ms"), SPAN,
         "What is kept of the invocation's time for the reply.";
+    DB_IDEMPOTENCY_TABLE: Is("lambda_rds_idempotency"),
+        "the name of a table, with its schema or without: letters, digits, `_` and `$`, up to 63 each",
+        "The table of idempotency keys (`-- idempotency_key:`), which is taken as written, upper case included. \
+         `lambda-rds tables` prints what makes it.";
+    DB_IDEMPOTENCY_REPLY: Is("65536"), "a whole number from 1 to 6000000",
+        "How many bytes of reply are kept with an idempotency key at most. A larger one is `result_too_large`, and \
+         nothing is written.";
     DB_MAX_CONNECTIONS: Told("the concurrency of the environment (1)"), "a whole number from 1 to 65535",
         "Sessions per environment and endpoint.";
     DB_CONNECT_AT: Is("init"), "init · first-use",
@@ -260,6 +267,13 @@ keys! {
         "Compresses results over HTTP for who takes that (`Accept-Encoding`: gzip, zstd), so that a reply holds many \
          times the rows. A REST API hands on compressed replies only if its `binaryMediaTypes` has `*/*`: without that, \
          say `off`.";
+    LAMBDA_RDS_SET: Told("–"), "settings such as app.tenant = claims.tenant, parted by ;",
+        "What every query's transaction is told of the caller, as by `-- set:` lines in each query file. In the file a \
+         list: `set = [\"app.tenant = claims.tenant\"]`. A query may add and narrow, and takes none of them from \
+         elsewhere. PostgreSQL only.";
+    LAMBDA_RDS_ROLE: Told("the user's own"), "a role, or a claim with its choice: claims.role in {member, auditor}",
+        "The role of every query's transaction, as by a `-- role:` line in each query file. A query may narrow it. \
+         PostgreSQL only.";
     LAMBDA_RDS_DIAGNOSE: Is("false"), BOOL,
         "Answers `{\"diagnose\": true}`: where calls fail, and what to change. The reply names hosts, users and the \
          server's version, so take it away when all is well.";

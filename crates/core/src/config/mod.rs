@@ -15,6 +15,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::backend::{Endpoint, Pooling};
 use crate::credentials::Login;
+use crate::queries::Identity;
 
 mod keys;
 mod read;
@@ -112,11 +113,77 @@ pub struct Db {
     pub query_timeout: Duration,
     /// What is kept of the invocation's time for the reply.
     pub deadline_reserve: Duration,
+    /// The table of idempotency keys.
+    pub idempotency_table: Table,
+    /// How many bytes of reply are kept with an idempotency key.
+    pub idempotency_reply: usize,
     /// Sessions per environment and endpoint; at least 1.
     pub max_connections: usize,
     /// When the first session opens.
     pub connect_at: ConnectAt,
 }
+
+/// The name of a table, with its schema or without. It is taken as written, and quoted in SQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    schema: Option<String>,
+    name: String,
+}
+
+impl Table {
+    /// Reads `table` or `schema.table`; `None` if it is neither. Only what needs no escapes in any engine's quotes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_name = |name: &str| {
+            (1..=LONGEST_NAME).contains(&name.len())
+                && !name.starts_with(|c: char| c.is_ascii_digit())
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$'))
+        };
+        let (schema, name) = match text.split_once('.') {
+            Some((schema, name)) => (Some(schema), name),
+            None => (None, text),
+        };
+        let good = is_name(name) && schema.is_none_or(is_name);
+        good.then(|| Self { schema: schema.map(str::to_owned), name: name.to_owned() })
+    }
+
+    /// As it stands in SQL.
+    #[must_use]
+    pub fn quoted(&self, dialect: crate::queries::Dialect) -> String {
+        let quote = if dialect == crate::queries::Dialect::Mysql { '`' } else { '"' };
+        let quoted = |name: &String| format!("{quote}{name}{quote}");
+        self.schema.iter().chain([&self.name]).map(quoted).collect::<Vec<_>>().join(".")
+    }
+
+    /// The name of the index on it, which is in the table's schema without saying so.
+    pub(crate) fn index(&self) -> Self {
+        const BEHIND: &str = "_expires_at";
+        let name = &self.name[..self.name.len().min(LONGEST_NAME - BEHIND.len())];
+        Self { schema: None, name: format!("{name}{BEHIND}") }
+    }
+
+    /// The same with the schema, as SQLite wants it.
+    pub(crate) fn index_with_schema(&self) -> Self {
+        Self { schema: self.schema.clone(), ..self.index() }
+    }
+
+    /// The table without its schema, as SQLite wants it of an index.
+    pub(crate) fn alone(&self) -> Self {
+        Self { schema: None, name: self.name.clone() }
+    }
+}
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(schema) = &self.schema {
+            write!(f, "{schema}.")?;
+        }
+        f.write_str(&self.name)
+    }
+}
+
+/// PostgreSQL cuts longer ones off; MySQL takes one letter more.
+const LONGEST_NAME: usize = 63;
 
 /// The kind of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -355,6 +422,8 @@ pub struct Function {
     pub tool_bytes: usize,
     /// Whether replies over HTTP are compressed for who takes that.
     pub compress: bool,
+    /// What every query is told of its caller.
+    pub identity: Identity,
     /// Whether `{"diagnose": true}` is answered.
     pub diagnose: bool,
     /// Whether the log may show values of parameters, and what the database says about values.

@@ -20,6 +20,7 @@ use super::{
     Platform, Pooler, ReadFrom, Tls, TlsMode,
 };
 use crate::credentials::Login;
+use crate::queries::{Identity, Part};
 
 /// Where configuration is read from.
 #[derive(Clone, Default)]
@@ -106,7 +107,7 @@ pub(super) fn config(sources: &Sources, built_in: &[Engine]) -> Result<Config, C
     reader.warnings = warnings;
     reader.unknown_variables(&sources.env);
     let db = db(&mut reader, built_in, &platform);
-    let function = function(&mut reader, &platform);
+    let function = function(&mut reader, db.as_ref().map(|db| db.engine), &platform);
     let (mistakes, warnings) = (reader.mistakes, reader.warnings);
     match (db, function) {
         (Some(db), Some(function)) if mistakes.is_empty() => Ok(Config { db, function, platform, warnings }),
@@ -215,6 +216,10 @@ fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db
     let connect_timeout = r.limit(&keys::DB_CONNECT_TIMEOUT);
     let query_timeout = r.limit(&keys::DB_QUERY_TIMEOUT);
     let deadline_reserve = r.value(&keys::DB_DEADLINE_RESERVE, |text| span(text, Duration::ZERO..=DAY));
+    let idempotency_table = r.value(&keys::DB_IDEMPOTENCY_TABLE, super::Table::parse);
+    let idempotency_reply = r.value(&keys::DB_IDEMPOTENCY_REPLY, |text| {
+        text.parse().ok().filter(|bytes| (1..=MOST_TOOL_BYTES).contains(bytes))
+    });
     let max_connections = r.value(&keys::DB_MAX_CONNECTIONS, whole::<u16>).map(usize::from);
     let connect_at =
         r.word(&keys::DB_CONNECT_AT, &[("init", ConnectAt::Init), ("first-use", ConnectAt::FirstUse)]);
@@ -321,6 +326,8 @@ fn db(r: &mut Reader<'_>, built_in: &[Engine], platform: &Platform) -> Option<Db
         connect_timeout: connect_timeout?,
         query_timeout: query_timeout?,
         deadline_reserve: deadline_reserve?,
+        idempotency_table: idempotency_table?,
+        idempotency_reply: idempotency_reply?,
         max_connections: max_connections.unwrap_or(platform.max_concurrency),
         connect_at: connect_at?,
     })
@@ -355,7 +362,7 @@ fn engine(r: &mut Reader<'_>, built_in: &[Engine]) -> Option<Engine> {
 }
 
 /// Reads the function's own keys.
-fn function(r: &mut Reader<'_>, platform: &Platform) -> Option<Function> {
+fn function(r: &mut Reader<'_>, engine: Option<Engine>, platform: &Platform) -> Option<Function> {
     let queries = r.value(&keys::LAMBDA_RDS_QUERIES, path).map(|path| r.sources.locate(path));
     let default_query = r.value(&keys::LAMBDA_RDS_DEFAULT_QUERY, text);
     let base_path = match r.found(&keys::LAMBDA_RDS_BASE_PATH) {
@@ -386,6 +393,7 @@ fn function(r: &mut Reader<'_>, platform: &Platform) -> Option<Function> {
         text.parse().ok().filter(|bytes| (1..=MOST_TOOL_BYTES).contains(bytes))
     });
     let compress = r.word(&keys::LAMBDA_RDS_COMPRESS, &[("auto", true), ("off", false)]);
+    let identity = r.identity(engine);
     let diagnose = r.flag(&keys::LAMBDA_RDS_DIAGNOSE);
     let log_values = r.flag(&keys::LAMBDA_RDS_LOG_VALUES);
     let written = r.found(&keys::LAMBDA_RDS_LOG).is_some_and(|found| found.source != Source::Default);
@@ -407,6 +415,7 @@ fn function(r: &mut Reader<'_>, platform: &Platform) -> Option<Function> {
         mcp_authorization_server,
         tool_bytes: tool_bytes?,
         compress: compress?,
+        identity,
         diagnose: diagnose?,
         log_values: log_values?,
         log: log?,
@@ -538,7 +547,11 @@ impl<'a> Reader<'a> {
             Value::Num(_, Num::F64(number)) => number.to_string(),
             Value::Num(_, number) => number.to_i128().map(|n| n.to_string()).unwrap_or_default(),
             Value::Empty(..) => String::new(),
-            // A table or a list: no key takes one, and no text that a key takes looks like this.
+            Value::Array(_, entries) if key.env == keys::LAMBDA_RDS_SET.env => {
+                let texts: Option<Vec<&str>> = entries.iter().map(Value::as_str).collect();
+                texts.map_or_else(|| "\u{0}".to_owned(), |texts| texts.join(";"))
+            }
+            // A table or a list: no other key takes one, and no text that a key takes looks like this.
             Value::Dict(..) | Value::Array(..) => "\u{0}".to_owned(),
         };
         Some(Found { text, source })
@@ -638,6 +651,28 @@ impl<'a> Reader<'a> {
                 self.warnings.push(format!("{set} is set and not used, since {of} is {engine}."));
             }
         }
+    }
+
+    /// What every query is told of its caller.
+    fn identity(&mut self, engine: Option<Engine>) -> Identity {
+        let (set, role) = (&keys::LAMBDA_RDS_SET, &keys::LAMBDA_RDS_ROLE);
+        let (settings, name) = (self.value(set, text), self.value(role, text));
+        let (identity, wrong) = Identity::parse(settings.as_deref(), name.as_deref());
+        for (part, reason) in wrong {
+            let label = self.label(if part == Part::Settings { set } else { role });
+            self.mistakes.push(format!("{label}: {reason}."));
+        }
+        if let Some(engine) =
+            engine.filter(|engine| !engine.speaks_as(Engine::Postgres) && !identity.is_empty())
+        {
+            let label = self.label(if identity.settings().is_empty() { role } else { set });
+            self.mistakes.push(format!(
+                "{label} is for PostgreSQL, and {} is {engine}: declare parameters `from claims.NAME` in the query files \
+                 and compare with them.",
+                self.name(&keys::DB_ENGINE)
+            ));
+        }
+        identity
     }
 
     /// The variable's name, under this prefix.
@@ -1110,7 +1145,7 @@ mod tests {
                     "{file}: unknown key `zzzzzzzz` in [db]. Allowed: `engine`, `secret_id`, `host`, `port`, `name`, \
                      `user`, `auth`, `password`, `allow_password`, `iam_host`, `secret_ttl`, `tls`, `tls_ca`, \
                      `tls_server_name`, `pooler`, `pipeline`, `connect_timeout`, `query_timeout`, `deadline_reserve`, \
-                     `max_connections`, `connect_at`, `reader_host`, `read_from`, `instance_pattern`."
+                     `idempotency_table`, `idempotency_reply`, `max_connections`, `connect_at`, `reader_host`, `read_from`, `instance_pattern`."
                 ),
                 &format!("{file}: `function` is a table: write [function] and the keys below it."),
                 &format!("{file}: unknown key `mode`. Keys stand in [db] and [function]."),
@@ -1187,7 +1222,8 @@ mod tests {
                 "LAMBDA_RDS_FOO (environment) is unknown. Allowed: LAMBDA_RDS_QUERIES, LAMBDA_RDS_DEFAULT_QUERY, \
                LAMBDA_RDS_BASE_PATH, LAMBDA_RDS_HTTP_TIMEOUT, LAMBDA_RDS_HTTP_BATCH, LAMBDA_RDS_CORS_ORIGIN, \
                LAMBDA_RDS_DIRECT_ERRORS, LAMBDA_RDS_INT64, LAMBDA_RDS_OPENAPI, LAMBDA_RDS_MCP, \
-               LAMBDA_RDS_MCP_AUTHORIZATION_SERVER, LAMBDA_RDS_TOOL_BYTES, LAMBDA_RDS_COMPRESS, \
+               LAMBDA_RDS_MCP_AUTHORIZATION_SERVER, LAMBDA_RDS_TOOL_BYTES, LAMBDA_RDS_COMPRESS, LAMBDA_RDS_SET, \
+               LAMBDA_RDS_ROLE, \
                LAMBDA_RDS_DIAGNOSE, LAMBDA_RDS_LOG, LAMBDA_RDS_LOG_VALUES.",
             ],
         );
@@ -1195,6 +1231,41 @@ mod tests {
             &[("LAMBDA_RDS_DEFAULT", "x"), ("PGHOST", "ignored"), ("DBX", "ignored")],
             &["LAMBDA_RDS_DEFAULT (environment) is unknown. Did you mean LAMBDA_RDS_DEFAULT_QUERY?"],
         );
+    }
+
+    #[test]
+    fn every_query_is_told_of_its_caller() {
+        let env = [
+            ("LAMBDA_RDS_SET", "app.tenant = claims.tenant;request.jwt.claims=claims;"),
+            ("LAMBDA_RDS_ROLE", "claims.role in {member, auditor}"),
+        ];
+        let of_env = good(&env).function.identity;
+        let names: Vec<&str> = of_env.settings().iter().map(|setting| setting.name()).collect();
+        assert_eq!(names, ["app.tenant", "request.jwt.claims"]);
+        assert_eq!(of_env.role().map(|role| role.choice().len()), Some(2));
+        let file = "[function]\nset = [\"app.tenant = claims.tenant\", \"request.jwt.claims = claims\"]\n\
+                    role = \"claims.role in {member, auditor}\"";
+        let (sources, _folder) = with_file(&[("DB_SECRET_ID", "app")], file);
+        assert_eq!(config(&sources, PG).unwrap().function.identity, of_env);
+        check(
+            &[("LAMBDA_RDS_SET", "tenant = claims.t"), ("LAMBDA_RDS_ROLE", "claims.role")],
+            &[
+                "LAMBDA_RDS_SET (environment): `tenant` has no dot: settings of one's own do, such as `app.tenant`, and of \
+                 the server's only `search_path` can be set, with a choice.",
+                "LAMBDA_RDS_ROLE (environment): a role that comes from the caller needs its choice in braces: \
+                 `claims.role in {member, auditor}`.",
+            ],
+        );
+        check_sources(
+            &sources_of_mysql(),
+            &[Engine::Mysql],
+            &["LAMBDA_RDS_ROLE (environment) is for PostgreSQL, and DB_ENGINE is mysql: declare parameters \
+               `from claims.NAME` in the query files and compare with them."],
+        );
+    }
+
+    fn sources_of_mysql() -> Sources {
+        sources(&[("DB_SECRET_ID", "app"), ("LAMBDA_RDS_ROLE", "member")])
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use sea_orm::DatabaseConnection;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -19,8 +20,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::backend::{Failure, Item, Sql, State};
-use crate::connect::live::Protocol;
+use crate::backend::{Failure, Item, Orm, Sql, State};
+use crate::connect::live::{Keeper, Live, Protocol};
 use crate::connect::wire::Wire;
 use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Result};
@@ -82,12 +83,12 @@ pub trait Follower: fmt::Debug + Send + 'static {
 }
 
 /// A wire, and the door to it where the driver has come through.
-pub(crate) struct Door<P: Protocol> {
+pub struct Door<P: Protocol, D: Driver<P>> {
     wire: Option<Wire>,
-    driver: Option<P::Driver>,
+    driver: Option<D>,
     /// Our end of the private socket, while the wire is ours.
     inside: Option<UnixStream>,
-    lent: Option<Lent<<P::Driver as Driver<P>>::Follower>>,
+    lent: Option<Lent<<D as Driver<P>>::Follower>>,
     /// The driver is in the middle of a statement of ours: if nobody waits for its end any more, what the server still
     /// says would be taken for the answer to the next one.
     streaming: bool,
@@ -107,16 +108,15 @@ impl<F> Drop for Lent<F> {
     }
 }
 
-impl<P: Protocol> Door<P> {
-    pub(crate) fn new(wire: Wire) -> Self {
+impl<P: Protocol, D: Driver<P>> From<Wire> for Door<P, D> {
+    fn from(wire: Wire) -> Self {
         Self { wire: Some(wire), driver: None, inside: None, lent: None, streaming: false }
     }
+}
 
+impl<P: Protocol, D: Driver<P>> Keeper<P> for Door<P, D> {
     /// The wire, taken back from the driver if it has it.
-    ///
-    /// # Errors
-    /// [`Fault::ConnectionLost`] if it cannot be had back.
-    pub(crate) async fn ours(&mut self, protocol: &mut P) -> Result<&mut Wire> {
+    async fn ours(&mut self, protocol: &mut P) -> Result<&mut Wire> {
         if self.streaming {
             return Err(gone());
         }
@@ -124,20 +124,7 @@ impl<P: Protocol> Door<P> {
         self.wire.as_mut().ok_or_else(gone)
     }
 
-    async fn take_back(&mut self, protocol: &mut P) {
-        let Some(mut lent) = self.lent.take() else { return };
-        // Its task may have ended by itself, with the connection.
-        let _ = lent.back.take().map(|back| back.send(()));
-        // What the driver still waits for (its pool pings) comes soon, or never.
-        let given_back = Deadline::after(GIVEN_BACK).bound(&mut lent.task).await;
-        if let Ok(Ok((wire, inside))) = given_back {
-            (self.wire, self.inside) = (Some(wire), Some(inside));
-            P::Driver::caught_up(protocol, &lent.follower.lock().unwrap_or_else(PoisonError::into_inner));
-        }
-    }
-
-    /// The wire, for a goodbye.
-    pub(crate) async fn into_wire(mut self, protocol: &mut P) -> Option<Wire> {
+    async fn into_wire(mut self, protocol: &mut P) -> Option<Wire> {
         if self.streaming {
             return None;
         }
@@ -145,8 +132,7 @@ impl<P: Protocol> Door<P> {
         self.wire.take()
     }
 
-    /// Whether the connection is known to be gone.
-    pub(crate) fn closed(&self) -> bool {
+    fn closed(&self) -> bool {
         match (&self.wire, &self.lent) {
             _ if self.streaming => true,
             (Some(wire), _) => wire.closed(),
@@ -155,27 +141,43 @@ impl<P: Protocol> Door<P> {
         }
     }
 
-    /// What the server has said last of the session's state, to whoever of the two.
-    pub(crate) fn state(&self, protocol: &P) -> State {
+    fn state(&self, protocol: &P) -> State {
         match &self.lent {
             Some(lent) => lent.follower.lock().unwrap_or_else(PoisonError::into_inner).state(),
             None => protocol.state(),
         }
     }
 
-    /// sea-orm's handle; the wire stays the driver's until it is needed.
-    ///
-    /// # Errors
-    /// Why the driver could not come through the door.
-    pub(crate) async fn database(&mut self, protocol: &mut P) -> Result<DatabaseConnection> {
-        Ok(self.lend(protocol).await?.database())
+    fn orm(live: &mut Live<P, Self>) -> Option<&mut dyn Orm> {
+        Some(live)
+    }
+}
+
+impl<P: Protocol, D: Driver<P>> Orm for Live<P, Door<P, D>> {
+    /// The wire stays the driver's until it is needed.
+    fn database(&mut self) -> BoxFuture<'_, Result<DatabaseConnection>> {
+        Box::pin(async move { Ok(self.wire.lend(&self.protocol).await?.database()) })
     }
 
-    pub(crate) fn stream<'a>(
-        &'a mut self,
-        protocol: &'a mut P,
-        sql: Sql,
-    ) -> BoxStream<'a, Result<Item, Failure>> {
+    fn stream(&mut self, sql: Sql) -> BoxStream<'_, Result<Item, Failure>> {
+        self.wire.stream(&mut self.protocol, sql)
+    }
+}
+
+impl<P: Protocol, D: Driver<P>> Door<P, D> {
+    async fn take_back(&mut self, protocol: &mut P) {
+        let Some(mut lent) = self.lent.take() else { return };
+        // Its task may have ended by itself, with the connection.
+        let _ = lent.back.take().map(|back| back.send(()));
+        // What the driver still waits for (its pool pings) comes soon, or never.
+        let given_back = Deadline::after(GIVEN_BACK).bound(&mut lent.task).await;
+        if let Ok(Ok((wire, inside))) = given_back {
+            (self.wire, self.inside) = (Some(wire), Some(inside));
+            D::caught_up(protocol, &lent.follower.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    fn stream<'a>(&'a mut self, protocol: &'a mut P, sql: Sql) -> BoxStream<'a, Result<Item, Failure>> {
         Box::pin(async_stream::stream! {
             self.streaming = true;
             let mut failed = None;
@@ -207,9 +209,12 @@ impl<P: Protocol> Door<P> {
     }
 
     /// Lends the wire to the driver, which comes through the door if it has not yet.
-    async fn lend(&mut self, protocol: &P) -> Result<&mut P::Driver> {
+    ///
+    /// # Errors
+    /// Why the driver could not come through the door.
+    async fn lend(&mut self, protocol: &P) -> Result<&mut D> {
         if self.driver.is_none() {
-            let (driver, inside) = open(protocol).await?;
+            let (driver, inside) = open::<P, D>(protocol).await?;
             (self.driver, self.inside) = (Some(driver), Some(inside));
         }
         let Some(driver) = &mut self.driver else { return Err(gone()) };
@@ -217,7 +222,7 @@ impl<P: Protocol> Door<P> {
             let (Some(wire), Some(inside)) = (self.wire.take(), self.inside.take()) else {
                 return Err(gone());
             };
-            let follower = Arc::new(Mutex::new(P::Driver::follower(protocol)));
+            let follower = Arc::new(Mutex::new(D::follower(protocol)));
             let (back, asked) = oneshot::channel();
             let task = tokio::spawn(pass(wire, inside, Arc::clone(&follower), asked));
             self.lent = Some(Lent { follower, back: Some(back), task });
@@ -226,7 +231,7 @@ impl<P: Protocol> Door<P> {
     }
 }
 
-impl<P: Protocol> fmt::Debug for Door<P> {
+impl<P: Protocol, D: Driver<P>> fmt::Debug for Door<P, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Door")
             .field("wire", &self.wire)
@@ -237,16 +242,16 @@ impl<P: Protocol> fmt::Debug for Door<P> {
 }
 
 /// Lets the driver in. The door exists until it is through.
-async fn open<P: Protocol>(protocol: &P) -> Result<(P::Driver, UnixStream)> {
+async fn open<P: Protocol, D: Driver<P>>(protocol: &P) -> Result<(D, UnixStream)> {
     let nowhere = |error: io::Error| {
         Error::new(Fault::Internal, format!("no private socket in the temporary folder: {error}"))
     };
     // mkdtemp gives the folder mode 0700: nobody else can come through the door.
     let folder = tempfile::Builder::new().prefix("lambda-rds-").tempdir().map_err(nowhere)?;
-    let listener = UnixListener::bind(folder.path().join(P::Driver::socket(protocol))).map_err(nowhere)?;
+    let listener = UnixListener::bind(folder.path().join(D::socket(protocol))).map_err(nowhere)?;
     let greeted = async {
         let (mut inside, _) = listener.accept().await?;
-        let Greeting { first, length, then } = P::Driver::greeting(protocol);
+        let Greeting { first, length, then } = D::greeting(protocol);
         inside.write_all(&first).await?;
         let mut message = Vec::new();
         while length(&message).is_none_or(|length| message.len() < length) {
@@ -257,8 +262,7 @@ async fn open<P: Protocol>(protocol: &P) -> Result<(P::Driver, UnixStream)> {
         inside.write_all(&then).await?;
         io::Result::Ok(inside)
     };
-    let (driver, inside) =
-        futures_util::future::join(P::Driver::connect(protocol, folder.path()), greeted).await;
+    let (driver, inside) = futures_util::future::join(D::connect(protocol, folder.path()), greeted).await;
     Ok((driver?, inside.map_err(nowhere)?))
 }
 

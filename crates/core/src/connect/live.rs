@@ -1,16 +1,13 @@
 //! One session over a wire, whatever the engine: [`Live`] is what the engines have in common, a [`Protocol`] is what
-//! differs.
+//! differs. Whether sea-orm's driver may have the wire for a while, its [`Keeper`] decides.
 
 use std::fmt;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
-use sea_orm::DatabaseConnection;
 
 use crate::answers::Answers;
-use crate::backend::{Access, CancelHandle, Effect, Failure, Frame, Item, Session, Sql, State, Statement};
-use crate::connect::door::{Door, Driver};
+use crate::backend::{Access, CancelHandle, Effect, Frame, Session, State, Statement};
 use crate::connect::wire::Wire;
 use crate::describe::Described;
 use crate::error::Result;
@@ -20,9 +17,6 @@ use crate::error::Result;
 /// Methods that fail leave it to [`Protocol::state`] and [`Protocol::owed`] what the session is good for. They are
 /// documented at [`Session`]'s.
 pub trait Protocol: fmt::Debug + Send + Sync + Sized + 'static {
-    /// How sea-orm's driver speaks to the same server.
-    type Driver: Driver<Self>;
-
     /// [`Session::run`].
     fn run(
         &mut self,
@@ -89,29 +83,63 @@ pub trait Protocol: fmt::Debug + Send + Sync + Sized + 'static {
     fn cancel_handle(&self) -> Option<Box<dyn CancelHandle>>;
 }
 
-/// One live connection: a protocol on its wire.
-pub struct Live<P: Protocol> {
-    protocol: P,
-    wire: Door<P>,
+/// What keeps a session's wire: the wire itself, or the door through which sea-orm's driver may have it for a while.
+pub trait Keeper<P: Protocol>: From<Wire> + fmt::Debug + Send + 'static {
+    /// The wire, on which all has been answered that others have asked.
+    ///
+    /// # Errors
+    /// [`Fault::ConnectionLost`](crate::error::Fault::ConnectionLost) if it cannot be had back.
+    fn ours(&mut self, protocol: &mut P) -> impl Future<Output = Result<&mut Wire>> + Send;
+
+    /// The wire, for a goodbye; `None` if there is nobody to hear it.
+    fn into_wire(self, protocol: &mut P) -> impl Future<Output = Option<Wire>> + Send;
+
+    /// Whether the connection is known to be gone.
+    fn closed(&self) -> bool;
+
+    /// What the server has said last of the session's state, to whoever has the wire.
+    fn state(&self, protocol: &P) -> State;
+
+    /// [`Session::orm`].
+    #[cfg(feature = "sea-orm")]
+    fn orm(_live: &mut Live<P, Self>) -> Option<&mut dyn crate::backend::Orm> {
+        None
+    }
 }
 
-impl<P: Protocol> Live<P> {
+impl<P: Protocol> Keeper<P> for Wire {
+    async fn ours(&mut self, _protocol: &mut P) -> Result<&mut Wire> {
+        Ok(self)
+    }
+
+    async fn into_wire(self, _protocol: &mut P) -> Option<Wire> {
+        Some(self)
+    }
+
+    fn closed(&self) -> bool {
+        Wire::closed(self)
+    }
+
+    fn state(&self, protocol: &P) -> State {
+        protocol.state()
+    }
+}
+
+/// One live connection: a protocol on its wire.
+pub struct Live<P: Protocol, K: Keeper<P>> {
+    pub(super) protocol: P,
+    pub(super) wire: K,
+}
+
+impl<P: Protocol, K: Keeper<P>> Live<P, K> {
     /// A session that is logged in, and on which all has been answered.
     #[must_use]
     pub fn new(protocol: P, wire: Wire) -> Self {
-        Self { protocol, wire: Door::new(wire) }
+        Self { protocol, wire: wire.into() }
     }
 }
 
-impl<P: Protocol> Session for Live<P> {
-    fn database(&mut self) -> BoxFuture<'_, Result<DatabaseConnection>> {
-        Box::pin(self.wire.database(&mut self.protocol))
-    }
-
-    fn stream(&mut self, sql: Sql) -> BoxStream<'_, Result<Item, Failure>> {
-        self.wire.stream(&mut self.protocol, sql)
-    }
-
+impl<P: Protocol, K: Keeper<P>> Session for Live<P, K> {
     fn run<'a>(
         &'a mut self,
         frame: Frame,
@@ -208,6 +236,11 @@ impl<P: Protocol> Session for Live<P> {
         self.protocol.cancel_handle()
     }
 
+    #[cfg(feature = "sea-orm")]
+    fn orm(&mut self) -> Option<&mut dyn crate::backend::Orm> {
+        K::orm(self)
+    }
+
     fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let Self { mut protocol, wire } = *self;
@@ -222,7 +255,7 @@ impl<P: Protocol> Session for Live<P> {
     }
 }
 
-impl<P: Protocol> fmt::Debug for Live<P> {
+impl<P: Protocol, K: Keeper<P>> fmt::Debug for Live<P, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Live").field("protocol", &self.protocol).field("wire", &self.wire).finish()
     }

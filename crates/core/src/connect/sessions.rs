@@ -558,12 +558,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 #[cfg(test)]
 mod tests {
     use futures_util::future::BoxFuture;
-    use futures_util::stream::BoxStream;
-    use sea_orm::{DatabaseConnection, DbErr};
 
     use super::*;
     use crate::answers::Answers;
-    use crate::backend::{Effect, Failure, Fixed, Frame, Item, Statement};
+    use crate::backend::{Effect, Fixed, Frame, Statement};
     use crate::config::{Config, Engine, Sources};
     use crate::describe::Described;
     use crate::queries::Dialect;
@@ -588,10 +586,6 @@ mod tests {
             Dialect::Sqlite
         }
 
-        fn classify(&self, _error: &DbErr) -> Fault {
-            Fault::Internal
-        }
-
         fn connect<'a>(&'a self, _to: &'a Target) -> BoxFuture<'a, Result<Box<dyn Session>>> {
             let mut script = self.0.lock().unwrap();
             let answer = if script.is_empty() { Answer::Opens } else { script.remove(0) };
@@ -612,10 +606,6 @@ mod tests {
     }
 
     impl Session for Idle {
-        fn database(&mut self) -> BoxFuture<'_, Result<DatabaseConnection>> {
-            unreachable!("nothing is run")
-        }
-
         fn run<'a>(
             &'a mut self,
             _: Frame,
@@ -626,10 +616,6 @@ mod tests {
         }
 
         fn ask<'a>(&'a mut self, _: &'a str) -> BoxFuture<'a, Result<Vec<Vec<Option<String>>>>> {
-            unreachable!("nothing is run")
-        }
-
-        fn stream(&mut self, _: crate::backend::Sql) -> BoxStream<'_, Result<Item, Failure>> {
             unreachable!("nothing is run")
         }
 

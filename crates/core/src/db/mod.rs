@@ -11,9 +11,11 @@
 //! | another statement | a READ WRITE transaction of its own, three round trips | if the server undid it, or never had it |
 //! | [`Db::read`] | read-only | after a lost connection, from its beginning |
 //! | [`Db::transaction`] | one READ WRITE transaction | if the server undid it, or never had its COMMIT |
+//! | [`Db::once`] | the same, once per key | after any loss: the key tells whether it was done |
 //! | [`TransactionTrait::begin`], a stream | as the transaction or statement says | no, since its rows are out |
 //! | [`Db::connection`], [`Db::writer`] | as sea-orm drives it | no |
 
+mod once;
 mod running;
 mod transaction;
 
@@ -31,12 +33,13 @@ use sea_orm::{
     QueryResult, Statement, StreamTrait, TransactionError, TransactionOptions, TransactionTrait,
 };
 
-use crate::backend::{Access, Backend, Item, Sql, Topology};
+use crate::backend::{Access, Backend, Item, Orm, Session, Sql, Topology};
 use crate::config;
 use crate::connect::sessions::{Cost, Lease, Sessions};
 use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Result};
 use crate::execute::{Attempts, Trace, limited};
+use crate::once::Store;
 use crate::queries::{Dialect, Effect};
 use crate::retry::Progress;
 
@@ -47,6 +50,8 @@ pub use transaction::Transaction;
 #[derive(Debug, Clone)]
 pub struct Db {
     sessions: Arc<Sessions>,
+    /// The table of idempotency keys.
+    store: Arc<Store>,
     limits: Limits,
 }
 
@@ -81,7 +86,10 @@ impl Db {
     pub(crate) fn on(sessions: Arc<Sessions>, config: &config::Db) -> Self {
         let limits =
             Limits { statement: config.query_timeout, reserve: config.deadline_reserve, until: None };
-        Self { sessions, limits }
+        let dialect = sessions.backend().dialect();
+        let store =
+            Store::new(config.engine, dialect, &config.idempotency_table, config.idempotency_reply).into();
+        Self { sessions, store, limits }
     }
 
     /// The same database, where everything must be over by this deadline: Lambda's own for the invocation, say. What
@@ -91,7 +99,7 @@ impl Db {
     pub fn until(&self, deadline: Deadline) -> Self {
         let deadline = deadline.less(self.limits.reserve);
         let until = Some(self.limits.until.map_or(deadline, |earlier| earlier.min(deadline)));
-        Self { sessions: Arc::clone(&self.sessions), limits: Limits { until, ..self.limits } }
+        Self { limits: Limits { until, ..self.limits }, ..self.clone() }
     }
 
     /// Opens a session ahead of its first use; during INIT, say.
@@ -167,7 +175,7 @@ impl Db {
     /// Why there was no session.
     pub async fn connection(&self) -> Result<Connection> {
         let mut lease = self.sessions.lease(Access::Read, self.limits.by(), &mut Cost::default()).await?;
-        let database = lease.session().database().await?;
+        let database = orm(lease.session())?.database().await?;
         Ok(Connection { lease: Some(lease), database })
     }
 
@@ -182,7 +190,7 @@ impl Db {
         let session = lease.session();
         let cancel = session.cancel_handle();
         limited(cancel, self.limits.statement(), Progress::Unsent, session.autocommit(true)).await?;
-        let database = session.database().await?;
+        let database = orm(session)?.database().await?;
         Ok(Connection { lease: Some(lease), database })
     }
 
@@ -458,6 +466,15 @@ fn recovered(error: &DbErr) -> Option<Error> {
         DbErr::TryIntoErr { source, .. } => source.downcast_ref::<Error>().cloned(),
         _ => None,
     }
+}
+
+/// The session as sea-orm's driver takes it.
+///
+/// # Errors
+/// If its engine was built without the driver.
+fn orm(session: &mut dyn Session) -> Result<&mut dyn Orm> {
+    let without = "this engine was built without sea-orm's driver: build it with the feature `sea-orm`";
+    session.orm().ok_or_else(|| Error::new(Fault::Internal, without))
 }
 
 fn database_backend(sessions: &Sessions) -> DbBackend {

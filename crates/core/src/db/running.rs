@@ -7,7 +7,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use sea_orm::{DbErr, IsolationLevel, Statement};
 
-use super::Limits;
+use super::{Limits, orm};
 use crate::backend::{self, Access, Failure, Item, Sql, State};
 use crate::connect::sessions::Lease;
 use crate::error::{Error, Fault, Result};
@@ -39,6 +39,8 @@ pub(super) struct Running {
     pub(super) failed: Option<Error>,
     /// The session must not be used again.
     pub(super) spoilt: bool,
+    /// The transaction has an idempotency key.
+    pub(super) keyed: bool,
     /// The savepoints that are open, the innermost last.
     savepoints: Vec<u64>,
     /// How many savepoints there have been: each has a name of its own, since PostgreSQL keeps those of one name beside
@@ -54,6 +56,7 @@ impl Running {
             progress: Progress::Unsent,
             failed: None,
             spoilt: false,
+            keyed: false,
             savepoints: Vec::new(),
             named: 0,
         }
@@ -148,7 +151,7 @@ impl Running {
             }
         }
         if self.access == Access::Write && self.progress != Progress::Autocommitted {
-            self.progress = Progress::Committing;
+            self.progress = if self.keyed { Progress::Keyed } else { Progress::Committing };
         }
         let session = self.lease.session();
         let cancel = session.cancel_handle();
@@ -263,6 +266,13 @@ impl Running {
             let cancel = session.cancel_handle();
             let mut failure = None;
             {
+                let session = match orm(session) {
+                    Ok(session) => session,
+                    Err(error) => {
+                        yield Err(error.into());
+                        return;
+                    }
+                };
                 let mut items = session.stream(kept_apart(dialect, sql));
                 loop {
                     match by.bound(items.next()).await {

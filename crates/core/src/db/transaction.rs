@@ -79,7 +79,7 @@ impl Transaction {
     }
 
     /// The same for a closure, whose end decides what becomes of it.
-    fn lent(&self) -> Self {
+    pub(super) fn lent(&self) -> Self {
         Self {
             running: Arc::clone(&self.running),
             dropped: Arc::clone(&self.dropped),
@@ -106,7 +106,7 @@ impl Transaction {
     }
 
     /// The session, with nothing left of savepoints that were dropped.
-    async fn settled(&self) -> Result<MutexGuard<'_, Running>, DbErr> {
+    pub(super) async fn settled(&self) -> Result<MutexGuard<'_, Running>, DbErr> {
         let mut running = self.running.lock().await;
         let dropped = std::mem::take(&mut *self.dropped());
         running.undo_dropped(&dropped, self.limits).await?;

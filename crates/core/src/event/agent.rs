@@ -86,7 +86,7 @@ pub(super) fn gateway(
     // "The tool name is prefixed with the target's name and three underscores"; a target's name has no underscore.
     let name = gateway.tool.split_once("___").map_or(&*gateway.tool, |(_, name)| name);
     let headers = gateway.headers.clone();
-    let origin = Origin { request_id: invocation.request_id.clone(), headers, ..Origin::default() };
+    let origin = Origin { headers, ..invocation.origin() };
     let request = std::str::from_utf8(event)
         .map_err(|error| bad_event(format!("The input is not valid UTF-8: {error}.")))
         .and_then(|text| json::check_depth(text, "The input").map(|()| text))
@@ -238,7 +238,7 @@ fn as_json(text: &str) -> Option<Given> {
 }
 
 fn origin(invocation: &Invocation) -> Arc<Origin> {
-    Arc::new(Origin { request_id: invocation.request_id.clone(), ..Origin::default() })
+    Arc::new(invocation.origin())
 }
 
 /// "Maximum response payload size: 25 KB", and a KB may be a thousand.

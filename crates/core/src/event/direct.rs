@@ -96,8 +96,20 @@ pub(super) fn given(object: Object<'_>) -> Params {
     Params(object.into_members().map(|(name, value)| (name, Given::Json(value))).collect())
 }
 
+/// The origin with the event's `idempotencyKey`, if it has one.
+pub(super) fn keyed(event: &Object<'_>, origin: &Arc<Origin>) -> Result<Arc<Origin>> {
+    let Some(key) = event.get(KEY) else { return Ok(Arc::clone(origin)) };
+    match json::string(key) {
+        Some(key) if !key.is_empty() => {
+            Ok(Arc::new(Origin { idempotency_key: Some(key.into_owned()), ..(**origin).clone() }))
+        }
+        _ => Err(must_be(KEY, "a string that is not empty")),
+    }
+}
+
 fn request(event: &Object<'_>, origin: &Arc<Origin>) -> Result<Request> {
     check_keys(event)?;
+    let origin = &keyed(event, origin)?;
     let mut forms = FORMS.iter().filter(|form| event.has(form));
     let form = forms.next();
     if let (Some(form), Some(other)) = (form, forms.next()) {
@@ -194,14 +206,18 @@ fn choice<T: Copy>(event: &Object<'_>, key: &str, allowed: &[(&str, T)]) -> Resu
 }
 
 /// The keys of a direct event.
-const KEYS: [&str; 9] =
-    ["query", "params", "transaction", "batch", "diagnose", "format", "reply", "onError", "limit"];
+const KEYS: [&str; 10] =
+    ["query", "params", "transaction", "batch", "diagnose", "format", "reply", "onError", "limit", KEY];
+
+/// The key of a write that is done once.
+pub(super) const KEY: &str = "idempotencyKey";
 
 /// Of these, the ones that say what to do.
 const FORMS: [&str; 4] = ["query", "transaction", "batch", "diagnose"];
 
 /// The same, for people.
-const KNOWN: &str = "`query` with `params`, or `transaction`, or `batch`, and may have `format`, `reply`, `onError` and `limit`";
+const KNOWN: &str = "`query` with `params`, or `transaction`, or `batch`, and may have `format`, `idempotencyKey`, `reply`, \
+    `onError` and `limit`";
 
 /// How many keys of an unknown event the log shows.
 const MENTIONED: usize = 20;

@@ -221,12 +221,8 @@ fn request(
         json::check_depth(&body, "The body")?;
         Object::parse(&body, "The body")?
     };
-    let origin = Arc::new(Origin {
-        claims: claims::verified(source, context)?,
-        request_id: invocation.request_id.clone(),
-        message_id: None,
-        headers,
-    });
+    let origin =
+        Arc::new(Origin { claims: claims::verified(source, context)?, headers, ..invocation.origin() });
     if query.is_none() && ["transaction", "batch", "diagnose"].iter().any(|form| body.has(form)) {
         return several(&body, &query_string, function, &origin);
     }
@@ -273,8 +269,7 @@ fn message(
         )));
     }
     let body = body(event, &headers)?;
-    let request_id = invocation.request_id.clone();
-    let origin = Origin { claims, request_id, message_id: None, headers };
+    let origin = Origin { claims, headers, ..invocation.origin() };
     let headers = origin.headers.clone();
     Ok(Some(mcp::read(&body, Some((source.clone(), &headers)), function, Arc::new(origin))))
 }
@@ -348,12 +343,13 @@ fn several(
             format!("Unknown parameter {}: here the body has them all.", quoted(name)),
         ));
     }
-    if let Some(key) = body.keys().find(|key| !["transaction", "batch"].contains(key)) {
+    if let Some(key) = body.keys().find(|key| !["transaction", "batch", direct::KEY].contains(key)) {
         return Err(bad_event(format!(
-            "Unknown key {}; the body has `transaction` or `batch`.",
+            "Unknown key {}; the body has `transaction` or `batch`, and may have `idempotencyKey`.",
             quoted(key)
         )));
     }
+    let origin = &direct::keyed(body, origin)?;
     match (body.get("transaction"), body.get("batch")) {
         (Some(steps), None) => {
             direct::transaction(steps, Some(Method::Post), origin).map(Request::Transaction)

@@ -176,6 +176,8 @@ pub enum Method {
 pub struct Invocation {
     /// Lambda's request id.
     pub request_id: String,
+    /// The tenant that Lambda runs this environment for, where the function has tenant isolation.
+    pub tenant_id: Option<String>,
     /// The X-Ray trace header.
     pub trace_id: Option<String>,
     /// When Lambda stops the invocation, in milliseconds since 1970-01-01; `None` where nobody stops it.
@@ -194,6 +196,11 @@ pub struct Gateway {
 }
 
 impl Invocation {
+    /// What it brings by itself to every call in its event.
+    pub(crate) fn origin(&self) -> Origin {
+        Origin { request_id: self.request_id.clone(), tenant_id: self.tenant_id.clone(), ..Origin::default() }
+    }
+
     /// The same with the client context of the invocation, which is JSON: in its member `custom` an AgentCore Gateway
     /// tells that it calls, and which tool. Any other says nothing to us.
     /// <https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/gateway-add-target-lambda.html>
@@ -245,7 +252,7 @@ pub fn parse(event: &[u8], function: &Function, invocation: &Invocation) -> Even
     if let Some(event) = http::parse(&event, function, invocation) {
         return event;
     }
-    let origin = Arc::new(Origin { request_id: invocation.request_id.clone(), ..Origin::default() });
+    let origin = Arc::new(invocation.origin());
     if let Some(detail) = eventbridge(&event) {
         let request = detail.and_then(|detail| direct::parse(&detail, &origin).1);
         return Event::new(Source::EventBridge, request);
@@ -319,6 +326,7 @@ pub(crate) mod testing {
             mcp_authorization_server: None,
             tool_bytes: 65_536,
             compress: true,
+            identity: crate::queries::Identity::default(),
             diagnose: false,
             log_values: false,
             log: tracing_subscriber::filter::Targets::new(),

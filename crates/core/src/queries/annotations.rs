@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::bounds::{Bounds, Choice};
+use super::identity::{Identity, Role, Setting};
 use super::page::{self, OrderColumn};
-use super::{BoundFrom, HttpMethods, Param, Verb};
+use super::{BoundFrom, HttpMethods, Idempotency, KeyFrom, Param, Verb};
 use crate::backend::Access;
 use crate::value::{Given, Kind, Refusal, Scalar, Value};
 
@@ -25,9 +26,15 @@ pub(super) struct Head {
     pub(super) timeout: Option<Duration>,
     pub(super) max_rows: Option<u64>,
     pub(super) transaction: bool,
-    pub(super) cache: Option<Duration>,
     /// The order of its pages, with the line, and the parameter that says how many rows one has.
     pub(super) page: Option<(Vec<OrderColumn>, usize, Param)>,
+    /// With the line that says it.
+    pub(super) cache: Option<(Duration, usize)>,
+    pub(super) identity: Identity,
+    /// The lines of its settings and of its role.
+    pub(super) identity_lines: (Vec<usize>, Option<usize>),
+    /// With its line.
+    pub(super) idempotency: Option<(Idempotency, usize)>,
     pub(super) description: String,
 }
 
@@ -45,7 +52,7 @@ enum Line<'a> {
 }
 
 /// What a line of the head can begin with.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 16] = [
     "name",
     "http",
     "tool",
@@ -59,6 +66,9 @@ const KEYS: [&str; 13] = [
     "transaction",
     "engine",
     "cache",
+    "idempotency_key",
+    "set",
+    "role",
 ];
 
 /// What a `-- name:` line says after the colon, if the line is one.
@@ -94,7 +104,7 @@ pub(super) fn engines<'a>(
 
 impl Head {
     /// Reads the `-- name:` line's value, and the lines below it: each a comment or blank. `routine` is what the SQL runs
-    /// that is no query ([`effect::routine`](super::effect::routine)).
+    /// that is no query ([`routine`](super::routine::routine)).
     ///
     /// # Errors
     /// Every mistake; beside them what could be read, so that the SQL is judged all the same. Nothing if there
@@ -139,6 +149,9 @@ struct Reader<'a> {
     cache: Option<(Duration, usize)>,
     page: Option<(Vec<OrderColumn>, usize)>,
     page_size: Option<(Param, usize)>,
+    idempotency: Option<(Idempotency, usize)>,
+    identity: Identity,
+    identity_lines: (Vec<usize>, Option<usize>),
     prose: Vec<&'a str>,
 }
 
@@ -185,6 +198,17 @@ impl Reader<'_> {
                 }
                 Ok((span, line))
             }),
+            "idempotency_key" => once(key, &mut self.idempotency, || Ok((idempotency(value)?, line))),
+            "set" => {
+                self.identity.set(Setting::parse(value)?)?;
+                self.identity_lines.0.push(line);
+                Ok(())
+            }
+            "role" => {
+                self.identity.assume(Role::parse(value)?)?;
+                self.identity_lines.1 = Some(line);
+                Ok(())
+            }
             // Its value was read when the entry was chosen, see `engines`.
             "engine" if !self.engine => {
                 self.engine = true;
@@ -215,6 +239,7 @@ impl Reader<'_> {
             choice: None,
             from: None,
             description: Arc::from(""),
+            beside: false,
         };
         let result = parse_param(&mut param, rest).map_err(|reason| format!("`{name}`: {reason}"));
         // Even a broken one is declared, so that its uses are not reported as well.
@@ -291,6 +316,22 @@ impl Reader<'_> {
             let size = self.page_size.map(|(size, _)| size).or_else(|| page_size("100").ok())?;
             Some((order, line, size))
         });
+        if let Some((Idempotency { from, .. }, line)) = &self.idempotency {
+            if access == Access::Read {
+                let reason = "`-- idempotency_key:` is for writes; a read may be sent as often as one likes";
+                mistakes.push((*line, reason.to_owned()));
+            } else if self.no_transaction.is_some() {
+                let reason = "`-- idempotency_key:` needs the write's transaction, in which the key is kept: drop \
+                              `-- transaction: none`";
+                mistakes.push((*line, reason.to_owned()));
+            }
+            if let KeyFrom::Param(name) = from
+                && !self.params.iter().any(|(param, _)| *param.name == **name)
+            {
+                let reason = format!("`{name}` is not declared; add `-- param: {name} text`");
+                mistakes.push((*line, reason));
+            }
+        }
         let description = self.prose.join("\n").trim().to_owned();
         if let Some((_, line)) = self.tool
             && description.is_empty()
@@ -309,8 +350,11 @@ impl Reader<'_> {
             timeout: self.timeout,
             max_rows: self.max_rows.map(|(rows, _)| rows),
             transaction: self.no_transaction.is_none(),
-            cache: self.cache.map(|(span, _)| span),
             page,
+            cache: self.cache,
+            identity: self.identity,
+            identity_lines: self.identity_lines,
+            idempotency: self.idempotency,
             description,
         }
     }
@@ -353,7 +397,7 @@ fn classify(comment: &str) -> Line<'_> {
     if text == "read" || text == "write" {
         return Line::Annotation(text, "");
     }
-    let Some((word, value)) = text.split_once(':') else { return Line::Prose(text) };
+    let Some((word, value)) = text.split_once(':') else { return without_colon(text) };
     let (word, value) = (word.trim_end(), value.trim());
     // An address: "http://…" is no annotation.
     if value.starts_with("//") {
@@ -372,6 +416,8 @@ fn classify(comment: &str) -> Line<'_> {
         "name" => value.contains(" :"),
         // `age:`, `use:`.
         "page" => word.len() > 3,
+        "set" => Setting::parse(value).is_ok(),
+        "role" => Role::parse(value).is_ok(),
         _ => true,
     };
     let shouted = |key: &&str| meant(key) && word.eq_ignore_ascii_case(key);
@@ -383,6 +429,19 @@ fn classify(comment: &str) -> Line<'_> {
     match KEYS.into_iter().find(shouted).or_else(|| KEYS.into_iter().find(near)) {
         Some(key) => Line::Misspelled(word, key),
         None => Line::Prose(text),
+    }
+}
+
+/// Prose; but a line that says who a query is for, and has lost its colon, must not be taken for that.
+fn without_colon(text: &str) -> Line<'_> {
+    let mut words = text.split_whitespace();
+    let (first, second, behind) = (words.next(), words.next().unwrap_or_default(), words.next());
+    match first {
+        Some(word @ "set") if second.contains('.') && text.contains('=') => Line::Misspelled(word, "set"),
+        Some(word @ "role") if Role::parse(second).is_ok() && behind.is_none() => {
+            Line::Misspelled(word, "role")
+        }
+        _ => Line::Prose(text),
     }
 }
 
@@ -459,6 +518,44 @@ fn duration(key: &str, value: &str) -> Result<Duration, String> {
         _ => Err(format!("`-- {key}:` takes a duration such as 500ms, 30s or 1m")),
     }
 }
+
+/// Reads `header.Idempotency-Key? for 24h`.
+fn idempotency(value: &str) -> Result<Idempotency, String> {
+    const FORM: &str = "`-- idempotency_key:` takes header.NAME, sqs.messageId, context.requestId or param.NAME, with `?` \
+                        behind it if it may be missing, and for how long it is kept: \
+                        `-- idempotency_key: header.Idempotency-Key for 24h`";
+    let mut words = value.split_whitespace();
+    let source = words.next().ok_or(FORM)?;
+    let (source, optional) = match source.strip_suffix('?') {
+        Some(source) => (source, true),
+        None => (source, false),
+    };
+    let token = |name: &str| {
+        !name.is_empty()
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    };
+    let from = match source.split_once('.') {
+        Some(("header", name)) if token(name) => KeyFrom::Header(name.to_ascii_lowercase()),
+        Some(("sqs", "messageId")) => KeyFrom::MessageId,
+        Some(("context", "requestId")) => KeyFrom::RequestId,
+        Some(("param", name)) if is_name(name) => KeyFrom::Param(name.to_owned()),
+        _ => return Err(FORM.to_owned()),
+    };
+    let keep = match (words.next(), words.next()) {
+        (None, _) => Duration::from_secs(24 * 3600),
+        (Some("for"), Some(span)) => match humantime::parse_duration(span) {
+            Ok(span) if span.as_secs() > 0 && span.subsec_nanos() == 0 && span <= LONGEST_KEPT => span,
+            _ => return Err("a key is kept for whole seconds, up to 366 days: `for 24h`".to_owned()),
+        },
+        _ => return Err(FORM.to_owned()),
+    };
+    match words.next() {
+        None => Ok(Idempotency { from, optional, keep }),
+        Some(_) => Err(FORM.to_owned()),
+    }
+}
+
+const LONGEST_KEPT: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// Reads what stands behind the parameter's name.
 fn parse_param(param: &mut Param, text: &str) -> Result<(), String> {
@@ -586,7 +683,7 @@ fn take_default(text: &str) -> Result<(Given, &str), String> {
 }
 
 /// The values of a choice, and what stands behind the brace that closes it.
-fn take_choice(list: &str) -> Result<(Vec<Given>, &str), String> {
+pub(super) fn take_choice(list: &str) -> Result<(Vec<Given>, &str), String> {
     const UNENDED: &str = "the choice is never closed: `in {'open', 'closed'}`";
     let mut given = Vec::new();
     let mut rest = list.trim_start();
@@ -688,17 +785,17 @@ fn type_names() -> String {
     Scalar::ALL.map(Scalar::name).join(" ")
 }
 
-fn bound_from(source: &str) -> Result<BoundFrom, String> {
+pub(super) fn bound_from(source: &str) -> Result<BoundFrom, String> {
     let (place, path) = source.split_once('.').unwrap_or((source, ""));
     match (place, path) {
         ("claims", path) if !path.is_empty() => Ok(BoundFrom::Claim(path.to_owned())),
         ("header", name) if !name.is_empty() => Ok(BoundFrom::Header(name.to_ascii_lowercase())),
         ("context", "requestId") => Ok(BoundFrom::RequestId),
+        ("context", "tenantId") => Ok(BoundFrom::TenantId),
         ("sqs", "messageId") => Ok(BoundFrom::MessageId),
-        _ => {
-            Err("behind `from` belongs claims.NAME, header.NAME, context.requestId or sqs.messageId"
-                .to_owned())
-        }
+        _ => Err("behind `from` belongs claims.NAME, header.NAME, context.requestId, context.tenantId or \
+                 sqs.messageId"
+            .to_owned()),
     }
 }
 
@@ -743,7 +840,7 @@ mod tests {
         assert_eq!((head.name.as_str(), head.verb, head.access), ("active_users", Verb::Many, Access::Read));
         assert_eq!(head.http, Some(HttpMethods { get: true, post: true }));
         assert_eq!(head.timeout, Some(Duration::from_secs(2)));
-        assert_eq!(head.cache, Some(Duration::from_secs(60)));
+        assert_eq!(head.cache, Some((Duration::from_secs(60), 9)));
         assert_eq!(head.max_rows, Some(1000));
         assert!(head.transaction);
         assert_eq!(head.description, "Users who are active: lowest id first.\nSee https://example.com/a:b.");

@@ -92,6 +92,15 @@ impl Query {
         })
     }
 
+    /// The value that a call gives this parameter, which need not stand in the SQL; `None` if there is none of the name.
+    ///
+    /// # Errors
+    /// Those of [`bind`](Self::bind).
+    pub(crate) fn value_of(&self, name: &str, params: &Params, origin: &Origin) -> Result<Option<Value>> {
+        let param = self.params.iter().find(|param| &*param.name == name);
+        param.map(|param| param.value(params, origin, self.dialect)).transpose()
+    }
+
     /// The statement with NULL for every parameter and one element in every list: to be shown to a server, not to
     /// be run.
     #[must_use]
@@ -121,7 +130,7 @@ impl Query {
 
 impl Param {
     /// The value that a call gives this parameter.
-    fn value(&self, params: &Params, origin: &Origin, dialect: Dialect) -> Result<Value> {
+    pub(super) fn value(&self, params: &Params, origin: &Origin, dialect: Dialect) -> Result<Value> {
         let given = match &self.from {
             None => params.get(&self.name).map(Cow::Borrowed),
             Some(from) => self.bound(from, origin)?,
@@ -154,7 +163,6 @@ impl Param {
 
     /// What the invocation brings for this parameter; `None` if it is not there.
     fn bound<'a>(&self, from: &BoundFrom, origin: &'a Origin) -> Result<Option<Cow<'a, Given>>> {
-        let text = |text: &str| Some(Cow::Owned(Given::Text(text.to_owned())));
         Ok(match from {
             BoundFrom::Claim(name) => {
                 let claims = origin.claims.as_deref().unwrap_or_default();
@@ -168,23 +176,7 @@ impl Param {
                     }
                 }
             }
-            BoundFrom::Header(name) => {
-                let mut values = origin
-                    .headers
-                    .iter()
-                    .filter(|(header, _)| header == name)
-                    .map(|(_, value)| value.clone());
-                match (values.next(), values.next()) {
-                    (Some(first), Some(second)) => {
-                        let texts = [first, second].into_iter().chain(values).collect();
-                        Some(Cow::Owned(Given::Texts(texts)))
-                    }
-                    (first, _) => first.map(|value| Cow::Owned(Given::Text(value))),
-                }
-            }
-            BoundFrom::RequestId if origin.request_id.is_empty() => None,
-            BoundFrom::RequestId => text(&origin.request_id),
-            BoundFrom::MessageId => origin.message_id.as_deref().and_then(text),
+            from => brought(from, origin).map(Cow::Owned),
         })
     }
 
@@ -215,6 +207,28 @@ fn comparable(dialect: Dialect, value: Value) -> Result<Value> {
         return Err(bad("Parameter `page` is no page of this query.".to_owned()));
     }
     Ok(value)
+}
+
+/// What the invocation brings beside claims; `None` if it is not there.
+pub(super) fn brought(from: &BoundFrom, origin: &Origin) -> Option<Given> {
+    let text =
+        |text: Option<&str>| text.filter(|text| !text.is_empty()).map(|text| Given::Text(text.to_owned()));
+    match from {
+        BoundFrom::Claim(_) => None,
+        BoundFrom::Header(name) => {
+            let mut values =
+                origin.headers.iter().filter(|(header, _)| header == name).map(|(_, value)| value.clone());
+            match (values.next(), values.next()) {
+                (Some(first), Some(second)) => {
+                    Some(Given::Texts([first, second].into_iter().chain(values).collect()))
+                }
+                (first, _) => first.map(Given::Text),
+            }
+        }
+        BoundFrom::RequestId => text(Some(&origin.request_id)),
+        BoundFrom::TenantId => text(origin.tenant_id.as_deref()),
+        BoundFrom::MessageId => text(origin.message_id.as_deref()),
+    }
 }
 
 fn bad(message: String) -> Error {
@@ -310,12 +324,14 @@ mod tests {
                 ("all".to_owned(), json(r#"{"x": "1"}"#)),
             ]),
             request_id: "r-1".to_owned(),
+            tenant_id: Some("t-1".to_owned()),
             message_id: Some("m-1".to_owned()),
             headers: vec![
                 ("x-tenant".to_owned(), "7".to_owned()),
                 ("x-many".to_owned(), "1".to_owned()),
                 ("x-many".to_owned(), "2".to_owned()),
             ],
+            ..Origin::default()
         }
     }
 
@@ -350,6 +366,7 @@ mod tests {
             ("a int[] from header.x-many", "{}", Value::Array(vec![Value::Int(1), Value::Int(2)])),
             ("a int = 3 from header.x-none", "{}", Value::Int(3)),
             ("a text from context.requestId", "{}", Value::Text("r-1".to_owned())),
+            ("a text from context.tenantId", "{}", Value::Text("t-1".to_owned())),
             ("a text from sqs.messageId", "{}", Value::Text("m-1".to_owned())),
         ] {
             assert_eq!(bind(&[declared], params, &origin()).unwrap(), [expected], "{declared} {params}");
@@ -425,6 +442,7 @@ mod tests {
         for (declared, fault) in [
             ("a uuid from claims.sub", Unauthenticated),
             ("a text from context.requestId", BadParameter),
+            ("a text from context.tenantId", BadParameter),
             ("a text from sqs.messageId", BadParameter),
         ] {
             let error = bind(&[declared], "{}", &Origin::default()).expect_err(declared);

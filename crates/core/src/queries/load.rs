@@ -6,10 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::annotations::{self, Head};
-use super::effect;
+use super::identity::{Identity, Source, unfit};
 use super::page::{self, Pages};
+use super::routine;
 use super::template::{self, Place, Template};
-use super::{Dialect, Lines, Queries, Query};
+use super::{Dialect, Idempotency, KeyFrom, Lines, Queries, Query};
 use crate::config::Engine;
 use crate::value::Kind;
 
@@ -28,6 +29,13 @@ struct Mistake {
 }
 
 impl LoadError {
+    /// Queries that were parsed for other callers than the function's configuration names.
+    pub(crate) fn for_others(file: &str) -> Self {
+        let reason = "the queries were read without LAMBDA_RDS_SET and LAMBDA_RDS_ROLE: read them by \
+                      `Queries::load_for`, with `Function::identity`";
+        Self::one(file.to_owned(), 1, reason.to_owned())
+    }
+
     fn one(file: String, line: usize, reason: String) -> Self {
         Self { mistakes: vec![Mistake { file, line, reason }] }
     }
@@ -57,6 +65,19 @@ impl Queries {
     /// If the folder cannot be read or holds no such file, if a file is not UTF-8, and whatever
     /// [`Queries::parse`] finds.
     pub fn load(dir: &Path, engine: Engine, dialect: Dialect) -> Result<Self, LoadError> {
+        Self::load_for(dir, engine, dialect, &Identity::default())
+    }
+
+    /// The same where each query is told this of its caller, whatever its own lines say.
+    ///
+    /// # Errors
+    /// As [`Queries::load`], and if a query does otherwise or cannot be told.
+    pub fn load_for(
+        dir: &Path,
+        engine: Engine,
+        dialect: Dialect,
+        identity: &Identity,
+    ) -> Result<Self, LoadError> {
         let unreadable = |path: &Path, error: &std::io::Error| {
             let hint =
                 if path == dir { "; LAMBDA_RDS_QUERIES names the folder with the queries" } else { "" };
@@ -90,7 +111,7 @@ impl Queries {
                 Err(error) => mistakes.extend(unreadable(&path, &error).mistakes),
             }
         }
-        match Self::parse(&files, engine, dialect) {
+        match Self::parse_for(&files, engine, dialect, identity) {
             Ok(queries) if mistakes.is_empty() => Ok(queries),
             Ok(_) => Err(LoadError { mistakes }),
             Err(mut error) => {
@@ -106,9 +127,23 @@ impl Queries {
     /// # Errors
     /// Every mistake in every file.
     pub fn parse(files: &[(String, String)], engine: Engine, dialect: Dialect) -> Result<Self, LoadError> {
+        Self::parse_for(files, engine, dialect, &Identity::default())
+    }
+
+    /// The same where each query is told this of its caller, whatever its own lines say.
+    ///
+    /// # Errors
+    /// As [`Queries::parse`], and if a query does otherwise or cannot be told.
+    pub fn parse_for(
+        files: &[(String, String)],
+        engine: Engine,
+        dialect: Dialect,
+        identity: &Identity,
+    ) -> Result<Self, LoadError> {
         let (mut queries, mut names, mut mistakes) = (Vec::new(), BTreeMap::new(), Vec::new());
         for (file, text) in files {
-            let mut reader = FileReader { file, dialect, names: &mut names, mistakes: &mut mistakes };
+            let mut reader =
+                FileReader { file, dialect, identity, names: &mut names, mistakes: &mut mistakes };
             for entry in reader.entries(text) {
                 if reader.is_for(&entry, engine) {
                     queries.extend(reader.query(&entry));
@@ -120,7 +155,7 @@ impl Queries {
             if dialect == Dialect::Mysql {
                 keep_apart(&mut queries);
             }
-            return Ok(Self { queries });
+            return Ok(Self { queries, identity: identity.clone() });
         }
         mistakes.sort();
         Err(LoadError { mistakes })
@@ -171,6 +206,8 @@ impl<'a> Entry<'a> {
 struct FileReader<'a> {
     file: &'a str,
     dialect: Dialect,
+    /// What holds for every query.
+    identity: &'a Identity,
     /// The names met so far, each with its place.
     names: &'a mut BTreeMap<String, String>,
     mistakes: &'a mut Vec<Mistake>,
@@ -253,15 +290,82 @@ impl FileReader<'_> {
         wanted.unwrap_or(true)
     }
 
+    /// What a query is told of its caller: by what holds for all, and by its own lines. True if something is wrong with
+    /// it.
+    fn identity(&mut self, head: &mut Head, name_line: usize) -> (Identity, bool) {
+        let before = self.mistakes.len();
+        let (settings, role) = &head.identity_lines;
+        let own = head.identity.clone();
+        // The line that says a setting, or the role; the query's first, where it is said for all.
+        let line_of = |name: Option<&str>| match name {
+            None => role.unwrap_or(name_line),
+            Some(name) => {
+                let at = own.settings().iter().position(|it| it.name().eq_ignore_ascii_case(name));
+                at.and_then(|at| settings.get(at).copied()).unwrap_or(name_line)
+            }
+        };
+        let (identity, wider) = Identity::narrowed(self.identity, &own);
+        for (name, reason) in wider {
+            self.mistake(line_of(name.as_deref()), reason);
+        }
+        if identity.is_empty() {
+            return (identity, false);
+        }
+        let first = settings.first().copied().or(*role).unwrap_or(name_line);
+        if self.dialect != Dialect::Postgres {
+            let reason = format!(
+                "{} knows no role and no setting of a transaction that its rows could be chosen by, so `-- set:` and \
+                 `-- role:` are for PostgreSQL: declare a parameter `from claims.NAME` and compare with it in the WHERE, or \
+                 in a view",
+                self.dialect.name()
+            );
+            self.mistake(first, reason);
+        }
+        if !head.transaction {
+            self.mistake(
+                first,
+                "a setting and a role last as long as a transaction, and `-- transaction: none` has none",
+            );
+        }
+        if let Some((_, line)) = head.cache {
+            self.mistake(
+                line,
+                "the reply depends on who calls, so a cache would give it to others: drop `-- cache:`",
+            );
+        }
+        let said = identity.settings().iter().map(|it| (Some(it.name()), it.source()));
+        let role = identity.role().and_then(|role| role.source()).map(|source| (None, source));
+        for (name, source) in said.chain(role) {
+            let Source::Param(wanted) = source else { continue };
+            let reason = match head.params.iter().find(|(param, _)| param.name == *wanted) {
+                None => Some(format!("`param.{wanted}` is not declared; add `-- param: {wanted} type`")),
+                Some((param, _)) => unfit(param, head.tool.is_some()),
+            };
+            if let Some(reason) = reason {
+                self.mistake(line_of(name), reason);
+            }
+        }
+        for (param, _) in &mut head.params {
+            param.beside |= identity.uses(&param.name);
+        }
+        (identity, self.mistakes.len() > before)
+    }
+
     fn query(&mut self, entry: &Entry<'_>) -> Option<Query> {
         let mut mistakes = Vec::new();
-        let routine = effect::routine_of(self.dialect, entry.sql);
+        let routine = routine::routine_of(self.dialect, entry.sql);
         let head = Head::parse((entry.line, entry.name), entry.lines(), routine, &mut mistakes);
         let wrong_lines: Vec<_> = mistakes.iter().map(|(line, _)| *line).collect();
         for (line, reason) in mistakes {
             self.mistake(line, reason);
         }
-        let head = head?;
+        let mut head = head?;
+        let (identity, untold) = self.identity(&mut head, entry.line);
+        if let Some((Idempotency { from: KeyFrom::Param(name), .. }, _)) = &head.idempotency {
+            for (param, _) in &mut head.params {
+                param.beside |= *param.name == **name;
+            }
+        }
         let sql_line = entry.line + 1 + entry.head.len();
         let place = format!("{}:{}", self.file, entry.line);
         if let Some(first) = self.names.get(&head.name) {
@@ -276,8 +380,21 @@ impl FileReader<'_> {
             let line = sql_line + entry.sql[..*at].matches('\n').count();
             self.mistake(line, reason.clone());
         }
-        match Template::parse(self.dialect, entry.sql, &params) {
-            Ok(template) if wrong_lines.is_empty() && unpageable.is_none() => Some(Query {
+        let (idempotency, key_line) = head.idempotency.unzip();
+        let parsed = Template::parse(self.dialect, entry.sql, &params);
+        if let (Some(line), Ok(template)) = (key_line, &parsed) {
+            let why = match (template.commits_by_itself(), routine) {
+                (true, _) => Some("the server commits this by itself"),
+                (false, Some(_)) if self.dialect == Dialect::Mysql => Some("a routine may commit by itself"),
+                (false, _) => None,
+            };
+            if let Some(why) = why.filter(|_| head.transaction) {
+                self.mistake(line, format!("`-- idempotency_key:` needs a transaction, and {why}"));
+                return None;
+            }
+        }
+        match parsed {
+            Ok(template) if wrong_lines.is_empty() && !untold && unpageable.is_none() => Some(Query {
                 pages: head.page.map(|(order, line, size)| {
                     params.extend([page::token(), size]);
                     lines.extend([line, line]);
@@ -292,7 +409,9 @@ impl FileReader<'_> {
                 timeout: head.timeout,
                 max_rows: head.max_rows,
                 transaction: head.transaction && !template.commits_by_itself(),
-                cache: head.cache,
+                cache: head.cache.map(|(span, _)| span),
+                idempotency,
+                identity,
                 description: head.description,
                 place,
                 lines: Lines { name: entry.line, sql: sql_line, params: lines },

@@ -22,14 +22,17 @@
 //! | `-- max_rows: 1000` | more rows are an error |
 //! | `-- page: name, id desc` | read page by page, in the order of these columns of the result, the last of which makes it total; for a read without ORDER BY and LIMIT of its own |
 //! | `-- page_size: 100 in 1..=1000` | how many rows a page has, and how many a caller may ask for; this is the default |
+//! | `-- idempotency_key: header.Idempotency-Key for 24h` | a write that is done once per key: see [`crate::once`] |
 //! | `-- transaction: none` | a write that cannot run inside a transaction |
 //! | `-- engine: mysql, sqlite` | for these engines only; `mysql` and `postgres` include Aurora |
 //! | `-- cache: 30s` | what the reply's `Cache-Control` says; for a read with GET |
+//! | `-- set: app.tenant = claims.tenant` | a setting of its transaction, by which the database's policies decide; PostgreSQL only |
+//! | `-- role: member` | the role of its transaction, or `-- role: claims.role in {member, auditor}`; PostgreSQL only |
 //!
 //! Any other comment line is the description. A default is a word, SQL's `'text'`, or JSON (an array's always,
 //! as in `= [1, 2]`). A range counts the characters of a `text`, the bytes of `bytes`, the elements of an array.
 //! A parameter comes from the caller, or `from claims.NAME` (the verified identity), `header.NAME`,
-//! `context.requestId`, `sqs.messageId`, and then never from the caller.
+//! `context.requestId`, `context.tenantId`, `sqs.messageId`, and then never from the caller.
 //!
 //! In the SQL, `:name` is a parameter where a name follows the colon at once and neither a colon nor a word
 //! stands directly before it, outside strings, comments and quoted names. So in an array slice `a[:n]` is a
@@ -41,10 +44,13 @@
 mod annotations;
 mod bind;
 mod bounds;
+#[cfg(feature = "sea-orm")]
 mod effect;
+mod identity;
 mod lexer;
 mod load;
 pub(crate) mod page;
+mod routine;
 mod template;
 mod words;
 
@@ -55,7 +61,10 @@ use std::time::Duration;
 use crate::backend::Access;
 use crate::value::{Kind, Value};
 pub use bounds::{Bounds, Choice};
+#[cfg(feature = "sea-orm")]
 pub(crate) use effect::Effect;
+pub(crate) use identity::Part;
+pub use identity::{Caller, Identity, Role, Setting, Source};
 pub use load::LoadError;
 use template::Template;
 
@@ -121,6 +130,8 @@ impl HttpMethods {
 pub struct Queries {
     /// Sorted by name.
     queries: Vec<Query>,
+    /// What holds for each of them.
+    identity: Identity,
 }
 
 impl Queries {
@@ -129,6 +140,12 @@ impl Queries {
     pub fn get(&self, name: &str) -> Option<&Query> {
         let at = self.queries.binary_search_by(|query| (*query.name).cmp(name)).ok()?;
         self.queries.get(at)
+    }
+
+    /// What each of them is told of the caller, whatever its own lines say.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// All of them, sorted by name.
@@ -159,6 +176,8 @@ pub struct Query {
     max_rows: Option<u64>,
     transaction: bool,
     cache: Option<Duration>,
+    idempotency: Option<Idempotency>,
+    identity: Identity,
     description: String,
     place: String,
     lines: Lines,
@@ -240,6 +259,12 @@ impl Query {
         self.cache
     }
 
+    /// Where its idempotency key comes from, if it has one.
+    #[must_use]
+    pub fn idempotency(&self) -> Option<&Idempotency> {
+        self.idempotency.as_ref()
+    }
+
     /// The comment lines that are no annotation.
     #[must_use]
     pub fn description(&self) -> &str {
@@ -313,6 +338,8 @@ pub struct Param {
     choice: Option<Choice>,
     from: Option<BoundFrom>,
     description: Arc<str>,
+    /// Whether it is used beside the SQL, which then need not use it.
+    beside: bool,
 }
 
 impl Param {
@@ -371,6 +398,41 @@ impl Param {
     }
 }
 
+/// That a write is done once per key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// Where the key comes from.
+    pub from: KeyFrom,
+    /// Whether it may be missing: then the write is done as one without a key.
+    pub optional: bool,
+    /// How long the key and the reply are kept.
+    pub keep: Duration,
+}
+
+/// Where an idempotency key comes from. Displays as the query file writes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyFrom {
+    /// `header.NAME`: a header of the HTTP request, or `idempotencyKey` of a direct event; the name is in lower case.
+    Header(String),
+    /// `sqs.messageId`: the id of the SQS message.
+    MessageId,
+    /// `context.requestId`: Lambda's request id, which asynchronous retries keep.
+    RequestId,
+    /// `param.NAME`: a parameter.
+    Param(String),
+}
+
+impl fmt::Display for KeyFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(name) => write!(f, "header.{name}"),
+            Self::MessageId => f.write_str("sqs.messageId"),
+            Self::RequestId => f.write_str("context.requestId"),
+            Self::Param(name) => write!(f, "param.{name}"),
+        }
+    }
+}
+
 /// Where a parameter comes from that the caller cannot give. Displays as the query file writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BoundFrom {
@@ -380,6 +442,8 @@ pub enum BoundFrom {
     Header(String),
     /// `context.requestId`: Lambda's request id.
     RequestId,
+    /// `context.tenantId`: the tenant of an invocation of a function with tenant isolation.
+    TenantId,
     /// `sqs.messageId`: the id of the SQS message.
     MessageId,
 }
@@ -390,6 +454,7 @@ impl fmt::Display for BoundFrom {
             Self::Claim(name) => write!(f, "claims.{name}"),
             Self::Header(name) => write!(f, "header.{name}"),
             Self::RequestId => f.write_str("context.requestId"),
+            Self::TenantId => f.write_str("context.tenantId"),
             Self::MessageId => f.write_str("sqs.messageId"),
         }
     }

@@ -205,6 +205,7 @@ pub(super) fn parameter(kind: Kind) -> Param {
         bounds: None,
         choice: None,
         from: None,
+        beside: false,
         description: Arc::from(""),
     }
 }

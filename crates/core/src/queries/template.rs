@@ -696,7 +696,7 @@ fn uses(statement: &[Token<'_>], params: &[Param], flaws: &mut Vec<Flaw>) -> Vec
         }
     }
     for (index, param) in params.iter().enumerate() {
-        if uses.iter().all(|used| used.index != index) {
+        if !param.beside && uses.iter().all(|used| used.index != index) {
             let hint = near_use(statement, &param.name);
             let reason = format!("`{0}` is declared, but the SQL does not use `:{0}`{hint}", param.name);
             flaws.push(Flaw { at: Place::Param(index), reason });
@@ -960,6 +960,7 @@ mod tests {
                 choice: None,
                 from: None,
                 description: Arc::from(""),
+                beside: false,
             }
         };
         if declared.is_empty() { Vec::new() } else { declared.split(',').map(param).collect() }

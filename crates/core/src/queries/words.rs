@@ -31,6 +31,97 @@ impl Query {
     }
 }
 
+impl Query {
+    /// The names that stand where a statement names its tables and views, as they are written: `notes`, `public.notes`,
+    /// `"Notes"`. Those of common table expressions are among them.
+    #[must_use]
+    pub fn relations(&self) -> Vec<String> {
+        relations(self.dialect, self.sql())
+    }
+
+    /// The names that stand before a parenthesis, as they are written: functions, and words of the language.
+    #[must_use]
+    pub fn calls(&self) -> Vec<String> {
+        let tokens = significant(self.dialect, self.sql());
+        let mut calls: Vec<String> = Vec::new();
+        for (at, _) in tokens.iter().enumerate().filter(|(_, token)| token.text == "(") {
+            let Some(last) = at.checked_sub(1).filter(|last| is_name(&tokens[*last])) else { continue };
+            let mut first = last;
+            while first >= 2 && tokens[first - 1].text == "." && is_name(&tokens[first - 2]) {
+                first -= 2;
+            }
+            push_new(&mut calls, tokens[first..=last].iter().map(|token| token.text).collect());
+        }
+        calls
+    }
+}
+
+fn relations(dialect: Dialect, sql: &str) -> Vec<String> {
+    let tokens = significant(dialect, sql);
+    let is_one_of = |token: &Token<'_>, words: &[&str]| words.iter().any(|word| token.is_word(word));
+    let mut found: Vec<String> = Vec::new();
+    // For each parenthesis that is open, whether a comma parts tables.
+    let mut listing = vec![false];
+    let mut expected = false;
+    let mut at = 0;
+    while let Some(token) = tokens.get(at) {
+        at += 1;
+        if expected && is_name(token) && !is_one_of(token, &NO_TABLE) {
+            let mut name = token.text.to_owned();
+            while let [dot, next, ..] = &tokens[at..]
+                && dot.text == "."
+                && is_name(next)
+            {
+                name.push('.');
+                name.push_str(next.text);
+                at += 2;
+            }
+            push_new(&mut found, name);
+            expected = false;
+            continue;
+        }
+        // `FROM ONLY t`, `FROM LATERAL f()`
+        expected &= is_one_of(token, &NO_TABLE);
+        match token.text {
+            "(" => listing.push(false),
+            ")" => {
+                listing.pop();
+                if listing.is_empty() {
+                    listing.push(false);
+                }
+            }
+            "," => expected = listing.last().copied().unwrap_or_default(),
+            _ if is_one_of(token, &TABLES_FOLLOW) => {
+                expected = true;
+                if let Some(list) = listing.last_mut() {
+                    *list = true;
+                }
+            }
+            _ if is_one_of(token, &NO_TABLES_FOLLOW) => {
+                if let Some(list) = listing.last_mut() {
+                    *list = false;
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+fn is_name(token: &Token<'_>) -> bool {
+    match token.kind {
+        TokenKind::Word => !token.text.starts_with(|c: char| c.is_ascii_digit()),
+        TokenKind::Quoted => token.text.starts_with('"'),
+        _ => false,
+    }
+}
+
+fn push_new(names: &mut Vec<String>, name: String) {
+    if !names.contains(&name) {
+        names.push(name);
+    }
+}
+
 impl Dialect {
     /// The word by which the body of a routine changes data or locks rows on every way through it. `branches` says
     /// whether it is of a procedural language: then it counts only what stands before the first statement that may go
@@ -118,6 +209,25 @@ const ADMINISTERING: [&str; 11] = [
 /// How statements of PL/pgSQL begin that may leave out what follows, or themselves.
 const BRANCHING: [&str; 10] =
     ["IF", "CASE", "LOOP", "WHILE", "FOR", "FOREACH", "RETURN", "RAISE", "EXIT", "CONTINUE"];
+/// Behind these stands a table, or a list of them.
+const TABLES_FOLLOW: [&str; 6] = ["FROM", "JOIN", "INTO", "UPDATE", "USING", "TABLE"];
+/// Words between those and the name.
+const NO_TABLE: [&str; 3] = ["ONLY", "LATERAL", "SELECT"];
+/// Behind these a comma parts something else again.
+const NO_TABLES_FOLLOW: [&str; 12] = [
+    "SELECT",
+    "WHERE",
+    "SET",
+    "ON",
+    "GROUP",
+    "ORDER",
+    "HAVING",
+    "VALUES",
+    "RETURNING",
+    "LIMIT",
+    "WINDOW",
+    "UNION",
+];
 const PADDING: [&str; 12] = [
     "LEFT",
     "RIGHT",
@@ -185,6 +295,24 @@ mod tests {
         check("BEGIN RETURN 1; DELETE FROM t; END", Some("DELETE"), None);
         check("BEGIN DELETE FROM t; EXCEPTION WHEN others THEN NULL; END", Some("DELETE"), None);
         check("SELECT 'never ends", None, None);
+    }
+
+    #[test]
+    fn tables_are_what_stands_where_tables_do() {
+        let check = |sql: &str, expected: &[&str]| {
+            assert_eq!(relations(Dialect::Postgres, sql), expected, "{sql}");
+        };
+        check(
+            "SELECT a, b FROM t, ONLY s.\"U\" AS x JOIN v USING (id) WHERE c IN (1, d) ORDER BY e, f",
+            &["t", "s.\"U\"", "v"],
+        );
+        check("SELECT a FROM (SELECT b, c FROM t) x, u", &["t", "u"]);
+        check("INSERT INTO t (a, b) SELECT c, d FROM u", &["t", "u"]);
+        check("UPDATE t SET a = 1, b = 2 FROM u WHERE t.id = u.id", &["t", "u"]);
+        check("DELETE FROM t USING u RETURNING a, b", &["t", "u"]);
+        check("WITH w AS (SELECT a FROM t) SELECT b, c FROM w", &["t", "w"]);
+        check("SELECT extract(year FROM at), 'FROM x' -- FROM y\n", &["at"]);
+        check("TABLE t", &["t"]);
     }
 
     #[test]

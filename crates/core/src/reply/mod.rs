@@ -20,7 +20,7 @@ use crate::config::{DirectErrors, Function};
 use crate::error::{Error, Fault, Result};
 use crate::event::{Method, Source};
 use crate::form::{Coding, Form};
-use crate::queries::{BoundFrom, Queries, Query};
+use crate::queries::{BoundFrom, KeyFrom, Queries, Query};
 use crate::rows::compress;
 
 /// What a successful reply says.
@@ -451,12 +451,16 @@ fn response(source: &Source, outcome: Result<Body>, request_id: &str, function: 
 #[must_use]
 pub fn cors_headers(queries: &Queries, function: &Function) -> Arc<str> {
     let bound = queries.iter().filter(|query| query.http().is_some()).flat_map(Query::params);
-    let mut names: Vec<&str> = bound
-        .filter_map(|param| match param.bound_from() {
-            Some(BoundFrom::Header(name)) if !SENT_ANYWAY.contains(&name.as_str()) => Some(name.as_str()),
-            _ => None,
-        })
-        .collect();
+    let keys = queries.iter().filter(|query| query.http().is_some()).filter_map(Query::idempotency);
+    let keys = keys.filter_map(|idempotency| match &idempotency.from {
+        KeyFrom::Header(name) => Some(name.as_str()),
+        _ => None,
+    });
+    let bound = bound.filter_map(|param| match param.bound_from() {
+        Some(BoundFrom::Header(name)) => Some(name.as_str()),
+        _ => None,
+    });
+    let mut names: Vec<&str> = bound.chain(keys).filter(|name| !SENT_ANYWAY.contains(name)).collect();
     names.sort_unstable();
     names.dedup();
     let mcp = MCP_HEADERS.into_iter().filter(|_| function.mcp);

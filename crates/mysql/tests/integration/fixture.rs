@@ -169,12 +169,14 @@ pub(crate) async fn list(
     let all: Vec<&Statement> = statements.iter().collect();
     let outcome = session.run(frame, &all, &mut answers).await;
     outcome.map_err(|error| (answers.step(), error))?;
-    answers.outcome()?;
+    if let Err((_, error)) = answers.outcome() {
+        return Err((answers.step(), error));
+    }
     Ok(serde_json::from_slice(&rows.finish().unwrap()).unwrap())
 }
 
 pub(crate) fn expected(verb: Verb) -> Expected {
-    Expected { verb, max_rows: None, limit: Duration::from_secs(60) }
+    Expected { verb, max_rows: None, limit: Duration::from_secs(60), silent: false }
 }
 
 /// Runs a write in a transaction.

@@ -119,7 +119,7 @@ async fn what_the_server_wants_of_sessions_is_not_what_they_are(kind: MysqlKind)
 async fn the_driver_is_read_along_with(kind: MysqlKind) {
     let (opening, mut session) = session(kind, &[TABLE]).await;
     let script = async |session: &mut Box<dyn Session>, sql: &str| {
-        let mut items = session.stream(Sql::Script(sql.to_owned()));
+        let mut items = session.orm().unwrap().stream(Sql::Script(sql.to_owned()));
         let mut results = 0;
         while let Some(item) = items.next().await {
             results += usize::from(matches!(item?, Item::Done(_)));
@@ -132,7 +132,7 @@ async fn the_driver_is_read_along_with(kind: MysqlKind) {
     let sql =
         Statement::from_sql_and_values(DbBackend::MySql, "INSERT INTO t VALUES (?, ?)", [1.into(), 2.into()]);
     {
-        let mut items = session.stream(Sql::Prepared(sql));
+        let mut items = session.orm().unwrap().stream(Sql::Prepared(sql));
         let Some(Ok(Item::Done(done))) = items.next().await else { panic!() };
         assert_eq!(done.rows_affected(), 1);
         assert!(items.next().await.is_none());

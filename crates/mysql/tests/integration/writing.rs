@@ -130,7 +130,7 @@ async fn sea_orm_speaks_over_the_same_connection(kind: MysqlKind) {
     use lambda_rds_core::sea_orm::{ConnectionTrait as _, DbBackend, Statement};
     let (_, mut session) = session(kind, &[]).await;
     let ours = rows(&mut session, "SELECT CONNECTION_ID() AS id", &[]).await.unwrap()[0]["id"].as_u64();
-    let database = session.database().await.unwrap();
+    let database = session.orm().unwrap().database().await.unwrap();
     let query = Statement::from_string(DbBackend::MySql, "SELECT CONNECTION_ID() AS id");
     let row = database.query_one_raw(query).await.unwrap().unwrap();
     assert_eq!(row.try_get::<u64>("", "id").ok(), ours);

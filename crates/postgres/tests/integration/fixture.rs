@@ -78,7 +78,7 @@ impl Live {
     pub(crate) fn run(&mut self, statement: &Statement) -> Result<Vec<Row>> {
         let limits = Limits { bytes: 64 << 20, escaped: false, max_rows: None };
         let mut rows = RowWriter::new(Verb::Many, limits, Int64::Number);
-        let expected = [Expected { verb: Verb::Many, max_rows: None, limit: Duration::MAX }];
+        let expected = [Expected { verb: Verb::Many, max_rows: None, limit: Duration::MAX, silent: false }];
         let mut answers = Answers::new(&mut rows, &expected, false);
         let Self { runtime, session, .. } = self;
         let session = session.as_mut().unwrap();

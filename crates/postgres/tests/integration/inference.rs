@@ -31,7 +31,7 @@ fn run(live: &mut Live, sql: &str, params: &[(&str, &str)]) -> Result<String> {
     let statement = query(sql, params);
     let limits = Limits { bytes: 1 << 20, escaped: false, max_rows: None };
     let mut rows = RowWriter::new(Verb::Many, limits, Int64::Number);
-    let expected = [Expected { verb: Verb::Many, max_rows: None, limit: Duration::MAX }];
+    let expected = [Expected { verb: Verb::Many, max_rows: None, limit: Duration::MAX, silent: false }];
     let mut answers = Answers::new(&mut rows, &expected, false);
     let statements = [&statement];
     let ran = live.block_on(|session| {

@@ -62,7 +62,7 @@ async fn sea_orm_and_the_session_take_turns_on_one_connection() {
     let database = Database::new(&["CREATE TABLE t (id INTEGER PRIMARY KEY)"]).await;
     let mut session = database.session().await;
     for id in 0..3 {
-        let orm = session.database().await.unwrap();
+        let orm = session.orm().unwrap().database().await.unwrap();
         let row = orm.query_one_raw(statement(&format!("SELECT {id} AS id"))).await.unwrap().unwrap();
         assert_eq!(row.try_get::<i64>("", "id").unwrap(), id);
         let refused = orm.execute_unprepared("INSERT INTO t VALUES (1)").await.unwrap_err();
@@ -74,12 +74,12 @@ async fn sea_orm_and_the_session_take_turns_on_one_connection() {
     }
 
     session.begin(Access::Write).await.unwrap();
-    let orm = session.database().await.unwrap();
+    let orm = session.orm().unwrap().database().await.unwrap();
     orm.execute_unprepared("INSERT INTO t VALUES (7)").await.unwrap();
     session.commit().await.unwrap();
     assert_eq!(read(&mut session, "SELECT id FROM t", &[]).await.unwrap(), json!([{ "id": 7 }]));
 
-    let orm = session.database().await.unwrap();
+    let orm = session.orm().unwrap().database().await.unwrap();
     orm.begin().await.unwrap().rollback().await.unwrap();
     write(&mut session, "DELETE FROM t", &[]).await.unwrap();
     session.close().await;

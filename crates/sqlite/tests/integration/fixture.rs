@@ -103,7 +103,7 @@ pub(crate) async fn run_into(
     statement: &Statement,
     rows: &mut RowWriter,
 ) -> Result<Done> {
-    let expected = [Expected { verb: Verb::Many, max_rows: None, limit: Duration::MAX }];
+    let expected = [Expected { verb: Verb::Many, max_rows: None, limit: Duration::MAX, silent: false }];
     let mut answers = Answers::new(rows, &expected, false);
     let frame = if session.state() == State::InTransaction { Frame::Within } else { Frame::Read };
     session.run(frame, &[statement], &mut answers).await?;

@@ -142,6 +142,20 @@ CREATE TABLE orders (message_id text PRIMARY KEY, amount numeric NOT NULL);
 CREATE TABLE tags (id bigint GENERATED ALWAYS AS IDENTITY, name text PRIMARY KEY);
 ";
 
+/// A table of which a role sees a tenant's rows.
+pub(super) const NOTES: &str = "
+RESET ROLE;
+DO $$ BEGIN
+  BEGIN CREATE ROLE member; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END;
+  EXECUTE format('GRANT member TO %I', current_database() || '_owner');
+  EXECUTE format('SET ROLE %I', current_database() || '_owner');
+END $$;
+CREATE TABLE notes (id bigint PRIMARY KEY, tenant text NOT NULL, text text NOT NULL);
+ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON notes TO member USING (tenant = nullif(current_setting('app.tenant', true), ''));
+GRANT SELECT ON notes TO member;
+";
+
 /// A table of rows that belong to somebody.
 pub(super) const OWNED: &str = "
 CREATE TABLE orders (

@@ -1,0 +1,548 @@
+//! Exactly once: what is in the server's tables when a write with an idempotency key was sent again, by whomever, and
+//! whatever befell the wire, the function or the reply.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use lambda_rds::config::Table;
+use lambda_rds::queries::Dialect;
+use lambda_rds_testbed::{Cut, Direction, Fault};
+use serde_json::{Value, json};
+
+use crate::world::{Engine, Setup, World, until};
+use crate::{on_clusters, on_every_engine, on_every_server};
+
+on_every_engine!(
+    a_repeat_gets_the_first_ones_reply,
+    another_request_is_another_key_or_refused,
+    what_fails_is_not_kept,
+    a_key_holds_for_its_time,
+    a_list_has_one_key,
+    a_message_that_comes_again_is_done_once,
+    a_missing_table_is_named,
+);
+
+mod servers {
+    use super::*;
+    on_every_server!(
+        a_write_with_a_key_takes_no_flight_more,
+        cut_anywhere_it_is_done_once,
+        callers_of_one_key_at_once,
+        killed_it_is_done_once,
+    );
+}
+
+mod clusters {
+    use super::*;
+    on_clusters!(a_repeat_gets_the_first_ones_reply, cut_anywhere_it_is_done_once);
+}
+
+/// The same query on every engine, and its like.
+fn queries(engine: Engine) -> String {
+    let returning = matches!(engine.plain(), Engine::Postgres | Engine::Sqlite | Engine::MariaDb);
+    let (verb, end) = if returning { (":one\n-- write", " RETURNING id, account") } else { (":exec", "") };
+    let pay = |name: &str, key: &str| {
+        format!(
+            "-- name: {name} {verb}\n-- http: POST\n-- idempotency_key: {key}\n-- param: account int\n\
+             -- param: note json? = null\n-- param: id text? = null\n\
+             INSERT INTO payments (account, note, id_text) VALUES (:account, :note, :id){end};\n\n"
+        )
+    };
+    let mut text = pay("pay", "header.Idempotency-Key for 24h");
+    text += &pay("other", "header.Idempotency-Key");
+    text += &pay("maybe", "header.Idempotency-Key? for 1h");
+    text += &pay("by_message", "sqs.messageId");
+    text += &pay("by_request", "context.requestId");
+    text += &pay("by_param", "param.id");
+    text += &format!(
+        "-- name: plain {verb}\n-- param: account int\nINSERT INTO payments (account) VALUES (:account){end};\n\n\
+         -- name: unique :exec\n-- idempotency_key: header.Idempotency-Key\n-- param: id int\n\
+         INSERT INTO uniques (id) VALUES (:id);\n\n"
+    );
+    if returning {
+        text += &format!(
+            "-- name: none :one\n-- write\n-- idempotency_key: header.Idempotency-Key\n-- param: account int\n\
+             DELETE FROM payments WHERE account = :account RETURNING account;\n\n\
+             -- name: large :many\n-- write\n-- idempotency_key: header.Idempotency-Key\n-- param: account int\n\
+             INSERT INTO payments (account) VALUES (:account), (:account), (:account), (:account), (:account), \
+             (:account), (:account), (:account), (:account), (:account) RETURNING id, account, note, id_text;\n\n"
+        );
+    }
+    text
+}
+
+fn schema(engine: Engine) -> String {
+    let dialect = match engine.plain() {
+        Engine::Postgres => Dialect::Postgres,
+        Engine::Sqlite => Dialect::Sqlite,
+        _ => Dialect::Mysql,
+    };
+    let (id, json) = match dialect {
+        Dialect::Postgres => ("bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "json"),
+        Dialect::Mysql => ("bigint AUTO_INCREMENT PRIMARY KEY", "json"),
+        Dialect::Sqlite => ("INTEGER PRIMARY KEY", "JSON"),
+    };
+    let table = Table::parse("lambda_rds_idempotency").unwrap();
+    format!(
+        "CREATE TABLE payments (id {id}, account bigint NOT NULL, note {json}, id_text varchar(100));\n\
+         CREATE TABLE uniques (id bigint PRIMARY KEY);\n{}",
+        lambda_rds::once::ddl(dialect, &table)
+    )
+}
+
+fn setup(engine: Engine) -> Setup {
+    Setup::new(engine).schema(schema(engine)).queries(queries(engine))
+}
+
+fn pay(query: &str, key: &str, account: u64) -> Value {
+    json!({"query": query, "params": {"account": account}, "idempotencyKey": key})
+}
+
+/// How many payments there are of an account.
+fn paid(world: &World, account: u64) -> u64 {
+    world.count(&format!("payments WHERE account = {account}"))
+}
+
+fn keys(world: &World) -> u64 {
+    world.count("lambda_rds_idempotency")
+}
+
+/// The whole reply of a call: status, the header that tells a replay, and the body as it is.
+async fn reply(world: &World, event: Value) -> (u64, bool, String) {
+    let reply = world.invoke(event).await.json().unwrap();
+    let replayed = reply["headers"]["idempotency-replayed"] == "true";
+    (reply["statusCode"].as_u64().unwrap(), replayed, reply["body"].as_str().unwrap().to_owned())
+}
+
+async fn code(world: &World, event: Value) -> (u64, String) {
+    let (status, body) = world.call(event).await;
+    (status, body["error"]["code"].as_str().unwrap_or("none").to_owned())
+}
+
+/// A POST through an HTTP API, by somebody or nobody.
+fn post(query: &str, key: Option<&str>, subject: Option<&str>, body: &str) -> Value {
+    let mut event = json!({
+        "version": "2.0", "routeKey": "$default", "rawPath": format!("/{query}"), "rawQueryString": "",
+        "headers": {"content-type": "application/json"},
+        "requestContext": {"stage": "$default", "http": {"method": "POST", "path": format!("/{query}")}},
+        "body": body, "isBase64Encoded": false,
+    });
+    if let Some(key) = key {
+        event["headers"]["idempotency-key"] = json!(key);
+    }
+    if let Some(subject) = subject {
+        event["requestContext"]["authorizer"] = json!({"jwt": {"claims": {"sub": subject, "iat": "1"}}});
+    }
+    event
+}
+
+async fn a_repeat_gets_the_first_ones_reply(engine: Engine) {
+    let world = setup(engine).start().await;
+    let first = reply(&world, pay("pay", "k1", 1)).await;
+    assert_eq!((first.0, first.1), (200, false), "{first:?}");
+    for _ in 0..3 {
+        let again = reply(&world, pay("pay", "k1", 1)).await;
+        assert_eq!(again, (200, true, first.2.clone()));
+    }
+    // From another environment, which has not met the key, and another source, with quotes in the body.
+    let other = world.another().await;
+    let again = other.invoke(pay("pay", "k1", 1)).await.unwrap().json().unwrap();
+    assert_eq!(
+        (&again["body"], &again["headers"]["idempotency-replayed"]),
+        (&json!(first.2), &json!("true"))
+    );
+    let mut raw = pay("pay", "k1", 1);
+    raw["reply"] = json!("raw");
+    assert_eq!(world.invoke(raw).await.json().unwrap(), serde_json::from_str::<Value>(&first.2).unwrap());
+    assert_eq!((paid(&world, 1), keys(&world)), (1, 1));
+
+    // Over HTTP, too: the header is the key.
+    let event = || post("pay", Some("k1"), None, r#"{"account":1,"note":null}"#);
+    assert_eq!(reply(&world, event()).await, (200, true, first.2));
+    // A key that may be missing.
+    for times in 1..=2 {
+        assert_eq!(reply(&world, json!({"query": "maybe", "params": {"account": 2}})).await.0, 200);
+        assert_eq!(paid(&world, 2), times);
+    }
+    for _ in 0..2 {
+        assert_eq!(reply(&world, pay("maybe", "k", 3)).await.0, 200);
+        assert_eq!(paid(&world, 3), 1);
+    }
+    // By a parameter that the key alone needs.
+    for id in ["a", "b", "a", "b"] {
+        let event = json!({"query": "by_param", "params": {"account": 4, "id": id}});
+        assert_eq!(reply(&world, event).await.0, 200);
+    }
+    assert_eq!(paid(&world, 4), 2);
+    // What runs does so on sessions that are as they were: a read is still a read.
+    let refused = world.call(json!({"query": "plain", "params": {"account": 9}})).await;
+    assert_eq!(refused.0, 200, "{refused:?}");
+}
+
+async fn another_request_is_another_key_or_refused(engine: Engine) {
+    let world = setup(engine).start().await;
+    assert_eq!(reply(&world, pay("pay", "k", 1)).await.0, 200);
+    assert_eq!(code(&world, pay("pay", "k", 2)).await, (422, "idempotency_key_reused".into()));
+    // Of another query, or by somebody else, it is another key.
+    assert_eq!(reply(&world, pay("other", "k", 1)).await.1, false);
+    let by = |subject: Option<&str>, account: u64| {
+        post("pay", Some("k"), subject, &format!(r#"{{"account":{account}}}"#))
+    };
+    let ada = reply(&world, by(Some("ada"), 10)).await;
+    let bob = reply(&world, by(Some("bob"), 11)).await;
+    assert_eq!((ada.0, ada.1, bob.0, bob.1), (200, false, 200, false), "{ada:?} {bob:?}");
+    assert_eq!(reply(&world, by(Some("ada"), 10)).await, (200, true, ada.2));
+    assert_eq!(reply(&world, by(Some("bob"), 11)).await, (200, true, bob.2));
+    assert_eq!((paid(&world, 10), paid(&world, 11)), (1, 1));
+    assert_eq!(code(&world, by(Some("ada"), 11)).await.0, 422);
+    // Byte for byte.
+    assert_eq!(reply(&world, pay("pay", "K", 3)).await.1, false);
+    assert_eq!(reply(&world, pay("pay", "k ", 3)).await.1, false);
+
+    // The same in another order, with a default given, is the same.
+    let body = |text: &str| post("pay", Some("order"), None, text);
+    let first = reply(&world, body(r#"{"account":20,"note":{"a":1,"b":[1.50,"x"]}}"#)).await;
+    assert_eq!((first.0, first.1), (200, false), "{first:?}");
+    let again =
+        reply(&world, body(r#"{"id":null, "note": {"b": [1.50, "x"], "a": 1}, "account": 20}"#)).await;
+    assert_eq!(again, (200, true, first.2));
+    assert_eq!(code(&world, body(r#"{"account":20,"note":{"a":1,"b":[1.5,"y"]}}"#)).await.0, 422);
+    assert_eq!(paid(&world, 20), 1);
+
+    for (event, expected) in [
+        (json!({"query": "pay", "params": {"account": 30}}), "bad_event"),
+        (pay("pay", "", 30), "bad_event"),
+        (json!({"query": "pay", "params": {"account": 30}, "idempotencyKey": 7}), "bad_event"),
+        (post("pay", None, None, r#"{"account":30}"#), "bad_event"),
+        (post("pay", Some(""), None, r#"{"account":30}"#), "bad_event"),
+        (pay("plain", "k", 30), "bad_event"),
+        (pay("by_param", "k", 30), "bad_event"),
+        (json!({"query": "by_param", "params": {"account": 30, "id": ""}}), "bad_event"),
+        (json!({"query": "by_param", "params": {"account": 30}}), "bad_parameter"),
+        (json!({"query": "by_message", "params": {"account": 30}}), "bad_event"),
+    ] {
+        assert_eq!(code(&world, event.clone()).await, (400, expected.into()), "{event}");
+    }
+    assert_eq!(paid(&world, 30), 0);
+}
+
+async fn what_fails_is_not_kept(engine: Engine) {
+    let world = setup(engine).env("DB_IDEMPOTENCY_REPLY", "200").start().await;
+    world.sql("INSERT INTO uniques (id) VALUES (7)");
+    let unique = json!({"query": "unique", "params": {"id": 7}, "idempotencyKey": "u"});
+    for _ in 0..2 {
+        assert_eq!(code(&world, unique.clone()).await, (409, "constraint".into()));
+    }
+    assert_eq!(keys(&world), 0);
+    world.sql("DELETE FROM uniques");
+    assert_eq!(reply(&world, unique.clone()).await.1, false);
+    assert_eq!(reply(&world, unique).await.1, true);
+    if engine.plain() == Engine::Mysql {
+        return;
+    }
+    let none = json!({"query": "none", "params": {"account": 1}, "idempotencyKey": "n"});
+    assert_eq!(code(&world, none.clone()).await, (404, "not_found".into()));
+    assert_eq!(reply(&world, json!({"query": "plain", "params": {"account": 1}})).await.0, 200);
+    assert_eq!(reply(&world, none).await.0, 200);
+    // Too large to be kept: nothing was written.
+    let large = json!({"query": "large", "params": {"account": 5}, "idempotencyKey": "l"});
+    assert_eq!(code(&world, large).await, (413, "result_too_large".into()));
+    assert_eq!((paid(&world, 5), keys(&world)), (0, 2));
+}
+
+async fn a_key_holds_for_its_time(engine: Engine) {
+    let world = setup(engine).start().await;
+    assert_eq!(reply(&world, pay("pay", "k", 1)).await.0, 200);
+    let past = match engine.plain() {
+        Engine::Postgres => "now() - interval '1 second'",
+        Engine::Sqlite => "unixepoch() - 1",
+        _ => "UTC_TIMESTAMP(6) - INTERVAL 1 SECOND",
+    };
+    world.sql(&format!("UPDATE lambda_rds_idempotency SET expires_at = {past}"));
+    // Expired, it is as if it had never been: with other parameters, too.
+    let again = reply(&world, pay("pay", "k", 2)).await;
+    assert_eq!((again.0, again.1), (200, false), "{again:?}");
+    assert_eq!(reply(&world, pay("pay", "k", 2)).await, (200, true, again.2));
+    assert_eq!((paid(&world, 1), paid(&world, 2), keys(&world)), (1, 1, 1));
+
+    // Each write drops more than it makes, and not all at once.
+    for key in 0..25 {
+        assert_eq!(reply(&world, pay("pay", &format!("old {key}"), 3)).await.0, 200);
+    }
+    assert_eq!(keys(&world), 26);
+    world.sql(&format!("UPDATE lambda_rds_idempotency SET expires_at = {past}"));
+    for (key, left) in [("a", 17), ("b", 8), ("c", 3)] {
+        assert_eq!(reply(&world, pay("pay", key, 4)).await.0, 200);
+        assert_eq!(keys(&world), left, "{key}");
+    }
+}
+
+async fn a_list_has_one_key(engine: Engine) {
+    let world = setup(engine).start().await;
+    let step = |query: &str, account: u64| json!({"query": query, "params": {"account": account}});
+    let list = |key: &str, second: u64| json!({"transaction": [step("pay", 1), step("plain", second)], "idempotencyKey": key});
+    let first = reply(&world, list("k", 1)).await;
+    assert_eq!((first.0, first.1), (200, false), "{first:?}");
+    assert_eq!(reply(&world, list("k", 1)).await, (200, true, first.2));
+    assert_eq!(code(&world, list("k", 2)).await, (422, "idempotency_key_reused".into()));
+    assert_eq!(paid(&world, 1), 2);
+
+    let batch = json!({
+        "batch": {"query": "pay", "params": [{"account": 3}, {"account": 3}, {"account": 3}]},
+        "idempotencyKey": "b",
+    });
+    let first = reply(&world, batch.clone()).await;
+    assert_eq!((first.0, first.1), (200, false), "{first:?}");
+    assert_eq!(reply(&world, batch).await, (200, true, first.2));
+    assert_eq!(paid(&world, 3), 3);
+
+    // Without a key, where a step asks for one; and with one, where none does.
+    let without = json!({"transaction": [step("plain", 4), step("pay", 4)]});
+    assert_eq!(code(&world, without).await, (400, "bad_event".into()));
+    let with = json!({"transaction": [step("plain", 4)], "idempotencyKey": "k"});
+    assert_eq!(code(&world, with).await, (400, "bad_event".into()));
+    // A step's own failure is told with its number, as ever.
+    let failing = json!({
+        "transaction": [step("pay", 4), {"query": "unique", "params": {"id": 1}}, {"query": "unique", "params": {"id": 1}}],
+        "idempotencyKey": "f",
+    });
+    let (status, body) = world.call(failing).await;
+    assert_eq!(
+        (status, &body["error"]["code"], &body["error"]["step"]),
+        (409, &json!("constraint"), &json!(2)),
+        "{body}"
+    );
+    assert_eq!(paid(&world, 4), 0);
+}
+
+async fn a_message_that_comes_again_is_done_once(engine: Engine) {
+    let world = setup(engine).start().await;
+    let messages = |count: &str, accounts: &[u64]| {
+        let record = |account: &u64| {
+            json!({
+                "messageId": format!("m{account}"), "eventSource": "aws:sqs",
+                "attributes": {"ApproximateReceiveCount": count},
+                "body": json!({"query": "by_message", "params": {"account": account}}).to_string(),
+            })
+        };
+        json!({"Records": accounts.iter().map(record).collect::<Vec<_>>()})
+    };
+    for (count, accounts) in [("1", &[1, 2][..]), ("2", &[1, 2, 3]), ("1", &[3])] {
+        let outcome = world.invoke(messages(count, accounts)).await.json().unwrap();
+        assert_eq!(outcome, json!({"batchItemFailures": []}));
+    }
+    for account in 1..=3 {
+        assert_eq!(paid(&world, account), 1, "{account}");
+    }
+}
+
+async fn a_missing_table_is_named(engine: Engine) {
+    let world = setup(engine).start().await;
+    world.sql("DROP TABLE lambda_rds_idempotency");
+    let (status, body) = world.call(pay("pay", "k", 1)).await;
+    assert_eq!((status, &body["error"]["code"]), (500, &json!("query_failed")), "{body}");
+    assert_eq!(body["error"]["retryable"], false);
+    let named =
+        |line: &str| line.contains("lambda-rds tables --engine") && line.contains("lambda_rds_idempotency");
+    world.function.wait_for_log(named, Duration::from_secs(5)).await.unwrap();
+    assert_eq!(paid(&world, 1), 0);
+}
+
+async fn a_write_with_a_key_takes_no_flight_more(engine: Engine) {
+    let world = setup(engine).start().await;
+    let first = if engine == Engine::Postgres { 2 } else { 3 };
+    for key in ["a", "b"] {
+        assert_eq!(reply(&world, pay("pay", key, 1)).await.0, 200);
+    }
+    world.wire().reset();
+    assert_eq!(reply(&world, pay("pay", "c", 1)).await.1, false);
+    assert_eq!(world.wire().flights(), first);
+    // The reply that is stored is one flight.
+    reply(&world, pay("pay", "c", 1)).await;
+    world.wire().reset();
+    assert_eq!(reply(&world, pay("pay", "c", 1)).await.1, true);
+    assert_eq!(world.wire().flights(), 1);
+    assert_eq!(world.wire().connections(), 0);
+}
+
+/// Cuts the wire in each flight of a call, in both directions; the caller repeats it until it is told 200.
+async fn cut_anywhere_it_is_done_once(engine: Engine) {
+    let world = setup(engine).start().await;
+    for key in ["a", "b"] {
+        assert_eq!(reply(&world, pay("pay", key, 0)).await.0, 200);
+    }
+    let mut account = 0;
+    let (mut replays, mut cuts) = (0, 0);
+    for always in [false, true] {
+        for direction in [Direction::ToServer, Direction::ToClient] {
+            for flight in 0..4 {
+                for cut in [Cut::Fin, Cut::Rst] {
+                    account += 1;
+                    assert_eq!(reply(&world, pay("pay", &format!("warm {account}"), 0)).await.0, 200);
+                    let key = format!("key {account}");
+                    let fault = Fault::cut(direction, lambda_rds_testbed::After::Flights(flight), cut);
+                    for wire in world.wires() {
+                        wire.inject(if always { fault.always() } else { fault });
+                    }
+                    let mut bodies = Vec::new();
+                    for attempt in 0..20 {
+                        let (status, replayed, body) = reply(&world, pay("pay", &key, account)).await;
+                        if attempt == 0 {
+                            cuts += u64::from(
+                                world.wires().into_iter().filter(|wire| !wire.disarm()).count() > 0,
+                            );
+                        }
+                        if status == 200 {
+                            replays += u64::from(replayed);
+                            bodies.push(body);
+                            if bodies.len() == 2 {
+                                break;
+                            }
+                            continue;
+                        }
+                        let body: Value = serde_json::from_str(&body).unwrap();
+                        assert!(body["error"]["retryable"] == true, "{status} {body}");
+                        assert_ne!(body["error"]["code"], "outcome_unknown");
+                    }
+                    assert!(
+                        bodies.len() == 2 && bodies[0] == bodies[1],
+                        "{direction:?} {flight}: {bodies:?}"
+                    );
+                    until("one payment", || paid(&world, account) == 1).await;
+                }
+            }
+        }
+    }
+    println!("{engine:?}: {cuts} cuts, {replays} replays of {} calls", 2 * account);
+    assert!(cuts > 0);
+    // Some first replies were the stored ones: COMMIT had been done.
+    assert!(replays > account, "{replays} {account}");
+}
+
+async fn callers_of_one_key_at_once(engine: Engine) {
+    let world =
+        setup(engine).env("AWS_LAMBDA_MAX_CONCURRENCY", "50").timeout(Duration::from_secs(60)).start().await;
+    for (round, callers) in [(1, 2), (2, 50), (3, 2), (4, 50)] {
+        let key = format!("round {round}");
+        let calls = (0..callers).map(|_| async {
+            loop {
+                let (status, replayed, body) = reply(&world, pay("pay", &key, round)).await;
+                if status == 200 {
+                    return (replayed, body);
+                }
+                let told: Value = serde_json::from_str(&body).unwrap();
+                assert!(told["error"]["retryable"] == true, "{body}");
+            }
+        });
+        let replies = join_all(calls).await;
+        assert_eq!(paid(&world, round), 1, "{callers} callers");
+        let first = &replies[0].1;
+        assert!(replies.iter().all(|(_, body)| body == first), "{replies:?}");
+        // One did it; it may have lost its reply to a conflict, and then found it.
+        assert!(replies.iter().filter(|(replayed, _)| !replayed).count() <= 1);
+    }
+}
+
+/// The function is killed at some moment of a call; another environment is asked the same.
+async fn killed_it_is_done_once(engine: Engine) {
+    let world = setup(engine).start().await;
+    reply(&world, pay("pay", "warm", 0)).await;
+    for round in 1..=8 {
+        let function = world.another().await;
+        let key = format!("round {round}");
+        function.invoke(pay("pay", "warm", 0)).await.unwrap();
+        let call = function.invoke(pay("pay", &key, round));
+        let kill = async {
+            tokio::time::sleep(Duration::from_micros(700 * round)).await;
+            function.kill().unwrap();
+        };
+        let (_, ()) =
+            futures_util::future::join(tokio::time::timeout(Duration::from_millis(300), call), kill).await;
+        let first = reply(&world, pay("pay", &key, round)).await;
+        let second = reply(&world, pay("pay", &key, round)).await;
+        assert_eq!((first.0, second.0, second.1), (200, 200, true), "{first:?}");
+        assert_eq!(first.2, second.2);
+        assert_eq!(paid(&world, round), 1);
+    }
+}
+
+/// Behind PgBouncer, and without sending ahead, the same.
+#[tokio::test]
+async fn behind_a_pooler_and_one_by_one() {
+    let pooled = setup(Engine::Postgres).pooler(2).start().await;
+    let single = setup(Engine::Postgres).env("DB_PIPELINE", "off").start().await;
+    let mysql = setup(Engine::Mysql).env("DB_PIPELINE", "off").start().await;
+    for world in [&pooled, &single, &mysql] {
+        let first = reply(world, pay("pay", "k", 1)).await;
+        assert_eq!((first.0, first.1), (200, false), "{first:?}");
+        for _ in 0..2 {
+            assert_eq!(reply(world, pay("pay", "k", 1)).await, (200, true, first.2.clone()));
+        }
+        assert_eq!(code(world, pay("pay", "k", 2)).await.0, 422);
+        assert_eq!((paid(world, 1), paid(world, 2), keys(world)), (1, 0, 1));
+        assert_eq!(reply(world, pay("pay", "another", 3)).await.0, 200);
+        assert_eq!(world.in_transaction(), 0);
+    }
+    reply(&pooled, pay("pay", "warm", 4)).await;
+    for (flights, replayed) in [(2, false), (1, true)] {
+        pooled.wire().reset();
+        assert_eq!(reply(&pooled, pay("pay", "cold", 5)).await.1, replayed);
+        assert_eq!(pooled.wire().flights(), flights);
+    }
+}
+
+/// What makes the session able to write before BEGIN leaves nothing behind: a read is refused when it writes, whether the
+/// key was claimed, met or refused before it.
+#[tokio::test]
+async fn the_session_stays_read_only() {
+    let sly = "\n-- name: sly :many\n-- read\nSELECT sneak() AS n;\n";
+    let world = Setup::new(Engine::Postgres)
+        .schema(format!(
+            "{}\nCREATE FUNCTION sneak() RETURNS int LANGUAGE sql VOLATILE AS \
+             'INSERT INTO payments (account) VALUES (77) RETURNING 1';",
+            schema(Engine::Postgres)
+        ))
+        .queries(queries(Engine::Postgres) + sly)
+        .start()
+        .await;
+    for account in [1, 1, 2, 1] {
+        let _ = reply(&world, pay("pay", "k", account)).await;
+        assert_eq!(code(&world, json!({"query": "sly"})).await, (500, "query_failed".into()));
+        assert_eq!(world.wire().open_connections(), 1);
+    }
+    assert_eq!((paid(&world, 77), world.sessions()), (0, 1));
+}
+
+/// A million keys: what is asked of the table uses its indexes.
+#[tokio::test]
+async fn a_million_keys_are_found_by_their_index() {
+    let world = setup(Engine::Postgres).start().await;
+    world.sql(
+        "INSERT INTO lambda_rds_idempotency (id, request, reply, created_at, expires_at) \
+         SELECT sha256(int8send(n)), sha256('x'), '{}', now(), now() + interval '1 day' + n * interval '1 second' \
+         FROM generate_series(1, 1000000) AS n; ANALYZE lambda_rds_idempotency",
+    );
+    let table = "lambda_rds_idempotency";
+    for (sql, index) in [
+        (format!("SELECT reply FROM {table} WHERE id = sha256('a')"), "lambda_rds_idempotency_pkey"),
+        (
+            format!(
+                "DELETE FROM {table} WHERE id = ANY (ARRAY(SELECT id FROM {table} WHERE expires_at <= now() \
+                 ORDER BY expires_at LIMIT 10 FOR UPDATE SKIP LOCKED))"
+            ),
+            "lambda_rds_idempotency_expires_at",
+        ),
+    ] {
+        let plan = world.rows_of(&format!("EXPLAIN {sql}")).join("\n");
+        assert!(plan.contains(index) && !plan.contains("Seq Scan"), "{plan}");
+    }
+    let mut times = Vec::new();
+    for key in 0..30 {
+        let started = std::time::Instant::now();
+        assert_eq!(reply(&world, pay("pay", &format!("key {key}"), 1)).await.0, 200);
+        times.push(started.elapsed());
+    }
+    times.sort();
+    println!("p50 of a write with a key beside a million: {:?}", times[times.len() / 2]);
+    assert_eq!(keys(&world), 1_000_030);
+}
