@@ -39,6 +39,7 @@ mod mysql;
 mod mysql_login;
 mod once;
 mod openapi;
+mod pages;
 mod pooled_mysql;
 mod pooler;
 mod queues;

@@ -28,6 +28,7 @@ use crate::form::Form;
 use crate::observe;
 use crate::once::{Key, Store};
 use crate::openapi::{self, About, Rows};
+use crate::page;
 use crate::queries::{Dialect, KeyFrom, LoadError, Queries, Query, Verb};
 use crate::reply::{Body, Negotiated, Raised, Reply, cors_headers};
 use crate::rows::Limits;
@@ -526,12 +527,12 @@ impl App {
             _ => None,
         };
         let once = self.key(request, &steps)?;
-        // What is kept with a key is one body for all who send it: JSON.
+        // What is kept for a repeat is JSON, whoever asks for it.
         let many =
-            !list && once.is_none() && steps.first().is_some_and(|step| step.query.verb() == Verb::Many);
+            once.is_none() && !list && steps.first().is_some_and(|step| step.query.verb() == Verb::Many);
         let form = if many { wanted.form()? } else { wanted.json().map(|()| Form::Json)? };
-        let coding = wanted.coding().map(|coding| (coding, wanted.identity()));
-        if coding.is_none() && !wanted.identity() {
+        let coding = wanted.coding().map(|coding| (coding, wanted.identity())).filter(|_| once.is_none());
+        if wanted.coding().is_none() && !wanted.identity() {
             return Err(event::no_coding());
         }
         // What is no JSON is in a JSON string, also where the reply is the body alone.
@@ -546,7 +547,7 @@ impl App {
             once,
             limits,
             form,
-            coding: coding.filter(|_| many),
+            coding,
             int64: self.function.int64,
             query_timeout: self.db.query_timeout,
             by: call.by,
@@ -557,18 +558,25 @@ impl App {
             call.failed(&work.steps, error);
         }
         if let Some(step) = work.steps.first().filter(|_| agents) {
+            let replayed = written.as_ref().is_ok_and(|written| written.replayed);
             let json = tools::result(step.query, written.map(|written| written.bytes), limits.escaped)?;
-            return Ok(Body { inside_string: limits.escaped, ..Body::new(json) });
+            return Ok(marked(Body { inside_string: limits.escaped, ..Body::new(json) }, replayed));
         }
-        let execute::Written { bytes, coding, replayed } = written?;
-        let mut body =
-            Body { inside_string: work.inside_string(), form, coding, ..Body::new(bytes) }.cached(cache);
-        if replayed {
-            body.headers.push(("idempotency-replayed", "true".to_owned()));
+        let execute::Written { bytes, coding, next, replayed } = written?;
+        let body = Body { inside_string: work.inside_string(), form, coding, ..Body::new(bytes) };
+        let mut body = marked(body.cached(cache), replayed);
+        if let (Some(token), Request::Call(call)) = (next, request)
+            // A page that is no JSON cannot say it otherwise.
+            && (call.method.is_some() || form != Form::Json)
+        {
+            body.headers.push(("link", page::link(&call.params, &token)));
         }
         if many {
             // It was compressed while it was written, or was found not to gain.
             return self.negotiated(body, true, &wanted.as_is());
+        }
+        if wanted.coding().is_some() {
+            body = body.plain()?;
         }
         self.negotiated(body, true, wanted)
     }
@@ -852,6 +860,14 @@ fn numbered<'q>(steps: impl Iterator<Item = Result<Step<'q>>>) -> Result<Vec<Ste
     steps.enumerate().map(|(index, step)| step.map_err(|error| error.at_step(index))).collect()
 }
 
+/// The same body, told as one that was given before, if it was.
+fn marked(mut body: Body, replayed: bool) -> Body {
+    if replayed {
+        body.headers.push(("idempotency-replayed", "true".to_owned()));
+    }
+    body
+}
+
 /// A query, who it is for, and its parameters bound.
 fn step<'q>(query: &'q Query, params: &Params, origin: &Origin) -> Result<Step<'q>> {
     // Who may not come in is not told what is wrong with what they sent.
@@ -861,6 +877,12 @@ fn step<'q>(query: &'q Query, params: &Params, origin: &Origin) -> Result<Step<'
 
 /// A step that may stand beside others in one transaction.
 fn joined(step: Step<'_>) -> Result<Step<'_>> {
+    if step.query.is_paged() {
+        return Err(Error::told(
+            Fault::BadEvent,
+            format!("The query `{}` is read page by page. Call it by itself.", step.query.name()),
+        ));
+    }
     if step.query.transaction() {
         return Ok(step);
     }

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::backend::{Access, Endpoint, Session};
 use crate::connect::sessions::{Cost, Lease};
 use crate::deadline::Deadline;
-use crate::describe::{Column, Described, Description, Form, Writes};
+use crate::describe::{Column, Described, Description, Form, JsonType, Writes};
 use crate::error::{Error, Fault, Phase, Result};
 use crate::openapi::Rows;
 use crate::queries::{Dialect, Query, Verb};
@@ -145,12 +145,52 @@ pub fn findings(query: &Query, described: &Described) -> Vec<Finding> {
             (None, Writes::Unknown) => {}
         }
     }
+    if let Some(pages) = query.pages() {
+        let line = query.line_of_param("page").unwrap_or(first_line);
+        for column in pages.order().iter() {
+            if let Some(message) = unpageable(query, description, &column.name) {
+                findings.push(at(line, Severity::Error, message));
+            }
+        }
+    }
     if query.verb() != Verb::Exec {
         rows(query, description, &mut |severity, message| {
             findings.push(at(first_line, severity, message));
         });
     }
     findings
+}
+
+/// Why no page can begin behind the values of this column.
+fn unpageable(query: &Query, description: &Description, name: &str) -> Option<String> {
+    let columns = columns(query, description);
+    if columns.is_empty() {
+        return None;
+    }
+    let Some(column) = columns.iter().find(|column| column.name == name) else {
+        return Some(format!("`-- page:` names the column `{name}`, which the result does not have"));
+    };
+    if column.nullable == Some(true) {
+        return Some(format!(
+            "the column `{name}` of `-- page:` may be NULL, and rows with a NULL there would be left out: page by columns \
+             that are NOT NULL, or select `coalesce({name}, …) AS {name}_or_more` and page by that"
+        ));
+    }
+    let kind = column.type_name.to_ascii_lowercase();
+    // They are ordered by their number and compared by their name.
+    if query.dialect() == Dialect::Mysql && (kind.starts_with("enum") || kind.starts_with("set")) {
+        return Some(format!(
+            "the column `{name}` of `-- page:` is of the type `{}`, which MySQL orders otherwise than it compares: select \
+             `CAST({name} AS CHAR) AS …` and page by that",
+            column.type_name
+        ));
+    }
+    matches!(column.form, Form::Array(_) | Form::Value(JsonType::Json)).then(|| {
+        format!(
+            "the column `{name}` of `-- page:` is of the type `{}`, behind which no page can begin",
+            column.type_name
+        )
+    })
 }
 
 /// What is wrong with the rows that are to be replied.
@@ -377,6 +417,26 @@ mod tests {
         check(":exec\nDELETE FROM t", rows(&[]), &[]);
         // Of an `:exec` nobody sees the columns.
         check(":exec\nSELECT a, a FROM t", rows(&[column("a", TEXT), column("a", TEXT)]), &[]);
+    }
+
+    #[test]
+    fn a_page_needs_columns_that_order_all_rows() {
+        let text = ":many\n-- page: a, id\nSELECT a, id FROM t";
+        let id = || column("id", TEXT);
+        let nullable = |nullable| Column { nullable, ..column("a", TEXT) };
+        check(text, rows(&[nullable(Some(false)), id()]), &[]);
+        // Nobody knows of an expression.
+        check(text, rows(&[nullable(None), id()]), &[]);
+        let told = |columns: &[Column], expected: &str| {
+            let queries = query(text);
+            let found = findings(queries.get("q").unwrap(), &rows(columns));
+            let [finding] = &found[..] else { panic!("{found:?}") };
+            assert_eq!((finding.line, finding.severity), (Some(3), Severity::Error));
+            assert!(finding.message.contains(expected), "{finding}");
+        };
+        told(&[nullable(Some(true)), id()], "the column `a` of `-- page:` may be NULL");
+        told(&[id()], "names the column `a`, which the result does not have");
+        told(&[column("a", Form::Array(JsonType::Text)), id()], "behind which no page can begin");
     }
 
     #[test]

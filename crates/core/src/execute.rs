@@ -81,19 +81,20 @@ pub(crate) struct Written {
     pub(crate) bytes: Vec<u8>,
     /// What they are compressed by.
     pub(crate) coding: Option<Coding>,
+    /// By what the next page is asked for, if it is a page and there is one.
+    pub(crate) next: Option<String>,
     /// Whether it is the stored one of an earlier call.
     pub(crate) replayed: bool,
 }
 
 impl Written {
-    fn of(rows: RowWriter) -> Result<Self> {
-        let coding = rows.coding();
-        Ok(Self { bytes: rows.finish()?, coding, replayed: false })
+    fn of(mut rows: RowWriter) -> Result<Self> {
+        let (coding, next) = (rows.coding(), rows.next_page());
+        Ok(Self { bytes: rows.finish()?, coding, next, replayed: false })
     }
 
-    /// What is kept with a key, as the reply carries it.
     fn kept(bytes: Vec<u8>, replayed: bool) -> Self {
-        Self { bytes, coding: None, replayed }
+        Self { bytes, coding: None, next: None, replayed }
     }
 }
 
@@ -367,6 +368,14 @@ impl Work<'_> {
 
     /// What writes the result, as the reply will carry it.
     fn writer(&self) -> RowWriter {
+        let paging = match self.steps.as_slice() {
+            [step] if !self.list => step.query.paging(&step.statement),
+            _ => None,
+        };
+        let paged = |rows: RowWriter| match &paging {
+            Some(paging) => rows.paged(paging.clone()),
+            None => rows,
+        };
         let rows = match self.steps.as_slice() {
             [step] if !self.list => {
                 let verb = step.query.verb();
@@ -375,14 +384,14 @@ impl Work<'_> {
                 let limits = Limits { max_rows: step.query.max_rows(), escaped, ..self.limits };
                 let rows = RowWriter::new(verb, limits, self.int64);
                 if let Some((coding, identity)) = compressed {
-                    return rows.in_form(self.form).compressed(coding, identity);
+                    return paged(rows.in_form(self.form)).compressed(coding, identity);
                 }
                 rows
             }
             _ => RowWriter::list(self.limits, self.int64),
         };
         let rows = if self.inside_string() { rows.inside_string() } else { rows };
-        rows.in_form(self.form)
+        paged(rows.in_form(self.form))
     }
 
     /// Whether the result is written as it stands inside a JSON string.

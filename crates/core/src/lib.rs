@@ -29,6 +29,7 @@ pub mod lambda;
 pub mod observe;
 pub mod once;
 pub mod openapi;
+mod page;
 pub mod queries;
 pub mod reply;
 pub mod retry;

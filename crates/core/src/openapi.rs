@@ -12,7 +12,7 @@ use crate::describe::Column;
 use crate::error::Fault;
 use crate::form::Form;
 use crate::queries::{BoundFrom, Idempotency, KeyFrom, Param, Queries, Query, Verb};
-use crate::schema::{Map, Node, changes, object, parameter_schema, parameters_schema, row};
+use crate::schema::{Map, Node, changes, object, page, parameter_schema, parameters_schema, row};
 use crate::value::{Kind, Scalar};
 
 /// What the document says about itself.
@@ -188,6 +188,14 @@ impl Document<'_> {
             }
             success.put("content", content);
         }
+        if query.is_paged() {
+            let schema = Map::of([("type", "string".into())]);
+            let link = Map::of([
+                ("description", "`rel=\"next\"`: the next page, if there is one.".into()),
+                ("schema", schema.into()),
+            ]);
+            success.put("headers", Map::of([("Link", link.into())]));
+        }
         responses.put("200", success);
         let faults: Vec<Fault> =
             Fault::ALL.iter().copied().filter(|fault| happens(*fault, query, method)).collect();
@@ -216,6 +224,9 @@ impl Document<'_> {
                 let mut list = Map::of([("type", "array".into()), ("items", row())]);
                 if let Some(rows) = query.max_rows() {
                     list.put("maxItems", rows);
+                }
+                if query.is_paged() {
+                    return page(list.into());
                 }
                 list.into()
             }

@@ -6,6 +6,7 @@
 
 pub(crate) mod compress;
 mod csv;
+mod paging;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -15,9 +16,11 @@ use crate::config::Int64;
 use crate::error::{Error, Fault, Result};
 use crate::form::{Coding, Form};
 use crate::queries::Verb;
-use crate::value::time;
+use crate::value::{Value, time};
 use compress::Compressor;
 use csv::Csv;
+use paging::Page;
+pub(crate) use paging::Paging;
 
 /// What a reply may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +65,8 @@ pub struct RowWriter {
     comma: bool,
     /// What stands around a row of a `:many`: before the first one, before the others, and behind each.
     around: [&'static [u8]; 3],
+    /// Which column of a page's order the value that comes next is of, counted from 1; 0 for most.
+    ordered: u8,
     /// What is done besides; nothing for JSON in one piece, which most results are.
     more: Option<Box<More>>,
 }
@@ -71,6 +76,7 @@ pub struct RowWriter {
 struct More {
     form: Form,
     csv: Option<Csv>,
+    page: Option<Page>,
     compressed: Option<Compressed>,
 }
 
@@ -105,6 +111,7 @@ impl RowWriter {
             depth: 0,
             comma: false,
             around: [b"[{", b",{", b"}"],
+            ordered: 0,
             more: None,
         }
     }
@@ -154,12 +161,31 @@ impl RowWriter {
         if self.verb == Verb::Many {
             let more = self.more.get_or_insert_default();
             let body = more.csv.as_mut().map_or(&mut self.body, |csv| &mut csv.out);
-            let limit = body.limit;
+            let limit = body.told;
             // The buffer holds a piece, and a row that is as large as all of it might be.
-            body.limit = limit.max(2 * compress::PIECE);
+            body.limit = body.limit.max(2 * compress::PIECE);
             more.compressed = Some(Compressed { coding, limit, identity, compressor: None, whole: None });
         }
         self
+    }
+
+    /// Makes the rows of a `:many` a page: as many as belong to it and fit, and in JSON an object with what the next one is
+    /// asked for by. Belongs behind [`in_form`](Self::in_form) and before [`compressed`](Self::compressed).
+    #[must_use]
+    pub(crate) fn paged(mut self, paging: Paging) -> Self {
+        if self.verb == Verb::Many {
+            let more = self.more.get_or_insert_default();
+            let body = more.csv.as_mut().map_or(&mut self.body, |csv| &mut csv.out);
+            more.page = Some(Page::new(paging, body.limit));
+            // A row that does not fit is written before it is taken back.
+            body.limit *= 2;
+        }
+        self
+    }
+
+    /// By what the next page is asked for, if there is one, once the result has ended.
+    pub(crate) fn next_page(&mut self) -> Option<String> {
+        self.more.as_mut()?.page.as_mut()?.token.take()
     }
 
     /// What the body is compressed by, once its result has ended.
@@ -228,6 +254,10 @@ impl RowWriter {
         if let Some(csv) = csv {
             csv.name(names);
         }
+        let page = self.more.as_ref().and_then(|more| more.page.as_ref());
+        page.map_or(Ok(()), |page| page.check(names))?;
+        // Of many columns only the first ones can be of the order.
+        let ordered = |name: &str| page.map_or(0, |page| page.number(name));
         for (index, name) in names.iter().enumerate() {
             if self.wants_rows() && names[..index].contains(name) {
                 return Err(Error::new(
@@ -239,7 +269,8 @@ impl RowWriter {
                 ));
             }
             if lines {
-                let key = Key { chunks: [[csv::VALUE; CHUNK]].into(), length: 1, plain: 1, escapes: 0 };
+                let chunks = [[csv::VALUE; CHUNK]].into();
+                let key = Key { chunks, length: 1, plain: 1, escapes: 0, ordered: ordered(name) };
                 self.columns.push(key);
                 continue;
             }
@@ -263,7 +294,8 @@ impl RowWriter {
             let length = key.len();
             key.resize(length.next_multiple_of(CHUNK), 0);
             let plain = if self.body.inside { length - escapes } else { length };
-            self.columns.push(Key { chunks: key.as_chunks().0.into(), length, plain, escapes });
+            let ordered = ordered(name);
+            self.columns.push(Key { chunks: key.as_chunks().0.into(), length, plain, escapes, ordered });
         }
         Ok(())
     }
@@ -278,7 +310,12 @@ impl RowWriter {
             Verb::Many if self.max_rows.is_some_and(|max| self.in_result >= max) => {
                 return Err(too_many_rows(self.in_result));
             }
-            Verb::Many => self.body.write(self.around[usize::from(self.in_result > 0)], 0)?,
+            Verb::Many => {
+                if let Some(more) = &mut self.more {
+                    more.begin(&mut self.body, self.in_result == 0)?;
+                }
+                self.body.write(self.around[usize::from(self.in_result > 0)], 0)?;
+            }
             Verb::One if self.in_result > 0 => return Err(Error::new(Fault::NotUnique, "")),
             Verb::One => self.body.write(b"{", 0)?,
             Verb::Exec => self.body.mark(),
@@ -295,7 +332,10 @@ impl RowWriter {
     #[inline]
     pub fn key(&mut self, column: usize) -> Result<()> {
         match self.columns.get(column) {
-            Some(key) => self.body.write_key(key),
+            Some(key) => {
+                self.ordered = key.ordered;
+                self.body.write_key(key)
+            }
             None => Err(Error::new(Fault::Internal, format!("bug: column {column} was not named"))),
         }
     }
@@ -313,7 +353,11 @@ impl RowWriter {
         self.body.write(self.around[2], 0)?;
         match &mut self.more {
             None => Ok(()),
-            Some(more) => more.row(&mut self.body),
+            Some(more) => {
+                // What belongs to the next page is not counted.
+                self.rows -= u64::from(!more.row(&mut self.body)?);
+                Ok(())
+            }
         }
     }
 
@@ -328,7 +372,14 @@ impl RowWriter {
                 match self.more.as_deref_mut() {
                     Some(More { csv: Some(csv), .. }) => csv.head()?,
                     Some(More { form: Form::Ndjson, .. }) => {}
-                    _ => self.body.write(if self.in_result == 0 { b"[]" } else { b"]" }, 0)?,
+                    more => {
+                        if let Some(more) = more
+                            && self.in_result == 0
+                        {
+                            more.begin(&mut self.body, true)?;
+                        }
+                        self.body.write(if self.in_result == 0 { b"[]" } else { b"]" }, 0)?;
+                    }
                 }
                 match &mut self.more {
                     None => Ok(()),
@@ -388,6 +439,8 @@ impl RowWriter {
     /// # Errors
     /// [`Fault::ResultTooLarge`].
     pub fn array_begin(&mut self) -> Result<()> {
+        // Nothing is ordered by one.
+        self.ordered = 0;
         self.value()?;
         self.depth += 1;
         self.comma = false;
@@ -402,6 +455,22 @@ impl RowWriter {
         self.depth = self.depth.saturating_sub(1);
         self.comma = self.depth > 0;
         self.body.write(b"]", 0)
+    }
+
+    /// Tells the page of a value in a column of its order.
+    #[inline]
+    fn place(&mut self, value: impl FnOnce() -> Value) {
+        if self.ordered != 0 {
+            self.tell(value());
+        }
+    }
+
+    #[cold]
+    fn tell(&mut self, value: Value) {
+        let number = std::mem::take(&mut self.ordered);
+        if let Some(page) = self.more.as_mut().and_then(|more| more.page.as_mut()) {
+            page.tell(number, value);
+        }
     }
 
     /// What stands before a value, if anything does.
@@ -440,57 +509,73 @@ impl RowWriter {
 
     /// A truth value.
     pub fn bool(&mut self, value: bool) -> Result<()> {
+        self.place(|| Value::Bool(value));
         self.plain(if value { "true" } else { "false" })
     }
 
     /// A 64-bit integer: a number or, if so configured, a string.
     pub fn int(&mut self, value: i64) -> Result<()> {
+        self.place(|| Value::Int(value));
         self.wide(itoa::Buffer::new().format(value))
     }
 
     /// An unsigned 64-bit integer: a number or, if so configured, a string.
     pub fn uint(&mut self, value: u64) -> Result<()> {
+        // It may be larger than what an `int` is bound as.
+        self.place(|| Value::Decimal(value.to_string()));
         self.wide(itoa::Buffer::new().format(value))
     }
 
     /// An integer of at most 32 bits: always a number.
     pub fn int32(&mut self, value: i32) -> Result<()> {
+        self.place(|| Value::Int(value.into()));
         self.plain(itoa::Buffer::new().format(value))
     }
 
     /// An unsigned integer of at most 32 bits: always a number.
     pub fn uint32(&mut self, value: u32) -> Result<()> {
+        self.place(|| Value::Int(value.into()));
         self.plain(itoa::Buffer::new().format(value))
     }
 
     fn wide(&mut self, digits: &str) -> Result<()> {
         match self.int64 {
             Int64::Number => self.plain(digits),
-            Int64::String => self.decimal(digits),
+            Int64::String => self.digits(digits),
         }
     }
 
     /// A double: the shortest number that reads back as the same double, or the string `NaN`, `Infinity`,
     /// `-Infinity`.
     pub fn float(&mut self, value: f64) -> Result<()> {
+        self.place(|| Value::Float(value));
         if value.is_finite() {
             self.plain(zmij::Buffer::new().format_finite(value))
         } else {
-            self.decimal(not_finite(value))
+            self.digits(not_finite(value))
         }
     }
 
     /// A single: the shortest number that reads back as the same single, or a string as for a double.
     pub fn float32(&mut self, value: f32) -> Result<()> {
+        self.place(|| Value::Float(value.into()));
         if value.is_finite() {
             self.plain(zmij::Buffer::new().format_finite(value))
         } else {
-            self.decimal(not_finite(f64::from(value)))
+            self.digits(not_finite(f64::from(value)))
         }
     }
 
     /// Decimal digits, or any other text without `"`, `\` and control characters: a string.
     pub fn decimal(&mut self, text: &str) -> Result<()> {
+        self.place(|| match is_decimal(text) {
+            true => Value::Decimal(text.to_owned()),
+            false => Value::Text(text.to_owned()),
+        });
+        self.digits(text)
+    }
+
+    fn digits(&mut self, text: &str) -> Result<()> {
         self.value()?;
         self.body.write(b"\"", 1)?;
         self.body.write(text.as_bytes(), 0)?;
@@ -499,6 +584,7 @@ impl RowWriter {
 
     /// Text: a string.
     pub fn text(&mut self, text: &str) -> Result<()> {
+        self.place(|| Value::Text(text.to_owned()));
         self.value()?;
         if self.body.write_plain(text.as_bytes())? {
             return Ok(());
@@ -509,6 +595,7 @@ impl RowWriter {
     /// Text, if the bytes are UTF-8: a string. False if they are not; then no value was written.
     #[inline]
     pub fn text_of(&mut self, bytes: &[u8]) -> Result<bool> {
+        self.place(|| Value::Text(String::from_utf8_lossy(bytes).into_owned()));
         self.value()?;
         if self.body.write_plain(bytes)? {
             return Ok(true);
@@ -528,6 +615,7 @@ impl RowWriter {
 
     /// Bytes: a string in base64, with padding.
     pub fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        self.place(|| Value::Bytes(bytes.to_vec()));
         self.value()?;
         self.body.write(b"\"", 1)?;
         self.body.base64(bytes)?;
@@ -536,6 +624,7 @@ impl RowWriter {
 
     /// A UUID: a string in lower case, with hyphens.
     pub fn uuid(&mut self, uuid: &[u8; 16]) -> Result<()> {
+        self.place(|| Value::Uuid(*uuid));
         self.quoted(|out| {
             for (index, byte) in uuid.iter().enumerate() {
                 if matches!(index, 4 | 6 | 8 | 10) {
@@ -548,26 +637,35 @@ impl RowWriter {
 
     /// Days since 2000-01-01: a string as [`time::write_date`] has it.
     pub fn date(&mut self, days: i32) -> Result<()> {
+        self.place(|| Value::Date(days));
         self.quoted(|out| time::write_date(out, days))
     }
 
     /// Microseconds since midnight: a string.
     pub fn time(&mut self, micros: i64) -> Result<()> {
+        self.place(|| Value::Time(micros));
         self.quoted(|out| time::write_time(out, micros))
     }
 
     /// Microseconds since 2000-01-01T00:00:00: a string without a zone.
     pub fn timestamp(&mut self, micros: i64) -> Result<()> {
+        self.place(|| Value::Timestamp(micros));
         self.quoted(|out| time::write_timestamp(out, micros, false))
     }
 
     /// Microseconds since 2000-01-01T00:00:00 in UTC: a string that ends in `Z`.
     pub fn timestamptz(&mut self, micros: i64) -> Result<()> {
+        self.place(|| Value::Timestamptz(micros));
         self.quoted(|out| time::write_timestamp(out, micros, true))
     }
 
     /// An interval: a string in ISO 8601, as PostgreSQL writes it with `intervalstyle = iso_8601`.
     pub fn interval(&mut self, months: i32, days: i32, micros: i64) -> Result<()> {
+        self.place(|| {
+            let mut out = Vec::new();
+            write_interval(&mut out, months, days, micros);
+            Value::Text(String::from_utf8_lossy(&out).into_owned())
+        });
         self.quoted(|out| write_interval(out, months, days, micros))
     }
 
@@ -584,7 +682,21 @@ impl RowWriter {
 }
 
 impl More {
+    /// A row is about to be written, or the end of a result that has none.
+    fn begin(&mut self, body: &mut Body, first: bool) -> Result<()> {
+        if self.page.is_some() {
+            if first && self.form == Form::Json {
+                body.write(b"{\"rows\":", 2)?;
+            }
+            body.mark();
+        }
+        Ok(())
+    }
+
     fn clear(&mut self) {
+        if let Some(page) = &mut self.page {
+            page.clear();
+        }
         if let Some(csv) = &mut self.csv {
             csv.clear();
         }
@@ -594,20 +706,33 @@ impl More {
         }
     }
 
-    /// A row has been written.
-    fn row(&mut self, body: &mut Body) -> Result<()> {
+    /// A row has been written; tells whether it is kept.
+    fn row(&mut self, body: &mut Body) -> Result<bool> {
         let body = match &mut self.csv {
             None => body,
             Some(csv) => {
+                csv.out.mark();
                 csv.row(&body.bytes[..body.end])?;
                 body.clear();
                 &mut csv.out
             }
         };
-        match &mut self.compressed {
-            Some(compressed) if body.end >= compress::PIECE => compressed.take(body),
-            _ => Ok(()),
+        if let Some(page) = &mut self.page {
+            let used = match &self.compressed {
+                None => body.used,
+                // What is not compressed yet will not become more.
+                Some(compressed) => compressed.used() + body.end,
+            };
+            if !page.keeps(used)? {
+                body.back_to_mark();
+                return Ok(false);
+            }
         }
+        match &mut self.compressed {
+            Some(compressed) if body.end >= compress::PIECE => compressed.take(body)?,
+            _ => {}
+        }
+        Ok(true)
     }
 
     /// All rows have been written. Belongs before COMMIT, since it may turn out that they are too much.
@@ -616,14 +741,25 @@ impl More {
             None => body,
             Some(csv) => &mut csv.out,
         };
+        if let Some(page) = &mut self.page {
+            page.end(body, self.form == Form::Json)?;
+        }
         match &mut self.compressed {
             Some(compressed) => compressed.finish(body),
+            // A page of one row that is too large.
+            None if body.used > body.told => Err(too_large(body.told)),
             None => Ok(()),
         }
     }
 }
 
 impl Compressed {
+    /// What the reply takes by now, and what may be held back of it.
+    fn used(&self) -> usize {
+        let compressor = self.compressor.as_ref();
+        compressor.map_or(0, |compressor| compress::encoded(compressor.length() + compress::HELD))
+    }
+
     /// Takes over what the buffer holds.
     fn take(&mut self, body: &mut Body) -> Result<()> {
         let compressor = match &mut self.compressor {
@@ -670,6 +806,8 @@ struct Key {
     /// How long it is as JSON, and how many `"` and `\` it has.
     plain: usize,
     escapes: usize,
+    /// Which column of a page's order it is, counted from 1; 0 for most.
+    ordered: u8,
 }
 
 /// The buffer that never outgrows its limit.
@@ -681,6 +819,8 @@ struct Body {
     /// What is written takes so much in the reply.
     used: usize,
     limit: usize,
+    /// The limit that a caller is told.
+    told: usize,
     /// What each `"` and `\` costs besides itself: 1 or 0.
     escape: usize,
     /// Whether the bytes are those inside a JSON string, where each `"` and `\` has its `\`.
@@ -707,6 +847,7 @@ impl Body {
             end: 0,
             used: 0,
             limit: limits.bytes,
+            told: limits.bytes,
             escape: usize::from(limits.escaped),
             inside: false,
             mark: (0, 0),
@@ -836,7 +977,7 @@ impl Body {
     fn take(&mut self, bytes: usize, escapes: usize) -> Result<usize> {
         let used = self.used + bytes + escapes * self.escape;
         if used > self.limit {
-            return Err(too_large(self.limit));
+            return Err(too_large(self.told));
         }
         Ok(std::mem::replace(&mut self.used, used))
     }
@@ -909,7 +1050,7 @@ const HIGH: u64 = ONES * 0x80;
 /// How a caller comes by the rest: the same advice for both limits, and for the query's author how to allow it.
 const PAGING: &str =
     "Ask for fewer rows, page by page: in the order of a key, each time those after the last key seen.";
-const HOW_TO_PAGE: &str = "a query pages with `WHERE id > :after ORDER BY id LIMIT :limit`";
+const HOW_TO_PAGE: &str = "a query pages with `-- page: id`, without ORDER BY and LIMIT of its own";
 
 #[cold]
 fn too_large(limit: usize) -> Error {
@@ -1041,6 +1182,14 @@ fn string_length(bytes: &[u8]) -> (usize, usize, usize) {
             None => return (bytes.len(), escapes, controls),
         }
     }
+}
+
+/// Whether these are decimal digits, as a value that is bound has them.
+pub(crate) fn is_decimal(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+    let all = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    all(whole) && all(fraction) || matches!(text, "NaN" | "Infinity" | "-Infinity")
 }
 
 fn not_finite(value: f64) -> &'static str {

@@ -181,6 +181,15 @@ fn unsigned() -> Node {
     Map::of([("type", "integer".into()), ("format", "uint64".into()), ("minimum", 0_u64.into())]).into()
 }
 
+/// The schema of a page of such rows.
+pub(crate) fn page(rows: Node) -> Node {
+    let types = Node::List(vec!["string".into(), "null".into()]);
+    let next = Map::of([("type", types), ("description", NEXT.into())]);
+    object(Map::of([("rows", rows), ("next", next.into())]), ["rows", "next"])
+}
+
+pub(crate) const NEXT: &str = "The `page` of the next call; null behind the last page.";
+
 /// What a query tells that gives no rows.
 pub(crate) fn changes(dialect: Dialect, int64: Int64) -> Node {
     let mut properties = Map::of([("rowsAffected", unsigned())]);

@@ -113,8 +113,11 @@ pub(crate) fn list(queries: &Queries, int64: Int64, rows: &Rows) -> Vec<u8> {
 
 /// What is left of the room for a result when the object around its rows has its own.
 pub(crate) fn room(query: &Query, limits: Limits) -> Limits {
-    let around =
-        if query.verb() == Verb::Many { ROWS.len() + 1 + if limits.escaped { 2 } else { 0 } } else { 0 };
+    let around = if query.verb() == Verb::Many && !query.is_paged() {
+        ROWS.len() + 1 + if limits.escaped { 2 } else { 0 }
+    } else {
+        0
+    };
     Limits { bytes: limits.bytes.saturating_sub(around), ..limits }
 }
 
@@ -125,7 +128,8 @@ pub(crate) fn room(query: &Query, limits: Limits) -> Limits {
 /// The call's own. What is too large is told with the parameters that ask for less.
 pub(crate) fn result(query: &Query, outcome: Result<Vec<u8>>, inside: bool) -> Result<Vec<u8>> {
     match outcome {
-        Ok(json) if query.verb() == Verb::Many => {
+        // A page is such an object already.
+        Ok(json) if query.verb() == Verb::Many && !query.is_paged() => {
             let before: &[u8] = if inside { ROWS_INSIDE } else { ROWS };
             Ok([before, &json, b"}"].concat())
         }
@@ -231,7 +235,10 @@ fn output(query: &Query, columns: Option<&[Column]>, int64: Int64) -> Option<Nod
         (Verb::Many, columns) => {
             let mut rows = Map::of([("type", "array".into()), ("items", schema::row(columns?, int64))]);
             rows.put_some("maxItems", query.max_rows());
-            object(Map::of([("rows", rows.into())]), ["rows"])
+            match query.is_paged() {
+                true => schema::page(rows.into()),
+                false => object(Map::of([("rows", rows.into())]), ["rows"]),
+            }
         }
     };
     // A date may be `infinity`, and its year may have five digits: what a validator would refuse is not promised.
@@ -293,7 +300,12 @@ fn agentcore(query: &Query, columns: Option<&[Column]>, int64: Int64) -> Node {
         (Verb::One, columns) => columns.map(row),
         (Verb::Many, columns) => columns.map(|columns| {
             let rows = Map::of([("type", "array".into()), ("items", row(columns))]);
-            plain_object(Map::of([("rows", rows.into())]), ["rows"])
+            let mut properties = Map::of([("rows", rows.into())]);
+            if query.is_paged() {
+                let next = [("type", "string".into()), ("description", schema::NEXT.into())];
+                properties.put("next", Map::of(next));
+            }
+            plain_object(properties, ["rows"])
         }),
     };
     tool.put_some("outputSchema", result);

@@ -406,7 +406,8 @@ fn write(form: Form, bytes: &[u8], rows: &mut RowWriter, scratch: &mut Vec<u8>) 
         Form::Uint8 => rows.uint(u64::from_le_bytes(fixed(bytes)?))?,
         Form::Float4 => rows.float32(f32::from_le_bytes(fixed(bytes)?))?,
         Form::Float8 => rows.float(f64::from_le_bytes(fixed(bytes)?))?,
-        Form::Decimal | Form::Text => {
+        Form::Decimal => rows.decimal(utf8(bytes)?)?,
+        Form::Text => {
             if !rows.text_of(bytes)? {
                 return Err(Trouble::NotUtf8);
             }

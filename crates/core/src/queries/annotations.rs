@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::bounds::{Bounds, Choice};
 use super::identity::{Identity, Role, Setting};
+use super::page::{self, OrderColumn};
 use super::{BoundFrom, HttpMethods, Idempotency, KeyFrom, Param, Verb};
 use crate::backend::Access;
 use crate::value::{Given, Kind, Refusal, Scalar, Value};
@@ -25,6 +26,8 @@ pub(super) struct Head {
     pub(super) timeout: Option<Duration>,
     pub(super) max_rows: Option<u64>,
     pub(super) transaction: bool,
+    /// The order of its pages, with the line, and the parameter that says how many rows one has.
+    pub(super) page: Option<(Vec<OrderColumn>, usize, Param)>,
     /// With the line that says it.
     pub(super) cache: Option<(Duration, usize)>,
     pub(super) identity: Identity,
@@ -49,7 +52,7 @@ enum Line<'a> {
 }
 
 /// What a line of the head can begin with.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 16] = [
     "name",
     "http",
     "tool",
@@ -58,6 +61,8 @@ const KEYS: [&str; 14] = [
     "write",
     "timeout",
     "max_rows",
+    "page",
+    "page_size",
     "transaction",
     "engine",
     "cache",
@@ -142,6 +147,8 @@ struct Reader<'a> {
     no_transaction: Option<usize>,
     engine: bool,
     cache: Option<(Duration, usize)>,
+    page: Option<(Vec<OrderColumn>, usize)>,
+    page_size: Option<(Param, usize)>,
     idempotency: Option<(Idempotency, usize)>,
     identity: Identity,
     identity_lines: (Vec<usize>, Option<usize>),
@@ -178,6 +185,8 @@ impl Reader<'_> {
                 Ok(rows) if rows > 0 => Ok((rows, line)),
                 _ => Err("`-- max_rows:` takes a whole number from 1, such as 1000".to_owned()),
             }),
+            "page" => once(key, &mut self.page, || Ok((page::parse_order(value)?, line))),
+            "page_size" => once(key, &mut self.page_size, || Ok((page_size(value)?, line))),
             "transaction" => once(key, &mut self.no_transaction, || match value {
                 "none" => Ok(line),
                 _ => Err("`-- transaction:` takes only `none`; without it a write has one".to_owned()),
@@ -279,6 +288,34 @@ impl Reader<'_> {
                 mistakes.push((line, reason));
             }
         }
+        if let Some((_, line)) = &self.page {
+            let mut mistake = |reason: &str| mistakes.push((*line, reason.to_owned()));
+            if verb != Verb::Many {
+                mistake("`-- page:` is for `:many`");
+            } else if access == Access::Write {
+                mistake("`-- page:` is for a read: a write would be done again for each page");
+            }
+            if self.max_rows.is_some() {
+                mistake(
+                    "`-- max_rows:` and `-- page:` do not go together: `-- page_size:` says how many rows there are",
+                );
+            }
+            for (param, line) in &self.params {
+                if matches!(&*param.name, "page" | "page_size") {
+                    let reason = format!(
+                        "`{}` is a parameter that pages have anyway: take it away, or give yours another name",
+                        param.name
+                    );
+                    mistakes.push((*line, reason));
+                }
+            }
+        } else if let Some((_, line)) = &self.page_size {
+            mistakes.push((*line, "`-- page_size:` goes with `-- page:`, which names the order".to_owned()));
+        }
+        let page = self.page.and_then(|(order, line)| {
+            let size = self.page_size.map(|(size, _)| size).or_else(|| page_size("100").ok())?;
+            Some((order, line, size))
+        });
         if let Some((Idempotency { from, .. }, line)) = &self.idempotency {
             if access == Access::Read {
                 let reason = "`-- idempotency_key:` is for writes; a read may be sent as often as one likes";
@@ -313,6 +350,7 @@ impl Reader<'_> {
             timeout: self.timeout,
             max_rows: self.max_rows.map(|(rows, _)| rows),
             transaction: self.no_transaction.is_none(),
+            page,
             cache: self.cache,
             identity: self.identity,
             identity_lines: self.identity_lines,
@@ -320,6 +358,27 @@ impl Reader<'_> {
             description,
         }
     }
+}
+
+/// The parameter that says how many rows a page has, as its line has it: `100 in 1..=1000`.
+fn page_size(value: &str) -> Result<Param, String> {
+    const FORM: &str = "`-- page_size:` takes a number of rows and how many a caller may ask for, from 1 to 10000: \
+                        `-- page_size: 100 in 1..=1000`";
+    let mut param = page::parameter(Kind { scalar: Scalar::Int, array: false });
+    param.name = Arc::from("page_size");
+    let bounded = match value.parse::<u32>() {
+        Ok(rows) => format!("{rows} in 1..={}", rows.max(1000)),
+        Err(_) => value.to_owned(),
+    };
+    parse_param(&mut param, &format!("int = {bounded}")).map_err(|_| FORM)?;
+    let holds = |rows| param.bounds.as_ref().is_some_and(|bounds| bounds.contain(&Value::Int(rows)));
+    if param.choice.is_some() || param.from.is_some() || holds(0) || holds(10_001) {
+        return Err(FORM.to_owned());
+    }
+    if param.description.is_empty() {
+        param.description = Arc::from("how many rows a page has at most");
+    }
+    Ok(param)
 }
 
 /// Sets what may be said once.
@@ -355,6 +414,8 @@ fn classify(comment: &str) -> Line<'_> {
     let meant = |key: &&str| match *key {
         "read" | "write" => false,
         "name" => value.contains(" :"),
+        // `age:`, `use:`.
+        "page" => word.len() > 3,
         "set" => Setting::parse(value).is_ok(),
         "role" => Role::parse(value).is_ok(),
         _ => true,

@@ -2,9 +2,12 @@
 
 use std::borrow::Cow;
 
+use super::page::{self, Pages};
+use super::template::Template;
 use super::{BoundFrom, Dialect, Param, Query};
 use crate::backend::Statement;
 use crate::error::{Error, Fault, Result};
+use crate::rows::Paging;
 use crate::value::{self, Given, Origin, Params, Scalar, Value};
 
 impl Query {
@@ -34,9 +37,58 @@ impl Query {
             }
             values.push(value);
         }
-        self.template.fill(&self.params, values).map_err(|too_long| {
+        let filled = match &self.pages {
+            None => self.template.fill(&self.params, values),
+            Some(pages) => {
+                let (template, params, values) = self.page(pages, values)?;
+                template.fill(&params, values)
+            }
+        };
+        filled.map_err(|too_long| {
             let Param { name, .. } = &self.params[too_long.index];
             bad(format!("Parameter `{name}` must have at most {} elements.", too_long.longest))
+        })
+    }
+
+    /// What a call of a page runs: its statement, and its parameters with their values, those of the page at the end. One
+    /// row more is asked for than the page has: it tells whether there is another page.
+    fn page<'a>(
+        &'a self,
+        pages: &'a Pages,
+        mut values: Vec<Value>,
+    ) -> Result<(&'a Template, Vec<Param>, Vec<Value>)> {
+        let size = match values.get(pages.page_size) {
+            Some(Value::Int(rows)) => rows.saturating_add(1),
+            _ => return Err(Error::new(Fault::Internal, "bug: a page without a size")),
+        };
+        let token = std::mem::replace(&mut values[pages.page], Value::Null);
+        values.truncate(pages.page);
+        let template = match token {
+            Value::Text(token) => {
+                for value in crate::page::values(&token, pages.fingerprint(), pages.order().len())? {
+                    values.push(comparable(self.dialect, value)?);
+                }
+                &pages.next
+            }
+            _ => &pages.first,
+        };
+        values.push(Value::Int(size));
+        let mut params = self.params[..pages.page].to_vec();
+        let of_page = values[pages.page..].iter().map(|value| page::parameter(crate::page::kind(value)));
+        params.extend(of_page);
+        Ok((template, params, values))
+    }
+
+    /// How the rows of a statement of [`bind`](Self::bind) become a page, if they are one.
+    pub(crate) fn paging(&self, statement: &Statement) -> Option<Paging> {
+        let pages = self.pages.as_ref()?;
+        let Some(Value::Int(limit)) = statement.arguments.last().map(|argument| &argument.value) else {
+            return None;
+        };
+        Some(Paging {
+            order: std::sync::Arc::clone(pages.order()),
+            size: u64::try_from(limit - 1).ok()?,
+            fingerprint: pages.fingerprint(),
         })
     }
 
@@ -141,6 +193,20 @@ impl Param {
             _ => Cow::Borrowed(given),
         }
     }
+}
+
+/// The value of a row's column, as it is compared with that column. On PostgreSQL a text takes the type of its place: so
+/// it is the column's own, and the index on it is used.
+fn comparable(dialect: Dialect, value: Value) -> Result<Value> {
+    let value = match (dialect, value) {
+        (Dialect::Postgres, Value::Int(number)) => Value::Text(number.to_string()),
+        (Dialect::Postgres, Value::Decimal(digits)) => Value::Text(digits),
+        (_, value) => value,
+    };
+    if dialect == Dialect::Postgres && has_nul(&value) {
+        return Err(bad("Parameter `page` is no page of this query.".to_owned()));
+    }
+    Ok(value)
 }
 
 /// What the invocation brings beside claims; `None` if it is not there.

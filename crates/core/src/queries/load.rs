@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use super::annotations::{self, Head};
 use super::identity::{Identity, Source, unfit};
+use super::page::{self, Pages};
 use super::routine;
-use super::template::{Place, Template};
+use super::template::{self, Place, Template};
 use super::{Dialect, Idempotency, KeyFrom, Lines, Queries, Query};
 use crate::config::Engine;
 use crate::value::Kind;
@@ -174,6 +175,10 @@ fn keep_apart(queries: &mut [Query]) {
         });
         if at > 0 {
             query.template.mark(at);
+            if let Some(pages) = &mut query.pages {
+                pages.first.mark(at);
+                pages.next.mark(at);
+            }
         }
     }
 }
@@ -369,7 +374,12 @@ impl FileReader<'_> {
         } else {
             self.names.insert(head.name.clone(), place.clone());
         }
-        let (params, lines): (Vec<_>, Vec<_>) = head.params.into_iter().unzip();
+        let (mut params, mut lines): (Vec<_>, Vec<_>) = head.params.into_iter().unzip();
+        let unpageable = head.page.as_ref().and_then(|_| template::unpageable(self.dialect, entry.sql));
+        if let Some((at, reason)) = &unpageable {
+            let line = sql_line + entry.sql[..*at].matches('\n').count();
+            self.mistake(line, reason.clone());
+        }
         let (idempotency, key_line) = head.idempotency.unzip();
         let parsed = Template::parse(self.dialect, entry.sql, &params);
         if let (Some(line), Ok(template)) = (key_line, &parsed)
@@ -381,7 +391,12 @@ impl FileReader<'_> {
             return None;
         }
         match parsed {
-            Ok(template) if wrong_lines.is_empty() && !untold => Some(Query {
+            Ok(template) if wrong_lines.is_empty() && !untold && unpageable.is_none() => Some(Query {
+                pages: head.page.map(|(order, line, size)| {
+                    params.extend([page::token(), size]);
+                    lines.extend([line, line]);
+                    Pages::new(&head.name, self.dialect, &template, order, params.len())
+                }),
                 name: Arc::from(head.name),
                 verb: head.verb,
                 access: head.access,

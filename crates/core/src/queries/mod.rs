@@ -20,6 +20,8 @@
 //! | `-- read` `-- write` | what it does to data; otherwise `:many` and `:one` read and `:exec` writes |
 //! | `-- timeout: 2s` | the longest it may run |
 //! | `-- max_rows: 1000` | more rows are an error |
+//! | `-- page: name, id desc` | read page by page, in the order of these columns of the result, the last of which makes it total; for a read without ORDER BY and LIMIT of its own |
+//! | `-- page_size: 100 in 1..=1000` | how many rows a page has, and how many a caller may ask for; this is the default |
 //! | `-- idempotency_key: header.Idempotency-Key for 24h` | a write that is done once per key: see [`crate::once`] |
 //! | `-- transaction: none` | a write that cannot run inside a transaction |
 //! | `-- engine: mysql, sqlite` | for these engines only; `mysql` and `postgres` include Aurora |
@@ -47,6 +49,7 @@ mod effect;
 mod identity;
 mod lexer;
 mod load;
+pub(crate) mod page;
 mod routine;
 mod template;
 mod words;
@@ -180,6 +183,7 @@ pub struct Query {
     lines: Lines,
     dialect: Dialect,
     template: Template,
+    pages: Option<page::Pages>,
 }
 
 /// Where the parts of an entry are, in lines of its file, counted from 1.
@@ -297,6 +301,17 @@ impl Query {
     pub fn line_of_param(&self, name: &str) -> Option<usize> {
         let at = self.params.iter().position(|param| &*param.name == name)?;
         self.lines.params.get(at).copied()
+    }
+
+    /// Whether it is read page by page (`-- page:`).
+    #[must_use]
+    pub fn is_paged(&self) -> bool {
+        self.pages.is_some()
+    }
+
+    /// How it is read page by page.
+    pub(crate) fn pages(&self) -> Option<&page::Pages> {
+        self.pages.as_ref()
     }
 
     /// The dialect that its SQL is written in.

@@ -53,7 +53,16 @@ pub(super) struct Template {
     shapes: Mutex<HashMap<Vec<usize>, Arc<str>>>,
 }
 
+/// What stands around a statement that is wrapped in another one.
 #[derive(Debug)]
+pub(super) enum Wrapping {
+    /// Text.
+    Text(String),
+    /// The value of this number, counted from 0 behind those of the statement.
+    Value(usize),
+}
+
+#[derive(Debug, Clone)]
 enum Part {
     Text(String),
     Parameter {
@@ -120,6 +129,45 @@ impl Template {
         }
         template.sql = template.text(&vec![1; template.lists.len()]);
         Ok(template)
+    }
+
+    /// The statement as a derived table: `SELECT * FROM (`, itself, and this. The values in there come behind those of its
+    /// own `params` parameters.
+    pub(super) fn wrapped(&self, params: usize, around: &[Wrapping]) -> Self {
+        let mut parts = vec![Part::Text("SELECT * FROM (\n".to_owned())];
+        parts.extend(self.parts.iter().cloned());
+        let slots = self.parts.iter().filter_map(|part| match part {
+            Part::Parameter { slot, .. } => Some(slot + 1),
+            Part::Text(_) => None,
+        });
+        let mut slot = slots.max().unwrap_or(0);
+        for (at, part) in around.iter().enumerate() {
+            parts.push(match part {
+                Wrapping::Text(text) => Part::Text(text.clone()),
+                Wrapping::Value(number) => {
+                    let again = |part: &Wrapping| matches!(part, Wrapping::Value(other) if other == number);
+                    let last = !around[at + 1..].iter().any(again);
+                    slot += 1;
+                    Part::Parameter { index: params + number, slot: slot - 1, first: true, last, text: false }
+                }
+            });
+        }
+        let mut template = Self {
+            dialect: self.dialect,
+            parts,
+            sql: Arc::from(""),
+            commits: false,
+            counts: self.counts.clone(),
+            lists: self.lists.clone(),
+            longest: self.longest,
+            shapes: Mutex::default(),
+        };
+        while template.longest > 1 && template.placeholders(template.longest) > max_placeholders(self.dialect)
+        {
+            template.longest /= 2;
+        }
+        template.sql = template.text(&vec![1; template.lists.len()]);
+        template
     }
 
     /// Whether the server commits the statement, and what came before it in a transaction, whatever is asked.
@@ -287,6 +335,51 @@ fn push_number(sql: &mut String, sign: char, number: usize) {
 
 fn flaw(at: usize, reason: impl Into<String>) -> Flaw {
     Flaw { at: Place::Sql(at), reason: reason.into() }
+}
+
+/// Why a statement cannot be wrapped to be read page by page: where, and a sentence.
+pub(super) fn unpageable(dialect: Dialect, sql: &str) -> Option<(usize, String)> {
+    let tokens = lexer::tokens(dialect, sql).ok()?;
+    let significant: Vec<&Token<'_>> = tokens.iter().filter(|token| token.is_significant()).collect();
+    let first = first_word(&tokens)?;
+    if !["SELECT", "WITH", "VALUES", "TABLE"].iter().any(|word| first.is_word(word)) {
+        let reason =
+            "what is read page by page begins with SELECT or WITH, since it is put into another SELECT";
+        return Some((first.start, reason.to_owned()));
+    }
+    let mut depth = 0_usize;
+    for (at, token) in significant.iter().enumerate() {
+        match token.text {
+            "(" | "[" => depth += 1,
+            ")" | "]" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > 0 || token.kind != TokenKind::Word {
+            continue;
+        }
+        let before = at.checked_sub(1).and_then(|at| significant.get(at));
+        let next = |words: &[&str]| {
+            significant.get(at + 1).is_some_and(|next| words.iter().any(|word| next.is_word(word)))
+        };
+        // Where a name stands, a word is one.
+        let named = before.is_some_and(|before| {
+            matches!(before.text, "." | ",") || ["SELECT", "AS", "BY"].iter().any(|word| before.is_word(word))
+        });
+        let word = match () {
+            () if token.is_word("ORDER") && next(&["BY"]) => "ORDER BY",
+            () if token.is_word("LIMIT") && !named => "LIMIT",
+            () if token.is_word("OFFSET") && !named => "OFFSET",
+            () if token.is_word("FETCH") && next(&["FIRST", "NEXT"]) => "FETCH",
+            () if token.is_word("FOR") && next(&["UPDATE", "SHARE", "NO", "KEY"]) => "FOR",
+            () if token.is_word("LOCK") && next(&["IN"]) => "LOCK",
+            () => continue,
+        };
+        let reason = format!(
+            "a query with `-- page:` is ordered and limited by that, so its own {word} at the end has no place: drop it"
+        );
+        return Some((token.start, reason));
+    }
+    None
 }
 
 /// The text between the placeholders, and the placeholders.

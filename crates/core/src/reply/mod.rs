@@ -406,6 +406,9 @@ fn response(source: &Source, outcome: Result<Body>, request_id: &str, function: 
         if let Some(origin) = &function.cors_origin {
             headers.push(("access-control-allow-origin", origin.clone().into()));
             vary.push("origin");
+            if headers.iter().any(|(name, _)| *name == "link") {
+                headers.push(("access-control-expose-headers", "link".into()));
+            }
         }
         if !vary.is_empty() {
             headers.push(("vary", vary.join(", ").into()));

@@ -91,6 +91,8 @@ fn failed(error: io::Error) -> Error {
 pub(crate) const LEAST: usize = 1024;
 /// So much is compressed at once.
 pub(crate) const PIECE: usize = 32 * 1024;
+/// What a compressor may hold back, compressed.
+pub(crate) const HELD: usize = 128 * 1024;
 /// The fast ones: at a few percent more bytes they cost a fraction, and a small function has a fraction of a processor.
 const GZIP_LEVEL: u32 = 2;
 const ZSTD_LEVEL: i32 = 1;

@@ -104,7 +104,7 @@ const COVER: &[Cover] = &[
     cover_with("docs/reference/events.md", "json", "database_busy", Way::Failure),
     cover("docs/reference/events.md", "json", 4, Way::Events),
     cover_with("docs/reference/queries.md", "sql", "idempotency_key", Way::Queries(places::KEYED)),
-    cover_with("docs/reference/queries.md", "sql", "-- role: member", Way::Queries(places::NOTES)),
+    cover_with("docs/reference/queries.md", "sql", "-- role: member", Way::By("tests/function/callers.rs", "the_guide_gives_each_tenant_its_rows")),
     cover("docs/reference/queries.md", "sql", 4, Way::Queries(places::USERS)),
     cover("docs/reference/queries.md", "", 4, Way::Drawing),
     cover("docs/reference/tools.md", "sql", 1, Way::Queries(places::USERS)),

@@ -1,0 +1,443 @@
+//! Pages: whatever others do in between, no row that stays is given twice or left out; and an index leads to each.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::events::{get, request};
+use crate::world::{Engine, Setup, World};
+use crate::{on_clusters, on_every_engine};
+
+on_every_engine!(
+    no_row_twice_and_none_left_out,
+    every_type_can_be_paged_by,
+    a_page_over_http,
+    a_page_ends_before_the_reply_does,
+    an_index_leads_to_each_page,
+    what_is_no_page,
+    a_column_with_nulls_is_told,
+);
+on_clusters!(no_row_twice_and_none_left_out, a_page_over_http);
+
+/// An order of three columns, of which all but the last have few values, in these directions.
+fn queries() -> (String, Vec<(String, [bool; 3])>) {
+    let mut text = String::new();
+    let mut all = Vec::new();
+    for bits in 0..8_u8 {
+        let down = [bits & 1 != 0, bits & 2 != 0, bits & 4 != 0];
+        let way = |down: bool| if down { " desc" } else { "" };
+        let name = format!("by{bits}");
+        text.push_str(&format!(
+            "-- name: {name} :many\n-- http: GET\n-- page: a{}, b{}, id{}\n-- page_size: 7 in 1..=500\n\
+             -- param: least int = 0\nSELECT id, b, a FROM things WHERE id >= :least;\n",
+            way(down[0]),
+            way(down[1]),
+            way(down[2])
+        ));
+        all.push((name, down));
+    }
+    (text, all)
+}
+
+const THINGS: &str = "CREATE TABLE things (id INT PRIMARY KEY, a INT NOT NULL, b VARCHAR(20) NOT NULL);
+CREATE INDEX things_ab ON things (a, b, id);\n";
+
+/// Reads to the end, and lets others do something after each page.
+async fn read(
+    world: &World,
+    query: &str,
+    sizes: &[u32],
+    mut between: impl FnMut(usize),
+) -> Vec<(i64, String, i64)> {
+    let mut rows = Vec::new();
+    let mut page = Value::Null;
+    for turn in 0.. {
+        let size = sizes[turn % sizes.len()];
+        let body = world.rows(query, json!({"page": page, "page_size": size})).await;
+        let found = body["rows"].as_array().unwrap();
+        assert!(found.len() <= size as usize);
+        rows.extend(found.iter().map(|row| {
+            (row["a"].as_i64().unwrap(), row["b"].as_str().unwrap().to_owned(), row["id"].as_i64().unwrap())
+        }));
+        page = body["next"].clone();
+        if page.is_null() {
+            return rows;
+        }
+        assert_eq!(found.len(), size as usize, "a page that is not the last one is full");
+        between(turn);
+    }
+    unreachable!()
+}
+
+/// The ids of a table in an order, as the server has them.
+fn ids(world: &World, engine: Engine, table: &str, order: &str) -> Vec<i64> {
+    let ids = match engine {
+        Engine::Sqlite => {
+            let sql = format!("SELECT group_concat(id) FROM (SELECT id FROM {table} ORDER BY {order})");
+            world.sql(&sql).split(',').map(str::to_owned).collect()
+        }
+        _ => world.rows_of(&format!("SELECT id FROM {table} ORDER BY {order}")),
+    };
+    ids.iter().map(|id| id.trim().parse().unwrap()).collect()
+}
+
+async fn no_row_twice_and_none_left_out(engine: Engine) {
+    let (text, all) = queries();
+    let world = Setup::new(engine).schema(THINGS).queries(text).start().await;
+    let values: Vec<String> = (0..60)
+        .map(|id| {
+            format!("({id}, {}, '{}')", fastrand::i32(0..4), ["x", "y", "Zoë", ""][fastrand::usize(0..4)])
+        })
+        .collect();
+    world.sql(&format!("INSERT INTO things VALUES {}", values.join(", ")));
+    for (name, down) in all {
+        // While nobody does anything, the pages are the table.
+        let sizes = [fastrand::u32(1..20), fastrand::u32(1..20)];
+        let still = read(&world, &name, &sizes, |_| {}).await;
+        let unique: BTreeSet<i64> = still.iter().map(|row| row.2).collect();
+        assert_eq!((still.len() as u64, unique.len() as u64), (world.count("things"), world.count("things")));
+        let way = |down: bool| if down { " DESC" } else { "" };
+        let order = format!("a{}, b{}, id{}", way(down[0]), way(down[1]), way(down[2]));
+        let expected = ids(&world, engine, "things", &order);
+        assert_eq!(still.iter().map(|row| row.2).collect::<Vec<_>>(), expected, "{name}");
+
+        // While others insert, change keys and delete: those of the first twenty stay as they are.
+        let mut next = 1000;
+        let found = read(&world, &name, &[3, 5], |turn| {
+            let other = 20 + fastrand::i32(0..40);
+            let change = match turn % 3 {
+                0 => {
+                    next += 1;
+                    format!("INSERT INTO things VALUES ({next}, {}, 'y')", fastrand::i32(0..4))
+                }
+                1 => format!("DELETE FROM things WHERE id = {other}"),
+                _ => format!("UPDATE things SET a = {}, b = 'x' WHERE id = {other}", fastrand::i32(0..4)),
+            };
+            world.sql(&change);
+        })
+        .await;
+        for id in 0..20 {
+            assert_eq!(found.iter().filter(|row| row.2 == id).count(), 1, "{name}: {id}");
+        }
+        world.sql("DELETE FROM things WHERE id >= 1000");
+    }
+}
+
+async fn every_type_can_be_paged_by(engine: Engine) {
+    let columns: &[(&str, &str, [&str; 3])] = match engine.plain() {
+        Engine::Postgres => &[
+            (
+                "numeric",
+                "numeric(30,10) NOT NULL",
+                [
+                    "12345678901234567890.0000000001",
+                    "12345678901234567890.0000000002",
+                    "12345678901234567890.0000000003",
+                ],
+            ),
+            ("real4", "real NOT NULL", ["0.1", "0.2", "'NaN'"]),
+            (
+                "at",
+                "timestamptz NOT NULL",
+                ["'2026-01-01 00:00:00.000001+00'", "'2026-01-01 00:00:00.000002+00'", "'infinity'"],
+            ),
+            (
+                "stamp",
+                "timestamp NOT NULL",
+                ["'0044-03-15 00:00:00 BC'", "'2026-01-01 00:00:00.000002'", "'12026-01-01'"],
+            ),
+            ("day", "date NOT NULL", ["'-infinity'", "'2026-01-01'", "'12026-01-01'"]),
+            ("hour", "time NOT NULL", ["'00:00:00.000001'", "'00:00:00.000002'", "'24:00'"]),
+            ("span", "interval NOT NULL", ["'1 day'", "'1 month 1 day 1.5s'", "'2 years'"]),
+            ("flag", "boolean NOT NULL", ["false", "true", "true"]),
+            (
+                "key",
+                "uuid NOT NULL",
+                [
+                    "'00000000-0000-0000-0000-000000000001'",
+                    "'00000000-0000-0000-0000-000000000002'",
+                    "'ffffffff-0000-0000-0000-000000000001'",
+                ],
+            ),
+            ("bytes", "bytea NOT NULL", ["'\\x00ff'", "'\\x01'", "'\\xff00'"]),
+            ("host", "inet NOT NULL", ["'10.0.0.1'", "'10.0.0.2'", "'::1'"]),
+            ("price", "money NOT NULL", ["'1.10'", "'1.20'", "'99.99'"]),
+            ("word", "varchar(10) NOT NULL", ["''", "'O''Neill'", "'Zoë'"]),
+            ("fixed", "char(5) NOT NULL", ["'a'", "'b'", "'c'"]),
+            ("mood", "mood NOT NULL", ["'sad'", "'ok'", "'great'"]),
+            ("small", "smallint NOT NULL", ["-5", "0", "7"]),
+        ],
+        Engine::Mysql | Engine::MariaDb => &[
+            (
+                "number",
+                "DECIMAL(30,10) NOT NULL",
+                [
+                    "12345678901234567890.0000000001",
+                    "12345678901234567890.0000000002",
+                    "12345678901234567890.0000000003",
+                ],
+            ),
+            ("real4", "FLOAT NOT NULL", ["0.1", "0.2", "0.3"]),
+            (
+                "at",
+                "TIMESTAMP(6) NOT NULL",
+                ["'2026-01-01 00:00:00.000001'", "'2026-01-01 00:00:00.000002'", "'2026-01-02'"],
+            ),
+            (
+                "stamp",
+                "DATETIME(6) NOT NULL",
+                ["'1000-01-01 00:00:00'", "'2026-01-01 00:00:00.000002'", "'9999-12-31'"],
+            ),
+            ("day", "DATE NOT NULL", ["'1000-01-01'", "'2026-01-01'", "'9999-12-31'"]),
+            ("hour", "TIME(6) NOT NULL", ["'-10:00:00'", "'00:00:00.000002'", "'100:00:00'"]),
+            ("flag", "TINYINT(1) NOT NULL", ["0", "1", "7"]),
+            ("bytes", "VARBINARY(10) NOT NULL", ["x'00ff'", "x'01'", "x'ff00'"]),
+            ("word", "VARCHAR(10) NOT NULL", ["''", "'O''Neill'", "'Zoë'"]),
+            ("wide", "BIGINT UNSIGNED NOT NULL", ["1", "18446744073709551614", "18446744073709551615"]),
+            ("year4", "YEAR NOT NULL", ["1999", "2000", "2026"]),
+            ("bits", "BIT(40) NOT NULL", ["b'1'", "b'10'", "b'1111111111111111111111111111111111'"]),
+        ],
+        _ => &[
+            ("number", "INTEGER NOT NULL", ["-9223372036854775807", "0", "9223372036854775807"]),
+            ("real8", "REAL NOT NULL", ["0.1", "0.2", "1e300"]),
+            ("word", "TEXT NOT NULL", ["''", "'O''Neill'", "'Zoë'"]),
+            ("bytes", "BLOB NOT NULL", ["x'00ff'", "x'01'", "x'ff00'"]),
+            ("flag", "BOOLEAN NOT NULL", ["0", "1", "1"]),
+        ],
+    };
+    let mut schema = String::new();
+    if engine.plain() == Engine::Postgres {
+        schema.push_str("CREATE TYPE mood AS ENUM ('sad', 'ok', 'great');\n");
+    }
+    let mut queries = String::new();
+    for (name, kind, values) in columns {
+        schema.push_str(&format!("CREATE TABLE t_{name} (id INT PRIMARY KEY, v {kind});\n"));
+        // Each value three times, so that a page ends among equals as well.
+        let rows: Vec<String> = (0..9).map(|id| format!("({id}, {})", values[id / 3])).collect();
+        schema.push_str(&format!("INSERT INTO t_{name} VALUES {};\n", rows.join(", ")));
+        for (way, direction) in [("up", ""), ("down", " desc"), ("mixed", " desc")] {
+            let id = if way == "mixed" { "id" } else { &*format!("id{direction}") };
+            queries.push_str(&format!(
+                "-- name: {name}_{way} :many\n-- page: v{direction}, {id}\n-- page_size: 2\nSELECT * FROM t_{name};\n"
+            ));
+        }
+    }
+    let world = Setup::new(engine).schema(schema).queries(queries).start().await;
+    for (name, _, _) in columns {
+        for (way, direction) in [("up", ""), ("down", " DESC"), ("mixed", " DESC")] {
+            let id = if way == "mixed" { "" } else { direction };
+            let expected = ids(&world, engine, &format!("t_{name}"), &format!("v{direction}, id{id}"));
+            let (mut found, mut page) = (Vec::new(), Value::Null);
+            loop {
+                let (status, body) =
+                    world.call(json!({"query": format!("{name}_{way}"), "params": {"page": page}})).await;
+                assert_eq!(status, 200, "{name} {way}: {body}");
+                found.extend(body["rows"].as_array().unwrap().iter().map(|row| row["id"].as_i64().unwrap()));
+                page = body["next"].clone();
+                if page.is_null() {
+                    break;
+                }
+                assert!(found.len() < 20, "{name} {way}");
+            }
+            assert_eq!(found, expected, "{name} {way}");
+        }
+    }
+}
+
+async fn a_page_over_http(engine: Engine) {
+    let (text, _) = queries();
+    let world = Setup::new(engine).schema(THINGS).queries(text).start().await;
+    let values: Vec<String> = (0..20).map(|id| format!("({id}, 1, 'x')")).collect();
+    world.sql(&format!("INSERT INTO things VALUES {}", values.join(", ")));
+    for accept in ["application/json", "text/csv", "application/x-ndjson"] {
+        let mut target = "/by0?least=3".to_owned();
+        let mut ids: Vec<i64> = Vec::new();
+        loop {
+            let ask = |method: &str| request(method, &target, json!({"accept": accept}), None);
+            let reply: Value = world.invoke(ask("GET")).await.json().unwrap();
+            assert_eq!(reply["statusCode"], 200, "{reply}");
+            let body = reply["body"].as_str().unwrap();
+            let (next, found): (Option<bool>, Vec<i64>) = match accept {
+                "text/csv" => {
+                    let lines = body.lines().skip(1);
+                    (None, lines.map(|line| line.split(',').next().unwrap().parse().unwrap()).collect())
+                }
+                "application/x-ndjson" => {
+                    let rows = body.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+                    (None, rows.map(|row| row["id"].as_i64().unwrap()).collect())
+                }
+                _ => {
+                    let body: Value = serde_json::from_str(body).unwrap();
+                    let rows = body["rows"].as_array().unwrap();
+                    (
+                        Some(body["next"].is_string()),
+                        rows.iter().map(|row| row["id"].as_i64().unwrap()).collect(),
+                    )
+                }
+            };
+            assert!(found.len() <= 7);
+            ids.extend(found);
+            let head: Value = world.invoke(ask("HEAD")).await.json().unwrap();
+            assert_eq!(head["headers"], reply["headers"]);
+            let link = reply["headers"]["link"].as_str().map(str::to_owned);
+            assert!(next.is_none_or(|next| next == link.is_some()));
+            let Some(link) = link else { break };
+            let query = link.strip_prefix("<?").unwrap().strip_suffix(">; rel=\"next\"").unwrap();
+            assert!(query.starts_with("least=3&page="), "{link}");
+            target = format!("/by0?{query}");
+        }
+        assert_eq!(ids, (3..20).collect::<Vec<_>>(), "{accept}");
+    }
+}
+
+async fn a_page_ends_before_the_reply_does(engine: Engine) {
+    let wide = match engine.plain() {
+        Engine::Postgres => "repeat('x', 100000)",
+        Engine::Sqlite => "hex(zeroblob(50000))",
+        _ => "REPEAT('x', 100000)",
+    };
+    let queries = format!(
+        "-- name: wide :many\n-- http: GET\n-- page: id\n-- page_size: 500 in 1..=500\nSELECT id, {wide} AS v FROM things;\n"
+    );
+    let world = Setup::new(engine).schema(THINGS).queries(queries).start().await;
+    let values: Vec<String> = (0..100).map(|id| format!("({id}, 1, 'x')")).collect();
+    world.sql(&format!("INSERT INTO things VALUES {}", values.join(", ")));
+    for (raw, most) in [(json!(null), 62), (json!("raw"), 62)] {
+        let (mut ids, mut page) = (Vec::new(), Value::Null);
+        loop {
+            let event = json!({"query": "wide", "params": {"page": page}, "reply": raw});
+            let reply: Value = world.invoke(event).await.json().unwrap();
+            let body = match reply.get("body") {
+                Some(body) => serde_json::from_str(body.as_str().unwrap()).unwrap(),
+                None => reply,
+            };
+            let found: Vec<i64> =
+                body["rows"].as_array().unwrap().iter().map(|row| row["id"].as_i64().unwrap()).collect();
+            assert!((1..=most).contains(&found.len()));
+            ids.extend(found);
+            page = body["next"].clone();
+            if page.is_null() {
+                break;
+            }
+        }
+        assert_eq!(ids, (0..100).collect::<Vec<i64>>());
+    }
+    // Compressed, all of them fit.
+    let reply: Value =
+        world.invoke(request("GET", "/wide", json!({"accept-encoding": "gzip"}), None)).await.json().unwrap();
+    assert_eq!((&reply["statusCode"], reply["headers"].get("link")), (&json!(200), None));
+    let reply: Value = world.invoke(get("/wide")).await.json().unwrap();
+    assert!(reply["headers"]["link"].is_string());
+}
+
+/// The statement of a later page, to be explained.
+fn explained(engine: Engine, from: &str, order: &str, condition: &str) -> String {
+    let explain = match engine.plain() {
+        Engine::Sqlite => "EXPLAIN QUERY PLAN",
+        Engine::Postgres => "EXPLAIN",
+        _ => "EXPLAIN FORMAT=JSON",
+    };
+    let quote = if engine.plain() == Engine::Postgres { "\"" } else { "`" };
+    format!("{explain} SELECT * FROM (\n{from}\n) AS page WHERE {condition} ORDER BY {order} LIMIT 11")
+        .replace('#', quote)
+}
+
+async fn an_index_leads_to_each_page(engine: Engine) {
+    let schema = "CREATE TABLE things (id INT PRIMARY KEY, a INT NOT NULL, b VARCHAR(20) NOT NULL);
+        CREATE INDEX things_a ON things (a, id);
+        CREATE INDEX things_a_down ON things (a, id DESC);
+        CREATE TABLE kinds (kind VARCHAR(20) PRIMARY KEY, name VARCHAR(20));
+        CREATE TABLE digits (n INT);
+        INSERT INTO kinds VALUES ('x', 'ex');
+        INSERT INTO digits VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9);
+        INSERT INTO things SELECT a.n + 10*b.n + 100*c.n + 1000*d.n + 10000*e.n,
+            (a.n + 10*b.n + 100*c.n + 1000*d.n + 10000*e.n) / 2, 'x'
+            FROM digits a, digits b, digits c, digits d, digits e;\n";
+    let plain = "SELECT id, a, b FROM things WHERE b <> ''";
+    let joined = "SELECT things.id, a, name FROM things JOIN kinds ON kinds.kind = things.b";
+    // As the tests of the statements have them.
+    let one_way = match engine.plain() {
+        Engine::Postgres | Engine::Sqlite => "(#a#, #id#) > (40000, 80000)",
+        _ => "#a# >= 40000 AND ((#a# > 40000) OR (#a# = 40000 AND #id# > 80000))",
+    };
+    let mixed = "#a# >= 40000 AND ((#a# > 40000) OR (#a# = 40000 AND #id# < 80000))";
+    let mut text = "-- name: by_name :many\n-- page: a, id\n-- page_size: 10\nSELECT id, a, b FROM things WHERE b <> '';\n"
+        .to_owned();
+    let cases =
+        [(plain, "#a#, #id#", one_way), (plain, "#a#, #id# DESC", mixed), (joined, "#a#, #id#", one_way)];
+    for (at, (from, order, condition)) in cases.iter().enumerate() {
+        text.push_str(&format!("-- name: plan{at} :many\n{};\n", explained(engine, from, order, condition)));
+    }
+    let world = Setup::new(engine).schema(schema).queries(text).start().await;
+    world.sql(match engine.plain() {
+        Engine::Mysql | Engine::MariaDb => "ANALYZE TABLE things, kinds",
+        _ => "ANALYZE",
+    });
+    for (at, case) in cases.iter().enumerate() {
+        let plan = world.rows(&format!("plan{at}"), json!({})).await.to_string();
+        assert!(plan.contains("things_a"), "{case:?}: {plan}");
+        for scan in
+            ["Seq Scan on things", "SCAN things", "Table scan on things", "Sort: a", "filesort", "\"Sort"]
+        {
+            assert!(!plan.contains(scan) || case.0 == joined, "{case:?}: {plan}");
+        }
+    }
+    // And so the last page is as quick as the first.
+    let mut page = Value::Null;
+    let body = world.rows("by_name", json!({"page_size": 1000})).await;
+    let first = Instant::now();
+    for _ in 0..20 {
+        world.rows("by_name", json!({})).await;
+    }
+    let first = first.elapsed();
+    let mut next = body["next"].clone();
+    while !next.is_null() {
+        page = next;
+        next = world.rows("by_name", json!({"page": page, "page_size": 1000})).await["next"].clone();
+    }
+    let last = Instant::now();
+    for _ in 0..20 {
+        world.rows("by_name", json!({"page": page})).await;
+    }
+    let last = last.elapsed();
+    assert!(last < first * 5, "{first:?} {last:?}");
+}
+
+async fn what_is_no_page(engine: Engine) {
+    let (text, _) = queries();
+    let world = Setup::new(engine).schema(THINGS).queries(text).start().await;
+    world.sql("INSERT INTO things VALUES (1, 1, 'x'), (2, 1, 'x'), (3, 1, 'y')");
+    let body = world.rows("by0", json!({"page_size": 1})).await;
+    let token = body["next"].as_str().unwrap().to_owned();
+    // Of another query's, not of this one's, or of nobody's.
+    for (query, page) in [
+        ("by1", json!(token)),
+        ("by0", json!(format!("{token}A"))),
+        ("by0", json!("")),
+        ("by0", json!("AAAA")),
+        ("by0", json!(7)),
+        ("by0", json!("x".repeat(100_000))),
+    ] {
+        let (status, body) = world.call(json!({"query": query, "params": {"page": page}})).await;
+        assert_eq!((status, body["error"]["code"].as_str()), (400, Some("bad_parameter")), "{query} {page}");
+    }
+    for size in [json!(0), json!(501), json!(-1), json!("x"), Value::Null] {
+        let (status, _) = world.call(json!({"query": "by0", "params": {"page_size": size}})).await;
+        assert_eq!(status, 400, "{size}");
+    }
+    let (status, body) = world.call(json!({"transaction": [{"query": "by0"}]})).await;
+    assert_eq!((status, body["error"]["code"].as_str()), (400, Some("bad_event")), "{body}");
+    // The other parameters are the caller's to repeat.
+    let rest = world.rows("by0", json!({"page": token, "least": 3})).await;
+    assert_eq!(rest, json!({"rows": [{"id": 3, "b": "y", "a": 1}], "next": null}));
+    // A step of a transaction may be a page, too: of what comes in a list.
+}
+
+async fn a_column_with_nulls_is_told(engine: Engine) {
+    let text = "-- name: by_note :many\n-- page: note, id\n-- page_size: 1\nSELECT id, note FROM notes;\n";
+    let schema = "CREATE TABLE notes (id INT PRIMARY KEY, note VARCHAR(10));
+        INSERT INTO notes VALUES (1, NULL), (2, NULL);";
+    let world = Setup::new(engine).schema(schema).queries(text).start().await;
+    assert_eq!(world.failure("by_note", json!({})).await, (500, "query_failed".to_owned()));
+}
