@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
+use lambda_rds::Db;
 use lambda_rds::config::{Config, Sources, Table};
 use lambda_rds::deadline::Deadline;
 use lambda_rds::error::{Error, Fault, Result};
-use lambda_rds::queries::Dialect;
+use lambda_rds::queries::{Caller, Dialect};
 use lambda_rds::sea_orm::{
     AccessMode, ActiveModelTrait as _, ConnectionTrait, DbErr, EntityTrait as _, IsolationLevel,
     QueryOrder as _, Set, SqlErr, Statement, StreamTrait as _, TransactionSession as _,
@@ -547,4 +548,56 @@ async fn insert(db: &impl ConnectionTrait, id: i32) -> Result<(), DbErr> {
 async fn ids(world: &World) -> Vec<i32> {
     let all = users::Entity::find().order_by_asc(users::Column::Id).all(&world.db).await.unwrap();
     all.into_iter().map(|user| user.id).collect()
+}
+
+/// Whatever runs on a handle for a caller sees that caller's rows, and leaves nothing of them on the session.
+#[tokio::test]
+async fn a_handle_for_a_caller_sees_their_rows() {
+    let world = World::start(Engine::Postgres);
+    let db = &world.db;
+    for sql in [
+        "CREATE TABLE notes (tenant text NOT NULL DEFAULT current_setting('app.tenant'), n bigint)",
+        "ALTER TABLE notes ENABLE ROW LEVEL SECURITY",
+        "ALTER TABLE notes FORCE ROW LEVEL SECURITY",
+        "CREATE POLICY own ON notes USING (tenant = nullif(current_setting('app.tenant', true), ''))",
+        &lambda_rds::once::ddl(Dialect::Postgres, &Table::parse("lambda_rds_idempotency").unwrap()),
+    ] {
+        db.execute_unprepared(sql).await.unwrap();
+    }
+    let statement = |sql: &str| Statement::from_string(world.backend(), sql);
+    let caller = |tenant: &str| Caller::nobody().setting("app.tenant", tenant).unwrap();
+    let of = |tenant: &str| db.as_caller(caller(tenant)).unwrap();
+    let rows = async |db: &Db| db.query_all_raw(statement("SELECT n FROM notes")).await.unwrap().len();
+    let (blue, red) = (of("it's"), of("red"));
+    blue.execute_raw(statement("INSERT INTO notes (n) VALUES (1)")).await.unwrap();
+    red.transaction(async |tx| {
+        tx.execute_raw(statement("INSERT INTO notes (n) VALUES (2), (3)")).await?;
+        Ok(())
+    })
+    .await
+    .unwrap();
+    for _ in 0..2 {
+        let once = red.once("k", async |tx| {
+            tx.execute_raw(statement("INSERT INTO notes (n) VALUES (4)")).await?;
+            Ok(())
+        });
+        once.await.unwrap();
+    }
+    assert_eq!((rows(&blue).await, rows(&red).await, rows(db).await), (1, 3, 0));
+    let read = async |db: &Db| {
+        db.read(async |tx| Ok(tx.query_all_raw(statement("SELECT n FROM notes")).await?.len())).await
+    };
+    assert_eq!((read(&blue).await.unwrap(), read(&red).await.unwrap(), read(db).await.unwrap()), (1, 3, 0));
+    let begun = red.begin_with_config(Some(IsolationLevel::RepeatableRead), None).await.unwrap();
+    assert_eq!(begun.query_all_raw(statement("SELECT n FROM notes")).await.unwrap().len(), 3);
+    begun.rollback().await.unwrap();
+    let streamed = red.stream_raw(statement("SELECT n FROM notes")).await.unwrap();
+    assert_eq!(streamed.try_collect::<Vec<_>>().await.unwrap().len(), 3);
+    assert_eq!(rows(db).await, 0);
+    // Where there is no transaction to tell, nothing is run.
+    assert!(red.connection().await.is_err() && red.writer().await.is_err());
+    assert!(red.execute_unprepared("CALL nothing()").await.is_err());
+    assert!(Caller::nobody().role("none").is_err());
+    let file = World::start(Engine::Sqlite);
+    assert!(file.db.as_caller(caller("x")).is_err());
 }

@@ -13,6 +13,7 @@
 //! | [`Db::transaction`] | one READ WRITE transaction | if the server undid it, or never had its COMMIT |
 //! | [`Db::once`] | the same, once per key | after any loss: the key tells whether it was done |
 //! | [`TransactionTrait::begin`], a stream | as the transaction or statement says | no, since its rows are out |
+//! | any of these on [`Db::as_caller`] | in a transaction that the server is told the caller of | as above |
 //! | [`Db::connection`], [`Db::writer`] | as sea-orm drives it | no |
 
 mod once;
@@ -40,7 +41,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Result};
 use crate::execute::{Attempts, Trace, limited};
 use crate::once::Store;
-use crate::queries::{Dialect, Effect};
+use crate::queries::{Caller, Dialect, Effect};
 use crate::retry::Progress;
 
 use running::Running;
@@ -53,6 +54,8 @@ pub struct Db {
     /// The table of idempotency keys.
     store: Arc<Store>,
     limits: Limits,
+    /// Who everything is for.
+    caller: Arc<Caller>,
 }
 
 /// How long things may take.
@@ -89,7 +92,7 @@ impl Db {
         let dialect = sessions.backend().dialect();
         let store =
             Store::new(config.engine, dialect, &config.idempotency_table, config.idempotency_reply).into();
-        Self { sessions, store, limits }
+        Self { sessions, store, limits, caller: Arc::default() }
     }
 
     /// The same database, where everything must be over by this deadline: Lambda's own for the invocation, say. What
@@ -100,6 +103,49 @@ impl Db {
         let deadline = deadline.less(self.limits.reserve);
         let until = Some(self.limits.until.map_or(deadline, |earlier| earlier.min(deadline)));
         Self { limits: Limits { until, ..self.limits }, ..self.clone() }
+    }
+
+    /// The same database for this caller: each statement and each transaction begins with what the server is told of them,
+    /// and ends with it, so that row-level security gives them their rows and nobody else's. PostgreSQL only.
+    ///
+    /// A SELECT has a transaction of its own then, as behind a pooler: four round trips instead of one. What commits by
+    /// itself cannot be run, nor sea-orm's own connection be had, since there is no transaction to tell.
+    ///
+    /// ```
+    /// use lambda_rds_core::sea_orm::{ConnectionTrait, Statement};
+    /// use lambda_rds_core::queries::Caller;
+    /// use lambda_rds_core::{Db, error::Result};
+    ///
+    /// async fn notes(db: &Db, tenant: &str) -> Result<usize> {
+    ///     let caller = Caller::nobody().setting("app.tenant", tenant)?.role("member")?;
+    ///     let db = db.as_caller(caller)?;
+    ///     let backend = ConnectionTrait::get_database_backend(&db);
+    ///     Ok(db.query_all_raw(Statement::from_string(backend, "SELECT id FROM notes")).await?.len())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Fault::QueryFailed`] on an engine that knows no such settings.
+    pub fn as_caller(&self, caller: Caller) -> Result<Self> {
+        if self.sessions.backend().dialect() != Dialect::Postgres && !caller.is_nobody() {
+            return Err(Error::new(
+                Fault::QueryFailed,
+                "only PostgreSQL can be told whom a transaction is for: compare with the caller in each WHERE",
+            ));
+        }
+        Ok(Self { caller: caller.into(), ..self.clone() })
+    }
+
+    /// # Errors
+    /// Where everything is for a caller, and this is for nobody in particular.
+    fn of_nobody(&self) -> Result<()> {
+        match self.caller.is_nobody() {
+            true => Ok(()),
+            false => Err(Error::new(
+                Fault::QueryFailed,
+                "this has no transaction that could be told of the caller (`Db::as_caller`): use `read` or `transaction`",
+            )),
+        }
     }
 
     /// Opens a session ahead of its first use; during INIT, say.
@@ -174,6 +220,7 @@ impl Db {
     /// # Errors
     /// Why there was no session.
     pub async fn connection(&self) -> Result<Connection> {
+        self.of_nobody()?;
         let mut lease = self.sessions.lease(Access::Read, self.limits.by(), &mut Cost::default()).await?;
         let database = orm(lease.session())?.database().await?;
         Ok(Connection { lease: Some(lease), database })
@@ -185,6 +232,7 @@ impl Db {
     /// # Errors
     /// Why there was no session, or not the writer's.
     pub async fn writer(&self) -> Result<Connection> {
+        self.of_nobody()?;
         let mut lease = self.sessions.lease(Access::Write, self.limits.by(), &mut Cost::default()).await?;
         lease.spoil();
         let session = lease.session();
@@ -211,7 +259,7 @@ impl Db {
         let (mut attempts, mut trace) = (Attempts::new(&self.sessions, access, by), Trace::default());
         loop {
             let lease = attempts.lease(&mut trace).await?;
-            let transaction = Transaction::new(lease, access, limits);
+            let transaction = Transaction::new(lease, access, limits, &self.caller);
             let outcome = transaction.whole(&f).await;
             let running = transaction.into_running()?;
             match outcome {
@@ -232,11 +280,14 @@ impl Db {
         let by = self.limits.by();
         let limits = Limits { until: Some(by), ..self.limits };
         let effect = self.effect(&sql);
+        if effect == Effect::Commits {
+            self.of_nobody()?;
+        }
         let access = if effect == Effect::Reads { Access::Read } else { Access::Write };
         let (mut attempts, mut trace) = (Attempts::new(&self.sessions, access, by), Trace::default());
         loop {
             let lease = attempts.lease(&mut trace).await?;
-            let mut running = Running::new(lease, access);
+            let mut running = Running::new(lease, access, &self.caller);
             let mut items = Vec::new();
             let outcome = running.alone(effect, sql.clone(), limits, &mut items).await;
             let Running { mut lease, progress, failed, spoilt, .. } = running;
@@ -315,11 +366,11 @@ impl StreamTrait for Db {
             let limits = Limits { until: Some(self.limits.by()), ..self.limits };
             let mut trace = Trace::default();
             let lease = Attempts::new(&self.sessions, Access::Read, limits.by()).lease(&mut trace).await?;
-            let mut running = Running::new(lease, Access::Read);
+            let mut running = Running::new(lease, Access::Read, &self.caller);
             let stream: Self::Stream<'a> = Box::pin(async_stream::stream! {
                 let mut failed = None;
                 {
-                    if running.lease.pooled() {
+                    if running.framed() {
                         failed = running.begin(limits).await.err();
                     }
                     let mut items = running.stream(sql, limits);
@@ -333,7 +384,7 @@ impl StreamTrait for Db {
                 }
                 match failed {
                     Some(error) => yield Err(error),
-                    None if running.lease.pooled() => match running.commit(limits).await {
+                    None if running.framed() => match running.commit(limits).await {
                         Ok(()) => running.lease.park(),
                         Err(error) => yield Err(error),
                     },
@@ -371,7 +422,7 @@ impl TransactionTrait for Db {
         };
         let (mut attempts, mut trace) = (Attempts::new(&self.sessions, access, by), Trace::default());
         loop {
-            let mut running = Running::new(attempts.lease(&mut trace).await?, access);
+            let mut running = Running::new(attempts.lease(&mut trace).await?, access, &self.caller);
             match running.begin_isolated(options.isolation_level, limits).await {
                 Ok(()) => return Ok(Transaction::of(running, limits)),
                 Err(driver) => {

@@ -70,7 +70,7 @@ impl Db {
         let (mut expired, mut taken) = (false, 0);
         loop {
             let lease = attempts.lease(&mut trace).await?;
-            let transaction = Transaction::new(lease, Access::Write, limits);
+            let transaction = Transaction::new(lease, Access::Write, limits, &self.caller);
             let outcome = transaction.once(self, &key, expired, &f).await;
             let mut running = transaction.into_running()?;
             if !matches!(outcome, Ok(Came::Done(_)) | Err(_))
@@ -122,7 +122,8 @@ impl Transaction {
         {
             let mut running = self.settled().await?;
             running.keyed = true;
-            let begun = running.begin(limits).await;
+            // The table of keys is the function's own, whoever this is for.
+            let begun = running.begin_as_nobody(limits).await;
             begun.map_err(|driver| running.told(driver.into()))?;
             if expired {
                 running.ours(db, &store.drop_expired(key)).await.map_err(|error| store.trouble(error))?;
@@ -145,6 +146,8 @@ impl Transaction {
                 }
                 Err(error) => return Err(store.trouble(error)),
             }
+            let told = running.introduce(limits).await;
+            told.map_err(|driver| running.told(driver.into()))?;
         }
         let outcome = f(self.lent()).await;
         let mut running = self.settled().await?;
@@ -158,6 +161,8 @@ impl Transaction {
             Error::new(Fault::QueryFailed, format!("the result has no JSON, which is kept: {error}"))
         })?;
         store.fits(&json)?;
+        let taken_back = running.take_back(limits).await;
+        taken_back.map_err(|driver| running.told(driver.into()))?;
         for statement in [store.keep(key, &json), store.sweep()] {
             running.ours(db, &statement).await.map_err(|error| store.trouble(error))?;
         }

@@ -2,18 +2,20 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::mem::discriminant;
+use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use sea_orm::{DbErr, IsolationLevel, Statement};
 
-use super::{Limits, orm};
+use super::{Limits, database_backend, orm};
 use crate::backend::{self, Access, Failure, Item, Sql, State};
 use crate::connect::sessions::Lease;
 use crate::error::{Error, Fault, Result};
 use crate::execute::{limited, stopped};
-use crate::queries::{Dialect, Effect};
+use crate::queries::{Caller, Dialect, Effect};
 use crate::retry::Progress;
+use crate::value::{Argument, Value};
 
 /// Gives statements of one text and values of other types different texts. A session keeps prepared statements by their
 /// text, and would bind to the types of the first ones: PostgreSQL reads the bytes of a double as an integer, and to
@@ -41,6 +43,8 @@ pub(super) struct Running {
     pub(super) spoilt: bool,
     /// The transaction has an idempotency key.
     pub(super) keyed: bool,
+    /// Who it is for.
+    caller: Arc<Caller>,
     /// The savepoints that are open, the innermost last.
     savepoints: Vec<u64>,
     /// How many savepoints there have been: each has a name of its own, since PostgreSQL keeps those of one name beside
@@ -49,8 +53,9 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub(super) fn new(lease: Lease, access: Access) -> Self {
+    pub(super) fn new(lease: Lease, access: Access, caller: &Arc<Caller>) -> Self {
         Self {
+            caller: Arc::clone(caller),
             lease,
             access,
             progress: Progress::Unsent,
@@ -66,6 +71,36 @@ impl Running {
         self.lease.sessions().backend().dialect()
     }
 
+    /// Whether a read needs a transaction around it, too.
+    pub(super) fn framed(&self) -> bool {
+        self.lease.pooled() || !self.caller.is_nobody()
+    }
+
+    /// Tells the transaction whom it is for.
+    pub(super) async fn introduce(&mut self, limits: Limits) -> Result<(), DbErr> {
+        let statement = self.caller.statement(&Caller::nobody());
+        self.say(statement, limits).await
+    }
+
+    /// Makes the transaction nobody's in particular again.
+    pub(super) async fn take_back(&mut self, limits: Limits) -> Result<(), DbErr> {
+        let statement = Caller::nobody().statement(&self.caller);
+        self.say(statement, limits).await
+    }
+
+    /// Runs a statement of ours whose values are texts.
+    async fn say(&mut self, statement: Option<backend::Statement>, limits: Limits) -> Result<(), DbErr> {
+        let Some(statement) = statement else { return Ok(()) };
+        let value = |argument: &Argument| match &argument.value {
+            Value::Text(text) => sea_orm::Value::String(Some(text.clone())),
+            _ => sea_orm::Value::String(None),
+        };
+        let values: Vec<sea_orm::Value> = statement.arguments.iter().map(value).collect();
+        let dialect = database_backend(self.lease.sessions());
+        let sql = Statement::from_sql_and_values(dialect, &*statement.sql, values);
+        collected(self.run(Sql::Prepared(sql), limits, false), &mut Vec::new()).await
+    }
+
     /// One statement with what has to stand around it.
     pub(super) async fn alone(
         &mut self,
@@ -75,7 +110,7 @@ impl Running {
         items: &mut Vec<Item>,
     ) -> Result<(), DbErr> {
         match effect {
-            Effect::Reads if !self.lease.pooled() => self.statement(sql, limits, items).await,
+            Effect::Reads if !self.framed() => self.statement(sql, limits, items).await,
             Effect::Reads | Effect::Writes => {
                 self.begin(limits).await?;
                 self.statement(sql, limits, items).await?;
@@ -111,15 +146,23 @@ impl Running {
                 self.script(set, limits).await?;
                 self.begin(limits).await
             }
+            // Before any other statement.
             (Dialect::Postgres, Some(set)) => {
-                self.begin(limits).await?;
-                self.script(set, limits).await
+                self.begin_as_nobody(limits).await?;
+                self.script(set, limits).await?;
+                self.introduce(limits).await
             }
             (Dialect::Sqlite, _) | (_, None) => self.begin(limits).await,
         }
     }
 
     pub(super) async fn begin(&mut self, limits: Limits) -> Result<(), DbErr> {
+        self.begin_as_nobody(limits).await?;
+        self.introduce(limits).await
+    }
+
+    /// Begins, and tells nothing yet of whom it is for.
+    pub(super) async fn begin_as_nobody(&mut self, limits: Limits) -> Result<(), DbErr> {
         let access = self.access;
         let session = self.lease.session();
         let cancel = session.cancel_handle();

@@ -18,6 +18,7 @@ use super::{Limits, database_backend, done, rows};
 use crate::backend::{Access, Item, Sql, State};
 use crate::connect::sessions::Lease;
 use crate::error::{Error, Fault, Result};
+use crate::queries::Caller;
 use crate::retry::{self, Next};
 
 /// One session with a transaction open on it, or in [`Db::read`](crate::Db::read) without one: sea-orm's traits again.
@@ -38,8 +39,8 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    pub(super) fn new(lease: Lease, access: Access, limits: Limits) -> Self {
-        Self::of(Running::new(lease, access), limits)
+    pub(super) fn new(lease: Lease, access: Access, limits: Limits, caller: &Arc<Caller>) -> Self {
+        Self::of(Running::new(lease, access, caller), limits)
     }
 
     pub(super) fn of(running: Running, limits: Limits) -> Self {
@@ -63,7 +64,7 @@ impl Transaction {
     {
         {
             let mut running = self.running.lock().await;
-            if running.access == Access::Write || running.lease.pooled() {
+            if running.access == Access::Write || running.framed() {
                 let begun = running.begin(self.limits).await;
                 begun.map_err(|driver| running.told(driver.into()))?;
             }
