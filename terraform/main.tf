@@ -37,7 +37,6 @@ locals {
     var.session.role == null ? {} : { LAMBDA_RDS_ROLE = var.session.role },
     var.idempotency.table == null ? {} : { DB_IDEMPOTENCY_TABLE = var.idempotency.table },
     var.idempotency.reply_bytes == null ? {} : { DB_IDEMPOTENCY_REPLY = tostring(var.idempotency.reply_bytes) },
-    try(var.function_url.invoke_mode, "") == "RESPONSE_STREAM" ? { LAMBDA_RDS_STREAM = "true" } : {},
     var.agents.mcp == null ? {} : { LAMBDA_RDS_MCP = "true" },
     !local.authorizes ? {} : { LAMBDA_RDS_MCP_AUTHORIZATION_SERVER = local.authorization_server },
     var.agents.tool_bytes == null ? {} : { LAMBDA_RDS_TOOL_BYTES = tostring(var.agents.tool_bytes) },

@@ -642,19 +642,13 @@ variable "http_api" {
 
 variable "function_url" {
   description = <<-EOT
-    A function URL. `invoke_mode` is `BUFFERED`, or `RESPONSE_STREAM` for results that go out as they come. `authorization_type` is `AWS_IAM`, or `NONE`, which lets everybody in. Who calls with `AWS_IAM` needs two permissions: the output `function_url_policy` has them. `callers` are principals that get both from the function itself, by name: roles of other accounts, say.
+    A function URL. `authorization_type` is `AWS_IAM`, or `NONE`, which lets everybody in. Who calls with `AWS_IAM` needs two permissions: the output `function_url_policy` has them. `callers` are principals that get both from the function itself, by name: roles of other accounts, say.
   EOT
   type = object({
     authorization_type = optional(string, "AWS_IAM")
-    invoke_mode        = optional(string, "BUFFERED")
     callers            = optional(map(string), {})
   })
   default = null
-
-  validation {
-    condition     = var.function_url == null ? true : contains(["BUFFERED", "RESPONSE_STREAM"], var.function_url.invoke_mode)
-    error_message = "function_url.invoke_mode must be BUFFERED or RESPONSE_STREAM."
-  }
 
   validation {
     condition     = var.function_url == null ? true : contains(["AWS_IAM", "NONE"], var.function_url.authorization_type)

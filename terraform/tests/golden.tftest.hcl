@@ -691,7 +691,7 @@ run "secrets_by_nat" {
   }
 }
 
-# Also IPv6, a stream, MCP at a function URL.
+# Also IPv6, MCP at a function URL.
 run "a_proxy_that_is_there" {
   state_key = "a_proxy_that_is_there"
 
@@ -722,7 +722,7 @@ run "a_proxy_that_is_there" {
         }
         connection_borrow_timeout = 5
       }
-      function_url = { invoke_mode = "RESPONSE_STREAM" }
+      function_url = {}
       agents       = { mcp = { authorization_server = "https://login.example.com" } }
     }
   }

@@ -205,7 +205,7 @@ MUTATIONS = [
     ("the database lets in a function that goes by a proxy", "network.tf", "local.existing_proxy == null && var.database.security_group_rule", "var.database.security_group_rule", "a_proxy_that_is_there_by_addresses"),
     ("addresses of a proxy are dropped", "network.tf", "local.existing_proxy == null ? [] : local.existing_proxy.cidr_blocks", "[]", "a_proxy_that_is_there_by_addresses"),
     ("IPv6 is not allowed", "main.tf", "vpc_config.value.ipv6_allowed_for_dual_stack", "false", "a_proxy_that_is_there"),
-    ("a URL does not stream", "http.tf", "invoke_mode        = each.value.invoke_mode", 'invoke_mode        = "BUFFERED"', "a_proxy_that_is_there"),
+    ("a URL streams what is none", "http.tf", 'invoke_mode        = "BUFFERED"', 'invoke_mode        = "RESPONSE_STREAM"', "a_proxy_that_is_there"),
     ("a proxy has a password after all", "proxy.tf", 'local.end_to_end ? "IAM_AUTH" : "NONE"', '"NONE"', "no_password_from_end_to_end"),
     ("a proxy without passwords reads a secret", "proxy.tf", "for_each = local.end_to_end ? [] : [var.database]", "for_each = [var.database]", "no_password_from_end_to_end"),
     ("the proxy may log in as everybody", "proxy.tf", '/${coalesce(var.database.user, "-")}"]', '/*"]', "no_password_from_end_to_end"),
@@ -304,7 +304,6 @@ MUTATIONS = [
     ("the caller's role is the user's", "main.tf", "{ LAMBDA_RDS_ROLE = var.session.role }", "{}", "most"),
     ("keys are kept in the usual table", "main.tf", "{ DB_IDEMPOTENCY_TABLE = var.idempotency.table }", "{}", "most"),
     ("replies are kept whatever their size", "main.tf", "{ DB_IDEMPOTENCY_REPLY = tostring(var.idempotency.reply_bytes) }", "{}", "most"),
-    ("the function does not know that it streams", "main.tf", '{ LAMBDA_RDS_STREAM = "true" }', "{}", "a_proxy_that_is_there"),
     ("MySQL takes a role of PostgreSQL's", "main.tf", "local.postgres || (length(var.session.set) == 0 && var.session.role == null)", "local.postgres || length(var.session.set) == 0", "refusals: refuses_the_callers_role_without_policies"),
     ("pages of browsers do not see the next page", "http.tf", '"idempotency-replayed", "link", "retry-after"', '"retry-after"', "http_api"),
 ]

@@ -970,11 +970,9 @@ run "refuses_values_4" {
     agents = { agentcore = { tools = "{\"tools\": []}" } }
     # no address left
     http_api = { authorization_type = "NONE", disable_execute_api_endpoint = true }
-    # a mode that lambda does not have
-    function_url = { invoke_mode = "STREAM" }
   }
 
-  expect_failures = [var.function, var.database, var.network, var.connections, var.release, var.iam, var.agents, var.http_api, var.function_url]
+  expect_failures = [var.function, var.database, var.network, var.connections, var.release, var.iam, var.agents, var.http_api]
 }
 
 run "refuses_values_5" {

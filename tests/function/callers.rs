@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use lambda_rds::config::Table;
+use lambda_rds::queries::Dialect;
 use lambda_rds_testbed::{After, Cut, Direction, Fault, Function, RuntimeApi};
 use serde_json::{Value, json};
 
@@ -463,7 +465,7 @@ async fn tenants_meet(world: &World, functions: &[&Function], api: Option<&Runti
                 &who,
             ),
             8 => get("who", &json!({})),
-            9 if round % 25 == 0 => get("slow", &who),
+            9 if round.is_multiple_of(25) => get("slow", &who),
             _ => get("bad", &who),
         };
         let function = functions[worker % functions.len()];
@@ -533,4 +535,100 @@ async fn no_tenant_meets_another_at_once() {
     let world = setup().env("AWS_LAMBDA_MAX_CONCURRENCY", "8").start().await;
     world.api.idle(8, Duration::from_secs(10)).await.unwrap();
     tenants_meet(&world, &[&world.function], Some(&world.api), 650).await;
+}
+
+/// The page's blocks of a language.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let opening = format!("```{language}\n");
+    page.split(&opening).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+/// The settings of a block, as a shell would have them.
+fn settings(block: &str) -> Vec<(&str, &str)> {
+    block
+        .lines()
+        .map(|line| line.split_once('=').unwrap())
+        .map(|(key, value)| (key, value.trim_matches('"')))
+        .collect()
+}
+
+/// `docs/how-to/multi-tenant.md`, and the query of `docs/reference/queries.md`.
+#[tokio::test]
+async fn the_guide_gives_each_tenant_its_rows() {
+    let page = include_str!("../../docs/how-to/multi-tenant.md");
+    let sql = blocks(page, "sql");
+    let [database, queries] = sql.as_slice() else { panic!("{sql:?}") };
+    let reference = include_str!("../../docs/reference/queries.md");
+    let shown = blocks(reference, "sql").into_iter().find(|block| block.contains("-- role: member")).unwrap();
+    let shells = blocks(page, "sh");
+    let as_app = "DO $$ BEGIN EXECUTE format('GRANT member TO %I', current_database() || '_owner'); END $$;";
+    let schema = format!(
+        "RESET ROLE;\n{}\nCREATE ROLE auditor;\nGRANT SELECT ON notes TO auditor;\n{}",
+        database.replace("GRANT member TO app;", as_app),
+        as_app.replace("member", "auditor"),
+    );
+    let mut setup =
+        Setup::new(Engine::Postgres).own_server().schema(schema).queries(format!("{queries}\n{shown}"));
+    for (key, value) in settings(&shells[0]) {
+        setup = setup.env(key, value);
+    }
+    let world = setup.start().await;
+    let who = |sub: &str, tenant: &str| json!({"sub": sub, "tenant": tenant});
+    let (ada, bob, eve) = (who("ada", "acme"), who("bob", "acme"), who("eve", "globex"));
+    for (caller, text) in [(&ada, "a"), (&bob, "b"), (&eve, "e")] {
+        let (status, body) = world.call(post("add_note", &json!({"text": text}), caller)).await;
+        assert_eq!(status, 200, "{body}");
+    }
+    let acme = json!([{"id": 1, "author": "ada", "text": "a"}, {"id": 2, "author": "bob", "text": "b"}]);
+    assert_eq!(world.call(get("notes", &ada)).await, (200, acme));
+    assert_eq!(world.call(get("notes", &eve)).await, (200, json!([{"id": 3, "author": "eve", "text": "e"}])));
+    assert_eq!(world.call(get("my_notes", &eve)).await, (200, json!([{"id": 3, "text": "e"}])));
+    for (caller, id, rows) in [(&ada, 1, 1), (&ada, 2, 0), (&ada, 3, 0), (&eve, 3, 1)] {
+        let event = post("edit_note", &json!({"id": id, "text": "new"}), caller);
+        assert_eq!(world.call(event).await, (200, json!({"rowsAffected": rows})), "{id}");
+    }
+    assert_eq!(world.call(get("notes", &json!({"sub": "ada"}))).await.0, 401);
+
+    // With roles in the token: the auditor has no policy, and so sees nothing.
+    let roles = world.another_with(&settings(&shells[1])).await;
+    for (role, expected) in [("member", (200, 2)), ("auditor", (200, 0)), ("postgres", (403, 0))] {
+        let event = get("notes", &json!({"sub": "ada", "tenant": "acme", "role": role}));
+        let (status, body) = roles.invoke(event).await.unwrap().reply().unwrap();
+        assert_eq!((status, body.as_array().map_or(0, Vec::len)), expected, "{role}");
+    }
+}
+
+/// A key is the function's to keep, whoever the write runs as.
+#[tokio::test]
+async fn a_write_as_somebody_is_done_once() {
+    let add = "
+-- name: add_once :one
+-- http: POST
+-- write
+-- set: app.tenant = claims.tenant
+-- role: rds_member
+-- idempotency_key: header.Idempotency-Key
+-- param: text text
+INSERT INTO notes (text) VALUES (:text) RETURNING tenant, text;
+";
+    let table = Table::parse("lambda_rds_idempotency").unwrap();
+    let table = lambda_rds::once::ddl(Dialect::Postgres, &table);
+    let schema = format!("{SCHEMA}\n{table}");
+    let world = setup().schema(schema).queries(format!("{QUERIES}{add}")).start().await;
+    let blue = tenant("blue");
+    let event = |key: &str| {
+        let mut event = post("add_once", &json!({"text": "x"}), &blue);
+        event["headers"]["idempotency-key"] = json!(key);
+        event
+    };
+    let reply = (200, json!({"tenant": "blue", "text": "x"}));
+    for _ in 0..3 {
+        assert_eq!(world.call(event("k1")).await, reply);
+        nothing_left(&world).await;
+    }
+    world.call(event("k2")).await;
+    world.wire().reset();
+    assert_eq!(world.call(event("k3")).await, reply);
+    assert_eq!(world.wire().flights(), 2);
+    assert_eq!(world.count("notes"), 3);
 }

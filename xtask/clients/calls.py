@@ -99,6 +99,19 @@ for kind, via in vias:
     fails("constraint", 409, lambda: shop.add(via, name="Lin", email=email))
     assert str(fails("rejected", 422, lambda: shop.refused(via))) == "not today"
 
+    # Once per key. A call without one has one of its own.
+    key = f"key-{email}"
+    paid = shop.pay(via, name="Pay", email=f"pay-{email}", idempotency_key=key)
+    assert shop.pay(via, name="Pay", email=f"pay-{email}", idempotency_key=key) == paid
+    reused = lambda: shop.pay(via, name="Pay", email=email, idempotency_key=key)
+    fails("idempotency_key_reused", 422, reused)
+    fails("constraint", 409, lambda: shop.pay(via, name="Pay", email=f"pay-{email}"))
+    order = f"order-{email}"
+    assert shop.pay_for(via, order=order, email=order) == shop.pay_for(via, order=order, email=order)
+    twice = [steps.pay(name="a", email=f"a-{email}"), steps.pay(name="b", email=f"b-{email}")]
+    listed = batch(via, twice, idempotency_key=f"list-{email}")
+    assert batch(via, twice, idempotency_key=f"list-{email}") == listed
+
     # Several at once, each with the type of its own result.
     added, user = transaction(via, (steps.add(name="Mo", email=f"mo-{email}"), steps.found(id=id)))
     assert added["id"] > id and user["email"] == email
@@ -113,12 +126,14 @@ assert shop.with_a_key(web, key="k-1", times=3) == {"key": "k-1", "times": 3}
 # A server that is busy, then is not; a gateway that says something of its own; nobody at all.
 replies: List[Tuple[int, str, Dict[str, str]]] = []
 asked = 0
+keys: List[object] = []
 
 
 class StandIn(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         global asked
         asked += 1
+        keys.append(self.headers.get("idempotency-key"))
         self.rfile.read(int(self.headers.get("content-length") or 0))
         status, body, headers = replies.pop(0) if replies else (200, '{"id": 7}', {})
         self.send_response(status)
@@ -162,6 +177,11 @@ counted(1, [(503, busy)], lambda: fails("database_busy", 503, write))
 counted(1, [(403, '{"message": "Forbidden"}')], lambda: fails("no_reply", 403, read))
 counted(1, [(409, '{"error": {"code": "newer_than_us"}}')], lambda: fails("other", 409, read))
 counted(1, [(200, "{")], lambda: fails("no_reply", 200, read))
+keys.clear()
+counted(3, [(503, busy), (504, "Gateway Timeout")], lambda: shop.pay(stand_in, name="a", email="a"))
+assert len(set(keys)) == 1 and len(str(keys[0])) == 36, keys
+counted(2, [(503, busy)], lambda: shop.pay_for(stand_in, order="o", email="a"))
+counted(1, [(503, busy)], lambda: fails("database_busy", 503, lambda: shop.pay_for(stand_in, email="a")))
 replies.append((504, "Gateway Timeout", {}))
 lost = fails("no_reply", 504, write)
 assert not lost.retryable and "not known" in str(lost)

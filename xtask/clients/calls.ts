@@ -82,6 +82,18 @@ for (const via of [web, direct]) {
     assert.equal((await shop.user(via, { id })).email, email);
     await assert.rejects(shop.user(via, { id: 1 }, { signal: AbortSignal.abort(new Error("enough")) }), /enough|aborted/);
 
+    // Once per key. A call without one has one of its own.
+    const idempotencyKey = `key-${email}`;
+    const paid = await shop.pay(via, { name: "Pay", email: `pay-${email}` }, { idempotencyKey });
+    assert.deepEqual(await shop.pay(via, { name: "Pay", email: `pay-${email}` }, { idempotencyKey }), paid);
+    await fails("idempotency_key_reused", 422, () => shop.pay(via, { name: "Pay", email }, { idempotencyKey }));
+    await fails("constraint", 409, () => shop.pay(via, { name: "Pay", email: `pay-${email}` }));
+    const order = `order-${email}`;
+    assert.deepEqual(await shop.payFor(via, { order, email: order }), await shop.payFor(via, { order, email: order }));
+    const twice = [steps.pay({ name: "a", email: `a-${email}` }), steps.pay({ name: "b", email: `b-${email}` })];
+    const listed = await batch(via, twice, { idempotencyKey: `list-${email}` });
+    assert.deepEqual(await batch(via, twice, { idempotencyKey: `list-${email}` }), listed);
+
     // Several at once, each with the type of its own result.
     const [added, renamed, user] = await transaction(via, [
         steps.add({ name: "Mo", email: `mo-${email}` }),
@@ -104,9 +116,11 @@ await assert.rejects(shop.user(invoke(eager, InvokeCommand, "shop"), { id: 1 }),
 
 // A server that is busy, then is not; a gateway that says something of its own; nobody at all.
 let asked = 0;
+const keys: unknown[] = [];
 const replies: [number, string, Record<string, string>?][] = [];
-const server = createServer((_, response) => {
+const server = createServer((request, response) => {
     asked += 1;
+    keys.push(request.headers["idempotency-key"]);
     const [status, body, headers] = replies.shift() ?? [200, '{"id": 7}'];
     response.writeHead(status, { "content-type": "application/json", ...headers }).end(body);
 });
@@ -126,6 +140,15 @@ replies.push([503, busy]);
 await counted(1, () => fails("database_busy", 503, () => shop.user(standIn, { id: 1 }, { attempts: 1 })));
 replies.push([503, busy]);
 await counted(1, () => fails("database_busy", 503, () => shop.add(standIn, { name: "a", email: "a" })));
+replies.push([503, busy], [504, "Gateway Timeout"]);
+keys.length = 0;
+await counted(3, () => shop.pay(standIn, { name: "a", email: "a" }));
+assert.equal(new Set(keys).size, 1, "one key for all attempts");
+assert.match(String(keys[0]), /^[0-9a-f-]{36}$/);
+replies.push([503, busy]);
+await counted(2, () => shop.payFor(standIn, { order: "o", email: "a" }));
+replies.push([503, busy]);
+await counted(1, () => fails("database_busy", 503, () => shop.payFor(standIn, { email: "a" })));
 replies.push([504, "Gateway Timeout"]);
 await counted(1, async () => {
     const lost = await fails("no_reply", 504, () => shop.add(standIn, { name: "a", email: "a" }));

@@ -45,3 +45,19 @@ SELECT id FROM users ORDER BY id LIMIT 1;
 -- http: POST
 -- write
 SELECT refuse() AS never;
+
+-- name: pay :one
+-- http: POST
+-- write
+-- idempotency_key: header.Idempotency-Key
+-- param: name text
+-- param: email text
+INSERT INTO users (name, email) VALUES (:name, :email) RETURNING id;
+
+-- name: pay_for :one
+-- http: POST
+-- write
+-- idempotency_key: param.order?
+-- param: order text? = null
+-- param: email text
+INSERT INTO users (name, email) VALUES ('of an order', :email) RETURNING id;

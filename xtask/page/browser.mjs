@@ -65,6 +65,7 @@ assert.deepEqual(await cells(), [["1", "Ada", "ada@example.com"], ["2", "Grace",
 assert.match(await page.locator("#time").innerText(), /^\d+\.\d ms .*database \d+\.\d ms/);
 await page.keyboard.press("Enter");
 await page.locator("#time", { hasNotText: "connecting" }).waitFor();
+assert.match(await page.locator("#time").innerText(), / · 1 round trip$/, "a warm read");
 await page.screenshot({ path: screenshot });
 
 // Every sample query.
@@ -75,7 +76,9 @@ assert.deepEqual((await cells())[0].slice(0, 2), ["1", "Ada"]);
 const markup = '<img src="/x" onerror="document.title = 1">';
 assert.equal(await run("/add_user", { name: markup, email: "lin@example.com" }), "200");
 assert.deepEqual(await cells(), [["1"]]);
+assert.equal(await run("/rename_user", { id: "2", name: "Grace" }), "200");
 assert.equal(await run("/rename_user", { id: "2", name: "Grace H." }), "200");
+assert.match(await page.locator("#time").innerText(), / · 2 round trips$/, "a write, not its first use");
 assert.equal(await run("/active_users", { limit: "" }), "200");
 assert.equal((await cells())[1][1], "Grace H.");
 assert.equal((await cells())[2][1], markup, "text, never markup");

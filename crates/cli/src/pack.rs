@@ -8,7 +8,7 @@ use figment::providers::{Format, Toml};
 use lambda_rds::app::App;
 use lambda_rds::config::{Config, Engine as Database, Sources};
 use lambda_rds_package::image::TASK_ROOT;
-use lambda_rds_package::{Arch, Bootstrap, Engine, Entry, Image, archive, zip};
+use lambda_rds_package::{Arch, Bootstrap, Engine, Entry, Image, archive, carried, zip};
 
 use crate::failure::{Failure, note};
 use crate::settings::FILE;
@@ -60,7 +60,10 @@ impl Pack {
             }
         };
         let out = self.out.clone().unwrap_or_else(|| self.file_name(arch).into());
-        std::fs::write(&out, &bytes)
+        let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
+        folder
+            .map_or(Ok(()), std::fs::create_dir_all)
+            .and_then(|()| std::fs::write(&out, &bytes))
             .map_err(|error| Failure::Setup(format!("{} cannot be written: {error}", out.display())))?;
         let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
         note(&format!("made {}, {} bytes: {}", out.display(), bytes.len(), names.join(", ")));
@@ -103,18 +106,25 @@ impl Pack {
         if let Some(file) = &self.bootstrap {
             return Bootstrap::read(file, arch).map_err(setup);
         }
-        let name = Bootstrap::file_name(self.engine, arch);
-        let places = places(std::env::current_exe().ok().as_deref(), &name);
-        if let Some(file) = places.iter().find(|file| file.is_file()) {
-            return Bootstrap::read(file, arch).map_err(setup);
+        let places = places(std::env::current_exe().ok().as_deref(), &carried::file_name(arch));
+        for file in places.iter().filter(|file| file.is_file()) {
+            if let Some(bootstrap) = carried::read(file, self.engine, arch).map_err(setup)? {
+                return Ok(bootstrap);
+            }
         }
         let looked: Vec<String> = places.iter().map(|file| file.display().to_string()).collect();
         let (engine, arch) = (self.engine.name(), arch.name());
+        let other = match self.engine {
+            Engine::AuroraPostgres | Engine::AuroraMysql => {
+                "--engine aurora is for both kinds of cluster; or "
+            }
+            _ => "",
+        };
         Err(Failure::Setup(format!(
-            "no function for {engine} on {arch} came with this command: it is not at {}. --bootstrap FILE names one: \
-             the layer or the zip of a release, or in a clone with Rust what `cargo xtask zip --engine {engine} \
+            "no function for {engine} on {arch} came with this command: it is not in {}. {other}--bootstrap FILE names \
+             one: the layer or the zip of a release, or in a clone with Rust what `cargo xtask zip --engine {engine} \
              --arch {arch}` makes",
-            looked.join(" nor at ")
+            looked.join(" nor in ")
         )))
     }
 
@@ -210,11 +220,10 @@ mod tests {
     #[test]
     fn a_function_is_looked_for_beside_the_command_and_in_its_share() {
         let check = |command: Option<&str>, expected: &[&str]| {
-            let found = places(command.map(Path::new), "bootstrap-postgres-arm64");
+            let found = places(command.map(Path::new), "functions-arm64.tar.xz");
             assert_eq!(found, expected.iter().map(PathBuf::from).collect::<Vec<_>>());
         };
-        let expected =
-            ["/venv/bin/bootstrap-postgres-arm64", "/venv/share/lambda-rds/bootstrap-postgres-arm64"];
+        let expected = ["/venv/bin/functions-arm64.tar.xz", "/venv/share/lambda-rds/functions-arm64.tar.xz"];
         check(Some("/venv/bin/lambda-rds"), &expected);
         check(None, &[]);
     }

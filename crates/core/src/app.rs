@@ -797,7 +797,7 @@ impl<'a> Observed<'a> {
 
     /// What is to be told of it.
     fn finish(self, outcome: &Result<Body>) -> observe::Record {
-        let Trace { cost, query, retries, pinned, rows } = self.trace;
+        let Trace { cost, query, retries, pinned, rows, flights } = self.trace;
         if pinned > 0 && !self.app.told_of_pins.swap(true, Ordering::Relaxed) {
             tracing::warn!(pinned, "{PINNED}");
         }
@@ -812,6 +812,7 @@ impl<'a> Observed<'a> {
         record.retries = retries;
         record.pinned = pinned;
         record.rows = rows;
+        record.flights = flights;
         match outcome {
             Ok(body) => record.bytes = body.json.len() as u64,
             Err(error) => record.failure = Some(error.into()),
@@ -1029,6 +1030,10 @@ mod tests {
 
         fn ping(&mut self) -> BoxFuture<'_, Result<()>> {
             Box::pin(async { Ok(()) })
+        }
+
+        fn flights(&self) -> Option<u64> {
+            None
         }
 
         fn state(&self) -> State {

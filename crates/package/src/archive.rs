@@ -64,6 +64,8 @@ pub fn function(queries: &Path, folder: &Path) -> Result<Vec<Entry>> {
             entries.push(Entry::read(name, &file)?);
         }
     }
+    // A folder is listed in any order.
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(entries)
 }
 

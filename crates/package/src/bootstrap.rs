@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use zip::ZipArchive;
 
 use crate::elf::{Glibc, Needs};
-use crate::{Arch, Engine, Entry};
+use crate::{Arch, Entry};
 
 /// An executable that Lambda can run.
 #[derive(Debug, Clone)]
@@ -37,6 +37,12 @@ impl Bootstrap {
         Ok(Self { bytes, arch, glibc })
     }
 
+    /// Any bytes.
+    #[cfg(test)]
+    pub(crate) fn unchecked(bytes: Vec<u8>, arch: Arch) -> Self {
+        Self { bytes, arch, glibc: Glibc::OF_LAMBDA }
+    }
+
     /// The executable in this file, or in the zip that this file is: a function's, or a layer's.
     ///
     /// # Errors
@@ -44,12 +50,6 @@ impl Bootstrap {
     pub fn read(path: &Path, arch: Arch) -> Result<Self> {
         let read = || Self::new(executable(std::fs::read(path).context("cannot read it")?)?, arch);
         read().with_context(|| path.display().to_string())
-    }
-
-    /// What it is called where it comes beside a command.
-    #[must_use]
-    pub fn file_name(engine: Engine, arch: Arch) -> String {
-        format!("{NAME}-{}-{}", engine.name(), arch.name())
     }
 
     /// The processor that it is for.

@@ -4,6 +4,7 @@
 
 pub mod archive;
 mod bootstrap;
+pub mod carried;
 pub mod elf;
 pub mod image;
 

@@ -79,7 +79,7 @@ module "behind" {
     security_group_id = module.proxied.resources["aws_security_group.proxy"]["this"].id
   } }
   http_api     = { authorization_type = "AWS_IAM", domain = { name = "api.example.com", certificate_arn = "arn:aws:acm:eu-central-1:123456789012:certificate/0", hosted_zone = { id = "Z0" } }, disable_execute_api_endpoint = true }
-  function_url = { invoke_mode = "RESPONSE_STREAM" }
+  function_url = {}
   agents       = { mcp = {}, agentcore = { tools = file("../tools.json") } }
   logs         = { log_group_class = "INFREQUENT_ACCESS" }
 }

@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use super::contents::Contents;
 use super::{Built, Program, assemble, libc, write};
 use crate::openapi::{COMMAND, Running, built, python, started};
-use crate::{build, on_path, run, servers, shown, zip};
+use crate::{apt, build, on_path, run, servers, shown, zip};
 
 /// Tries all of it.
 pub(super) fn check(workspace: &Path) -> Result<()> {
@@ -77,6 +77,7 @@ pub(super) fn check(workspace: &Path) -> Result<()> {
         lambda.answers_beside_a_layer(&shop, &format!("lambda-rds-layer-postgres-{}.zip", arch.name()))?;
         println!("queries alone run with the layer");
         shop.types(&here(pack_image))?;
+        is_an_image(workspace, &shop.folder.join("shop.tar"), arch)?;
         lambda.answers_in_an_image(&shop.folder.join("shop.tar"), &shop.folder.join("root"))?;
         println!("the image runs, and nothing of this machine is in it");
         Ok(())
@@ -129,6 +130,34 @@ sys.exit(str(wrong) if wrong else 0)";
 
 /// The page that tells how.
 const PAGE: &str = "docs/how-to/without-rust.md";
+
+/// Has skopeo, which puts images into registries, read the whole of the archive.
+fn is_an_image(workspace: &Path, image: &Path, arch: Arch) -> Result<()> {
+    let home = workspace.join("target/skopeo");
+    let unpacked = home.join("unpacked");
+    if !unpacked.exists() {
+        println!("skopeo: getting the package into {}", home.display());
+        // Renamed when complete, so that an interrupted download is made again.
+        let unfinished = home.join("unfinished");
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished)?;
+        }
+        fs::create_dir_all(&unfinished)?;
+        apt::unpack("skopeo", None, &home, &unfinished)?;
+        fs::rename(&unfinished, &unpacked)?;
+    }
+    let copy = image.with_extension("copy");
+    let mut skopeo = Command::new(unpacked.join("usr/bin/skopeo"));
+    let libraries = ["usr/lib", "lib"].map(|folder| {
+        unpacked.join(folder).join(format!("{}-linux-gnu", arch.machine())).display().to_string()
+    });
+    skopeo.env("LD_LIBRARY_PATH", libraries.join(":"));
+    skopeo.args(["copy", "--quiet", "--insecure-policy"]);
+    skopeo.arg(format!("oci-archive:{}", image.display())).arg(format!("dir:{}", copy.display()));
+    run(&mut skopeo).context("the image is not as OCI wants it")?;
+    ensure!(copy.join("manifest.json").is_file(), "skopeo has copied nothing");
+    Ok(())
+}
 
 /// Installs the wheel, and nothing else, into an environment of its own.
 fn by_pip(folder: &Path, release: &Path, block: &str) -> Result<Desk> {

@@ -9,7 +9,8 @@ use anyhow::{Context, Result, ensure};
 use lambda_rds_package::{Arch, Entry, archive};
 use serde_json::{Value, json};
 
-use crate::{cargo, shown};
+use crate::build::answer;
+use crate::cargo;
 
 /// The files.
 #[derive(Debug)]
@@ -58,7 +59,7 @@ impl Contents {
 /// For who gets the command without having a clone.
 const README: &str = "docs/how-to/without-rust.md";
 
-/// The packages that are linked into the function and the command.
+/// The packages that are linked into the function and the command, build scripts' and tests' left out.
 struct Inside {
     version: String,
     packages: BTreeMap<String, Package>,
@@ -79,59 +80,61 @@ impl Inside {
     fn of(workspace: &Path) -> Result<Self> {
         let mut metadata = cargo();
         metadata.current_dir(workspace).args(["metadata", "--locked", "--format-version", "1"]);
-        metadata.args(["--features", "lambda-rds/postgres,lambda-rds/mysql,lambda-rds/aurora"]);
-        for arch in [Arch::X86, Arch::Arm] {
-            metadata.args(["--filter-platform", &format!("{}-unknown-linux-gnu", arch.machine())]);
-        }
-        let output = metadata.output().with_context(|| format!("cannot start {}", shown(&metadata)))?;
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{} failed: {complaint}", shown(&metadata));
+        let metadata = serde_json::from_str(&answer(&mut metadata)?)?;
         let lock = fs::read_to_string(workspace.join("Cargo.lock")).context("cannot read Cargo.lock")?;
-        Self::read(&serde_json::from_slice(&output.stdout)?, &checksums(&lock))
+        let mut linked = BTreeSet::new();
+        for arch in [Arch::X86, Arch::Arm] {
+            // With the features of what is built: metadata has those of the whole workspace, tests and examples too.
+            let mut tree = cargo();
+            tree.current_dir(workspace).args(["tree", "--locked", "--edges", "normal", "--prefix", "none"]);
+            tree.args(["--format", "{p}", "--target", &format!("{}-unknown-linux-gnu", arch.machine())]);
+            for root in ROOTS {
+                tree.args(["--package", root]);
+            }
+            tree.args(["--no-default-features", "--features", "lambda-rds/aurora"]);
+            linked.extend(answer(&mut tree)?.lines().filter_map(name_and_version));
+        }
+        Self::read(&metadata, &linked, &checksums(&lock))
     }
 
-    /// Follows what is linked from the function and the command on: neither build scripts nor tests are given away.
-    fn read(metadata: &Value, checksums: &BTreeMap<(String, String), String>) -> Result<Self> {
+    /// Of the workspace's packages those that are linked, and what each is linked with.
+    fn read(
+        metadata: &Value,
+        linked: &BTreeSet<(String, String)>,
+        checksums: &BTreeMap<(String, String), String>,
+    ) -> Result<Self> {
         let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
         let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let packages: BTreeMap<String, Value> =
-            list(&metadata["packages"]).into_iter().map(|package| (word(&package["id"]), package)).collect();
-        let nodes: BTreeMap<String, Value> =
-            list(&metadata["resolve"]["nodes"]).into_iter().map(|node| (word(&node["id"]), node)).collect();
-        let roots = packages.iter().filter(|(_, package)| {
-            package["source"].is_null() && ROOTS.contains(&package["name"].as_str().unwrap_or_default())
-        });
-        let mut wanted: Vec<String> = roots.map(|(id, _)| id.clone()).collect();
-        ensure!(wanted.len() == ROOTS.len(), "cargo's metadata has no {}", ROOTS.join(" or "));
-        let version = word(&packages[&wanted[0]]["version"]);
-        let mut inside = BTreeMap::new();
-        while let Some(id) = wanted.pop() {
-            if inside.contains_key(&id) {
-                continue;
+        let mut packages: BTreeMap<String, Package> = list(&metadata["packages"])
+            .iter()
+            .map(|package| {
+                let (name, version) = (word(&package["name"]), word(&package["version"]));
+                let folder = Path::new(&word(&package["manifest_path"])).parent().map(Path::to_owned);
+                let checksum = checksums.get(&(name.clone(), version.clone())).cloned();
+                // An older notation of the same.
+                let license = word(&package["license"]).replace(" / ", " OR ").replace('/', " OR ");
+                let folder = folder.unwrap_or_default();
+                (
+                    word(&package["id"]),
+                    Package { name, version, license, needs: Vec::new(), folder, checksum },
+                )
+            })
+            .filter(|(_, package)| linked.contains(&(package.name.clone(), package.version.clone())))
+            .collect();
+        ensure!(packages.len() == linked.len(), "cargo's metadata and its tree have different packages");
+        let root = packages.values().find(|package| package.name == ROOTS[0]);
+        let version = root.with_context(|| format!("cargo's tree has no {}", ROOTS[0]))?.version.clone();
+        for node in list(&metadata["resolve"]["nodes"]) {
+            let id = word(&node["id"]);
+            let normal = |dep: &Value| list(&dep["dep_kinds"]).iter().any(|kind| kind["kind"].is_null());
+            let needs: BTreeSet<String> =
+                list(&node["deps"]).iter().filter(|dep| normal(dep)).map(|dep| word(&dep["pkg"])).collect();
+            let needs = needs.into_iter().filter(|id| packages.contains_key(id)).collect();
+            if let Some(package) = packages.get_mut(&id) {
+                package.needs = needs;
             }
-            let package = packages.get(&id).with_context(|| format!("cargo's metadata has no {id}"))?;
-            let needs: BTreeSet<String> = list(&nodes[&id]["deps"])
-                .iter()
-                .filter(|dep| list(&dep["dep_kinds"]).iter().any(|kind| kind["kind"].is_null()))
-                .map(|dep| word(&dep["pkg"]))
-                .collect();
-            wanted.extend(needs.iter().cloned());
-            let (name, version) = (word(&package["name"]), word(&package["version"]));
-            let folder = Path::new(&word(&package["manifest_path"])).parent().map(Path::to_owned);
-            inside.insert(
-                id,
-                Package {
-                    // An older notation of the same.
-                    license: word(&package["license"]).replace(" / ", " OR ").replace('/', " OR "),
-                    needs: needs.into_iter().collect(),
-                    folder: folder.unwrap_or_default(),
-                    checksum: checksums.get(&(name.clone(), version.clone())).cloned(),
-                    name,
-                    version,
-                },
-            );
         }
-        Ok(Self { version, packages: inside })
+        Ok(Self { version, packages })
     }
 
     /// <https://cyclonedx.org/docs/1.6/json/>, without the time and the number of a run.
@@ -223,6 +226,12 @@ impl Package {
     }
 }
 
+/// Of a line of cargo's tree: `name v1.2.3`, and what else it says.
+fn name_and_version(line: &str) -> Option<(String, String)> {
+    let mut words = line.split(' ');
+    Some((words.next()?.to_owned(), words.next()?.strip_prefix('v')?.to_owned()))
+}
+
 /// What is given away.
 const ROOTS: [&str; 2] = ["lambda-rds", "lambda-rds-cli"];
 
@@ -251,7 +260,9 @@ mod tests {
         {
             assert!(names.contains(name), "{name}");
         }
-        for name in ["lambda-rds-testbed", "xtask", "insta", "rcgen", "proptest"] {
+        for name in
+            ["lambda-rds-testbed", "xtask", "insta", "rcgen", "proptest", "lambda-rds-examples", "sea-orm"]
+        {
             assert!(!names.contains(name), "{name}");
         }
         for package in inside.packages.values() {

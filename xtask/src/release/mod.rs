@@ -18,14 +18,14 @@ mod libc;
 mod npm;
 mod wheel;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use lambda_rds_package::elf::{Glibc, Needs};
-use lambda_rds_package::{Arch, Bootstrap, Engine, Entry, Image, archive, image};
+use lambda_rds_package::{Arch, Bootstrap, Engine, Entry, Image, archive, carried, image};
 use sha2::{Digest, Sha256};
 
 use crate::build;
@@ -122,8 +122,9 @@ fn assemble(built: &Built, contents: &Contents) -> Result<BTreeMap<String, Vec<u
             files.insert(format!("lambda-rds-image-{place}.tar"), image.archive(&name)?);
         }
     }
+    let share = share(built)?;
     for (arch, command) in &built.commands {
-        let kit = Kit { arch: *arch, command, share: share(built), contents };
+        let kit = Kit { arch: *arch, command, share: &share, contents };
         files.insert(kit.tarball_name(), kit.tarball()?);
         files.insert(wheel::file_name(&kit), wheel::wheel(&kit)?);
         files.insert(npm::file_name(&kit), npm::package(&kit)?);
@@ -136,17 +137,19 @@ fn assemble(built: &Built, contents: &Contents) -> Result<BTreeMap<String, Vec<u
 }
 
 /// The functions that come with the command, for every processor: where it is packed says nothing of where it will run.
-/// Those of the clusters are larger than what they add, and in the release's zips and layers, which `pack` takes as well.
-fn share(built: &Built) -> Vec<Entry> {
-    let carried = built.bootstraps.iter().filter(|((engine, _), _)| CARRIED.contains(engine));
-    carried
-        .map(|((engine, arch), bootstrap)| {
-            Entry::file(Bootstrap::file_name(*engine, *arch), bootstrap.bytes())
-        })
-        .collect()
+/// Those for one kind of cluster alone are in the release's zips and layers, which `pack` takes as well.
+fn share(built: &Built) -> Result<Vec<Entry>> {
+    let archs: BTreeSet<Arch> = built.bootstraps.keys().map(|(_, arch)| *arch).collect();
+    let file = |arch: Arch| {
+        let functions =
+            built.bootstraps.iter().filter(|((engine, of), _)| *of == arch && CARRIED.contains(engine));
+        let functions = functions.map(|((engine, _), bootstrap)| (*engine, bootstrap));
+        Ok(Entry::file(carried::file_name(arch), carried::write(functions)?))
+    };
+    archs.into_iter().map(file).collect()
 }
 
-const CARRIED: [Engine; 2] = [Engine::Postgres, Engine::Mysql];
+const CARRIED: [Engine; 3] = [Engine::Postgres, Engine::Mysql, Engine::Aurora];
 
 /// The command for a processor, and what belongs to it.
 #[derive(Debug)]
@@ -154,7 +157,7 @@ struct Kit<'a> {
     arch: Arch,
     command: &'a Program,
     /// The files of `share/lambda-rds`.
-    share: Vec<Entry>,
+    share: &'a [Entry],
     contents: &'a Contents,
 }
 
@@ -180,7 +183,7 @@ impl Kit<'_> {
     fn tarball(&self) -> Result<Vec<u8>> {
         let folder = format!("{}/", self.tarball_folder());
         let mut entries = self.placed(&folder);
-        entries.extend(self.contents.licences(&folder));
+        entries.extend(self.contents.licences(&format!("{folder}share/doc/lambda-rds/")));
         image::gzip(&image::tar(&entries)?)
     }
 }

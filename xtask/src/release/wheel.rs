@@ -81,7 +81,7 @@ mod tests {
         let check = |symbol: &str, expected: &str| {
             let command = Program { bytes: b"ELF".to_vec(), glibc: Glibc::of_symbol(symbol).unwrap() };
             let contents = contents();
-            let kit = Kit { arch: Arch::Arm, command: &command, share: Vec::new(), contents: &contents };
+            let kit = Kit { arch: Arch::Arm, command: &command, share: &[], contents: &contents };
             assert_eq!(file_name(&kit), expected);
         };
         check("GLIBC_2.34", "lambda_rds-1.2.3-py3-none-manylinux_2_34_aarch64.whl");

@@ -21,7 +21,7 @@ use lambda_rds::deadline::Deadline;
 use lambda_rds::describe::Column;
 use lambda_rds::error::Fault;
 use lambda_rds::openapi::Rows;
-use lambda_rds::queries::{BoundFrom, KeyFrom, Param, Queries, Query};
+use lambda_rds::queries::{BoundFrom, KeyFrom, Param, Queries, Query, Source};
 
 use crate::failure::{Failure, note};
 use crate::output;
@@ -143,7 +143,13 @@ impl<'q> Call<'q> {
         for query in queries {
             let http = query.http().is_some();
             let mut bound = query.params().iter().filter_map(Param::bound_from);
-            let invoke = bound.clone().all(|from| matches!(from, BoundFrom::RequestId));
+            // Nobody is known there, and there are no headers.
+            let identity = query.identity();
+            let settings = identity.settings().iter().map(|setting| setting.source());
+            let invoke = bound.clone().all(|from| matches!(from, BoundFrom::RequestId))
+                && settings
+                    .chain(identity.role().and_then(|role| role.source()))
+                    .all(|source| matches!(source, Source::Param(_) | Source::From(BoundFrom::RequestId)));
             // There is none without a queue.
             let key = query.idempotency().filter(|key| !key.optional).map(|key| &key.from);
             let message = bound.any(|from| *from == BoundFrom::MessageId) || key == Some(&KeyFrom::MessageId);

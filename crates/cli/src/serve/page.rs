@@ -79,6 +79,7 @@ pub(super) fn timing(record: &Record) -> String {
     let mut entries = vec![entry("total", record.total)];
     entries.extend(record.connect.map(|took| entry("connect", took)));
     entries.extend(record.query_time.map(|took| entry("db", took)));
+    entries.extend((record.flights > 0).then(|| format!("flights;desc=\"{}\"", record.flights)));
     entries.join(", ")
 }
 

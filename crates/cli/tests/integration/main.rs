@@ -23,4 +23,5 @@ mod openapi;
 mod pack;
 mod serve;
 mod server;
+mod tables;
 mod user;

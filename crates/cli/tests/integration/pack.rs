@@ -67,7 +67,7 @@ fn queries_of_one_engine_fit_into_a_zip_of_several() {
 fn a_function_that_is_not_there_is_told_with_where_to_get_one() {
     let user = User::new();
     user.write("queries/a.sql", QUERY);
-    let place = "share/lambda-rds/bootstrap-postgres-arm64";
+    let place = "share/lambda-rds/functions-arm64.tar.xz";
     let says = [place, "--bootstrap FILE", "cargo xtask zip --engine postgres --arch arm64"];
     refuses(&user, &["--arch", "arm64"], 3, &says);
     refuses(&user, &[], 2, &["--arch"]);

@@ -69,6 +69,12 @@ pub(super) fn desktop(_: &Page) -> Place {
         .with(folder)
 }
 
+/// Accounts, and the table of idempotency keys.
+pub(crate) const KEYED: &str = "\
+CREATE TABLE accounts (id int PRIMARY KEY, balance numeric NOT NULL);
+CREATE TABLE lambda_rds_idempotency (id bytea PRIMARY KEY, request bytea NOT NULL, reply bytea,
+    created_at timestamptz NOT NULL, expires_at timestamptz NOT NULL);";
+
 /// A query that is a tool.
 pub(crate) const TOOL: &str = "\
 -- name: find_users :many
@@ -140,20 +146,6 @@ CREATE TABLE users (
 INSERT INTO users (name, email) VALUES ('Ada', 'ada@example.com');
 CREATE TABLE orders (message_id text PRIMARY KEY, amount numeric NOT NULL);
 CREATE TABLE tags (id bigint GENERATED ALWAYS AS IDENTITY, name text PRIMARY KEY);
-";
-
-/// A table of which a role sees a tenant's rows.
-pub(super) const NOTES: &str = "
-RESET ROLE;
-DO $$ BEGIN
-  BEGIN CREATE ROLE member; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END;
-  EXECUTE format('GRANT member TO %I', current_database() || '_owner');
-  EXECUTE format('SET ROLE %I', current_database() || '_owner');
-END $$;
-CREATE TABLE notes (id bigint PRIMARY KEY, tenant text NOT NULL, text text NOT NULL);
-ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
-CREATE POLICY own ON notes TO member USING (tenant = nullif(current_setting('app.tenant', true), ''));
-GRANT SELECT ON notes TO member;
 ";
 
 /// A table of rows that belong to somebody.
