@@ -416,6 +416,7 @@ fn argument(name: &str, scalar: Scalar, value: Value) -> Argument {
 
 impl Key {
     /// The key of an application's own, in a scope of its own.
+    #[cfg(feature = "sea-orm")]
     pub(crate) fn own(key: &str, keep: Duration) -> Result<Self> {
         not_empty(key)?;
         Ok(Self { id: hash(&[b"db.once", key.as_bytes()]), request: [0; 32], keep })
