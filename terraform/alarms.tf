@@ -8,8 +8,6 @@ locals {
   } : { DBClusterIdentifier = var.database.db_cluster_identifier, Role = "WRITER" }
   on_readers = { DBClusterIdentifier = var.database.db_cluster_identifier, Role = "READER" }
 
-  environments = var.function.reserved_concurrent_executions
-
   alarms = merge(
     {
       faults = {
@@ -22,7 +20,7 @@ locals {
       }
       cold_connects = {
         description = "Sessions opened in 5 minutes: more than every environment should need. Somebody closes them."
-        namespace   = "lambda-rds", metric = "ColdConnects", dimensions = local.by_function, statistic = "Sum", threshold = 5 * local.environments * var.connections.max_connections
+        namespace   = "lambda-rds", metric = "ColdConnects", dimensions = local.by_function, statistic = "Sum", threshold = 5 * local.environments * local.max_sessions
       }
       connect_millis = {
         description = "The slowest connects come near DB_CONNECT_TIMEOUT."
@@ -87,9 +85,9 @@ locals {
         namespace   = "AWS/RDS", metric = "AuroraReplicaLag", dimensions = local.on_readers, statistic = "Maximum", threshold = 1000, periods = 3
       }
     } : name => alarm if var.database.read_from == "reader" && var.database.db_cluster_identifier != null },
-    { for name, proxy in aws_db_proxy.this : "borrow_latency" => {
+    { for name, proxy in(var.proxy == null ? {} : { this = local.existing_proxy == null ? one(values(aws_db_proxy.this)[*].name) : local.existing_proxy.name }) : "borrow_latency" => {
       description = "Calls wait for one of the proxy's connections, in microseconds: half of what they may."
-      namespace   = "AWS/RDS", metric = "DatabaseConnectionsBorrowLatency", dimensions = { ProxyName = proxy.name }, statistic = "Average", threshold = 500000 * var.proxy.connection_borrow_timeout, quiet = true
+      namespace   = "AWS/RDS", metric = "DatabaseConnectionsBorrowLatency", dimensions = { ProxyName = proxy }, statistic = "Average", threshold = 500000 * var.proxy.connection_borrow_timeout, quiet = true
     } },
     { for name, api in aws_apigatewayv2_api.this : "http_5xx" => {
       description = "Replies of the HTTP API with a status of 500 or more, in 5 minutes, the gateway's own among them."

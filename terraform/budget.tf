@@ -46,11 +46,17 @@ locals {
   # 0 where nothing tells, which a precondition refuses.
   max_connections = try(coalesce(var.budget.max_connections, local.serverless_connections, local.class_connections), 0)
 
+  # How many environments there may be, how many calls each takes at once, and how many sessions it then has.
+  environments  = local.managed == null ? var.function.reserved_concurrent_executions : local.managed.environments
+  calls_each    = local.managed == null ? 1 : local.managed.per_execution_environment_max_concurrency
+  calls_at_once = local.environments * local.calls_each
+  max_sessions  = coalesce(var.connections.max_connections, local.calls_each)
+
   # Of one environment, on one server. Reads come back to the writer when no reader is left.
-  sessions = var.connections.max_connections * (var.database.read_from == "reader" ? 2 : 1)
+  sessions = local.max_sessions * (var.database.read_from == "reader" ? 2 : 1)
 
   # From the function's own variables only, so that two instances of this module may each name the other's.
-  connections_needed = var.function.reserved_concurrent_executions * local.sessions * (var.connections.generations + 1)
+  connections_needed = local.environments * local.sessions * (var.connections.generations + 1)
 
   budget = {
     max_connections = local.max_connections

@@ -9,8 +9,11 @@ locals {
   own_role  = var.iam.role != null
   role_arn  = local.own_role ? var.iam.role.arn : aws_iam_role.function["this"].arn
 
+  database_users = "arn:${local.partition}:rds-db:${local.region}:${local.account}:dbuser"
+
   # Behind a proxy the resource is the proxy, whose id is the end of its ARN.
-  connect_resource = var.proxy == null ? var.database.resource_id : reverse(split(":", aws_db_proxy.this["this"].arn))[0]
+  proxy_arn        = local.existing_proxy == null ? one(values(aws_db_proxy.this)[*].arn) : local.existing_proxy.arn
+  connect_resource = var.proxy == null ? var.database.resource_id : try(reverse(split(":", local.proxy_arn))[0], null)
 
   read_secret = [for secret in [var.database.secret] : concat(
     [{
@@ -42,7 +45,7 @@ locals {
       connect = [{
         Effect   = "Allow"
         Action   = ["rds-db:connect"]
-        Resource = ["arn:${local.partition}:rds-db:${local.region}:${local.account}:dbuser:${coalesce(local.connect_resource, "-")}/${coalesce(var.database.user, "-")}"]
+        Resource = ["${local.database_users}:${coalesce(local.connect_resource, "-")}/${coalesce(var.database.user, "-")}"]
       }]
     } : {},
     length(var.queues) == 0 ? {} : {
@@ -116,10 +119,11 @@ locals {
 
   # What each role has to permit, as documents; also where the role is the caller's.
   documents = {
-    function   = { for name, statements in merge(local.policies, { network = local.network_policy }) : name => jsonencode({ Version = "2012-10-17", Statement = statements }) }
-    proxy      = { for name, proxy in local.proxies : "secret" => jsonencode({ Version = "2012-10-17", Statement = flatten(local.read_secret) }) }
+    function   = { for name, statements in merge(local.policies, local.managed == null ? { network = local.network_policy } : {}) : name => jsonencode({ Version = "2012-10-17", Statement = statements }) }
+    proxy      = { for name, statements in local.proxy_policies : name => jsonencode({ Version = "2012-10-17", Statement = statements }) if length(local.proxies) > 0 }
     scheduler  = { for name in local.schedulers : "schedules" => jsonencode({ Version = "2012-10-17", Statement = local.schedule_policy }) }
     deployment = { for name, canary in local.canaries : "deployments" => jsonencode({ Version = "2012-10-17", Statement = local.deployment_policy }) }
+    gateway    = { for name, agentcore in local.agentcores : "tools" => jsonencode({ Version = "2012-10-17", Statement = local.gateway_policy }) }
   }
 }
 
@@ -153,7 +157,7 @@ resource "aws_iam_role_policy" "function" {
 # This policy goes last: Lambda takes the interfaces down by it. So what they hold (the group; subnets that are made
 # beside the module) is not named in it, and the group depends on it.
 resource "aws_iam_role_policy" "network" {
-  for_each = local.own_role ? toset([]) : toset(["this"])
+  for_each = local.own_role || local.managed != null ? toset([]) : toset(["this"])
 
   name   = "network"
   role   = aws_iam_role.function["this"].name

@@ -19,10 +19,10 @@ locals {
   environment = merge(
     {
       DB_ENGINE           = local.engine.zip
-      DB_HOST             = var.proxy == null ? var.database.host : aws_db_proxy.this["this"].endpoint
+      DB_HOST             = local.host
       DB_PORT             = tostring(local.port)
       DB_NAME             = var.database.name
-      DB_MAX_CONNECTIONS  = tostring(var.connections.max_connections)
+      DB_MAX_CONNECTIONS  = tostring(local.max_sessions)
       DB_CONNECT_TIMEOUT  = var.connections.connect_timeout
       DB_QUERY_TIMEOUT    = var.connections.query_timeout
       DB_DEADLINE_RESERVE = var.connections.deadline_reserve
@@ -31,15 +31,27 @@ locals {
     local.function_reads_secret ? { DB_SECRET_ID = try(var.database.secret.arn, "") } : {},
     { for name, endpoint in aws_vpc_endpoint.secrets : "AWS_ENDPOINT_URL_SECRETS_MANAGER" => "https://${endpoint.dns_entry[0].dns_name}" },
     var.database.read_from == "reader" ? { DB_READ_FROM = "reader" } : {},
+    var.database.read_from == "reader" && var.proxy != null ? { DB_READER_HOST = local.reader_host } : {},
     try(var.http_api.cors_origin, null) == null ? {} : { LAMBDA_RDS_CORS_ORIGIN = var.http_api.cors_origin },
+    length(var.session.set) == 0 ? {} : { LAMBDA_RDS_SET = join("; ", var.session.set) },
+    var.session.role == null ? {} : { LAMBDA_RDS_ROLE = var.session.role },
+    var.idempotency.table == null ? {} : { DB_IDEMPOTENCY_TABLE = var.idempotency.table },
+    var.idempotency.reply_bytes == null ? {} : { DB_IDEMPOTENCY_REPLY = tostring(var.idempotency.reply_bytes) },
+    var.agents.mcp == null ? {} : { LAMBDA_RDS_MCP = "true" },
+    !local.authorizes ? {} : { LAMBDA_RDS_MCP_AUTHORIZATION_SERVER = local.authorization_server },
+    var.agents.tool_bytes == null ? {} : { LAMBDA_RDS_TOOL_BYTES = tostring(var.agents.tool_bytes) },
   )
+
+  # Managed Instances: the network is the capacity provider's, and what bounds the environments is its vCPUs.
+  managed = var.function.managed_instances
 }
 
 resource "aws_lambda_function" "this" {
   function_name = var.name
   description   = var.function.description
   role          = local.role_arn
-  publish       = var.release != null
+  publish       = var.release != null || local.managed != null
+  publish_to    = var.release == null && local.managed != null ? "LATEST_PUBLISHED" : null
   tags          = var.tags
 
   runtime       = "provided.al2023"
@@ -54,7 +66,7 @@ resource "aws_lambda_function" "this" {
 
   memory_size                    = var.function.memory_size
   timeout                        = var.function.timeout
-  reserved_concurrent_executions = var.function.reserved_concurrent_executions
+  reserved_concurrent_executions = local.managed == null ? var.function.reserved_concurrent_executions : null
   kms_key_arn                    = var.function.kms_key_arn
   layers                         = var.function.layers
   code_signing_config_arn        = var.function.code_signing_config_arn
@@ -63,9 +75,24 @@ resource "aws_lambda_function" "this" {
     variables = merge(var.function.environment, local.environment)
   }
 
-  vpc_config {
-    subnet_ids         = var.network.subnet_ids
-    security_group_ids = values(local.function_groups)
+  dynamic "vpc_config" {
+    for_each = local.managed == null ? [var.network] : []
+    content {
+      subnet_ids                  = vpc_config.value.subnet_ids
+      security_group_ids          = values(local.function_groups)
+      ipv6_allowed_for_dual_stack = vpc_config.value.ipv6_allowed_for_dual_stack
+    }
+  }
+
+  dynamic "capacity_provider_config" {
+    for_each = local.managed[*]
+    content {
+      lambda_managed_instances_capacity_provider_config {
+        capacity_provider_arn                     = capacity_provider_config.value.capacity_provider_arn
+        per_execution_environment_max_concurrency = capacity_provider_config.value.per_execution_environment_max_concurrency
+        execution_environment_memory_gib_per_vcpu = capacity_provider_config.value.execution_environment_memory_gib_per_vcpu
+      }
+    }
   }
 
   logging_config {
@@ -85,7 +112,10 @@ resource "aws_lambda_function" "this" {
     aws_iam_role_policy.network,
     aws_vpc_security_group_egress_rule.function,
     aws_vpc_security_group_ingress_rule.database,
+    aws_vpc_security_group_ingress_rule.proxy,
     aws_vpc_security_group_ingress_rule.secrets,
+    aws_vpc_security_group_egress_rule.proxy,
+    aws_db_proxy_target.this,
   ]
 
   lifecycle {
@@ -116,7 +146,7 @@ resource "aws_lambda_function" "this" {
 
     precondition {
       condition     = local.max_connections == 0 || local.multiplexed || local.budget.spare >= 0
-      error_message = "Too many connections, by ${- local.budget.spare}: this function can open ${local.budget.needed} (${var.function.reserved_concurrent_executions} environments × ${local.sessions} sessions × ${var.connections.generations + 1}: those at work, one more of each to cancel ${local.aurora ? "or to look for the writer" : "a statement"}, and those of ${var.connections.generations - 1} deploys before), others may need ${local.budget.others}, and the share is ${local.budget.allowed} (${var.budget.share} of ${local.budget.max_connections}). Lower function.reserved_concurrent_executions to ${max(0, floor((local.budget.allowed - local.budget.others) / local.sessions / (var.connections.generations + 1)))}, take a larger database, or put a proxy between (PostgreSQL)."
+      error_message = "Too many connections, by ${- local.budget.spare}: this function can open ${local.budget.needed} (${local.environments} environments × ${local.sessions} sessions × ${var.connections.generations + 1}: those at work, one more of each to cancel ${local.aurora ? "or to look for the writer" : "a statement"}, and those of ${var.connections.generations - 1} deploys before), others may need ${local.budget.others}, and the share is ${local.budget.allowed} (${var.budget.share} of ${local.budget.max_connections}). Lower ${local.managed == null ? "function.reserved_concurrent_executions" : "function.managed_instances.environments"} to ${max(0, floor((local.budget.allowed - local.budget.others) / local.sessions / (var.connections.generations + 1)))}, take a larger database, or put a proxy between (PostgreSQL)."
     }
 
     precondition {
@@ -140,13 +170,18 @@ resource "aws_lambda_function" "this" {
     }
 
     precondition {
-      condition     = var.database.auth != "iam" || (var.database.user != null && (var.database.resource_id != null || var.proxy != null))
-      error_message = "database.auth is iam: set database.user, and database.resource_id (db-… or cluster-…), which the permission rds-db:connect names."
+      condition     = var.database.auth != "iam" || (var.database.user != null && local.connect_resource != null)
+      error_message = "database.auth is iam: set database.user, and ${local.existing_proxy == null ? "database.resource_id (db-… or cluster-…)" : "proxy.existing.arn"}, which the permission rds-db:connect names."
     }
 
     precondition {
-      condition     = var.database.read_from == "writer" || (local.aurora && var.proxy == null)
-      error_message = "database.read_from is reader, which needs an engine of Aurora (it is ${var.engine}) and no proxy, whose endpoint is the writer's."
+      condition     = var.database.read_from == "writer" || (local.aurora && (local.existing_proxy == null || try(local.existing_proxy.reader_endpoint, null) != null))
+      error_message = "database.read_from is reader, which needs an engine of Aurora (it is ${var.engine}), and of a proxy that is there already its read-only endpoint (proxy.existing.reader_endpoint)."
+    }
+
+    precondition {
+      condition     = local.postgres || (length(var.session.set) == 0 && var.session.role == null)
+      error_message = "session is for PostgreSQL, whose policies see it, and engine is ${var.engine}: there each query takes what it must know as a parameter (from claims.tenant)."
     }
 
     precondition {
@@ -160,8 +195,13 @@ resource "aws_lambda_function" "this" {
     }
 
     precondition {
-      condition     = sum(concat([0], values(var.queues)[*].maximum_concurrency)) <= var.function.reserved_concurrent_executions
-      error_message = "queues may use ${sum(concat([0], values(var.queues)[*].maximum_concurrency))} environments at once, but function.reserved_concurrent_executions is ${var.function.reserved_concurrent_executions}: throttled messages count as received and end in the dead-letter queue. Lower maximum_concurrency."
+      condition     = sum(concat([0], values(var.queues)[*].maximum_concurrency)) <= local.calls_at_once
+      error_message = "queues may make ${sum(concat([0], values(var.queues)[*].maximum_concurrency))} calls at once, and the function takes ${local.calls_at_once} (${local.managed == null ? "function.reserved_concurrent_executions" : "function.managed_instances"}): throttled messages count as received and end in the dead-letter queue. Lower maximum_concurrency."
+    }
+
+    precondition {
+      condition     = local.managed == null || length(var.network.security_group_ids) > 0
+      error_message = "function.managed_instances: the function is in the capacity provider's groups, so network.security_group_ids has to name them."
     }
   }
 }

@@ -24,10 +24,15 @@ locals {
     cidr_blocks     = try(var.network.secrets_endpoint.cidr_blocks, [])
     prefix_list_ids = try(var.network.secrets_endpoint.prefix_list_ids, [])
   }
+  by_proxy = {
+    what            = "the proxy"
+    port            = local.port
+    group           = local.existing_proxy == null ? one(values(aws_security_group.proxy)[*].id) : local.existing_proxy.security_group_id
+    cidr_blocks     = local.existing_proxy == null ? [] : local.existing_proxy.cidr_blocks
+    prefix_list_ids = local.existing_proxy == null ? [] : local.existing_proxy.prefix_list_ids
+  }
   places = merge(
-    var.proxy == null ? { database = local.by_database } : {
-      proxy                        = { what = "the proxy", port = local.port, group = aws_security_group.proxy["this"].id, cidr_blocks = [], prefix_list_ids = [] }
-    },
+    var.proxy == null ? { database = local.by_database } : { proxy = local.by_proxy },
     local.function_reads_secret ? { secrets = local.by_secrets } : {},
     { for name, place in var.network.egress : name => {
       what            = name
@@ -48,7 +53,11 @@ locals {
   ]...) }
 
   # Whether the group at the other end gets a rule that lets in.
-  database_rule = var.database.security_group_rule && length(var.database.cidr_blocks) + length(var.database.prefix_list_ids) == 0
+  database_rule = local.existing_proxy == null && var.database.security_group_rule && length(var.database.cidr_blocks) + length(var.database.prefix_list_ids) == 0
+  proxy_rule = length(local.proxies) > 0 || (
+    try(local.existing_proxy.security_group_rule, false) &&
+    length(local.by_proxy.cidr_blocks) + length(local.by_proxy.prefix_list_ids) == 0
+  )
   secrets_rule = local.creates_endpoint || (
     local.function_reads_secret &&
     try(var.network.secrets_endpoint.security_group_rule, false) &&
@@ -89,7 +98,7 @@ resource "aws_vpc_security_group_egress_rule" "function" {
 
 # The database lets in the function, or the proxy in its place.
 resource "aws_vpc_security_group_ingress_rule" "database" {
-  for_each = { for name, group in(var.proxy == null ? local.function_groups : { proxy = aws_security_group.proxy["this"].id }) : name => group if local.database_rule }
+  for_each = { for name, group in merge(var.proxy == null ? local.function_groups : {}, { for group in aws_security_group.proxy : "proxy" => group.id }) : name => group if local.database_rule }
 
   security_group_id            = var.database.security_group_id
   description                  = "${var.name}${var.proxy == null ? "" : "'s proxy"} to the database"

@@ -39,7 +39,7 @@ output "connections_needed" {
 }
 
 output "policies" {
-  description = "What the roles have to permit, by role (`function`, `proxy`, `scheduler`, `deployment`) and reason, as JSON: for roles of your own."
+  description = "What the roles have to permit, by role (`function`, `proxy`, `scheduler`, `deployment`, `gateway`) and reason, as JSON: for roles of your own."
   value       = local.documents
 }
 
@@ -85,7 +85,12 @@ output "secrets_endpoint_id" {
 
 output "proxy_endpoint" {
   description = "The RDS Proxy's host, if there is one."
-  value       = one(values(aws_db_proxy.this)[*].endpoint)
+  value       = var.proxy == null ? null : local.host
+}
+
+output "proxy_reader_endpoint" {
+  description = "The host of the RDS Proxy's read-only endpoint, if there is one."
+  value       = var.proxy == null ? null : local.reader_host
 }
 
 output "parameter_group_name" {
@@ -111,12 +116,30 @@ output "failures_url" {
 
 output "http_api_url" {
   description = "The HTTP API's address, if there is one."
-  value       = one(values(aws_apigatewayv2_api.this)[*].api_endpoint)
+  value       = local.http_api_url
+}
+
+output "http_api_domain" {
+  description = "Where a record for `http_api.domain` has to point: `target_domain_name`, and its `hosted_zone_id`."
+  value = one([for domain in aws_apigatewayv2_domain_name.this : {
+    target_domain_name = domain.domain_name_configuration[0].target_domain_name
+    hosted_zone_id     = domain.domain_name_configuration[0].hosted_zone_id
+  }])
+}
+
+output "mcp_url" {
+  description = "What a client of MCP is given, if `agents.mcp` is there."
+  value       = var.agents.mcp == null ? null : try("${trimsuffix(coalesce(local.http_api_url, local.function_url), "/")}${local.base_path}/mcp", null)
+}
+
+output "agentcore_gateway_url" {
+  description = "The AgentCore Gateway's address, if one was created."
+  value       = one(values(aws_bedrockagentcore_gateway.this)[*].gateway_url)
 }
 
 output "function_url" {
   description = "The function URL, if there is one."
-  value       = one(values(aws_lambda_function_url.this)[*].function_url)
+  value       = local.function_url
 }
 
 output "function_url_policy" {
@@ -149,10 +172,15 @@ output "resources" {
   description = "All that is created, whole, by its address in this module, for what no other output has: `resources[\"aws_sqs_queue.source\"][\"users\"].arn`."
   value = {
     "aws_apigatewayv2_api.this"                       = aws_apigatewayv2_api.this
+    "aws_apigatewayv2_api_mapping.this"               = aws_apigatewayv2_api_mapping.this
     "aws_apigatewayv2_authorizer.jwt"                 = aws_apigatewayv2_authorizer.jwt
+    "aws_apigatewayv2_domain_name.this"               = aws_apigatewayv2_domain_name.this
     "aws_apigatewayv2_integration.this"               = aws_apigatewayv2_integration.this
+    "aws_apigatewayv2_route.metadata"                 = aws_apigatewayv2_route.metadata
     "aws_apigatewayv2_route.this"                     = aws_apigatewayv2_route.this
     "aws_apigatewayv2_stage.this"                     = aws_apigatewayv2_stage.this
+    "aws_bedrockagentcore_gateway.this"               = aws_bedrockagentcore_gateway.this
+    "aws_bedrockagentcore_gateway_target.this"        = aws_bedrockagentcore_gateway_target.this
     "aws_cloudwatch_log_group.access"                 = aws_cloudwatch_log_group.access
     "aws_cloudwatch_log_group.function"               = aws_cloudwatch_log_group.function
     "aws_cloudwatch_log_group.proxy"                  = aws_cloudwatch_log_group.proxy
@@ -162,13 +190,16 @@ output "resources" {
     "aws_db_parameter_group.this"                     = aws_db_parameter_group.this
     "aws_db_proxy.this"                               = aws_db_proxy.this
     "aws_db_proxy_default_target_group.this"          = aws_db_proxy_default_target_group.this
+    "aws_db_proxy_endpoint.reader"                    = aws_db_proxy_endpoint.reader
     "aws_db_proxy_target.this"                        = aws_db_proxy_target.this
     "aws_iam_role.deployment"                         = aws_iam_role.deployment
     "aws_iam_role.function"                           = aws_iam_role.function
+    "aws_iam_role.gateway"                            = aws_iam_role.gateway
     "aws_iam_role.proxy"                              = aws_iam_role.proxy
     "aws_iam_role.scheduler"                          = aws_iam_role.scheduler
     "aws_iam_role_policy.deployment"                  = aws_iam_role_policy.deployment
     "aws_iam_role_policy.function"                    = aws_iam_role_policy.function
+    "aws_iam_role_policy.gateway"                     = aws_iam_role_policy.gateway
     "aws_iam_role_policy.network"                     = aws_iam_role_policy.network
     "aws_iam_role_policy.proxy"                       = aws_iam_role_policy.proxy
     "aws_iam_role_policy.scheduler"                   = aws_iam_role_policy.scheduler
@@ -178,6 +209,7 @@ output "resources" {
     "aws_lambda_function.this"                        = aws_lambda_function.this
     "aws_lambda_function_event_invoke_config.this"    = aws_lambda_function_event_invoke_config.this
     "aws_lambda_function_url.this"                    = aws_lambda_function_url.this
+    "aws_lambda_permission.bedrock"                   = aws_lambda_permission.bedrock
     "aws_lambda_permission.http_api"                  = aws_lambda_permission.http_api
     "aws_lambda_permission.open_url"                  = aws_lambda_permission.open_url
     "aws_lambda_permission.open_url_invoke"           = aws_lambda_permission.open_url_invoke
@@ -185,6 +217,7 @@ output "resources" {
     "aws_lambda_permission.url_caller_invoke"         = aws_lambda_permission.url_caller_invoke
     "aws_lambda_provisioned_concurrency_config.this"  = aws_lambda_provisioned_concurrency_config.this
     "aws_rds_cluster_parameter_group.this"            = aws_rds_cluster_parameter_group.this
+    "aws_route53_record.http_api"                     = aws_route53_record.http_api
     "aws_scheduler_schedule.this"                     = aws_scheduler_schedule.this
     "aws_security_group.function"                     = aws_security_group.function
     "aws_security_group.proxy"                        = aws_security_group.proxy

@@ -1,5 +1,11 @@
 locals {
-  proxies = var.proxy == null ? {} : { this = var.proxy }
+  existing_proxy = var.proxy == null ? null : var.proxy.existing
+  proxies        = var.proxy == null || local.existing_proxy != null ? {} : { this = var.proxy }
+  end_to_end     = try(var.proxy.auth, "secret") == "iam"
+
+  # Where the function connects to.
+  host        = var.proxy == null ? var.database.host : local.existing_proxy == null ? aws_db_proxy.this["this"].endpoint : local.existing_proxy.endpoint
+  reader_host = local.existing_proxy == null ? one(values(aws_db_proxy_endpoint.reader)[*].endpoint) : local.existing_proxy.reader_endpoint
 
   # Behind the proxy there is no cancel, and session settings of ours would pin; so the proxy sets the limits on the
   # connections that it opens. A query's own limit is the function's timer.
@@ -10,6 +16,18 @@ locals {
     aurora-mysql    = "SET max_execution_time = ${local.durations.query}"
     mariadb         = "SET max_statement_time = ${local.durations.query / 1000}"
   }[var.engine]
+
+  # How it logs in to the database: as the function's own user, or by the secret.
+  proxy_policies = merge(
+    local.end_to_end ? {
+      connect = [{
+        Effect   = "Allow"
+        Action   = ["rds-db:connect"]
+        Resource = ["${local.database_users}:${coalesce(var.database.resource_id, "-")}/${coalesce(var.database.user, "-")}"]
+      }]
+    } : {},
+    local.end_to_end ? {} : { secret = flatten(local.read_secret) },
+  )
 }
 
 resource "aws_db_proxy" "this" {
@@ -24,18 +42,28 @@ resource "aws_db_proxy" "this" {
   vpc_subnet_ids         = coalesce(each.value.subnet_ids, var.network.subnet_ids)
   vpc_security_group_ids = [aws_security_group.proxy["this"].id]
 
-  auth {
-    auth_scheme = "SECRETS"
-    secret_arn  = try(var.database.secret.arn, "")
-    iam_auth    = var.database.auth == "iam" ? "REQUIRED" : "DISABLED"
+  default_auth_scheme = local.end_to_end ? "IAM_AUTH" : "NONE"
+
+  dynamic "auth" {
+    for_each = local.end_to_end ? [] : [var.database]
+    content {
+      auth_scheme = "SECRETS"
+      secret_arn  = try(auth.value.secret.arn, "")
+      iam_auth    = auth.value.auth == "iam" ? "REQUIRED" : "DISABLED"
+    }
   }
 
   depends_on = [aws_iam_role_policy.proxy, aws_cloudwatch_log_group.proxy]
 
   lifecycle {
     precondition {
-      condition     = var.database.secret != null
-      error_message = "A proxy logs in to the database with a secret, also where the function uses IAM: set database.secret."
+      condition     = local.end_to_end || var.database.secret != null
+      error_message = "A proxy logs in to the database with a secret, also where the function uses IAM: set database.secret, or proxy.auth = \"iam\"."
+    }
+
+    precondition {
+      condition     = !local.end_to_end || (var.database.auth == "iam" && var.database.resource_id != null)
+      error_message = "proxy.auth is iam, so there is no password at all: set database.auth = \"iam\", and database.resource_id (db-… or cluster-…), where the proxy may log in."
     }
 
     precondition {
@@ -65,6 +93,7 @@ resource "aws_cloudwatch_log_group" "proxy" {
   for_each = local.proxies
 
   name              = "/aws/rds/proxy/${var.name}"
+  log_group_class   = var.logs.log_group_class
   retention_in_days = var.logs.retention_in_days
   kms_key_id        = var.logs.kms_key_id
   tags              = var.tags
@@ -94,6 +123,28 @@ resource "aws_db_proxy_target" "this" {
   db_cluster_identifier  = var.database.db_cluster_identifier
 }
 
+# For reads, where the cluster's readers serve them.
+resource "aws_db_proxy_endpoint" "reader" {
+  for_each = { for name, proxy in local.proxies : name => proxy if var.database.read_from == "reader" }
+
+  db_proxy_name          = aws_db_proxy.this[each.key].name
+  db_proxy_endpoint_name = "${var.name}-reader"
+  target_role            = "READ_ONLY"
+  vpc_subnet_ids         = coalesce(each.value.subnet_ids, var.network.subnet_ids)
+  vpc_security_group_ids = [aws_security_group.proxy["this"].id]
+  tags                   = var.tags
+
+  # Whether there are readers the proxy knows by its target.
+  depends_on = [aws_db_proxy_target.this]
+
+  lifecycle {
+    precondition {
+      condition     = var.database.db_cluster_identifier != null
+      error_message = "database.read_from is reader behind a proxy, whose read-only endpoint is for a cluster: set database.db_cluster_identifier."
+    }
+  }
+}
+
 resource "aws_security_group" "proxy" {
   for_each = local.proxies
 
@@ -108,9 +159,9 @@ resource "aws_security_group" "proxy" {
 }
 
 resource "aws_vpc_security_group_ingress_rule" "proxy" {
-  for_each = { for name, group in local.function_groups : name => group if var.proxy != null }
+  for_each = { for name, group in local.function_groups : name => group if local.proxy_rule }
 
-  security_group_id            = aws_security_group.proxy["this"].id
+  security_group_id            = local.by_proxy.group
   description                  = "${var.name} to the proxy"
   referenced_security_group_id = each.value
   ip_protocol                  = "tcp"
@@ -120,7 +171,7 @@ resource "aws_vpc_security_group_ingress_rule" "proxy" {
 }
 
 resource "aws_vpc_security_group_egress_rule" "proxy" {
-  for_each = { for name, place in local.rules_to.proxy : name => place if var.proxy != null }
+  for_each = { for name, place in local.rules_to.proxy : name => place if length(local.proxies) > 0 }
 
   security_group_id            = aws_security_group.proxy["this"].id
   description                  = "${var.name}'s proxy to the database"
@@ -155,17 +206,17 @@ resource "aws_iam_role" "proxy" {
 }
 
 resource "aws_iam_role_policy" "proxy" {
-  for_each = aws_iam_role.proxy
+  for_each = { for name, statements in local.proxy_policies : name => statements if length(aws_iam_role.proxy) > 0 }
 
-  name   = "secret"
-  role   = each.value.name
-  policy = jsonencode({ Version = "2012-10-17", Statement = flatten(local.read_secret) })
+  name   = each.key
+  role   = aws_iam_role.proxy["this"].name
+  policy = jsonencode({ Version = "2012-10-17", Statement = each.value })
 }
 
 # A warning, not a refusal: calls wait for a connection then, which may be what is wanted.
 check "proxy_pool" {
   assert {
-    condition     = var.proxy == null ? true : var.function.reserved_concurrent_executions * var.connections.max_connections <= floor(local.max_connections * coalesce(local.proxy_percent, 100) / 100)
-    error_message = "${var.function.reserved_concurrent_executions * var.connections.max_connections} calls may run at once, and the proxy has ${floor(local.max_connections * coalesce(local.proxy_percent, 100) / 100)} connections: the rest wait up to proxy.connection_borrow_timeout."
+    condition     = var.proxy == null ? true : local.environments * local.max_sessions <= floor(local.max_connections * coalesce(local.proxy_percent, 100) / 100)
+    error_message = "${local.environments * local.max_sessions} calls may run at once, and the proxy has ${floor(local.max_connections * coalesce(local.proxy_percent, 100) / 100)} connections: the rest wait up to proxy.connection_borrow_timeout."
   }
 }

@@ -56,8 +56,8 @@ resource "aws_lambda_provisioned_concurrency_config" "this" {
 
   lifecycle {
     precondition {
-      condition     = each.value.provisioned_concurrent_executions >= 1 && each.value.provisioned_concurrent_executions <= var.function.reserved_concurrent_executions
-      error_message = "release.provisioned_concurrent_executions is ${each.value.provisioned_concurrent_executions}: it must be 1 at least, and at most function.reserved_concurrent_executions (${var.function.reserved_concurrent_executions}), of which it is a part."
+      condition     = local.managed == null && each.value.provisioned_concurrent_executions >= 1 && each.value.provisioned_concurrent_executions <= var.function.reserved_concurrent_executions
+      error_message = "release.provisioned_concurrent_executions is ${each.value.provisioned_concurrent_executions}: it must be 1 at least, and at most function.reserved_concurrent_executions (${var.function.reserved_concurrent_executions}), of which it is a part. Managed instances are always ready and take none."
     }
   }
 }

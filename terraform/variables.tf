@@ -68,6 +68,7 @@ variable "function" {
     - `kms_key_arn`: a key of yours for the environment; it holds no secret.
     - `layers`: ARNs of layer versions, such as an OpenTelemetry collector's.
     - `code_signing_config_arn`: Lambda then takes signed zips only.
+    - `managed_instances`: on Lambda Managed Instances, by the capacity provider's ARN. The network is the provider's then: name its groups in `network.security_group_ids`. `environments` is how many there may be at most, which only the provider's vCPUs bound; each has as many sessions as it takes calls at once, unless `connections.max_connections` says otherwise. A function cannot go from the one to the other.
   EOT
   type = object({
     description                    = optional(string, "SQL over a private database, by lambda-rds")
@@ -79,6 +80,12 @@ variable "function" {
     kms_key_arn                    = optional(string)
     layers                         = optional(list(string), [])
     code_signing_config_arn        = optional(string)
+    managed_instances = optional(object({
+      capacity_provider_arn                     = string
+      environments                              = number
+      per_execution_environment_max_concurrency = optional(number, 16)
+      execution_environment_memory_gib_per_vcpu = optional(number, 2)
+    }))
   })
   default  = {}
   nullable = false
@@ -86,6 +93,11 @@ variable "function" {
   validation {
     condition     = var.function.reserved_concurrent_executions >= 1 && floor(var.function.reserved_concurrent_executions) == var.function.reserved_concurrent_executions
     error_message = "function.reserved_concurrent_executions must be a whole number of at least 1: without it nothing bounds the number of connections."
+  }
+
+  validation {
+    condition     = var.function.managed_instances == null ? true : var.function.memory_size >= 2048 && var.function.managed_instances.environments >= 1 && var.function.managed_instances.per_execution_environment_max_concurrency >= 1
+    error_message = "function.managed_instances: an environment has a memory_size of 2048 at least and takes one call at least, and there is one environment at least."
   }
 
   validation {
@@ -116,6 +128,7 @@ variable "network" {
     - `security_group_ids`: groups of your own for the function. Then none is created, and what they let out is up to them.
     - `secrets_endpoint`: how Secrets Manager is reached already under its usual name. By the security group of an interface endpoint with private DNS, which gets a rule for the function unless `security_group_rule` is false; or by `cidr_blocks` or `prefix_list_ids`: an endpoint's elsewhere, or `0.0.0.0/0` by NAT. Without it an endpoint is created, unless `database.auth` is `iam`.
     - `egress`: whom else the function may speak to, by name: a second database, a collector. Each by group, addresses or prefix lists.
+    - `ipv6_allowed_for_dual_stack`: the function has IPv6 addresses as well, in subnets that have them.
   EOT
   type = object({
     vpc_id             = string
@@ -133,6 +146,7 @@ variable "network" {
       cidr_blocks       = optional(list(string), [])
       prefix_list_ids   = optional(list(string), [])
     })), {})
+    ipv6_allowed_for_dual_stack = optional(bool, false)
   })
 
   validation {
@@ -168,9 +182,9 @@ variable "database" {
   description = <<-EOT
     The existing database:
     - `host`, `port` (the engine's own by default) and `name`, as the function's `DB_HOST`, `DB_PORT` and `DB_NAME`.
-    - `security_group_id`: the database's; a rule that lets the function in is added to it, unless `security_group_rule` is false. Or, where there is no such group, `cidr_blocks` and `prefix_list_ids`: where the function may go to.
+    - `security_group_id`: the database's; a rule that lets the function in is added to it, unless `security_group_rule` is false. Or, where there is no such group, `cidr_blocks` and `prefix_list_ids`: where the function may go to. With `proxy.existing` none of them is needed.
     - `auth`: `secret` or `iam`. With `secret`, `secret.arn` is the full ARN of a secret with `username` and `password`, and `secret.kms_key_arn` its key if that is one of yours. With `iam`, `user` and the database's `resource_id` (`db-…` or `cluster-…`).
-    - `read_from`: Aurora only, `writer` or `reader`.
+    - `read_from`: Aurora only, `writer` or `reader`. Behind a proxy, `reader` makes a read-only endpoint of it.
     - `db_instance_identifier` or `db_cluster_identifier`: for the alarms on the database, and for the proxy.
   EOT
   type = object({
@@ -209,7 +223,7 @@ variable "database" {
   }
 
   validation {
-    condition     = (length(var.database.cidr_blocks) + length(var.database.prefix_list_ids) > 0) != (var.database.security_group_id != null)
+    condition     = (length(var.database.cidr_blocks) + length(var.database.prefix_list_ids) > 0) != (var.database.security_group_id != null) || (try(var.proxy.existing, null) != null && var.database.security_group_id == null)
     error_message = "database needs its security_group_id, or else cidr_blocks or prefix_list_ids where the function finds it."
   }
 
@@ -226,10 +240,10 @@ variable "database" {
 
 variable "connections" {
   description = <<-EOT
-    How the function connects, as its `DB_MAX_CONNECTIONS` (sessions per environment and endpoint), `DB_CONNECT_TIMEOUT`, `DB_QUERY_TIMEOUT` and `DB_DEADLINE_RESERVE`. Durations read `5s`, `500ms` or `1m`. `generations` is how many deploys' environments may be connected at once: two after a deploy; three if you deploy again before the server's idle limit has closed the first ones' sessions.
+    How the function connects, as its `DB_MAX_CONNECTIONS` (sessions per environment and endpoint; one, unless it runs on managed instances), `DB_CONNECT_TIMEOUT`, `DB_QUERY_TIMEOUT` and `DB_DEADLINE_RESERVE`. Durations read `5s`, `500ms` or `1m`. `generations` is how many deploys' environments may be connected at once: two after a deploy; three if you deploy again before the server's idle limit has closed the first ones' sessions.
   EOT
   type = object({
-    max_connections  = optional(number, 1)
+    max_connections  = optional(number)
     connect_timeout  = optional(string, "5s")
     query_timeout    = optional(string, "10s")
     deadline_reserve = optional(string, "250ms")
@@ -244,13 +258,56 @@ variable "connections" {
   }
 
   validation {
-    condition     = var.connections.max_connections >= 1 && floor(var.connections.max_connections) == var.connections.max_connections
+    condition     = var.connections.max_connections == null ? true : var.connections.max_connections >= 1 && floor(var.connections.max_connections) == var.connections.max_connections
     error_message = "connections.max_connections must be a whole number of at least 1."
   }
 
   validation {
     condition     = var.connections.generations >= 1 && floor(var.connections.generations) == var.connections.generations
     error_message = "connections.generations must be a whole number of at least 1."
+  }
+}
+
+variable "session" {
+  description = <<-EOT
+    What every query's transaction is told of its caller, for row-level security on PostgreSQL; a query may narrow it.
+    - `set`: settings, as `app.tenant = claims.tenant` (the function's `LAMBDA_RDS_SET`).
+    - `role`: `member`, or `claims.role in {member, auditor}` (`LAMBDA_RDS_ROLE`).
+  EOT
+  type = object({
+    set  = optional(list(string), [])
+    role = optional(string)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = alltrue([for setting in var.session.set : can(regex("^[^=;]+=[^;]+$", setting))])
+    error_message = "session.set are settings such as \"app.tenant = claims.tenant\", each for itself, without a semicolon."
+  }
+}
+
+variable "idempotency" {
+  description = <<-EOT
+    Where the keys of queries with `-- idempotency_key:` are kept; `lambda-rds tables` prints what makes the table.
+    - `table`: its name, with its schema or without (`DB_IDEMPOTENCY_TABLE`); `lambda_rds_idempotency` unless given.
+    - `reply_bytes`: how many bytes of reply are kept at most (`DB_IDEMPOTENCY_REPLY`).
+  EOT
+  type = object({
+    table       = optional(string)
+    reply_bytes = optional(number)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = var.idempotency.table == null ? true : can(regex("^[A-Za-z0-9_$]{1,63}(\\.[A-Za-z0-9_$]{1,63})?$", var.idempotency.table))
+    error_message = "idempotency.table must be the name of a table, with its schema or without: letters, digits, _ and $, up to 63 each."
+  }
+
+  validation {
+    condition     = var.idempotency.reply_bytes == null ? true : var.idempotency.reply_bytes >= 1 && var.idempotency.reply_bytes <= 6000000 && floor(var.idempotency.reply_bytes) == var.idempotency.reply_bytes
+    error_message = "idempotency.reply_bytes must be a whole number from 1 to 6000000."
   }
 }
 
@@ -290,19 +347,52 @@ variable "budget" {
 
 variable "proxy" {
   description = <<-EOT
-    An RDS Proxy before the database, with TLS required; the function then connects to it. It logs in to the database with `database.secret`, the function to it as `database.auth` says.
+    An RDS Proxy before the database, with TLS required; the function then connects to it, as `database.auth` says.
+    - `auth`: how the proxy logs in to the database: `secret`, with `database.secret`; or `iam`, so that there is no password from end to end: then `database.auth` is `iam`, too, and `database.resource_id` the database's.
+    - `existing`: a proxy that is there already, by its `name` and `endpoint`; none is created. `arn` is for `database.auth = "iam"`, `reader_endpoint` (a read-only endpoint of it) for `database.read_from = "reader"`. It is found by its `security_group_id`, which gets a rule for the function unless `security_group_rule` is false, or by `cidr_blocks` or `prefix_list_ids`. What else is said here has to be what it has.
     - `subnet_ids`: the function's unless given.
     - `max_connections_percent` of the database's connections; the budget's share unless given.
     - `connection_borrow_timeout` in seconds: how long a call waits for one of them.
     - `idle_client_timeout` in seconds: after it, connections of frozen environments are closed.
   EOT
   type = object({
+    auth = optional(string, "secret")
+    existing = optional(object({
+      name                = string
+      endpoint            = string
+      reader_endpoint     = optional(string)
+      arn                 = optional(string)
+      security_group_id   = optional(string)
+      security_group_rule = optional(bool, true)
+      cidr_blocks         = optional(list(string), [])
+      prefix_list_ids     = optional(list(string), [])
+    }))
     subnet_ids                = optional(list(string))
     max_connections_percent   = optional(number)
     connection_borrow_timeout = optional(number, 3)
     idle_client_timeout       = optional(number, 900)
   })
   default = null
+
+  validation {
+    condition     = var.proxy == null ? true : contains(["secret", "iam"], var.proxy.auth)
+    error_message = "proxy.auth must be secret or iam."
+  }
+
+  validation {
+    condition     = try(var.proxy.existing, null) == null ? true : alltrue([for host in concat([var.proxy.existing.endpoint], var.proxy.existing.reader_endpoint[*]) : can(regex("^[0-9a-z-]+(\\.endpoint)?\\.proxy-[0-9a-z-]+\\.[0-9A-Za-z.-]+$", host))])
+    error_message = "proxy.existing: endpoint and reader_endpoint are names that RDS gives a proxy (….proxy-….rds.amazonaws.com), by which the function knows that it is one. aws rds describe-db-proxies --query 'DBProxies[].[DBProxyName,Endpoint,DBProxyArn]'"
+  }
+
+  validation {
+    condition     = try(var.proxy.existing.arn, null) == null ? true : can(regex("^arn:[a-z-]+:rds:[a-z0-9-]+:[0-9]{12}:db-proxy:prx-[a-z0-9]+$", var.proxy.existing.arn))
+    error_message = "proxy.existing.arn must be the proxy's ARN, which ends in db-proxy:prx-…."
+  }
+
+  validation {
+    condition     = try(var.proxy.existing, null) == null ? true : (length(var.proxy.existing.cidr_blocks) + length(var.proxy.existing.prefix_list_ids) > 0) != (var.proxy.existing.security_group_id != null)
+    error_message = "proxy.existing needs its security_group_id, or else cidr_blocks or prefix_list_ids where the function finds it."
+  }
 }
 
 variable "parameter_group" {
@@ -456,7 +546,7 @@ variable "iam" {
   description = <<-EOT
     The roles.
     - `path`, `permissions_boundary` and `name_prefix` of those that are created.
-    - `role`, `proxy_role`, `scheduler_role` and `deployment_role`: roles of your own in their place, by `arn`. Nothing is added to them; what each has to permit is in the output `policies`.
+    - `role`, `proxy_role`, `scheduler_role`, `deployment_role` and `gateway_role`: roles of your own in their place, by `arn`. Nothing is added to them; what each has to permit is in the output `policies`.
     - `policies`: further policies of the function's role, by name, as JSON: for what a second database or a layer needs.
   EOT
   type = object({
@@ -467,6 +557,7 @@ variable "iam" {
     proxy_role           = optional(object({ arn = string }))
     scheduler_role       = optional(object({ arn = string }))
     deployment_role      = optional(object({ arn = string }))
+    gateway_role         = optional(object({ arn = string }))
     policies             = optional(map(string), {})
   })
   default  = {}
@@ -504,7 +595,8 @@ variable "http_api" {
   description = <<-EOT
     An API Gateway HTTP API before the function.
     - `authorization_type`: `JWT` with `jwt`, whose claims queries bind (`from claims.sub`), `AWS_IAM`, or `NONE`, which lets everybody in.
-    - `cors_origin`: whom browsers let read the replies.
+    - `cors_origin`: whom browsers let read the replies. `cors_headers` are the headers that its pages may send beside `authorization` and `content-type`: those of queries with `from header.*`.
+    - `domain`: a name of your own, with its certificate in ACM in this region. With `hosted_zone`, by `id`, its record is made in Route 53; else point it at the output `http_api_domain`. `disable_execute_api_endpoint` then shuts the address that AWS gave.
     - `throttling_*`: the rate per second and the burst that the whole API takes.
   EOT
   type = object({
@@ -514,11 +606,28 @@ variable "http_api" {
       audience = list(string)
       scopes   = optional(list(string), [])
     }))
-    cors_origin            = optional(string)
-    throttling_rate_limit  = optional(number, 100)
-    throttling_burst_limit = optional(number, 50)
+    cors_origin  = optional(string)
+    cors_headers = optional(list(string), [])
+    domain = optional(object({
+      name            = string
+      certificate_arn = string
+      hosted_zone     = optional(object({ id = string }))
+    }))
+    disable_execute_api_endpoint = optional(bool, false)
+    throttling_rate_limit        = optional(number, 100)
+    throttling_burst_limit       = optional(number, 50)
   })
   default = null
+
+  validation {
+    condition     = try(var.http_api.domain, null) == null ? true : can(regex("^[a-z0-9*]([a-z0-9.-]*[a-z0-9])?$", var.http_api.domain.name)) && can(regex("^arn:[a-z-]+:acm:[a-z0-9-]+:[0-9]{12}:certificate/.+$", var.http_api.domain.certificate_arn))
+    error_message = "http_api.domain has a name in lower case (api.example.com: no scheme, no path) and the ARN of a certificate in ACM."
+  }
+
+  validation {
+    condition     = var.http_api == null ? true : !var.http_api.disable_execute_api_endpoint || var.http_api.domain != null
+    error_message = "http_api.disable_execute_api_endpoint without http_api.domain would leave no address."
+  }
 
   validation {
     condition     = var.http_api == null ? true : contains(["JWT", "AWS_IAM", "NONE"], var.http_api.authorization_type)
@@ -552,14 +661,82 @@ variable "function_url" {
   }
 }
 
+variable "agents" {
+  description = <<-EOT
+    Agents, for the queries with `-- tool:`.
+    - `mcp`: the function speaks the Model Context Protocol at `POST {base}/mcp`, of the HTTP API and of the function URL. `authorization_server` is who gives the tokens, told by `/.well-known/oauth-protected-resource`; `http_api.jwt.issuer` unless given.
+    - `bedrock`: the Bedrock agents that may call, by name: the ARN of each.
+    - `agentcore`: a gateway of AgentCore, and the function as its target. `tools` is what `lambda-rds tools --format agentcore` wrote: `file("tools.json")`. `jwt` is whose tokens the gateway takes, by `discovery_url` and at least one of `audience`, `clients` and `scopes`; without it callers are of IAM. `gateway`: one that is there already, by `id`; its role has to permit what the output `policies` has under `gateway`. `allowed_request_headers` are handed on, for `from header.*`.
+    - `tool_bytes`: how much an agent gets at most.
+  EOT
+  type = object({
+    mcp = optional(object({
+      authorization_server = optional(string)
+    }))
+    bedrock = optional(map(string), {})
+    agentcore = optional(object({
+      tools   = string
+      gateway = optional(object({ id = string }))
+      jwt = optional(object({
+        discovery_url = string
+        audience      = optional(list(string), [])
+        clients       = optional(list(string), [])
+        scopes        = optional(list(string), [])
+      }))
+      instructions            = optional(string)
+      search_type             = optional(string)
+      allowed_request_headers = optional(list(string), [])
+    }))
+    tool_bytes = optional(number)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = try(startswith(var.agents.mcp.authorization_server, "https://"), true)
+    error_message = "agents.mcp.authorization_server must be a URL that begins with https://."
+  }
+
+  validation {
+    condition     = alltrue([for name, arn in var.agents.bedrock : can(regex("^[a-zA-Z0-9_-]+$", name)) && can(regex("^arn:[a-z-]+:bedrock:[a-z0-9-]+:[0-9]{12}:agent/[0-9A-Z]{10}$", arn))])
+    error_message = "agents.bedrock are the ARNs of agents (arn:aws:bedrock:REGION:ACCOUNT:agent/ID), each of one; names have letters, digits, hyphens and underscores."
+  }
+
+  validation {
+    condition     = var.agents.agentcore == null ? true : can([for tool in jsondecode(var.agents.agentcore.tools) : "${tool.name}${tool.description}${tool.inputSchema.type}"]) && try(length(jsondecode(var.agents.agentcore.tools)) > 0, false)
+    error_message = "agents.agentcore.tools must be what lambda-rds tools --format agentcore writes, with one tool at least: file(\"tools.json\")."
+  }
+
+  validation {
+    condition     = try(var.agents.agentcore.jwt, null) == null ? true : endswith(var.agents.agentcore.jwt.discovery_url, "/.well-known/openid-configuration") && length(concat(var.agents.agentcore.jwt.audience, var.agents.agentcore.jwt.clients, var.agents.agentcore.jwt.scopes)) > 0
+    error_message = "agents.agentcore.jwt has a discovery_url that ends in /.well-known/openid-configuration, and an audience, clients or scopes: else the gateway would take every token of that issuer."
+  }
+
+  validation {
+    condition     = try(var.agents.agentcore.gateway, null) == null || try(var.agents.agentcore.jwt, null) == null
+    error_message = "agents.agentcore.jwt is for the gateway that this module creates; with gateway there is one already."
+  }
+
+  validation {
+    condition     = try(var.agents.agentcore.search_type, null) == null ? true : var.agents.agentcore.search_type == "SEMANTIC"
+    error_message = "agents.agentcore.search_type is SEMANTIC or not there."
+  }
+
+  validation {
+    condition     = var.agents.tool_bytes == null ? true : var.agents.tool_bytes >= 1 && var.agents.tool_bytes <= 6000000 && floor(var.agents.tool_bytes) == var.agents.tool_bytes
+    error_message = "agents.tool_bytes must be a whole number from 1 to 6000000."
+  }
+}
+
 variable "logs" {
   description = <<-EOT
-    The log groups. `level` is the function's: TRACE, DEBUG or INFO. Above INFO, Lambda would drop the metrics as well; for fewer lines set `LAMBDA_RDS_LOG` in `function.environment`. With `kms_key_id`, that key's policy must let CloudWatch Logs use it.
+    The log groups. `level` is the function's: TRACE, DEBUG or INFO. Above INFO, Lambda would drop the metrics as well; for fewer lines set `LAMBDA_RDS_LOG` in `function.environment`. With `kms_key_id`, that key's policy must let CloudWatch Logs use it. `log_group_class` is that of the gateway's and the proxy's groups, `STANDARD` or `INFREQUENT_ACCESS`; the function's own is `STANDARD`, since CloudWatch takes no metrics from the other.
   EOT
   type = object({
     retention_in_days = optional(number, 30)
     kms_key_id        = optional(string)
     level             = optional(string, "INFO")
+    log_group_class   = optional(string, "STANDARD")
   })
   default  = {}
   nullable = false
@@ -567,6 +744,11 @@ variable "logs" {
   validation {
     condition     = var.logs.retention_in_days > 0
     error_message = "logs.retention_in_days must be above 0: 0 keeps logs for ever."
+  }
+
+  validation {
+    condition     = contains(["STANDARD", "INFREQUENT_ACCESS"], var.logs.log_group_class)
+    error_message = "logs.log_group_class must be STANDARD or INFREQUENT_ACCESS."
   }
 
   validation {

@@ -27,6 +27,8 @@ EXCEPTIONS = {
     "database's log groups to CloudWatch's own encryption.",
     "CKV_AWS_297": "A schedule holds the name of a query and its parameters; AWS's own key does for that.",
     "CKV_AWS_301": "Only with `function_url.authorization_type = \"NONE\"`, which has to be written out.",
+    "CKV_AWS_309": "The metadata of MCP, which is for clients that have no token yet. Else only with "
+    "`http_api.authorization_type = \"NONE\"`, which has to be written out.",
     "CKV_AWS_327": "Encrypted, with AWS's key, which lives as long as the last snapshot. complete-postgres takes another.",
     "CKV_AWS_338": "A year is a decision about money and privacy; `logs.retention_in_days` is 30 unless given.",
     "CKV_AWS_353": "Performance Insights keeps a cluster that should pause above its minimum.",
@@ -137,7 +139,8 @@ def broken(resource):
         yield "logs are kept for ever"
     if kind == "aws_sqs_queue" and not (values.get("sqs_managed_sse_enabled") or values.get("kms_master_key_id")):
         yield "a queue is not encrypted"
-    if kind == "aws_lambda_function" and (values["reserved_concurrent_executions"] < 1 or not values["vpc_config"]):
+    managed = values.get("capacity_provider_config")  # has the network, and bounds the environments
+    if kind == "aws_lambda_function" and not managed and (values["reserved_concurrent_executions"] < 1 or not values["vpc_config"]):
         yield "a function is outside the VPC or unbounded"
 
 

@@ -33,6 +33,29 @@ variables {
   database_resource_id = "db-ABC"
   jwt                  = { issuer = "https://issuer.example.com", audience = ["app"] }
   cors_origin          = "https://app.example.com"
+  bedrock_agents       = { support = "arn:aws:bedrock:eu-central-1:123456789012:agent/ABCDEFGHIJ" }
+}
+
+run "agents" {
+  module {
+    source = "./examples/agents"
+  }
+
+  assert {
+    condition = jsonencode([for golden in [jsondecode(file("tests/golden/agents.json"))] : {
+      for kind, held in module.function.resources : kind => {
+        for key, object in [held, { "" = held }][contains(["aws_cloudwatch_log_group.function", "aws_lambda_function.this"], kind) ? 1 : 0] : key => {
+          for attribute, value in object : attribute => value if !contains(["null", "[]", "{}", "\"\""], jsonencode(value)) && !contains(try(golden.any[kind], []), attribute)
+        }
+      } if length(held) > 0
+    }]) == jsonencode([jsondecode(file("tests/golden/agents.json")).resources])
+    error_message = "What is created is not what tests/golden/agents.json has. To see the difference: terraform/check --update, and git diff."
+  }
+
+  assert {
+    condition     = jsonencode({ connection_budget = output.connection_budget, function_arn = output.function_arn, function_name = output.function_name, gateway_url = output.gateway_url, url = output.url }) == jsonencode(jsondecode(file("tests/golden/agents.json")).outputs)
+    error_message = "The outputs are not what tests/golden/agents.json has. To see the difference: terraform/check --update, and git diff."
+  }
 }
 
 run "aurora_serverless" {
@@ -248,10 +271,62 @@ run "sqs_and_schedule" {
   }
 }
 
-# The module itself: what the examples leave out.
+# The module itself: what the examples leave out. Each has a state of its own (Terraform 1.11), or what is left out of one
+# would have the value that AWS said to the one before.
+
+# Roles, groups, an endpoint, destinations, an object in S3.
+run "what_is_there_already" {
+  state_key = "what_is_there_already"
+
+  module {
+    source = "./tests/call"
+  }
+
+  variables {
+    call = {
+      name   = "shop"
+      engine = "mysql"
+      zip    = { s3_bucket = "zips", s3_key = "lambda-rds-mysql-x86_64.zip", s3_object_version = "3" }
+      network = {
+        vpc_id             = "vpc-1"
+        subnet_ids         = ["subnet-1", "subnet-2"]
+        security_group_ids = ["sg-own-1", "sg-own-2"]
+        secrets_endpoint   = { security_group_id = "sg-endpoint" }
+      }
+      database  = { host = "app.abc.eu-central-1.rds.amazonaws.com", name = "app", security_group_id = "sg-database", secret = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" } }
+      budget    = { max_connections = 100 }
+      schedules = { nightly = { schedule_expression = "rate(1 day)", query = "active_users" } }
+      async     = { on_failure = { arn = "arn:aws:sns:eu-central-1:123456789012:failures" }, on_success = { arn = "arn:aws:lambda:eu-central-1:123456789012:function:next" } }
+      queues    = { orders = { existing = { arn = "arn:aws:sqs:eu-central-1:123456789012:orders-of-others" } } }
+      iam = {
+        role           = { arn = "arn:aws:iam::123456789012:role/own" }
+        scheduler_role = { arn = "arn:aws:iam::123456789012:role/own-schedule" }
+      }
+      parameter_group = { family = "mysql8.4" }
+    }
+  }
+
+  assert {
+    condition = jsonencode([for golden in [jsondecode(file("tests/golden/what_is_there_already.json"))] : {
+      for kind, held in output.resources : kind => {
+        for key, object in [held, { "" = held }][contains(["aws_cloudwatch_log_group.function", "aws_lambda_function.this"], kind) ? 1 : 0] : key => {
+          for attribute, value in object : attribute => value if !contains(["null", "[]", "{}", "\"\""], jsonencode(value)) && !contains(try(golden.any[kind], []), attribute)
+        }
+      } if length(held) > 0
+    }]) == jsonencode([jsondecode(file("tests/golden/what_is_there_already.json")).resources])
+    error_message = "What is created is not what tests/golden/what_is_there_already.json has. To see the difference: terraform/check --update, and git diff."
+  }
+
+  assert {
+    condition     = jsonencode({ outputs = output.outputs }) == jsonencode(jsondecode(file("tests/golden/what_is_there_already.json")).outputs)
+    error_message = "The outputs are not what tests/golden/what_is_there_already.json has. To see the difference: terraform/check --update, and git diff."
+  }
+}
 
 # As little as can be said.
 run "least" {
+  state_key = "least"
+
   module {
     source = "./tests/call"
   }
@@ -286,6 +361,8 @@ run "least" {
 
 # As much as goes together.
 run "most" {
+  state_key = "most"
+
   module {
     source = "./tests/call"
   }
@@ -326,6 +403,8 @@ run "most" {
       }
       connections     = { max_connections = 2, connect_timeout = "4s", query_timeout = "20s", deadline_reserve = "500ms", generations = 3 }
       budget          = { max_connections = 400, share = 0.75, others = { reports = 30, api = 12 } }
+      session         = { set = ["app.tenant = claims.tenant", "app.user = claims.sub"], role = "claims.role in {member, auditor}" }
+      idempotency     = { table = "app.keys", reply_bytes = 20000 }
       parameter_group = { family = "postgres17", idle_session_timeout = "10m", statement_timeout = "30s" }
       queues = {
         users   = { batch_size = 50, maximum_batching_window_in_seconds = 5, maximum_concurrency = 3, max_receive_count = 7, message_retention_seconds = 86400 }
@@ -343,10 +422,21 @@ run "most" {
       }
       release = { alias = "prod", function_version = "6", provisioned_concurrent_executions = 5 }
       http_api = {
-        jwt                    = { issuer = "https://issuer.example.com", audience = ["app", "admin"], scopes = ["read"] }
-        cors_origin            = "https://app.example.com"
-        throttling_rate_limit  = 40
-        throttling_burst_limit = 20
+        jwt                          = { issuer = "https://issuer.example.com", audience = ["app", "admin"], scopes = ["read"] }
+        cors_origin                  = "https://app.example.com"
+        cors_headers                 = ["idempotency-key"]
+        domain                       = { name = "api.example.com", certificate_arn = "arn:aws:acm:eu-central-1:123456789012:certificate/of-the-api", hosted_zone = { id = "Z-of-the-name" } }
+        disable_execute_api_endpoint = true
+        throttling_rate_limit        = 40
+        throttling_burst_limit       = 20
+      }
+      agents = {
+        mcp        = {}
+        tool_bytes = 20000
+        agentcore = {
+          tools = file("tests/tools.json")
+          jwt   = { discovery_url = "https://issuer.example.com/.well-known/openid-configuration", clients = ["agent"], scopes = ["tools"] }
+        }
       }
       function_url = { callers = { reports = "arn:aws:iam::210987654321:role/reports" } }
       iam = {
@@ -378,6 +468,8 @@ run "most" {
 }
 
 run "proxy_with_secret_and_canary" {
+  state_key = "proxy_with_secret_and_canary"
+
   module {
     source = "./tests/call"
   }
@@ -420,6 +512,8 @@ run "proxy_with_secret_and_canary" {
 }
 
 run "proxy_with_iam_before_a_cluster" {
+  state_key = "proxy_with_iam_before_a_cluster"
+
   module {
     source = "./tests/call"
   }
@@ -467,54 +561,9 @@ run "proxy_with_iam_before_a_cluster" {
   }
 }
 
-# Roles, groups, an endpoint, destinations, an object in S3.
-run "what_is_there_already" {
-  module {
-    source = "./tests/call"
-  }
-
-  variables {
-    call = {
-      name   = "shop"
-      engine = "mysql"
-      zip    = { s3_bucket = "zips", s3_key = "lambda-rds-mysql-x86_64.zip", s3_object_version = "3" }
-      network = {
-        vpc_id             = "vpc-1"
-        subnet_ids         = ["subnet-1", "subnet-2"]
-        security_group_ids = ["sg-own-1", "sg-own-2"]
-        secrets_endpoint   = { security_group_id = "sg-endpoint" }
-      }
-      database  = { host = "app.abc.eu-central-1.rds.amazonaws.com", name = "app", security_group_id = "sg-database", secret = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" } }
-      budget    = { max_connections = 100 }
-      schedules = { nightly = { schedule_expression = "rate(1 day)", query = "active_users" } }
-      async     = { on_failure = { arn = "arn:aws:sns:eu-central-1:123456789012:failures" }, on_success = { arn = "arn:aws:lambda:eu-central-1:123456789012:function:next" } }
-      queues    = { orders = { existing = { arn = "arn:aws:sqs:eu-central-1:123456789012:orders-of-others" } } }
-      iam = {
-        role           = { arn = "arn:aws:iam::123456789012:role/own" }
-        scheduler_role = { arn = "arn:aws:iam::123456789012:role/own-schedule" }
-      }
-      parameter_group = { family = "mysql8.4" }
-    }
-  }
-
-  assert {
-    condition = jsonencode([for golden in [jsondecode(file("tests/golden/what_is_there_already.json"))] : {
-      for kind, held in output.resources : kind => {
-        for key, object in [held, { "" = held }][contains(["aws_cloudwatch_log_group.function", "aws_lambda_function.this"], kind) ? 1 : 0] : key => {
-          for attribute, value in object : attribute => value if !contains(["null", "[]", "{}", "\"\""], jsonencode(value)) && !contains(try(golden.any[kind], []), attribute)
-        }
-      } if length(held) > 0
-    }]) == jsonencode([jsondecode(file("tests/golden/what_is_there_already.json")).resources])
-    error_message = "What is created is not what tests/golden/what_is_there_already.json has. To see the difference: terraform/check --update, and git diff."
-  }
-
-  assert {
-    condition     = jsonencode({ outputs = output.outputs }) == jsonencode(jsondecode(file("tests/golden/what_is_there_already.json")).outputs)
-    error_message = "The outputs are not what tests/golden/what_is_there_already.json has. To see the difference: terraform/check --update, and git diff."
-  }
-}
-
 run "a_proxy_of_ones_own_roles" {
+  state_key = "a_proxy_of_ones_own_roles"
+
   module {
     source = "./tests/call"
   }
@@ -556,6 +605,8 @@ run "a_proxy_of_ones_own_roles" {
 }
 
 run "no_rules_in_others_groups" {
+  state_key = "no_rules_in_others_groups"
+
   module {
     source = "./tests/call"
   }
@@ -602,6 +653,8 @@ run "no_rules_in_others_groups" {
 }
 
 run "secrets_by_nat" {
+  state_key = "secrets_by_nat"
+
   module {
     source = "./tests/call"
   }
@@ -635,5 +688,262 @@ run "secrets_by_nat" {
   assert {
     condition     = jsonencode({ outputs = output.outputs }) == jsonencode(jsondecode(file("tests/golden/secrets_by_nat.json")).outputs)
     error_message = "The outputs are not what tests/golden/secrets_by_nat.json has. To see the difference: terraform/check --update, and git diff."
+  }
+}
+
+# Also IPv6, MCP at a function URL.
+run "a_proxy_that_is_there" {
+  state_key = "a_proxy_that_is_there"
+
+  module {
+    source = "./tests/call"
+  }
+
+  variables {
+    call = {
+      name   = "shop"
+      engine = "aurora-postgres"
+      zip    = { directory = "tests/zips" }
+      tags   = { team = "data" }
+      network = {
+        vpc_id                      = "vpc-1"
+        subnet_ids                  = ["subnet-1", "subnet-2"]
+        ipv6_allowed_for_dual_stack = true
+      }
+      database = { host = "app.cluster-abc.eu-central-1.rds.amazonaws.com", name = "app", auth = "iam", user = "reporting", read_from = "reader", db_cluster_identifier = "app-cluster" }
+      budget   = { max_connections = 400 }
+      proxy = {
+        existing = {
+          name              = "of-others"
+          endpoint          = "of-others.proxy-abc.eu-central-1.rds.amazonaws.com"
+          reader_endpoint   = "of-others-reader.endpoint.proxy-abc.eu-central-1.rds.amazonaws.com"
+          arn               = "arn:aws:rds:eu-central-1:123456789012:db-proxy:prx-0123456789abcdef0"
+          security_group_id = "sg-proxy-of-others"
+        }
+        connection_borrow_timeout = 5
+      }
+      function_url = {}
+      agents       = { mcp = { authorization_server = "https://login.example.com" } }
+    }
+  }
+
+  assert {
+    condition = jsonencode([for golden in [jsondecode(file("tests/golden/a_proxy_that_is_there.json"))] : {
+      for kind, held in output.resources : kind => {
+        for key, object in [held, { "" = held }][contains(["aws_cloudwatch_log_group.function", "aws_lambda_function.this"], kind) ? 1 : 0] : key => {
+          for attribute, value in object : attribute => value if !contains(["null", "[]", "{}", "\"\""], jsonencode(value)) && !contains(try(golden.any[kind], []), attribute)
+        }
+      } if length(held) > 0
+    }]) == jsonencode([jsondecode(file("tests/golden/a_proxy_that_is_there.json")).resources])
+    error_message = "What is created is not what tests/golden/a_proxy_that_is_there.json has. To see the difference: terraform/check --update, and git diff."
+  }
+
+  assert {
+    condition     = jsonencode({ outputs = output.outputs }) == jsonencode(jsondecode(file("tests/golden/a_proxy_that_is_there.json")).outputs)
+    error_message = "The outputs are not what tests/golden/a_proxy_that_is_there.json has. To see the difference: terraform/check --update, and git diff."
+  }
+}
+
+run "a_proxy_that_is_there_by_addresses" {
+  state_key = "a_proxy_that_is_there_by_addresses"
+
+  module {
+    source = "./tests/call"
+  }
+
+  variables {
+    call = {
+      name     = "shop"
+      engine   = "mysql"
+      zip      = { directory = "tests/zips" }
+      network  = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"] }
+      database = { host = "app.abc.eu-central-1.rds.amazonaws.com", name = "app", security_group_id = "sg-database", secret = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" } }
+      budget   = { max_connections = 100 }
+      proxy    = { existing = { name = "of-others", endpoint = "of-others.proxy-abc.eu-central-1.rds.amazonaws.com", cidr_blocks = ["10.3.0.0/24"], prefix_list_ids = ["pl-proxy"] } }
+    }
+  }
+
+  assert {
+    condition = jsonencode([for golden in [jsondecode(file("tests/golden/a_proxy_that_is_there_by_addresses.json"))] : {
+      for kind, held in output.resources : kind => {
+        for key, object in [held, { "" = held }][contains(["aws_cloudwatch_log_group.function", "aws_lambda_function.this"], kind) ? 1 : 0] : key => {
+          for attribute, value in object : attribute => value if !contains(["null", "[]", "{}", "\"\""], jsonencode(value)) && !contains(try(golden.any[kind], []), attribute)
+        }
+      } if length(held) > 0
+    }]) == jsonencode([jsondecode(file("tests/golden/a_proxy_that_is_there_by_addresses.json")).resources])
+    error_message = "What is created is not what tests/golden/a_proxy_that_is_there_by_addresses.json has. To see the difference: terraform/check --update, and git diff."
+  }
+
+  assert {
+    condition     = jsonencode({ outputs = output.outputs }) == jsonencode(jsondecode(file("tests/golden/a_proxy_that_is_there_by_addresses.json")).outputs)
+    error_message = "The outputs are not what tests/golden/a_proxy_that_is_there_by_addresses.json has. To see the difference: terraform/check --update, and git diff."
+  }
+}
+
+# And a read-only endpoint of the proxy.
+run "no_password_from_end_to_end" {
+  state_key = "no_password_from_end_to_end"
+
+  module {
+    source = "./tests/call"
+  }
+
+  variables {
+    call = {
+      name     = "shop"
+      engine   = "aurora-postgres"
+      zip      = { directory = "tests/zips" }
+      tags     = { team = "data" }
+      network  = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"] }
+      database = { host = "app.cluster-abc.eu-central-1.rds.amazonaws.com", name = "app", security_group_id = "sg-database", auth = "iam", user = "reporting", resource_id = "cluster-ABC", read_from = "reader", db_cluster_identifier = "app-cluster" }
+      budget   = { serverless = { min_capacity = 2, max_capacity = 16 }, share = 0.4 }
+      proxy    = { auth = "iam", subnet_ids = ["subnet-3", "subnet-4"] }
+      logs     = { log_group_class = "INFREQUENT_ACCESS" }
+    }
+  }
+
+  assert {
+    condition = jsonencode([for golden in [jsondecode(file("tests/golden/no_password_from_end_to_end.json"))] : {
+      for kind, held in output.resources : kind => {
+        for key, object in [held, { "" = held }][contains(["aws_cloudwatch_log_group.function", "aws_lambda_function.this"], kind) ? 1 : 0] : key => {
+          for attribute, value in object : attribute => value if !contains(["null", "[]", "{}", "\"\""], jsonencode(value)) && !contains(try(golden.any[kind], []), attribute)
+        }
+      } if length(held) > 0
+    }]) == jsonencode([jsondecode(file("tests/golden/no_password_from_end_to_end.json")).resources])
+    error_message = "What is created is not what tests/golden/no_password_from_end_to_end.json has. To see the difference: terraform/check --update, and git diff."
+  }
+
+  assert {
+    condition     = jsonencode({ outputs = output.outputs }) == jsonencode(jsondecode(file("tests/golden/no_password_from_end_to_end.json")).outputs)
+    error_message = "The outputs are not what tests/golden/no_password_from_end_to_end.json has. To see the difference: terraform/check --update, and git diff."
+  }
+}
+
+run "managed_instances" {
+  state_key = "managed_instances"
+
+  module {
+    source = "./tests/call"
+  }
+
+  variables {
+    call = {
+      name   = "shop"
+      engine = "postgres"
+      zip    = { directory = "tests/zips" }
+      network = {
+        vpc_id             = "vpc-1"
+        subnet_ids         = ["subnet-1", "subnet-2"]
+        security_group_ids = ["sg-capacity"]
+      }
+      database = { host = "app.abc.eu-central-1.rds.amazonaws.com", name = "app", security_group_id = "sg-database", secret = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" } }
+      budget   = { max_connections = 400, share = 0.75 }
+      queues   = { users = { maximum_concurrency = 24 } }
+      function = {
+        memory_size = 4096
+        managed_instances = {
+          capacity_provider_arn                     = "arn:aws:lambda:eu-central-1:123456789012:capacity-provider:shop"
+          environments                              = 4
+          per_execution_environment_max_concurrency = 8
+          execution_environment_memory_gib_per_vcpu = 4
+        }
+      }
+    }
+  }
+
+  assert {
+    condition = jsonencode([for golden in [jsondecode(file("tests/golden/managed_instances.json"))] : {
+      for kind, held in output.resources : kind => {
+        for key, object in [held, { "" = held }][contains(["aws_cloudwatch_log_group.function", "aws_lambda_function.this"], kind) ? 1 : 0] : key => {
+          for attribute, value in object : attribute => value if !contains(["null", "[]", "{}", "\"\""], jsonencode(value)) && !contains(try(golden.any[kind], []), attribute)
+        }
+      } if length(held) > 0
+    }]) == jsonencode([jsondecode(file("tests/golden/managed_instances.json")).resources])
+    error_message = "What is created is not what tests/golden/managed_instances.json has. To see the difference: terraform/check --update, and git diff."
+  }
+
+  assert {
+    condition     = jsonencode({ outputs = output.outputs }) == jsonencode(jsondecode(file("tests/golden/managed_instances.json")).outputs)
+    error_message = "The outputs are not what tests/golden/managed_instances.json has. To see the difference: terraform/check --update, and git diff."
+  }
+}
+
+run "agents_by_a_gateway_that_is_there" {
+  state_key = "agents_by_a_gateway_that_is_there"
+
+  module {
+    source = "./tests/call"
+  }
+
+  variables {
+    call = {
+      name     = "shop"
+      engine   = "postgres"
+      zip      = { directory = "tests/zips" }
+      network  = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"] }
+      database = { host = "app.abc.eu-central-1.rds.amazonaws.com", name = "app", security_group_id = "sg-database", secret = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" } }
+      budget   = { max_connections = 100 }
+      release  = {}
+      http_api = { authorization_type = "AWS_IAM", cors_origin = "https://app.example.com" }
+      agents = {
+        mcp       = {}
+        bedrock   = { support = "arn:aws:bedrock:eu-central-1:123456789012:agent/ABCDEFGHIJ" }
+        agentcore = { tools = file("tests/tools.json"), gateway = { id = "of-others-abcdefghij" }, allowed_request_headers = ["x-tenant"] }
+      }
+    }
+  }
+
+  assert {
+    condition = jsonencode([for golden in [jsondecode(file("tests/golden/agents_by_a_gateway_that_is_there.json"))] : {
+      for kind, held in output.resources : kind => {
+        for key, object in [held, { "" = held }][contains(["aws_cloudwatch_log_group.function", "aws_lambda_function.this"], kind) ? 1 : 0] : key => {
+          for attribute, value in object : attribute => value if !contains(["null", "[]", "{}", "\"\""], jsonencode(value)) && !contains(try(golden.any[kind], []), attribute)
+        }
+      } if length(held) > 0
+    }]) == jsonencode([jsondecode(file("tests/golden/agents_by_a_gateway_that_is_there.json")).resources])
+    error_message = "What is created is not what tests/golden/agents_by_a_gateway_that_is_there.json has. To see the difference: terraform/check --update, and git diff."
+  }
+
+  assert {
+    condition     = jsonencode({ outputs = output.outputs }) == jsonencode(jsondecode(file("tests/golden/agents_by_a_gateway_that_is_there.json")).outputs)
+    error_message = "The outputs are not what tests/golden/agents_by_a_gateway_that_is_there.json has. To see the difference: terraform/check --update, and git diff."
+  }
+}
+
+run "agents_of_iam" {
+  state_key = "agents_of_iam"
+
+  module {
+    source = "./tests/call"
+  }
+
+  variables {
+    call = {
+      name     = "shop"
+      engine   = "postgres"
+      zip      = { directory = "tests/zips" }
+      tags     = { team = "data" }
+      network  = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"] }
+      database = { host = "app.abc.eu-central-1.rds.amazonaws.com", name = "app", security_group_id = "sg-database", secret = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" } }
+      budget   = { max_connections = 100 }
+      iam      = { gateway_role = { arn = "arn:aws:iam::123456789012:role/own-gateway" } }
+      agents   = { agentcore = { tools = file("tests/tools.json"), instructions = "Ask before you change anything.", search_type = "SEMANTIC" } }
+    }
+  }
+
+  assert {
+    condition = jsonencode([for golden in [jsondecode(file("tests/golden/agents_of_iam.json"))] : {
+      for kind, held in output.resources : kind => {
+        for key, object in [held, { "" = held }][contains(["aws_cloudwatch_log_group.function", "aws_lambda_function.this"], kind) ? 1 : 0] : key => {
+          for attribute, value in object : attribute => value if !contains(["null", "[]", "{}", "\"\""], jsonencode(value)) && !contains(try(golden.any[kind], []), attribute)
+        }
+      } if length(held) > 0
+    }]) == jsonencode([jsondecode(file("tests/golden/agents_of_iam.json")).resources])
+    error_message = "What is created is not what tests/golden/agents_of_iam.json has. To see the difference: terraform/check --update, and git diff."
+  }
+
+  assert {
+    condition     = jsonencode({ outputs = output.outputs }) == jsonencode(jsondecode(file("tests/golden/agents_of_iam.json")).outputs)
+    error_message = "The outputs are not what tests/golden/agents_of_iam.json has. To see the difference: terraform/check --update, and git diff."
   }
 }

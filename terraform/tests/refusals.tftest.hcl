@@ -328,7 +328,81 @@ run "refuses_readers_without_aurora" {
   expect_failures = [aws_lambda_function.this]
 }
 
-run "refuses_readers_behind_a_proxy" {
+run "refuses_readers_behind_a_proxy_that_has_no_endpoint_for_them" {
+  command = plan
+
+  variables {
+    engine = "aurora-postgres"
+    proxy  = { existing = { name = "of-others", endpoint = "of-others.proxy-abc.eu-central-1.rds.amazonaws.com", security_group_id = "sg-proxy" } }
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      security_group_id      = "sg-database"
+      db_instance_identifier = "app"
+      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
+      read_from              = "reader"
+    }
+  }
+
+  expect_failures = [aws_lambda_function.this]
+}
+
+run "refuses_tokens_for_a_proxy_without_its_arn" {
+  command = plan
+
+  variables {
+    proxy = { existing = { name = "of-others", endpoint = "of-others.proxy-abc.eu-central-1.rds.amazonaws.com", security_group_id = "sg-proxy" } }
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      security_group_id      = "sg-database"
+      db_instance_identifier = "app"
+      auth                   = "iam"
+      user                   = "app"
+      resource_id            = "db-ABC"
+    }
+  }
+
+  expect_failures = [aws_lambda_function.this]
+}
+
+run "refuses_a_proxy_without_passwords_for_a_function_with_one" {
+  command = plan
+
+  variables {
+    proxy = { auth = "iam" }
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      security_group_id      = "sg-database"
+      db_instance_identifier = "app"
+      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
+      resource_id            = "db-ABC"
+    }
+  }
+
+  expect_failures = [aws_db_proxy.this]
+}
+
+run "refuses_a_proxy_without_passwords_that_may_log_in_nowhere" {
+  command = plan
+
+  variables {
+    proxy = { auth = "iam" }
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      security_group_id      = "sg-database"
+      db_instance_identifier = "app"
+      auth                   = "iam"
+      user                   = "app"
+    }
+  }
+
+  expect_failures = [aws_db_proxy.this]
+}
+
+run "refuses_readers_of_an_instance_behind_a_proxy" {
   command = plan
 
   variables {
@@ -344,7 +418,49 @@ run "refuses_readers_behind_a_proxy" {
     }
   }
 
+  expect_failures = [aws_db_proxy_endpoint.reader]
+}
+
+run "refuses_managed_instances_without_their_groups" {
+  command = plan
+
+  variables {
+    function = { memory_size = 2048, managed_instances = { capacity_provider_arn = "arn:aws:lambda:eu-central-1:123456789012:capacity-provider:shop", environments = 1 } }
+  }
+
   expect_failures = [aws_lambda_function.this]
+}
+
+run "refuses_managed_instances_beyond_the_budget" {
+  command = plan
+
+  variables {
+    network  = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], security_group_ids = ["sg-capacity"] }
+    function = { memory_size = 2048, managed_instances = { capacity_provider_arn = "arn:aws:lambda:eu-central-1:123456789012:capacity-provider:shop", environments = 2, per_execution_environment_max_concurrency = 9 } }
+  }
+
+  expect_failures = [aws_lambda_function.this]
+}
+
+run "accepts_managed_instances_within_it" {
+  command = plan
+
+  variables {
+    network  = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], security_group_ids = ["sg-capacity"] }
+    function = { memory_size = 2048, managed_instances = { capacity_provider_arn = "arn:aws:lambda:eu-central-1:123456789012:capacity-provider:shop", environments = 2, per_execution_environment_max_concurrency = 8 } }
+  }
+}
+
+run "refuses_managed_instances_kept_ready" {
+  command = plan
+
+  variables {
+    network  = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], security_group_ids = ["sg-capacity"] }
+    function = { memory_size = 2048, managed_instances = { capacity_provider_arn = "arn:aws:lambda:eu-central-1:123456789012:capacity-provider:shop", environments = 1 } }
+    release  = { provisioned_concurrent_executions = 1 }
+  }
+
+  expect_failures = [aws_lambda_provisioned_concurrency_config.this]
 }
 
 run "refuses_settings_that_the_module_sets" {
@@ -352,6 +468,28 @@ run "refuses_settings_that_the_module_sets" {
 
   variables {
     function = { environment = { DB_QUERY_TIMEOUT = "30s" } }
+  }
+
+  expect_failures = [aws_lambda_function.this]
+}
+
+run "refuses_the_callers_role_without_policies" {
+  command = plan
+
+  variables {
+    engine  = "mysql"
+    session = { role = "member" }
+  }
+
+  expect_failures = [aws_lambda_function.this]
+}
+
+run "refuses_the_callers_settings_without_policies" {
+  command = plan
+
+  variables {
+    engine  = "mysql"
+    session = { set = ["app.tenant = claims.tenant"] }
   }
 
   expect_failures = [aws_lambda_function.this]
@@ -715,9 +853,11 @@ run "refuses_values_1" {
     release = { alias = "1" }
     # a path without slashes
     iam = { path = "apps" }
+    # a server of no https
+    agents = { mcp = { authorization_server = "http://login.example.com" } }
   }
 
-  expect_failures = [var.engine, var.architecture, var.zip, var.function, var.network, var.database, var.connections, var.budget, var.parameter_group, var.queues, var.schedules, var.http_api, var.function_url, var.logs, var.async, var.release, var.iam]
+  expect_failures = [var.engine, var.architecture, var.zip, var.function, var.network, var.database, var.connections, var.budget, var.parameter_group, var.queues, var.schedules, var.http_api, var.function_url, var.logs, var.async, var.release, var.iam, var.agents]
 }
 
 run "refuses_values_2" {
@@ -759,9 +899,11 @@ run "refuses_values_2" {
     iam = { name_prefix = "a-prefix-of-more-than-thirty-six-characters-" }
     # everybody as caller
     function_url = { callers = { all = "*" } }
+    # a wildcard for agents
+    agents = { bedrock = { all = "arn:aws:bedrock:eu-central-1:123456789012:agent/*" } }
   }
 
-  expect_failures = [var.zip, var.function, var.database, var.connections, var.budget, var.queues, var.schedules, var.http_api, var.logs, var.network, var.async, var.release, var.iam, var.function_url]
+  expect_failures = [var.zip, var.function, var.database, var.connections, var.budget, var.queues, var.schedules, var.http_api, var.logs, var.network, var.async, var.release, var.iam, var.function_url, var.agents]
 }
 
 run "refuses_values_3" {
@@ -790,9 +932,15 @@ run "refuses_values_3" {
     iam = { policies = { network = "{}" } }
     # callers of an open url
     function_url = { authorization_type = "NONE", callers = { one = "arn:aws:iam::123456789012:role/one" } }
+    # no tools
+    agents = { agentcore = { tools = "[]" } }
+    # a certificate of iam
+    http_api = { authorization_type = "NONE", domain = { name = "api.example.com", certificate_arn = "arn:aws:iam::123456789012:server-certificate/api" } }
+    # a class of logs that keeps nothing
+    logs = { log_group_class = "DELIVERY" }
   }
 
-  expect_failures = [var.zip, var.function, var.database, var.queues, var.schedules, var.network, var.budget, var.async, var.release, var.iam, var.function_url]
+  expect_failures = [var.zip, var.function, var.database, var.queues, var.schedules, var.network, var.budget, var.async, var.release, var.iam, var.function_url, var.agents, var.http_api, var.logs]
 }
 
 run "refuses_values_4" {
@@ -818,9 +966,13 @@ run "refuses_values_4" {
     release = { canary = { alarms = [] } }
     # policies for a role of ones own
     iam = { role = { arn = "arn:aws:iam::123456789012:role/own" }, policies = { second = "{}" } }
+    # tools of another format
+    agents = { agentcore = { tools = "{\"tools\": []}" } }
+    # no address left
+    http_api = { authorization_type = "NONE", disable_execute_api_endpoint = true }
   }
 
-  expect_failures = [var.function, var.database, var.network, var.connections, var.release, var.iam]
+  expect_failures = [var.function, var.database, var.network, var.connections, var.release, var.iam, var.agents, var.http_api]
 }
 
 run "refuses_values_5" {
@@ -842,9 +994,13 @@ run "refuses_values_5" {
     function = { layers = [for n in range(6) : "arn:aws:lambda:eu-central-1:123456789012:layer:l:${n}"] }
     # an egress from groups of ones own
     network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], security_group_ids = ["sg-1"], egress = { second = { port = 5432, cidr_blocks = ["10.0.0.0/24"] } } }
+    # tokens of anybody
+    agents = { agentcore = { tools = file("tests/tools.json"), jwt = { discovery_url = "https://issuer.example.com/.well-known/openid-configuration" } } }
+    # a domain with its scheme
+    http_api = { authorization_type = "NONE", domain = { name = "https://api.example.com", certificate_arn = "arn:aws:acm:eu-central-1:123456789012:certificate/of-the-api" } }
   }
 
-  expect_failures = [var.database, var.function, var.network]
+  expect_failures = [var.database, var.function, var.network, var.agents, var.http_api]
 }
 
 run "refuses_values_6" {
@@ -862,9 +1018,11 @@ run "refuses_values_6" {
     function = { environment = { SECOND_PASSWORD = "x" } }
     # an egress by a name that is taken
     network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], egress = { secrets = { port = 5432, cidr_blocks = ["10.0.0.0/24"] } } }
+    # an issuer for its metadata
+    agents = { agentcore = { tools = file("tests/tools.json"), jwt = { discovery_url = "https://issuer.example.com", audience = ["app"] } } }
   }
 
-  expect_failures = [var.database, var.function, var.network]
+  expect_failures = [var.database, var.function, var.network, var.agents]
 }
 
 run "refuses_values_7" {
@@ -884,9 +1042,71 @@ run "refuses_values_7" {
     function = { environment = { "1ST" = "x" } }
     # a port that is none
     network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], egress = { second = { port = 65536, cidr_blocks = ["10.0.0.0/24"] } } }
+    # tokens for a gateway of others
+    agents = { agentcore = { tools = file("tests/tools.json"), gateway = { id = "of-others-abcdefghij" }, jwt = { discovery_url = "https://issuer.example.com/.well-known/openid-configuration", audience = ["app"] } } }
   }
 
-  expect_failures = [var.database, var.function, var.network]
+  expect_failures = [var.database, var.function, var.network, var.agents]
+}
+
+run "refuses_values_8" {
+  command = plan
+
+  variables {
+    # a search that agentcore does not know
+    agents = { agentcore = { tools = file("tests/tools.json"), search_type = "FULL" } }
+    # managed instances that are too small
+    function = { memory_size = 1024, managed_instances = { capacity_provider_arn = "arn:aws:lambda:eu-central-1:123456789012:capacity-provider:shop", environments = 1 } }
+    # a proxy by passwords
+    proxy = { auth = "password" }
+  }
+
+  expect_failures = [var.agents, var.function, var.proxy]
+}
+
+run "refuses_values_9" {
+  command = plan
+
+  variables {
+    # more than a reply holds
+    agents = { tool_bytes = 6000001 }
+    # no share
+    budget = { max_connections = 100, share = 0 }
+    # a proxy by a name that is not one
+    proxy = { existing = { name = "of-others", endpoint = "proxy.example.com", security_group_id = "sg-proxy" } }
+  }
+
+  expect_failures = [var.agents, var.budget, var.proxy]
+}
+
+run "refuses_values_10" {
+  command = plan
+
+  variables {
+    # an id for an arn
+    proxy = { existing = { name = "of-others", endpoint = "of-others.proxy-abc.eu-central-1.rds.amazonaws.com", arn = "prx-0123456789abcdef0", security_group_id = "sg-proxy" } }
+    # two settings in one
+    session = { set = ["app.tenant = claims.tenant; app.user = claims.sub"] }
+    # a table with its database
+    idempotency = { table = "db.app.keys" }
+  }
+
+  expect_failures = [var.proxy, var.session, var.idempotency]
+}
+
+run "refuses_values_11" {
+  command = plan
+
+  variables {
+    # a proxy without a place
+    proxy = { existing = { name = "of-others", endpoint = "of-others.proxy-abc.eu-central-1.rds.amazonaws.com" } }
+    # a setting without a source
+    session = { set = ["app.tenant"] }
+    # half a byte
+    idempotency = { reply_bytes = 0.5 }
+  }
+
+  expect_failures = [var.proxy, var.session, var.idempotency]
 }
 
 run "refuses_name_1" {

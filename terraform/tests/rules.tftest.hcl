@@ -19,6 +19,7 @@ run "nothing_is_for_everything" {
     release   = { canary = {} }
     queues    = { users = {} }
     schedules = { nightly = { schedule_expression = "rate(1 day)", query = "active_users" } }
+    agents    = { agentcore = { tools = file("tests/tools.json") } }
     database = {
       host                   = "app.abc.eu-central-1.rds.amazonaws.com"
       name                   = "app"
@@ -70,6 +71,7 @@ run "nothing_is_for_everything" {
       proxy      = { for policy in aws_iam_role_policy.proxy : policy.name => policy.policy }
       scheduler  = { for policy in aws_iam_role_policy.scheduler : policy.name => policy.policy }
       deployment = { for policy in aws_iam_role_policy.deployment : policy.name => policy.policy }
+      gateway    = { for policy in aws_iam_role_policy.gateway : policy.name => policy.policy }
     }
     error_message = "The output policies is not what the roles have."
   }

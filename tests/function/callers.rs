@@ -463,7 +463,7 @@ async fn tenants_meet(world: &World, functions: &[&Function], api: Option<&Runti
                 &who,
             ),
             8 => get("who", &json!({})),
-            9 if round % 25 == 0 => get("slow", &who),
+            9 if round.is_multiple_of(25) => get("slow", &who),
             _ => get("bad", &who),
         };
         let function = functions[worker % functions.len()];

@@ -51,6 +51,12 @@ WHERE a.id >= :n ORDER BY a.id, b.id, c.id;
 -- param: step int
 INSERT INTO notes (token, step) VALUES (:token, :step);
 
+-- name: keyed :exec
+-- idempotency_key: header.Idempotency-Key
+-- param: token int
+-- param: step int
+INSERT INTO notes (token, step) VALUES (:token, :step);
+
 -- name: alone :exec
 -- transaction: none
 -- param: token int
@@ -166,7 +172,7 @@ fn setting(name: &str) -> Option<u64> {
 }
 
 fn world(engine: Engine) -> Setup {
-    Setup::new(engine).schema(SCHEMA).queries(QUERIES)
+    Setup::new(engine).schema(format!("{SCHEMA}{}", crate::once::table(engine))).queries(QUERIES)
 }
 
 /// A kind of call.
@@ -182,10 +188,19 @@ enum Call {
     Transaction,
     /// One write, three times.
     Batch,
+    /// A write with an idempotency key, which is repeated until it is told as done.
+    Keyed,
+    /// Two of them, with one key.
+    KeyedList,
 }
 
 impl Call {
-    const ALL: [Self; 5] = [Self::Read, Self::Note, Self::Alone, Self::Transaction, Self::Batch];
+    const ALL: [Self; 7] =
+        [Self::Read, Self::Note, Self::Alone, Self::Transaction, Self::Batch, Self::Keyed, Self::KeyedList];
+
+    fn keyed(self) -> bool {
+        matches!(self, Self::Keyed | Self::KeyedList)
+    }
 
     fn event(self, token: u64) -> Value {
         let note = |step: u64| json!({"token": token, "step": step});
@@ -198,6 +213,12 @@ impl Call {
                 {"query": "note", "params": note(0)}, read, {"query": "note", "params": note(1)},
             ]}),
             Self::Batch => json!({"batch": {"query": "note", "params": [note(0), note(1), note(2)]}}),
+            Self::Keyed => {
+                json!({"query": "keyed", "params": note(0), "idempotencyKey": format!("key {token}")})
+            }
+            Self::KeyedList => json!({"idempotencyKey": format!("key {token}"), "transaction": [
+                {"query": "keyed", "params": note(0)}, read, {"query": "note", "params": note(1)},
+            ]}),
         }
     }
 
@@ -206,8 +227,8 @@ impl Call {
         let done = json!({"rowsAffected": 1});
         match self {
             Self::Read => lines(1),
-            Self::Note | Self::Alone => done,
-            Self::Transaction => json!([done, lines(5), done]),
+            Self::Note | Self::Alone | Self::Keyed => done,
+            Self::Transaction | Self::KeyedList => json!([done, lines(5), done]),
             Self::Batch => json!([done, done, done]),
         }
     }
@@ -216,8 +237,8 @@ impl Call {
     fn steps(self) -> &'static str {
         match self {
             Self::Read => "",
-            Self::Note | Self::Alone => "0",
-            Self::Transaction => "01",
+            Self::Note | Self::Alone | Self::Keyed => "0",
+            Self::Transaction | Self::KeyedList => "01",
             Self::Batch => "012",
         }
     }
@@ -260,6 +281,10 @@ impl Ledger {
             let (token, step) = row.split_once('|').unwrap();
             left.entry(token.parse().unwrap()).or_default().push_str(step);
         }
+        let rows = world.count("notes");
+        let keyed = |(token, (call, _)): (&u64, &(Call, Said))| call.keyed().then_some((*token, *call));
+        let again: Vec<(u64, Call)> =
+            ledgers.iter().flat_map(|ledger| ledger.0.iter().filter_map(keyed)).take(MOST_REPEATED).collect();
         let mut seen = BTreeMap::new();
         for (token, (call, said)) in ledgers.into_iter().flat_map(|ledger| ledger.0) {
             let left = left.remove(&token).unwrap_or_default();
@@ -272,6 +297,11 @@ impl Ledger {
             *seen.entry((call, said, !left.is_empty())).or_insert(0) += 1;
         }
         assert!(left.is_empty(), "rows that nobody wrote: {left:?}");
+        // Whoever sends one with a key again gets the same.
+        for (token, call) in again {
+            assert_eq!(world.call(call.event(token)).await, (200, call.success()), "{token}, a {call:?}");
+        }
+        assert_eq!(world.count("notes"), rows, "a repeat has done something");
         seen
     }
 }
@@ -310,12 +340,25 @@ impl Environment {
     async fn try_call(&mut self, call: Call) -> Said {
         let token = self.next_token;
         self.next_token += 1;
-        let outcome = self.function.invoke(call.event(token)).await.unwrap();
-        self.slowest = self.slowest.max(outcome.elapsed);
-        let reply = outcome.reply().unwrap();
+        let mut tries = 0;
+        let reply = loop {
+            let outcome = self.function.invoke(call.event(token)).await.unwrap();
+            self.slowest = self.slowest.max(outcome.elapsed);
+            let reply = outcome.reply().unwrap();
+            tries += 1;
+            // With a key one may send it again, and does: nothing is unknown.
+            if !call.keyed() || reply.0 == 200 || tries == MOST_TRIES {
+                break reply;
+            }
+            assert!(reply.1["error"]["retryable"] == true, "{call:?} {token}: {reply:?}");
+        };
         let said = match &reply {
             (200, body) if *body == call.success() => Said::Done,
-            (500, body) if call != Call::Read && body["error"]["code"] == "outcome_unknown" => Said::Unknown,
+            (500, body)
+                if call != Call::Read && !call.keyed() && body["error"]["code"] == "outcome_unknown" =>
+            {
+                Said::Unknown
+            }
             (503, body) if body["error"]["retryable"] == true => Said::Failed,
             other => panic!("{call:?} {token}: {other:?}\n{}", self.function.logs().last().unwrap()),
         };
@@ -378,6 +421,11 @@ impl Environment {
         self.struck += u64::from(!self.proxy.disarm());
     }
 }
+
+/// How many calls with a key are sent once more at the end.
+const MOST_REPEATED: usize = 500;
+/// How often a call with a key is repeated: what is cut by dice is cut once in a call.
+const MOST_TRIES: u32 = 20;
 
 /// How far a call goes: its flights, and its bytes to the server and back.
 #[derive(Debug, Clone, Copy)]

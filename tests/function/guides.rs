@@ -24,6 +24,32 @@ async fn a_long_result_in_pages(engine: Engine) {
     }
 }
 
+#[tokio::test]
+async fn a_write_that_happens_once() {
+    let page = include_str!("../../docs/how-to/exactly-once.md");
+    let blocks = |kind: &str| -> Vec<String> {
+        let opening = format!("```{kind}\n");
+        page.split(&opening).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+    };
+    let [table, queries] = blocks("sql").try_into().unwrap();
+    assert_eq!(table, crate::once::table(Engine::Postgres));
+    let accounts = "CREATE TABLE accounts (id int PRIMARY KEY, balance numeric NOT NULL);\n\
+                    INSERT INTO accounts VALUES (1, 0);\n";
+    let world =
+        Setup::new(Engine::Postgres).schema(format!("{accounts}{table}")).queries(queries).start().await;
+    let shown: Vec<Value> = blocks("json").iter().map(|text| serde_json::from_str(text).unwrap()).collect();
+    let [event, reply, other] = shown.try_into().unwrap();
+    for replayed in [false, true] {
+        let outcome = world.invoke(event.clone()).await;
+        assert_eq!(outcome.reply().unwrap(), (200, reply.clone()));
+        let header = &outcome.json().unwrap()["headers"]["idempotency-replayed"];
+        assert_eq!(header == "true", replayed);
+    }
+    let (status, body) = world.call(other).await;
+    assert_eq!((status, body["error"]["code"].as_str()), (422, Some("idempotency_key_reused")));
+    assert_eq!(world.sql("SELECT balance FROM accounts"), "9.90");
+}
+
 /// Every member of the two lines stands in its page, and no other.
 #[test]
 fn the_page_of_the_metrics() {

@@ -60,33 +60,38 @@ fn queries(engine: Engine) -> String {
          INSERT INTO uniques (id) VALUES (:id);\n\n"
     );
     if returning {
-        text += &format!(
-            "-- name: none :one\n-- write\n-- idempotency_key: header.Idempotency-Key\n-- param: account int\n\
+        text += "-- name: none :one\n-- write\n-- idempotency_key: header.Idempotency-Key\n-- param: account int\n\
              DELETE FROM payments WHERE account = :account RETURNING account;\n\n\
              -- name: large :many\n-- write\n-- idempotency_key: header.Idempotency-Key\n-- param: account int\n\
              INSERT INTO payments (account) VALUES (:account), (:account), (:account), (:account), (:account), \
-             (:account), (:account), (:account), (:account), (:account) RETURNING id, account, note, id_text;\n\n"
-        );
+             (:account), (:account), (:account), (:account), (:account) RETURNING id, account, note, id_text;\n\n";
     }
     text
 }
 
-fn schema(engine: Engine) -> String {
-    let dialect = match engine.plain() {
+fn dialect(engine: Engine) -> Dialect {
+    match engine.plain() {
         Engine::Postgres => Dialect::Postgres,
         Engine::Sqlite => Dialect::Sqlite,
         _ => Dialect::Mysql,
-    };
-    let (id, json) = match dialect {
+    }
+}
+
+/// What makes the table of keys.
+pub(crate) fn table(engine: Engine) -> String {
+    lambda_rds::once::ddl(dialect(engine), &Table::parse("lambda_rds_idempotency").unwrap())
+}
+
+fn schema(engine: Engine) -> String {
+    let (id, json) = match dialect(engine) {
         Dialect::Postgres => ("bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "json"),
         Dialect::Mysql => ("bigint AUTO_INCREMENT PRIMARY KEY", "json"),
         Dialect::Sqlite => ("INTEGER PRIMARY KEY", "JSON"),
     };
-    let table = Table::parse("lambda_rds_idempotency").unwrap();
     format!(
         "CREATE TABLE payments (id {id}, account bigint NOT NULL, note {json}, id_text varchar(100));\n\
          CREATE TABLE uniques (id bigint PRIMARY KEY);\n{}",
-        lambda_rds::once::ddl(dialect, &table)
+        table(engine)
     )
 }
 
@@ -184,7 +189,7 @@ async fn another_request_is_another_key_or_refused(engine: Engine) {
     assert_eq!(reply(&world, pay("pay", "k", 1)).await.0, 200);
     assert_eq!(code(&world, pay("pay", "k", 2)).await, (422, "idempotency_key_reused".into()));
     // Of another query, or by somebody else, it is another key.
-    assert_eq!(reply(&world, pay("other", "k", 1)).await.1, false);
+    assert!(!reply(&world, pay("other", "k", 1)).await.1);
     let by = |subject: Option<&str>, account: u64| {
         post("pay", Some("k"), subject, &format!(r#"{{"account":{account}}}"#))
     };
@@ -196,8 +201,8 @@ async fn another_request_is_another_key_or_refused(engine: Engine) {
     assert_eq!((paid(&world, 10), paid(&world, 11)), (1, 1));
     assert_eq!(code(&world, by(Some("ada"), 11)).await.0, 422);
     // Byte for byte.
-    assert_eq!(reply(&world, pay("pay", "K", 3)).await.1, false);
-    assert_eq!(reply(&world, pay("pay", "k ", 3)).await.1, false);
+    assert!(!reply(&world, pay("pay", "K", 3)).await.1);
+    assert!(!reply(&world, pay("pay", "k ", 3)).await.1);
 
     // The same in another order, with a default given, is the same.
     let body = |text: &str| post("pay", Some("order"), None, text);
@@ -235,8 +240,8 @@ async fn what_fails_is_not_kept(engine: Engine) {
     }
     assert_eq!(keys(&world), 0);
     world.sql("DELETE FROM uniques");
-    assert_eq!(reply(&world, unique.clone()).await.1, false);
-    assert_eq!(reply(&world, unique).await.1, true);
+    assert!(!reply(&world, unique.clone()).await.1);
+    assert!(reply(&world, unique).await.1);
     if engine.plain() == Engine::Mysql {
         return;
     }
@@ -355,12 +360,12 @@ async fn a_write_with_a_key_takes_no_flight_more(engine: Engine) {
         assert_eq!(reply(&world, pay("pay", key, 1)).await.0, 200);
     }
     world.wire().reset();
-    assert_eq!(reply(&world, pay("pay", "c", 1)).await.1, false);
+    assert!(!reply(&world, pay("pay", "c", 1)).await.1);
     assert_eq!(world.wire().flights(), first);
     // The reply that is stored is one flight.
     reply(&world, pay("pay", "c", 1)).await;
     world.wire().reset();
-    assert_eq!(reply(&world, pay("pay", "c", 1)).await.1, true);
+    assert!(reply(&world, pay("pay", "c", 1)).await.1);
     assert_eq!(world.wire().flights(), 1);
     assert_eq!(world.wire().connections(), 0);
 }
@@ -420,8 +425,12 @@ async fn cut_anywhere_it_is_done_once(engine: Engine) {
 }
 
 async fn callers_of_one_key_at_once(engine: Engine) {
-    let world =
-        setup(engine).env("AWS_LAMBDA_MAX_CONCURRENCY", "50").timeout(Duration::from_secs(60)).start().await;
+    let world = setup(engine)
+        .env("AWS_LAMBDA_MAX_CONCURRENCY", "50")
+        .env("DB_MAX_CONNECTIONS", "25")
+        .timeout(Duration::from_secs(60))
+        .start()
+        .await;
     for (round, callers) in [(1, 2), (2, 50), (3, 2), (4, 50)] {
         let key = format!("round {round}");
         let calls = (0..callers).map(|_| async {
@@ -545,4 +554,75 @@ async fn a_million_keys_are_found_by_their_index() {
     times.sort();
     println!("p50 of a write with a key beside a million: {:?}", times[times.len() / 2]);
     assert_eq!(keys(&world), 1_000_030);
+}
+
+/// A call whose key another one has is told so when its time is up, and gets that one's reply later.
+#[tokio::test]
+async fn who_waits_too_long_for_its_twin_is_told_so() {
+    let slow = "\n-- name: slow :exec\n-- http: POST\n-- idempotency_key: header.Idempotency-Key\n\
+                INSERT INTO payments (account) SELECT 5 FROM (SELECT pg_sleep(3)) AS nap;\n";
+    let world = Setup::new(Engine::Postgres)
+        .schema(schema(Engine::Postgres))
+        .queries(queries(Engine::Postgres) + slow)
+        .env("AWS_LAMBDA_MAX_CONCURRENCY", "2")
+        .env("LAMBDA_RDS_HTTP_TIMEOUT", "1s")
+        .start()
+        .await;
+    let direct = json!({"query": "slow", "idempotencyKey": "k"});
+    let first = reply(&world, direct.clone());
+    let second = async {
+        until("the first one", || world.running_that("pg_sleep") > 0).await;
+        code(&world, post("slow", Some("k"), None, "{}")).await
+    };
+    let (first, second) = futures_util::future::join(first, second).await;
+    assert_eq!((first.0, first.1, second), (200, false, (409, "conflict".into())));
+    assert_eq!(reply(&world, post("slow", Some("k"), None, "{}")).await, (200, true, first.2));
+    assert_eq!(paid(&world, 5), 1);
+}
+
+/// Where no rollback undoes the write, once cannot be had: nothing is run.
+#[tokio::test]
+async fn a_table_without_transactions_is_refused() {
+    let world = setup(Engine::Mysql).start().await;
+    assert_eq!(reply(&world, pay("pay", "a", 1)).await.0, 200);
+    world.sql("ALTER TABLE uniques ENGINE = MyISAM");
+    let other = world.another().await;
+    let event = json!({"query": "unique", "params": {"id": 1}, "idempotencyKey": "u"});
+    let (status, body) = other.invoke(event).await.unwrap().reply().unwrap();
+    assert_eq!((status, &body["error"]["code"]), (500, &json!("query_failed")), "{body}");
+    let named = |line: &str| line.contains("no rollback undoes") && line.contains("`unique`");
+    other.wait_for_log(named, Duration::from_secs(5)).await.unwrap();
+    assert_eq!((world.count("uniques"), keys(&world)), (0, 1));
+}
+
+/// What fails at COMMIT is no step's, and nothing is kept.
+#[tokio::test]
+async fn a_constraint_that_is_checked_at_commit() {
+    let schema = schema(Engine::Postgres)
+        .replace("id bigint PRIMARY KEY", "id bigint PRIMARY KEY DEFERRABLE INITIALLY DEFERRED");
+    let world = Setup::new(Engine::Postgres).schema(schema).queries(queries(Engine::Postgres)).start().await;
+    let step = json!({"query": "unique", "params": {"id": 1}});
+    let list = json!({"transaction": [step, step], "idempotencyKey": "k"});
+    for _ in 0..2 {
+        let (status, body) = world.call(list.clone()).await;
+        assert_eq!((status, &body["error"]["code"]), (409, &json!("constraint")), "{body}");
+        assert_eq!(body["error"].get("step"), None, "{body}");
+    }
+    assert_eq!((world.count("uniques"), keys(&world)), (0, 0));
+    assert_eq!(reply(&world, json!({"transaction": [step], "idempotencyKey": "k"})).await.0, 200);
+}
+
+/// `diagnose` names the table where it is missing, and what makes it.
+#[tokio::test]
+async fn diagnose_tells_of_a_missing_table() {
+    for engine in [Engine::Postgres, Engine::Mysql, Engine::Sqlite] {
+        let world = setup(engine).env("LAMBDA_RDS_DIAGNOSE", "true").start().await;
+        let tells = async || {
+            let (_, body) = world.call(json!({"diagnose": true})).await;
+            body["warnings"].to_string().contains("lambda-rds tables --engine")
+        };
+        assert!(!tells().await, "{engine:?}");
+        world.sql("DROP TABLE lambda_rds_idempotency");
+        assert!(tells().await, "{engine:?}");
+    }
 }

@@ -33,7 +33,7 @@ struct Planned {
 #[test]
 fn each_examples_settings_are_a_configuration() {
     let examples = examples();
-    assert_eq!(examples.len(), 8, "{:?}", examples.keys());
+    assert_eq!(examples.len(), 9, "{:?}", examples.keys());
     for (example, planned) in examples {
         let read = Config::read(
             &Sources { env: inside_lambda(&planned.environment), ..Sources::default() },

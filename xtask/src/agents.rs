@@ -5,14 +5,15 @@
 //! way in which a call fails. Each schema is judged by a validator of JSON Schema, and each result by its schema.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value};
 
-use crate::openapi::{built, python, started};
-use crate::{on_path, run, servers, shown};
+use crate::clients::Node;
+use crate::openapi::{COMMAND, built, python, started};
+use crate::{run, servers, shown};
 
 /// Tries all of them.
 pub(crate) fn agents(workspace: &Path) -> Result<()> {
@@ -21,7 +22,7 @@ pub(crate) fn agents(workspace: &Path) -> Result<()> {
     let first = python(&target.join("python-1"), &["mcp==1.30.0", "jsonschema==4.26.0"])?.join("python3");
     let second = python(&target.join("python-2"), &["mcp==2.3.0"])?.join("python3");
     let node = node(workspace, &target.join("node"))?;
-    let [command, sample] = built(workspace)?;
+    let [command, sample] = &built(workspace, [COMMAND, "sample_postgres"])?;
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let queries = folder.path().join("queries");
     fs::create_dir(&queries)?;
@@ -33,7 +34,7 @@ pub(crate) fn agents(workspace: &Path) -> Result<()> {
     let (mut server, settings) = started(sample.stdin(Stdio::piped()))?;
     let place = Place { folder: folder.path(), settings: &settings };
 
-    let mut serve = place.command(&command);
+    let mut serve = place.command(command);
     serve
         .args(["serve", "--listen", "0", "--json", "--quiet", "--claim", "sub=42"])
         .env("LAMBDA_RDS_MCP", "true");
@@ -41,7 +42,7 @@ pub(crate) fn agents(workspace: &Path) -> Result<()> {
     let url = announced.get("mcp").and_then(Value::as_str).context("`serve` names no URL of MCP")?;
     // Clients start it in an environment of their own making.
     let script = folder.path().join("mcp");
-    write_script(&script, &command, &place)?;
+    write_script(&script, command, &place)?;
     let pipe = script.display().to_string();
 
     let calls = ours.join("calls.json");
@@ -116,31 +117,12 @@ fn inspected(place: &Place<'_>, node: &Node, url: &str) -> Result<()> {
     Ok(())
 }
 
-/// Node, and the folder with the clients and our script beside them.
-struct Node {
-    program: PathBuf,
-    folder: PathBuf,
-}
-
-/// The clients in TypeScript, got from npm's registry.
+/// The clients in TypeScript, and our script beside them.
 fn node(workspace: &Path, folder: &Path) -> Result<Node> {
-    let (Some(program), Some(npm)) = (on_path("node"), on_path("npm")) else {
-        bail!("node and npm are needed, for the clients in TypeScript")
-    };
-    fs::create_dir_all(folder)?;
+    let node = Node::with(folder, &CLIENTS)?;
     // Modules are looked for beside the script.
     fs::copy(workspace.join("xtask/agents/client.mjs"), folder.join("client.mjs"))?;
-    // Written last, so that an interrupted installation is made again.
-    let complete = folder.join("complete");
-    let wanted = CLIENTS.join(" ");
-    if !fs::read_to_string(&complete).is_ok_and(|installed| installed == wanted) {
-        fs::write(folder.join("package.json"), "{\"private\": true}\n")?;
-        let mut install = Command::new(npm);
-        install.current_dir(folder).args(["install", "--silent", "--no-audit", "--no-fund", "--save-exact"]);
-        run(install.args(CLIENTS))?;
-        fs::write(complete, wanted)?;
-    }
-    Ok(Node { program, folder: folder.to_owned() })
+    Ok(node)
 }
 
 const CLIENTS: [&str; 3] = [

@@ -9,8 +9,9 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
-use crate::bootstrap::{self, answer};
-use crate::zip::{Arch, Engine};
+use lambda_rds_package::Engine;
+
+use crate::build::{self, answer};
 use crate::{cargo, on_path, run, servers};
 
 /// What to measure.
@@ -106,8 +107,8 @@ fn typed() -> String {
 /// The executables that the zips have.
 fn function(workspace: &Path, place: &Path) -> Result<()> {
     for engine in [Engine::Postgres, Engine::Mysql] {
-        let executable = bootstrap::build(workspace, engine, Arch::this()?)?;
-        install(&place.join(format!("bin/lambda-rds-{}", engine.feature())), &executable.bytes)?;
+        let bootstrap = build::bootstrap(workspace, engine, build::this_arch()?)?;
+        install(&place.join(format!("bin/lambda-rds-{}", engine.name())), bootstrap.bytes())?;
     }
     Ok(())
 }

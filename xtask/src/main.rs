@@ -8,12 +8,15 @@ mod agents;
 mod api;
 mod apt;
 mod bench;
-mod bootstrap;
-mod elf;
+mod build;
+mod clients;
 mod fuzz;
 mod openapi;
+mod page;
+mod release;
 mod servers;
 mod soak;
+mod templates;
 mod zip;
 
 use std::ffi::{OsStr, OsString};
@@ -50,6 +53,14 @@ enum Task {
     Openapi(openapi::Options),
     /// Have the official clients of the Model Context Protocol list and call the tools of a function
     Agents,
+    /// Make everything that a release has: zips, layers, images, the command, a wheel and an npm package
+    Release(release::Options),
+    /// Check the types of the generated clients, and call a served function with them
+    Clients,
+    /// Open the page of `lambda-rds serve` in a browser, and call the queries from it
+    Page(page::Options),
+    /// Judge the templates for SAM and CDK by cfn-lint and `cdk synth`
+    Templates,
     /// Cut the wire at random places, thousands of times on each engine: no write is lost or doubled, no read fails
     Soak(soak::Options),
 }
@@ -67,7 +78,11 @@ fn main() -> Result<()> {
         Task::Api(options) => api::api(&workspace()?, &options),
         Task::Fuzz(options) => fuzz::fuzz(&workspace()?, &options),
         Task::Openapi(options) => openapi::openapi(&workspace()?, &options),
+        Task::Clients => clients::clients(&workspace()?),
+        Task::Page(options) => page::page(&workspace()?, &options),
+        Task::Templates => templates::templates(&workspace()?),
         Task::Agents => agents::agents(&workspace()?),
+        Task::Release(options) => release::release(&workspace()?, &options),
         Task::Soak(options) => soak::soak(&workspace()?, &options),
     }
 }

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Map, Value};
 
 use crate::{cargo, on_path, run, servers, shown};
@@ -28,13 +28,13 @@ pub(crate) struct Options {
 pub(crate) fn openapi(workspace: &Path, options: &Options) -> Result<()> {
     let servers = servers::ready(workspace, false)?;
     let tools = tools(workspace)?;
-    let [command, sample] = built(workspace)?;
+    let [command, sample] = &built(workspace, [COMMAND, "sample_postgres"])?;
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let queries = folder.path().join("queries");
     fs::create_dir(&queries)?;
     fs::copy(workspace.join("queries/users.sql"), queries.join("users.sql"))?;
     fs::copy(workspace.join("xtask/openapi/every.sql"), queries.join("every.sql"))?;
-    let place = Place { folder: folder.path(), command: &command, tools: &tools };
+    let place = Place { folder: folder.path(), command, tools: &tools };
 
     // Without a word about a database, it makes one.
     place.tried("sqlite", &Map::new(), options)?;
@@ -134,12 +134,13 @@ pub(crate) fn started(command: &mut Command) -> Result<(Running, Map<String, Val
     }
 }
 
-/// Builds the command and the sample server, and gives their executables.
-pub(crate) fn built(workspace: &Path) -> Result<[PathBuf; 2]> {
+/// Builds the command and examples of the testbed, and gives their executables by these names; the command's is
+/// `lambda-rds`.
+pub(crate) fn built<const N: usize>(workspace: &Path, names: [&str; N]) -> Result<[PathBuf; N]> {
     let mut build = cargo();
     build.current_dir(workspace).args(["build", "--message-format=json-render-diagnostics"]);
-    build.args(["-p", "lambda-rds-cli", "--bin", "lambda-rds"]);
-    build.args(["-p", "lambda-rds-testbed", "--example", "sample_postgres"]);
+    build.args(["-p", "lambda-rds-cli", "--bin", COMMAND, "-p", "lambda-rds-testbed"]);
+    build.args(names.iter().filter(|name| **name != COMMAND).flat_map(|example| ["--example", example]));
     let built = build.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
     ensure!(built.status.success(), "{} failed ({})", shown(&build), built.status);
     let messages = String::from_utf8(built.stdout).context("cargo's messages are not UTF-8")?;
@@ -150,8 +151,12 @@ pub(crate) fn built(workspace: &Path) -> Result<[PathBuf; 2]> {
         });
         named.with_context(|| format!("cargo names no executable for {name}"))
     };
-    Ok([executable("lambda-rds")?, executable("sample_postgres")?])
+    let executables: Vec<PathBuf> = names.into_iter().map(executable).collect::<Result<_>>()?;
+    executables.try_into().map_err(|_| anyhow!("a name has no executable"))
 }
+
+/// The command's name, as [`built`] takes it.
+pub(crate) const COMMAND: &str = "lambda-rds";
 
 /// The Python tools.
 fn tools(workspace: &Path) -> Result<PathBuf> {

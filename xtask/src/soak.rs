@@ -1,7 +1,8 @@
 //! `cargo xtask soak`: the wire is cut at random places under all kinds of calls, thousands of times on each engine.
 //!
 //! The test is `cuts::at_random` of the whole function's suite, which an ordinary run gives a few hundred cuts. No
-//! write may be lost or doubled, and no read may fail.
+//! write may be lost or doubled, and no read may fail. A write with an idempotency key is repeated by its caller until it is
+//! told as done: then it is there once, and nothing of it was unknown.
 
 use std::path::Path;
 use std::process::Command;

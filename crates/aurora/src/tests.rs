@@ -262,6 +262,10 @@ impl Session for Scripted {
         unreachable!("nothing is run")
     }
 
+    fn flights(&self) -> Option<u64> {
+        None
+    }
+
     fn state(&self) -> backend::State {
         backend::State::Idle
     }

@@ -51,6 +51,7 @@ impl Init {
             format!("cd {} && ", self.folder.display())
         };
         note(&format!("try it: {there}lambda-rds invoke active_users limit=2"));
+        note("for Lambda: lambda-rds pack --engine postgres --arch arm64");
         Ok(())
     }
 }

@@ -8,6 +8,7 @@
 //! its exit code: see [`failure`].
 
 mod check;
+mod client;
 mod completions;
 mod doctor;
 mod failure;
@@ -17,6 +18,7 @@ mod json;
 mod mcp;
 mod openapi;
 mod output;
+mod pack;
 mod sample;
 mod serve;
 mod settings;
@@ -48,8 +50,10 @@ enum Command {
     Doctor(doctor::Doctor),
     Openapi(openapi::Openapi),
     Tools(tools::Tools),
+    Client(client::Client),
     Tables(tables::Tables),
     Mcp(mcp::Mcp),
+    Pack(pack::Pack),
     Completions(completions::Completions),
 }
 
@@ -63,8 +67,10 @@ impl Command {
             Self::Doctor(doctor) => doctor.run().await,
             Self::Openapi(openapi) => openapi.run().await,
             Self::Tools(tools) => tools.run().await,
+            Self::Client(client) => client.run().await,
             Self::Tables(tables) => tables.run(),
             Self::Mcp(mcp) => mcp.run().await,
+            Self::Pack(pack) => pack.run(),
             Self::Completions(completions) => completions.run(),
         }
     }

@@ -179,7 +179,8 @@ fn set(sources: &mut Sources, key: &str, value: &str) {
     sources.env.push((key.to_owned(), value.to_owned()));
 }
 
-const FILE: &str = "lambda-rds.toml";
+/// The configuration in the working folder.
+pub(crate) const FILE: &str = "lambda-rds.toml";
 
 /// What says where a database is and who logs in. Not the password: a URL without one leaves it to be given by
 /// the environment, where other users of the machine do not see it.

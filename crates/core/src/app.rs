@@ -191,6 +191,21 @@ impl App {
         outcome
     }
 
+    /// As [`handle`](Self::handle), and gives what the log was told of it.
+    ///
+    /// # Errors
+    /// [`Raised`], where the source is told of a failure by failing.
+    pub async fn handle_and_tell(
+        &self,
+        event: &[u8],
+        invocation: &Invocation,
+    ) -> (Result<Reply, Raised>, observe::Record) {
+        let (outcome, untold) = self.answer(event, invocation).await;
+        let record = untold.record.clone();
+        untold.tell();
+        (outcome, record)
+    }
+
     /// Serves one event, and leaves it to the caller when its line in the log and its metrics are written: who waits
     /// for the reply need not wait for them.
     pub(crate) async fn answer(
@@ -512,9 +527,9 @@ impl App {
             _ => None,
         };
         let once = self.key(request, &steps)?;
-        // What is kept for a repeat is JSON, whoever asks for it.
+        // What is kept with a key is one body for all who send it: JSON.
         let many =
-            once.is_none() && !list && steps.first().is_some_and(|step| step.query.verb() == Verb::Many);
+            !list && once.is_none() && steps.first().is_some_and(|step| step.query.verb() == Verb::Many);
         let form = if many { wanted.form()? } else { wanted.json().map(|()| Form::Json)? };
         let coding = wanted.coding().map(|coding| (coding, wanted.identity())).filter(|_| once.is_none());
         if wanted.coding().is_none() && !wanted.identity() {
@@ -532,7 +547,7 @@ impl App {
             once,
             limits,
             form,
-            coding,
+            coding: coding.filter(|_| many),
             int64: self.function.int64,
             query_timeout: self.db.query_timeout,
             by: call.by,
@@ -790,7 +805,7 @@ impl<'a> Observed<'a> {
 
     /// What is to be told of it.
     fn finish(self, outcome: &Result<Body>) -> observe::Record {
-        let Trace { cost, query, retries, pinned, rows } = self.trace;
+        let Trace { cost, query, retries, pinned, rows, flights } = self.trace;
         if pinned > 0 && !self.app.told_of_pins.swap(true, Ordering::Relaxed) {
             tracing::warn!(pinned, "{PINNED}");
         }
@@ -805,6 +820,7 @@ impl<'a> Observed<'a> {
         record.retries = retries;
         record.pinned = pinned;
         record.rows = rows;
+        record.flights = flights;
         match outcome {
             Ok(body) => record.bytes = body.json.len() as u64,
             Err(error) => record.failure = Some(error.into()),
@@ -1036,6 +1052,10 @@ mod tests {
 
         fn ping(&mut self) -> BoxFuture<'_, Result<()>> {
             Box::pin(async { Ok(()) })
+        }
+
+        fn flights(&self) -> Option<u64> {
+            None
         }
 
         fn state(&self) -> State {

@@ -158,6 +158,10 @@ pub trait Session: Send + Debug {
     /// needed. `None` where the engine has no such thing.
     fn cancel_handle(&self) -> Option<Box<dyn CancelHandle>>;
 
+    /// How often the client has spoken after it had heard something, since the connection was made: its round trips. `None`
+    /// where nobody counts.
+    fn flights(&self) -> Option<u64>;
+
     /// The same session as sea-orm's driver takes it; `None` if it does not come to this one.
     #[cfg(feature = "sea-orm")]
     fn orm(&mut self) -> Option<&mut dyn Orm> {
@@ -210,6 +214,15 @@ pub trait CancelHandle: Send + Sync + Debug {
     /// # Errors
     /// If the server could not be asked in time.
     fn cancel(&self, by: Deadline) -> BoxFuture<'_, Result<()>>;
+
+    /// Asks the server to end the session, whose connection is lost, and with it its transaction: one that waits for its
+    /// next statement is stopped by no cancel. Where a server has limits for that, a cancel is enough.
+    ///
+    /// # Errors
+    /// If the server could not be asked in time.
+    fn end(&self, by: Deadline) -> BoxFuture<'_, Result<()>> {
+        self.cancel(by)
+    }
 }
 
 /// Where the writer and the readers are: what opens the sessions of an environment.

@@ -75,7 +75,7 @@ pub(crate) struct Once<'q> {
     pub(crate) expected: bool,
 }
 
-/// The reply's body.
+/// The result of a work.
 #[derive(Debug)]
 pub(crate) struct Written {
     pub(crate) bytes: Vec<u8>,
@@ -93,6 +93,7 @@ impl Written {
         Ok(Self { bytes: rows.finish()?, coding, next, replayed: false })
     }
 
+    /// What is kept with a key, as the reply carries it.
     fn kept(bytes: Vec<u8>, replayed: bool) -> Self {
         Self { bytes, coding: None, next: None, replayed }
     }
@@ -110,6 +111,8 @@ pub(crate) struct Trace {
     pub(crate) pinned: u32,
     /// Rows in the results.
     pub(crate) rows: u64,
+    /// Round trips of statements.
+    pub(crate) flights: u64,
 }
 
 /// Runs the work and gives the reply's body.
@@ -132,6 +135,7 @@ pub(crate) async fn run(work: &Work<'_>, sessions: &Arc<Sessions>, trace: &mut T
     loop {
         let mut lease = attempts.lease(trace).await?;
         let started = Instant::now();
+        let flown = lease.session().flights();
         let mut progress = Progress::Unsent;
         let outcome = match &work.once {
             None => {
@@ -144,6 +148,8 @@ pub(crate) async fn run(work: &Work<'_>, sessions: &Arc<Sessions>, trace: &mut T
             }
         };
         trace.query += started.elapsed();
+        let flights = lease.session().flights().zip(flown).map(|(now, then)| now.saturating_sub(then));
+        trace.flights += flights.unwrap_or_default();
         let settled_by = work.each().0;
         match outcome {
             Ok(Came::Done) => {
@@ -222,7 +228,14 @@ pub(crate) struct Attempts<'a> {
     /// connection first, and then another writer.
     met: Vec<Fault>,
     /// How to stop what may still run on the server for the attempt before, whose connection is lost.
-    left: Option<Box<dyn CancelHandle>>,
+    left: Option<Left>,
+}
+
+/// What a lost connection has left on the server.
+struct Left {
+    handle: Box<dyn CancelHandle>,
+    /// Whether its transaction, too, is in the way of the next attempt: it holds the key.
+    whole: bool,
 }
 
 impl<'a> Attempts<'a> {
@@ -273,7 +286,8 @@ impl<'a> Attempts<'a> {
             Next::Reconnect { times } => {
                 self.sessions.blame(&lease, error.fault());
                 if error.fault() == Fault::ConnectionLost && progress != Progress::Unsent {
-                    self.left = lease.session().cancel_handle();
+                    let whole = progress == Progress::Keyed;
+                    self.left = lease.session().cancel_handle().map(|handle| Left { handle, whole });
                 }
                 drop(lease);
                 (times, false)
@@ -466,7 +480,7 @@ async fn attempt_once(
         let expected = [silent(Verb::Many)];
         let clock = Clock::new(work.by);
         let mut answers = Answers::new(&mut nothing, &expected, true).timed(&clock);
-        let mut run = Run::new(session, &clock, work, &mut answers);
+        let mut run = Run { guards: 1, ..Run::new(session, &clock, work, &mut answers) };
         *progress = Progress::Sent;
         let looked = run.statements(Frame::Read, &[&look_up], *progress).await;
         looked.and_then(|()| run.ours()).map_err(|error| store.trouble(error))?;
@@ -503,7 +517,7 @@ async fn attempt_once(
     let mut rows = work.writer();
     let clock = Clock::new(work.by);
     let mut answers = Answers::new(&mut rows, &all, work.list).timed(&clock);
-    let mut run = Run::new(session, &clock, work, &mut answers);
+    let mut run = Run { guards, ..Run::new(session, &clock, work, &mut answers) };
     *progress = Progress::Keyed;
     let done = run.statements(Frame::Guarded(guards), &statements, *progress).await;
     let done = match done {
@@ -543,7 +557,8 @@ async fn attempt_once(
     let clock = Clock::new(work.by);
     let mut answers = Answers::new(&mut nothing, &expected, true).timed(&clock);
     // What fails at COMMIT is no step's own.
-    let mut run = Run { list: false, ..Run::new(session, &clock, work, &mut answers) };
+    let run = Run::new(session, &clock, work, &mut answers);
+    let mut run = Run { list: false, guards: last.len(), ..run };
     if let Err(error) = run.statements(Frame::Commit, &last, *progress).await {
         return Err(if matches!(run.failed, Some(Which::Silent(_))) { store.trouble(error) } else { error });
     }
@@ -589,6 +604,8 @@ struct Run<'a, 'b> {
     answers: &'a mut Answers<'b>,
     steps: &'a [Step<'a>],
     list: bool,
+    /// How many silent statements come first that are none of the steps' callers.
+    guards: usize,
     /// The statement that failed last.
     failed: Option<Which>,
 }
@@ -600,7 +617,16 @@ impl<'a, 'b> Run<'a, 'b> {
         work: &'a Work<'_>,
         answers: &'a mut Answers<'b>,
     ) -> Self {
-        Self { session, clock, end: work.end(), answers, steps: &work.steps, list: work.list, failed: None }
+        Self {
+            session,
+            clock,
+            end: work.end(),
+            answers,
+            steps: &work.steps,
+            list: work.list,
+            guards: 0,
+            failed: None,
+        }
     }
 
     /// Runs statements to the end of their results, each bounded by its own limit; what comes too late is stopped on
@@ -659,6 +685,7 @@ impl<'a, 'b> Run<'a, 'b> {
         match which {
             Which::Step(step) if self.list => error.at_step(step),
             Which::Step(_) => error,
+            Which::Silent(at) if at < self.guards => error,
             Which::Silent(_) if matches!(error.fault(), Fault::BadParameter | Fault::QueryFailed) => {
                 // A role that does not exist is nothing that the caller could mend. The server's words may quote, so
                 // that the log has them without names: those of ours it may have.
@@ -700,10 +727,13 @@ fn told<T>(outcome: Result<T>) -> Result<T> {
 }
 
 /// Stops what a lost connection has left running, if it still runs.
-async fn stop(left: Option<Box<dyn CancelHandle>>, by: Deadline) {
-    if let Some(left) = left
-        && let Err(error) = left.cancel(by.within(CANCEL_TIMEOUT)).await
-    {
+async fn stop(left: Option<Left>, by: Deadline) {
+    let stopped = match left {
+        Some(Left { handle, whole: true }) => handle.end(by.within(END_TIMEOUT)).await,
+        Some(Left { handle, whole: false }) => handle.cancel(by.within(CANCEL_TIMEOUT)).await,
+        None => Ok(()),
+    };
+    if let Err(error) = stopped {
         tracing::debug!("what the lost connection had been sent may still run: {error}");
     }
 }
@@ -756,6 +786,8 @@ async fn settle(mut lease: Lease, by: Deadline) -> Effect {
 
 /// How often another call may have had the key, and then not.
 const MOST_TAKEN: u32 = 10;
+/// The next attempt would wait for the key, which is held until then.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 // Within it, the server has been told to stop; it is part of the reserve (DB_DEADLINE_RESERVE).
 const CANCEL_TIMEOUT: Duration = Duration::from_millis(200);
 

@@ -74,6 +74,9 @@ pub struct Record {
     pub connects: u32,
     /// How many statements made a pooler pin its connection.
     pub pinned: u32,
+    /// How many round trips the statements took, where the engine has any; neither those of opening sessions nor what a
+    /// failure is undone by.
+    pub flights: u64,
     /// Rows in the reply.
     pub rows: u64,
     /// Bytes of the reply's body.

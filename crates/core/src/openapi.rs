@@ -175,7 +175,9 @@ impl Document<'_> {
         let mut success = Map::of([("description", success_words(query.verb()).into())]);
         if method != Method::Head {
             let mut content = json_content(self.result(query));
+            // What is kept with a key is JSON.
             if query.verb() == Verb::Many
+                && query.idempotency().is_none()
                 && let Node::Map(content) = &mut content
             {
                 content.put(Form::Ndjson.media_type(), lines("The rows, an object a line."));

@@ -1,4 +1,5 @@
-//! `KILL QUERY`: a second connection of the same user, which asks the server to stop what the first one runs.
+//! `KILL QUERY` and `KILL CONNECTION`: a second connection of the same user, which asks the server to stop what the first
+//! one runs, or to end it.
 //! <https://dev.mysql.com/doc/refman/8.4/en/kill.html>
 
 use std::sync::Arc;
@@ -37,11 +38,11 @@ impl MySqlCancel {
         Self { peer, tls, relogin, thread, application_name: application_name.into() }
     }
 
-    async fn request(&self, by: Deadline) -> Result<()> {
+    async fn request(&self, what: &str, by: Deadline) -> Result<()> {
         let mut relogin = self.relogin.clone();
         let mut login = relogin.login(by).await?;
         for _ in 0..MAX_REJECTIONS {
-            match self.kill(&login, by).await {
+            match self.kill(what, &login, by).await {
                 // The password was rotated while the session lived.
                 Err(error) if error.fault() == Fault::CredentialsRejected => {
                     if !relogin.rejected(&error, by).await {
@@ -52,10 +53,10 @@ impl MySqlCancel {
                 outcome => return outcome,
             }
         }
-        self.kill(&login, by).await
+        self.kill(what, &login, by).await
     }
 
-    async fn kill(&self, login: &Login, by: Deadline) -> Result<()> {
+    async fn kill(&self, what: &str, login: &Login, by: Deadline) -> Result<()> {
         // The very server of the session: its name may lead elsewhere by now.
         let tcp = dial::redial(self.peer, by).await?;
         let phases = Phases::default();
@@ -64,7 +65,7 @@ impl MySqlCancel {
         // Dropped with the answer: it closes the connection, and nobody waits for a goodbye.
         let mut connection =
             Greeted::open(Wire::plain(tcp), &self.tls, &phases, by).await?.log_in(who, &phases, by).await?;
-        match by.bound(connection.run(&format!("KILL QUERY {}", self.thread))).await {
+        match by.bound(connection.run(&format!("KILL {what} {}", self.thread))).await {
             Ok(Ok(Ok(()))) => Ok(()),
             // The session that was to be stopped has ended.
             Ok(Ok(Err(refusal))) if refusal.number == ER_NO_SUCH_THREAD => Ok(()),
@@ -81,7 +82,12 @@ const MAX_REJECTIONS: u32 = 2;
 
 impl CancelHandle for MySqlCancel {
     fn cancel(&self, by: Deadline) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.request(by))
+        Box::pin(self.request("QUERY", by))
+    }
+
+    fn end(&self, by: Deadline) -> BoxFuture<'_, Result<()>> {
+        // A transaction whose client has vanished would keep its locks until `wait_timeout`, eight hours by default.
+        Box::pin(self.request("CONNECTION", by))
     }
 }
 

@@ -340,6 +340,10 @@ impl Session for SqliteSession {
         })
     }
 
+    fn flights(&self) -> Option<u64> {
+        None
+    }
+
     fn state(&self) -> State {
         match (self.busy || self.lost || self.watch.cancelled(), self.in_transaction) {
             (true, _) => State::Closed,

@@ -24,6 +24,8 @@ module "function" {
   network         = try(var.call.network, null)
   database        = try(var.call.database, null)
   connections     = try(var.call.connections, null)
+  session         = try(var.call.session, null)
+  idempotency     = try(var.call.idempotency, null)
   budget          = try(var.call.budget, null)
   proxy           = try(var.call.proxy, null)
   parameter_group = try(var.call.parameter_group, null)
@@ -35,6 +37,7 @@ module "function" {
   tags            = try(var.call.tags, null)
   http_api        = try(var.call.http_api, null)
   function_url    = try(var.call.function_url, null)
+  agents          = try(var.call.agents, null)
   logs            = try(var.call.logs, null)
   alarms          = try(var.call.alarms, null)
 }

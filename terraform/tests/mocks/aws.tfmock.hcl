@@ -132,7 +132,11 @@ override_resource {
     invoke_arn    = "arn:aws:apigateway:eu-central-1:lambda:path/2015-03-31/functions/arn:aws:lambda:eu-central-1:123456789012:function:the-function/invocations"
     version       = "7"
     qualified_arn = "arn:aws:lambda:eu-central-1:123456789012:function:the-function:7"
-    vpc_config    = { vpc_id = "vpc-mocked" }
+
+    # Of a zip in S3.
+    source_code_hash = "hash-by-aws"
+
+    vpc_config = { vpc_id = "vpc-mocked" }
   }
 }
 
@@ -143,7 +147,11 @@ override_resource {
     invoke_arn    = "arn:aws:apigateway:eu-central-1:lambda:path/2015-03-31/functions/arn:aws:lambda:eu-central-1:123456789012:function:the-function/invocations"
     version       = "7"
     qualified_arn = "arn:aws:lambda:eu-central-1:123456789012:function:the-function:7"
-    vpc_config    = { vpc_id = "vpc-mocked" }
+
+    # Of a zip in S3.
+    source_code_hash = "hash-by-aws"
+
+    vpc_config = { vpc_id = "vpc-mocked" }
   }
 }
 
@@ -548,5 +556,65 @@ override_resource {
     endpoint           = "mocked.cluster-abc.eu-central-1.rds.amazonaws.com"
     reader_endpoint    = "mocked.cluster-ro-abc.eu-central-1.rds.amazonaws.com"
     master_user_secret = [{ kms_key_id = "", secret_arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:rds!cluster-mocked-AbCdEf", secret_status = "active" }]
+  }
+}
+
+override_resource {
+  target = aws_iam_role.gateway["this"]
+  values = {
+    arn = "arn:aws:iam::123456789012:role/of-gateway"
+  }
+}
+
+override_resource {
+  target = module.function.aws_iam_role.gateway["this"]
+  values = {
+    arn = "arn:aws:iam::123456789012:role/of-gateway"
+  }
+}
+
+override_resource {
+  target = aws_db_proxy_endpoint.reader["this"]
+  values = {
+    endpoint = "the-reader.endpoint.proxy-mocked.eu-central-1.rds.amazonaws.com"
+  }
+}
+
+override_resource {
+  target = module.function.aws_db_proxy_endpoint.reader["this"]
+  values = {
+    endpoint = "the-reader.endpoint.proxy-mocked.eu-central-1.rds.amazonaws.com"
+  }
+}
+
+override_resource {
+  target = aws_apigatewayv2_domain_name.this["this"]
+  values = {
+    domain_name_configuration = { target_domain_name = "d-mocked.execute-api.eu-central-1.amazonaws.com", hosted_zone_id = "Z-of-the-gateway", ip_address_type = "ipv4", ownership_verification_certificate_arn = "none" }
+  }
+}
+
+override_resource {
+  target = module.function.aws_apigatewayv2_domain_name.this["this"]
+  values = {
+    domain_name_configuration = { target_domain_name = "d-mocked.execute-api.eu-central-1.amazonaws.com", hosted_zone_id = "Z-of-the-gateway", ip_address_type = "ipv4", ownership_verification_certificate_arn = "none" }
+  }
+}
+
+override_resource {
+  target = aws_bedrockagentcore_gateway.this["this"]
+  values = {
+    gateway_id  = "the-gateway"
+    gateway_url = "https://the-gateway.example.com/mcp"
+    gateway_arn = "arn:aws:bedrock-agentcore:eu-central-1:123456789012:gateway/the-gateway"
+  }
+}
+
+override_resource {
+  target = module.function.aws_bedrockagentcore_gateway.this["this"]
+  values = {
+    gateway_id  = "the-gateway"
+    gateway_url = "https://the-gateway.example.com/mcp"
+    gateway_arn = "arn:aws:bedrock-agentcore:eu-central-1:123456789012:gateway/the-gateway"
   }
 }

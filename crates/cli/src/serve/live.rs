@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use lambda_rds::app::App;
-use lambda_rds::config::Config;
+use lambda_rds::config::{Config, Function};
 
 use crate::failure::{Failure, note};
 
@@ -62,6 +62,11 @@ impl Live {
             }
         }
         Arc::clone(&state.app)
+    }
+
+    /// How the function is set.
+    pub(crate) fn function(&self) -> &Function {
+        &self.config.function
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -8,6 +8,7 @@
 
 mod event;
 mod live;
+mod page;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::pin;
@@ -190,7 +191,10 @@ impl Server {
         let (head, body) = request.into_parts();
         let (method, target) = (head.method.clone(), head.uri.to_string());
         let response = match Limited::new(body, LARGEST).collect().await {
-            Ok(body) => self.reply(&head, &body.to_bytes(), peer).await,
+            Ok(_) if page::is_wanted(&method, head.uri.path(), &head.headers) => {
+                page::response(&self.live.current(), self.live.function(), &self.claims, &request_id())
+            }
+            Ok(body) => self.reply(head, &body.to_bytes(), peer).await,
             Err(error) if error.is::<http_body_util::LengthLimitError>() => {
                 gateway(StatusCode::PAYLOAD_TOO_LARGE, &json!({"message": "Request Entity Too Large"}))
             }
@@ -200,21 +204,33 @@ impl Server {
         response
     }
 
-    async fn reply(&self, head: &http::request::Parts, body: &[u8], peer: IpAddr) -> Response<Full<Bytes>> {
+    async fn reply(
+        &self,
+        mut head: http::request::Parts,
+        body: &[u8],
+        peer: IpAddr,
+    ) -> Response<Full<Bytes>> {
         let app = self.live.current();
         let invocation = Invocation { request_id: request_id(), ..Invocation::default() };
         if event::is_invoke(head.uri.path()) {
-            return invoke(&app, head, body, invocation).await;
+            return invoke(&app, &head, body, invocation).await;
         }
-        let event = event::http_api(head, body, peer, &self.domain, &self.claims, &invocation.request_id);
-        match app.handle(event.to_string().as_bytes(), &invocation).await {
+        let pretended = page::pretended(&mut head.headers);
+        let claims = pretended.as_deref().unwrap_or(&self.claims);
+        let event = event::http_api(&head, body, peer, &self.domain, claims, &invocation.request_id);
+        let (outcome, record) = app.handle_and_tell(event.to_string().as_bytes(), &invocation).await;
+        let mut response = match outcome {
             Ok(reply) => event::response(&reply).unwrap_or_else(internal),
             // The gateway's own words for a function that failed.
             Err(raised) => {
                 note(&raised.to_string());
                 internal()
             }
+        };
+        if let Ok(timing) = HeaderValue::from_str(&page::timing(&record)) {
+            response.headers_mut().insert(HeaderName::from_static("server-timing"), timing);
         }
+        response
     }
 
     fn tell(&self, method: &Method, target: &str, status: StatusCode, took: Duration) {

@@ -54,7 +54,7 @@ fn help_tells_the_exit_codes_and_a_pipe_gets_no_colours() {
     assert_eq!(help.code, 0);
     assert!(help.stdout.contains("Exit codes:"), "{}", help.stdout);
     assert!(!help.stdout.contains('\u{1b}'), "{}", help.stdout);
-    for subcommand in ["init", "invoke", "serve", "check", "doctor", "openapi", "completions"] {
+    for subcommand in ["init", "invoke", "serve", "check", "doctor", "openapi", "pack", "completions"] {
         assert_eq!(user.run(&[subcommand, "--help"]).code, 0, "{subcommand}");
     }
 }

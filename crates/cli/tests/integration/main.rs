@@ -13,12 +13,15 @@
 #[path = "../../../../tests/function/broken.rs"]
 mod broken;
 mod check;
+mod client;
 mod docs;
 mod doctor;
 mod init;
 mod invoke;
 mod mcp;
 mod openapi;
+mod pack;
 mod serve;
 mod server;
+mod tables;
 mod user;

@@ -234,3 +234,39 @@ fn the_openapi_document_is_served_where_it_is_switched_on() {
         run.stderr
     );
 }
+
+/// What the page does, `cargo xtask page` tries in a browser.
+#[test]
+fn a_browser_gets_a_page_and_nobody_else_does() {
+    let user = User::new();
+    user.write(
+        "queries/a.sql",
+        "-- name: a :one\n-- http: GET\n-- Not </script><b>bold</b>.\nSELECT 1 AS one;\n\
+         -- name: mine :one\n-- http: GET\n-- param: sub text from claims.sub\nSELECT :sub AS sub;\n",
+    );
+    let served = Served::start(&user, &[("LAMBDA_RDS_DEFAULT_QUERY", "a")], &["--claim", "sub=42"]);
+    let browser = ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8");
+    let page = served.send("GET", "/", &[browser], "");
+    assert_eq!(page.status, 200);
+    assert!(page.head.contains("content-type: text/html"), "{}", page.head);
+    assert!(page.head.contains("content-security-policy: default-src 'none'"), "{}", page.head);
+    assert!(page.body.contains("\"/a\"") && !page.body.contains("</script><b>"), "{}", page.body);
+    let again = served.send("GET", "/", &[browser], "");
+    assert_ne!(again.head, page.head, "what may run is told by a word that nobody can know before");
+
+    // The default query, as ever.
+    for headers in [&[][..], &[("accept", "*/*")], &[("accept", "application/json")]] {
+        let reply = served.send("GET", "/", headers, "");
+        assert_eq!((reply.status, reply.body.as_str()), (200, "{\"one\":1}"), "{headers:?}");
+    }
+    assert_eq!(served.send("GET", "/a", &[browser], "").body, "{\"one\":1}");
+
+    // Who the page pretends to be, and where the time went.
+    let mine = |headers: &[(&str, &str)]| served.send("GET", "/mine", headers, "");
+    assert_eq!(mine(&[]).body, "{\"sub\":\"42\"}");
+    assert_eq!(mine(&[("lambda-rds-claims", "%7B%22sub%22%3A%227%22%7D")]).body, "{\"sub\":\"7\"}");
+    assert_eq!(mine(&[("lambda-rds-claims", "%7B%7D")]).status, 401);
+    let reply = mine(&[]);
+    assert!(reply.head.contains("server-timing: total;dur="), "{}", reply.head);
+    assert!(reply.head.contains("db;dur="), "{}", reply.head);
+}

@@ -263,10 +263,6 @@ keys! {
     LAMBDA_RDS_TOOL_BYTES: Is("65536"), "a whole number from 1 to 6000000",
         "How many bytes of result an agent gets at most, since all of it goes through a model. More is \
          `result_too_large`. A Bedrock agent takes 25 KB at most, whatever stands here.";
-    LAMBDA_RDS_COMPRESS: Is("auto"), "auto · off",
-        "Compresses results over HTTP for who takes that (`Accept-Encoding`: gzip, zstd), so that a reply holds many \
-         times the rows. A REST API hands on compressed replies only if its `binaryMediaTypes` has `*/*`: without that, \
-         say `off`.";
     LAMBDA_RDS_SET: Told("–"), "settings such as app.tenant = claims.tenant, parted by ;",
         "What every query's transaction is told of the caller, as by `-- set:` lines in each query file. In the file a \
          list: `set = [\"app.tenant = claims.tenant\"]`. A query may add and narrow, and takes none of them from \
@@ -274,6 +270,10 @@ keys! {
     LAMBDA_RDS_ROLE: Told("the user's own"), "a role, or a claim with its choice: claims.role in {member, auditor}",
         "The role of every query's transaction, as by a `-- role:` line in each query file. A query may narrow it. \
          PostgreSQL only.";
+    LAMBDA_RDS_COMPRESS: Is("auto"), "auto · off",
+        "Compresses results over HTTP for who takes that (`Accept-Encoding`: gzip, zstd), so that a reply holds many \
+         times the rows. A REST API hands on compressed replies only if its `binaryMediaTypes` has `*/*`: without that, \
+         say `off`.";
     LAMBDA_RDS_DIAGNOSE: Is("false"), BOOL,
         "Answers `{\"diagnose\": true}`: where calls fail, and what to change. The reply names hosts, users and the \
          server's version, so take it away when all is well.";

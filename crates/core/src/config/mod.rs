@@ -420,10 +420,10 @@ pub struct Function {
     pub mcp_authorization_server: Option<String>,
     /// How many bytes of result an agent gets at most.
     pub tool_bytes: usize,
-    /// Whether replies over HTTP are compressed for who takes that.
-    pub compress: bool,
     /// What every query is told of its caller.
     pub identity: Identity,
+    /// Whether replies over HTTP are compressed for who takes that.
+    pub compress: bool,
     /// Whether `{"diagnose": true}` is answered.
     pub diagnose: bool,
     /// Whether the log may show values of parameters, and what the database says about values.

@@ -392,8 +392,8 @@ fn function(r: &mut Reader<'_>, engine: Option<Engine>, platform: &Platform) -> 
     let tool_bytes = r.value(&keys::LAMBDA_RDS_TOOL_BYTES, |text| {
         text.parse().ok().filter(|bytes| (1..=MOST_TOOL_BYTES).contains(bytes))
     });
-    let compress = r.word(&keys::LAMBDA_RDS_COMPRESS, &[("auto", true), ("off", false)]);
     let identity = r.identity(engine);
+    let compress = r.word(&keys::LAMBDA_RDS_COMPRESS, &[("auto", true), ("off", false)]);
     let diagnose = r.flag(&keys::LAMBDA_RDS_DIAGNOSE);
     let log_values = r.flag(&keys::LAMBDA_RDS_LOG_VALUES);
     let written = r.found(&keys::LAMBDA_RDS_LOG).is_some_and(|found| found.source != Source::Default);
@@ -414,8 +414,8 @@ fn function(r: &mut Reader<'_>, engine: Option<Engine>, platform: &Platform) -> 
         mcp: mcp?,
         mcp_authorization_server,
         tool_bytes: tool_bytes?,
-        compress: compress?,
         identity,
+        compress: compress?,
         diagnose: diagnose?,
         log_values: log_values?,
         log: log?,
@@ -1222,8 +1222,8 @@ mod tests {
                 "LAMBDA_RDS_FOO (environment) is unknown. Allowed: LAMBDA_RDS_QUERIES, LAMBDA_RDS_DEFAULT_QUERY, \
                LAMBDA_RDS_BASE_PATH, LAMBDA_RDS_HTTP_TIMEOUT, LAMBDA_RDS_HTTP_BATCH, LAMBDA_RDS_CORS_ORIGIN, \
                LAMBDA_RDS_DIRECT_ERRORS, LAMBDA_RDS_INT64, LAMBDA_RDS_OPENAPI, LAMBDA_RDS_MCP, \
-               LAMBDA_RDS_MCP_AUTHORIZATION_SERVER, LAMBDA_RDS_TOOL_BYTES, LAMBDA_RDS_COMPRESS, LAMBDA_RDS_SET, \
-               LAMBDA_RDS_ROLE, \
+               LAMBDA_RDS_MCP_AUTHORIZATION_SERVER, LAMBDA_RDS_TOOL_BYTES, LAMBDA_RDS_SET, LAMBDA_RDS_ROLE, \
+               LAMBDA_RDS_COMPRESS, \
                LAMBDA_RDS_DIAGNOSE, LAMBDA_RDS_LOG, LAMBDA_RDS_LOG_VALUES.",
             ],
         );

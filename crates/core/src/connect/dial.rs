@@ -133,7 +133,7 @@ async fn open(address: SocketAddr) -> io::Result<TcpStream> {
     )?;
     let stream = socket.connect(address).await?;
     // Now, since it would end the handshake as well, whose limit is the caller's.
-    SockRef::from(&stream).set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    limit_silence(&stream, Some(USER_TIMEOUT))?;
     Ok(stream)
 }
 
@@ -145,7 +145,18 @@ async fn open(address: SocketAddr) -> io::Result<TcpStream> {
 /// The kernel's.
 pub(crate) fn set_patience(stream: &TcpStream, patient: bool) -> io::Result<()> {
     // None is the kernel's own: retransmissions for many minutes, so that the caller's deadline comes first.
-    SockRef::from(stream).set_tcp_user_timeout(if patient { None } else { Some(USER_TIMEOUT) })
+    limit_silence(stream, if patient { None } else { Some(USER_TIMEOUT) })
+}
+
+#[cfg(target_os = "linux")]
+fn limit_silence(stream: &TcpStream, limit: Option<Duration>) -> io::Result<()> {
+    SockRef::from(stream).set_tcp_user_timeout(limit)
+}
+
+/// Only Linux has it, as Lambda does: on a developer's other machine the keep-alive and the deadline end the wait.
+#[cfg(not(target_os = "linux"))]
+fn limit_silence(_: &TcpStream, _: Option<Duration>) -> io::Result<()> {
+    Ok(())
 }
 
 fn refusal(address: SocketAddr, error: &io::Error) -> String {

@@ -141,6 +141,10 @@ impl<P: Protocol, D: Driver<P>> Keeper<P> for Door<P, D> {
         }
     }
 
+    fn flights(&self) -> Option<u64> {
+        self.wire.as_ref().map(Wire::flights)
+    }
+
     fn state(&self, protocol: &P) -> State {
         match &self.lent {
             Some(lent) => lent.follower.lock().unwrap_or_else(PoisonError::into_inner).state(),

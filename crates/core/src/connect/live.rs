@@ -97,6 +97,9 @@ pub trait Keeper<P: Protocol>: From<Wire> + fmt::Debug + Send + 'static {
     /// Whether the connection is known to be gone.
     fn closed(&self) -> bool;
 
+    /// The flights of the wire; `None` while others have it.
+    fn flights(&self) -> Option<u64>;
+
     /// What the server has said last of the session's state, to whoever has the wire.
     fn state(&self, protocol: &P) -> State;
 
@@ -118,6 +121,10 @@ impl<P: Protocol> Keeper<P> for Wire {
 
     fn closed(&self) -> bool {
         Wire::closed(self)
+    }
+
+    fn flights(&self) -> Option<u64> {
+        Some(Wire::flights(self))
     }
 
     fn state(&self, protocol: &P) -> State {
@@ -222,6 +229,10 @@ impl<P: Protocol, K: Keeper<P>> Session for Live<P, K> {
 
     fn pins(&self, statement: &Statement) -> bool {
         self.protocol.pins(statement)
+    }
+
+    fn flights(&self) -> Option<u64> {
+        self.wire.flights()
     }
 
     fn state(&self) -> State {

@@ -661,6 +661,10 @@ mod tests {
             Box::pin(async move { if answers { Ok(()) } else { std::future::pending().await } })
         }
 
+        fn flights(&self) -> Option<u64> {
+            None
+        }
+
         fn state(&self) -> State {
             State::Idle
         }

@@ -172,6 +172,7 @@ impl Running {
     async fn ours(&mut self, db: &Db, statement: &Statement) -> Result<Vec<QueryResult>> {
         let value = |argument: &crate::value::Argument| match &argument.value {
             Value::Bytes(bytes) => sea_orm::Value::Bytes(Some(bytes.clone())),
+            Value::Text(text) => sea_orm::Value::String(Some(text.clone())),
             Value::Int(number) => sea_orm::Value::BigInt(Some(*number)),
             _ => sea_orm::Value::BigInt(None),
         };

@@ -216,8 +216,8 @@ pub(super) const KEY: &str = "idempotencyKey";
 const FORMS: [&str; 4] = ["query", "transaction", "batch", "diagnose"];
 
 /// The same, for people.
-const KNOWN: &str = "`query` with `params`, or `transaction`, or `batch`, and may have `format`, `idempotencyKey`, `reply`, \
-    `onError` and `limit`";
+const KNOWN: &str = "`query` with `params`, or `transaction`, or `batch`, and may have `idempotencyKey`, `format`, `reply`, `onError` and \
+    `limit`";
 
 /// How many keys of an unknown event the log shows.
 const MENTIONED: usize = 20;

@@ -382,16 +382,13 @@ impl FileReader<'_> {
         }
         let (idempotency, key_line) = head.idempotency.unzip();
         let parsed = Template::parse(self.dialect, entry.sql, &params);
-        if let (Some(line), Ok(template)) = (key_line, &parsed) {
-            let why = match (template.commits_by_itself(), routine) {
-                (true, _) => Some("the server commits this by itself"),
-                (false, Some(_)) if self.dialect == Dialect::Mysql => Some("a routine may commit by itself"),
-                (false, _) => None,
-            };
-            if let Some(why) = why.filter(|_| head.transaction) {
-                self.mistake(line, format!("`-- idempotency_key:` needs a transaction, and {why}"));
-                return None;
-            }
+        if let (Some(line), Ok(template)) = (key_line, &parsed)
+            && head.transaction
+            && template.commits_by_itself()
+        {
+            let reason = "`-- idempotency_key:` needs a transaction, and the server commits this by itself";
+            self.mistake(line, reason);
+            return None;
         }
         match parsed {
             Ok(template) if wrong_lines.is_empty() && !untold && unpageable.is_none() => Some(Query {

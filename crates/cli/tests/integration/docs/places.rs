@@ -69,6 +69,12 @@ pub(super) fn desktop(_: &Page) -> Place {
         .with(folder)
 }
 
+/// Accounts, and the table of idempotency keys.
+pub(crate) const KEYED: &str = "\
+CREATE TABLE accounts (id int PRIMARY KEY, balance numeric NOT NULL);
+CREATE TABLE lambda_rds_idempotency (id bytea PRIMARY KEY, request bytea NOT NULL, reply bytea,
+    created_at timestamptz NOT NULL, expires_at timestamptz NOT NULL);";
+
 /// A query that is a tool.
 pub(crate) const TOOL: &str = "\
 -- name: find_users :many
@@ -111,7 +117,7 @@ pub(super) fn deployed(page: &Page) -> Place {
 /// Serves the function's code with these queries, at Lambda's own API, to whoever says `aws lambda invoke`.
 fn deploy(place: Place, queries: &str) -> Place {
     let serve = format!(
-        "LAMBDA_RDS_DIAGNOSE=true exec lambda-rds serve --listen 0 --quiet --json --queries '{queries}'"
+        "LAMBDA_RDS_DIAGNOSE=true LAMBDA_RDS_MCP=true exec lambda-rds serve --listen 0 --quiet --json --queries '{queries}'"
     );
     let mut child = place.shell(&serve).stdout(Stdio::piped()).spawn().unwrap();
     let mut announced = String::new();

@@ -1,4 +1,4 @@
-//! Builds the function's executable so that Lambda's Amazon Linux 2023 can run it.
+//! Builds the function's executable, and the command, so that Lambda's Amazon Linux 2023 can run them.
 //!
 //! The machine's own linker is tried first. What it makes needs the glibc of the machine, which may be newer
 //! than Lambda's; then, or where there is no linker for the processor, zig links against Lambda's. zig comes
@@ -10,97 +10,113 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use lambda_rds_package::elf::{Glibc, Needs};
+use lambda_rds_package::{Arch, Bootstrap, Engine};
 use serde_json::Value;
 
-use crate::elf::{Glibc, Needs};
-use crate::zip::{Arch, Engine};
 use crate::{cargo, on_path, run, shown};
 
 /// cargo-zigbuild and the zig it drives. Fixed, so that the same sources give the same executable.
 const ZIG: [&str; 2] = ["cargo-zigbuild==0.24.0", "ziglang==0.17.1"];
 
-/// An executable that Lambda can run.
-#[derive(Debug)]
-pub(crate) struct Executable {
-    /// The file's content.
-    pub(crate) bytes: Vec<u8>,
-    /// The newest glibc that one of its symbols needs.
-    pub(crate) glibc: Glibc,
-}
-
-/// Builds the bin `bootstrap` with one engine, in the release profile.
+/// Builds the function with one engine, in the release profile.
 ///
 /// # Errors
 /// If it does not compile, if the standard library or a linker for the processor is missing and cannot be had,
 /// or if the result would not run in Lambda.
-pub(crate) fn build(workspace: &Path, engine: Engine, arch: Arch) -> Result<Executable> {
-    let target = format!("{}-unknown-linux-gnu", arch.machine());
-    let home = cfg!(target_os = "linux") && std::env::consts::ARCH == arch.machine();
-    if !home {
-        require_std(&target)?;
-    }
-    let local = if home { Some(cargo()) } else { cross_linker(arch, &target) };
-    if let Some(mut cargo) = local {
-        cargo.args(["build"]);
-        if !home {
-            cargo.args(["--target", &target]);
-        }
-        let bytes = compile(cargo, workspace, engine)?;
-        let glibc = inspect(&bytes, arch)?;
-        if glibc <= Glibc::OF_LAMBDA {
-            return Ok(Executable { bytes, glibc });
-        }
-        println!(
-            "This machine's linker needs glibc {glibc}, Lambda has {}: again, with zig.",
-            Glibc::OF_LAMBDA
-        );
-    }
-
-    require_std(&target)?;
-    let zig = zig(workspace)?;
-    let mut cargo = Command::new(zig.join("cargo-zigbuild"));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::env::join_paths(std::iter::once(zig).chain(std::env::split_paths(&path)))?;
-    cargo.env("PATH", path).args(["zigbuild", "--target", &format!("{target}.{}", Glibc::OF_LAMBDA)]);
-    let bytes = compile(cargo, workspace, engine)?;
-    let glibc = inspect(&bytes, arch)?;
-    ensure!(
-        glibc <= Glibc::OF_LAMBDA,
-        "the executable needs glibc {glibc}, but Lambda has {}",
-        Glibc::OF_LAMBDA
-    );
-    Ok(Executable { bytes, glibc })
+pub(crate) fn bootstrap(workspace: &Path, engine: Engine, arch: Arch) -> Result<Bootstrap> {
+    let program = Program { package: "lambda-rds", name: "bootstrap", features: Some(features(engine)) };
+    Bootstrap::new(program.build(workspace, arch)?, arch)
 }
 
-/// Completes a cargo command line, runs it, and reads the executable that it names.
-fn compile(mut cargo: Command, workspace: &Path, engine: Engine) -> Result<Vec<u8>> {
-    cargo
-        .args(["--release", "--locked", "--package", "lambda-rds", "--bin", "bootstrap"])
-        .args(features(engine))
-        .args(["--message-format", "json-render-diagnostics"])
-        .env_remove("RUSTFLAGS")
-        .env("CARGO_ENCODED_RUSTFLAGS", rustflags(workspace)?)
-        .current_dir(workspace)
-        .stdout(Stdio::piped());
-    let mut child = cargo.spawn().with_context(|| format!("cannot start {}", shown(&cargo)))?;
-    let messages = child.stdout.take().context("cargo has no standard output")?;
-    let mut executable = None;
-    for line in BufReader::new(messages).lines() {
-        let Ok(message) = serde_json::from_str::<Value>(&line?) else { continue };
-        let is_ours = message["reason"] == "compiler-artifact" && message["target"]["name"] == "bootstrap";
-        if let Some(path) = message["executable"].as_str().filter(|_| is_ours) {
-            executable = Some(PathBuf::from(path));
+/// Builds the command `lambda-rds`, in the release profile.
+///
+/// # Errors
+/// Those of [`bootstrap`].
+pub(crate) fn command(workspace: &Path, arch: Arch) -> Result<Vec<u8>> {
+    Program { package: "lambda-rds-cli", name: "lambda-rds", features: None }.build(workspace, arch)
+}
+
+/// This machine's processor.
+///
+/// # Errors
+/// If Lambda has no such processor.
+pub(crate) fn this_arch() -> Result<Arch> {
+    Arch::this().with_context(|| format!("Lambda has no {}", std::env::consts::ARCH))
+}
+
+/// What is built.
+#[derive(Debug, Clone, Copy)]
+struct Program {
+    package: &'static str,
+    /// The binary.
+    name: &'static str,
+    /// What cargo is told of its features.
+    features: Option<[&'static str; 3]>,
+}
+
+impl Program {
+    fn build(self, workspace: &Path, arch: Arch) -> Result<Vec<u8>> {
+        let target = format!("{}-unknown-linux-gnu", arch.machine());
+        let home = cfg!(target_os = "linux") && std::env::consts::ARCH == arch.machine();
+        if !home {
+            require_std(&target)?;
         }
+        let local = if home { Some(cargo()) } else { cross_linker(arch, &target) };
+        if let Some(mut cargo) = local {
+            cargo.args(["build"]);
+            if !home {
+                cargo.args(["--target", &target]);
+            }
+            let bytes = self.compile(cargo, workspace)?;
+            match Needs::of(&bytes)?.glibc {
+                Some(glibc) if glibc > Glibc::OF_LAMBDA => println!(
+                    "This machine's linker needs glibc {glibc}, Lambda has {}: again, with zig.",
+                    Glibc::OF_LAMBDA
+                ),
+                _ => return Ok(bytes),
+            }
+        }
+
+        require_std(&target)?;
+        let zig = zig(workspace)?;
+        let mut cargo = Command::new(zig.join("cargo-zigbuild"));
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::join_paths(std::iter::once(zig).chain(std::env::split_paths(&path)))?;
+        cargo.env("PATH", path).args(["zigbuild", "--target", &format!("{target}.{}", Glibc::OF_LAMBDA)]);
+        self.compile(cargo, workspace)
     }
-    let status = child.wait()?;
-    ensure!(status.success(), "{} failed ({status})", shown(&cargo));
-    let path = executable.context("cargo built no executable `bootstrap`")?;
-    std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+
+    /// Completes a cargo command line, runs it, and reads the executable that it names.
+    fn compile(self, mut cargo: Command, workspace: &Path) -> Result<Vec<u8>> {
+        cargo
+            .args(["--release", "--locked", "--package", self.package, "--bin", self.name])
+            .args(self.features.iter().flatten())
+            .args(["--message-format", "json-render-diagnostics"])
+            .env_remove("RUSTFLAGS")
+            .env("CARGO_ENCODED_RUSTFLAGS", rustflags(workspace)?)
+            .current_dir(workspace)
+            .stdout(Stdio::piped());
+        let mut child = cargo.spawn().with_context(|| format!("cannot start {}", shown(&cargo)))?;
+        let messages = child.stdout.take().context("cargo has no standard output")?;
+        let mut executable = None;
+        for line in BufReader::new(messages).lines() {
+            let Ok(message) = serde_json::from_str::<Value>(&line?) else { continue };
+            let is_ours = message["reason"] == "compiler-artifact" && message["target"]["name"] == self.name;
+            if let Some(path) = message["executable"].as_str().filter(|_| is_ours) {
+                executable = Some(PathBuf::from(path));
+            }
+        }
+        let status = child.wait()?;
+        ensure!(status.success(), "{} failed ({status})", shown(&cargo));
+        let path = executable.with_context(|| format!("cargo built no executable `{}`", self.name))?;
+        std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
 }
 
 /// An engine, and nothing that only code of one's own has a use for.
 fn features(engine: Engine) -> [&'static str; 3] {
-    ["--no-default-features", "--features", engine.feature()]
+    ["--no-default-features", "--features", engine.name()]
 }
 
 /// The user's own flags, and those that keep this machine's folders out of the executable's panic messages: the
@@ -129,16 +145,6 @@ fn rustflags(workspace: &Path) -> Result<OsString> {
     }
     // cargo's own separator: a path may hold a space.
     Ok(flags.join("\u{1f}".as_ref()))
-}
-
-/// Checks the processor, and tells the glibc that is needed.
-fn inspect(executable: &[u8], arch: Arch) -> Result<Glibc> {
-    let needs = Needs::of(executable)?;
-    let found = needs.arch.unwrap_or("another processor");
-    ensure!(found == arch.name(), "the executable is for {found}, not for {}", arch.name());
-    needs
-        .glibc
-        .context("the executable does not use glibc, which sizes and start-up times were measured with")
 }
 
 /// Rust's standard library for another processor cannot be built from what is at hand.

@@ -4,12 +4,12 @@ use std::fmt;
 
 use anyhow::{Context, Result};
 use object::Endianness;
-use object::elf::{EM_AARCH64, EM_X86_64, FileHeader64};
-use object::read::elf::FileHeader;
+use object::elf::{DT_NEEDED, EM_AARCH64, EM_X86_64, FileHeader64};
+use object::read::elf::{FileHeader, SectionHeader};
 
 /// A version of the GNU C library, as its symbols carry it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Glibc {
+pub struct Glibc {
     major: u32,
     minor: u32,
     patch: u32,
@@ -17,13 +17,23 @@ pub(crate) struct Glibc {
 
 impl Glibc {
     /// Amazon Linux 2023, which is under `provided.al2023`, has this one.
-    pub(crate) const OF_LAMBDA: Self = Self { major: 2, minor: 34, patch: 0 };
+    pub const OF_LAMBDA: Self = Self { major: 2, minor: 34, patch: 0 };
+
+    /// The oldest one that a Python wheel can say that it needs, and that Rust's standard library runs on.
+    pub const OLDEST_OF_WHEELS: Self = Self { major: 2, minor: 17, patch: 0 };
+
+    /// Its two numbers.
+    #[must_use]
+    pub fn version(self) -> (u32, u32) {
+        (self.major, self.minor)
+    }
 
     /// Of a symbol version like `GLIBC_2.34`; `None` for other libraries' versions.
     ///
     /// A mark without a number (`GLIBC_PRIVATE`, `GLIBC_ABI_DT_RELR`) counts as newer than every version: the
     /// marks that a linker writes today came after 2.34, and the private ones fit one build of glibc only.
-    fn of_symbol(version: &str) -> Option<Self> {
+    #[must_use]
+    pub fn of_symbol(version: &str) -> Option<Self> {
         let number = version.strip_prefix("GLIBC_")?;
         let mut parts = number.split('.').map(str::parse::<u32>);
         let unknown = Self { major: u32::MAX, minor: 0, patch: 0 };
@@ -44,13 +54,17 @@ impl fmt::Display for Glibc {
     }
 }
 
-/// What an executable needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Needs {
+/// What an executable or a library needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Needs {
     /// The processor, in the words of `--arch`; `None` for one that Lambda does not have.
-    pub(crate) arch: Option<&'static str>,
+    pub arch: Option<&'static str>,
     /// The newest glibc of any symbol; `None` where glibc is not used.
-    pub(crate) glibc: Option<Glibc>,
+    pub glibc: Option<Glibc>,
+    /// The loader that the kernel starts, as a path; none of a library.
+    pub loader: Option<String>,
+    /// The names of the libraries that the loader looks for.
+    pub libraries: Vec<String>,
 }
 
 impl Needs {
@@ -58,7 +72,7 @@ impl Needs {
     ///
     /// # Errors
     /// If the bytes are no 64-bit ELF file.
-    pub(crate) fn of(executable: &[u8]) -> Result<Self> {
+    pub fn of(executable: &[u8]) -> Result<Self> {
         let header =
             FileHeader64::<Endianness>::parse(executable).context("the executable is no 64-bit ELF file")?;
         let endian = header.endian()?;
@@ -78,8 +92,21 @@ impl Needs {
                 }
             }
         }
-        Ok(Self { arch, glibc })
+        let loader = match sections.section_by_name(endian, b".interp") {
+            Some((_, section)) => Some(text(
+                section.data(endian, executable)?.split(|&byte| byte == 0).next().unwrap_or_default(),
+            )),
+            None => None,
+        };
+        let dynamic = sections.dynamic_table(endian, executable)?;
+        let needed = dynamic.iter().filter(|entry| entry.tag == DT_NEEDED);
+        let libraries = needed.map(|entry| Ok(text(dynamic.string(entry)?))).collect::<Result<_>>()?;
+        Ok(Self { arch, glibc, loader, libraries })
     }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[cfg(test)]
@@ -109,6 +136,11 @@ mod tests {
         let arch = if cfg!(target_arch = "x86_64") { "x86_64" } else { "arm64" };
         assert_eq!(needs.arch, Some(arch));
         assert!(needs.glibc >= Glibc::of_symbol("GLIBC_2.2.5"), "{needs:?}");
+        assert!(needs.libraries.iter().any(|library| library == "libc.so.6"), "{needs:?}");
+        assert!(
+            needs.loader.as_ref().is_some_and(|loader| std::path::Path::new(loader).is_file()),
+            "{needs:?}"
+        );
     }
 
     #[test]

@@ -1,0 +1,51 @@
+//! `lambda-rds tables`, and what `check` says where the table is missing.
+
+use crate::server::{database, env};
+use crate::user::User;
+
+const KEYED: &str = "-- name: add :exec\n-- idempotency_key: header.Idempotency-Key\n-- param: name text\n\
+                     UPDATE users SET name = :name WHERE id = 1;\n";
+const USERS: &str = "CREATE TABLE users (id int PRIMARY KEY, name text);";
+
+#[test]
+fn the_ddl_of_each_engine() {
+    let user = User::new();
+    for (engine, word) in [
+        ("postgres", "bytea PRIMARY KEY"),
+        ("aurora-postgres", "bytea PRIMARY KEY"),
+        ("mysql", "ENGINE = InnoDB"),
+        ("sqlite", "BLOB NOT NULL PRIMARY KEY"),
+    ] {
+        let run = user.run(&["tables", "--engine", engine]);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        assert!(run.stdout.contains(word) && run.stdout.contains("lambda_rds_idempotency"), "{}", run.stdout);
+        let run = user.run_with(&[("DB_IDEMPOTENCY_TABLE", "app.Keys")], &["tables", "--engine", engine], "");
+        assert!(run.stdout.contains("Keys") && run.stdout.contains("app"), "{}", run.stdout);
+    }
+    assert_eq!(user.run(&["tables"]).code, 2);
+    assert_eq!(user.run(&["tables", "--engine", "oracle"]).code, 3);
+    let run = user.run_with(&[("DB_IDEMPOTENCY_TABLE", "a b")], &["tables", "--engine", "sqlite"], "");
+    assert!(run.code == 3 && run.stderr.contains("DB_IDEMPOTENCY_TABLE is `a b`"), "{}", run.stderr);
+    let run = user.run_with(&[("DB_IDEMPOTENCY_TABLE", "a b")], &["check"], "");
+    assert!(run.code == 3 && run.stderr.contains("DB_IDEMPOTENCY_TABLE"), "{}", run.stderr);
+}
+
+#[test]
+fn check_names_a_table_that_is_missing_and_what_makes_it() {
+    let user = User::new();
+    user.write("queries/a.sql", KEYED);
+    let settings = database(USERS);
+    let settings = env(&settings);
+    let run = user.run_with(&settings, &["check", "--quiet"], "");
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    assert!(
+        run.stdout.contains("error: the table lambda_rds_idempotency of idempotency keys is missing")
+            && run.stdout.contains("`lambda-rds tables --engine postgres`"),
+        "{}",
+        run.stdout
+    );
+    let ddl = user.run(&["tables", "--engine", "postgres"]).stdout;
+    let settings = database(&format!("{USERS}\n{ddl}"));
+    let run = user.run_with(&env(&settings), &["check", "--quiet"], "");
+    assert_eq!(run.code, 0, "{}", run.stdout);
+}
