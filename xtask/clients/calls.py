@@ -112,6 +112,15 @@ for kind, via in vias:
     listed = batch(via, twice, idempotency_key=f"list-{email}")
     assert batch(via, twice, idempotency_key=f"list-{email}") == listed
 
+    # Page by page: by hand, and all of them.
+    first = shop.by_name(via, page_size=1)
+    second = shop.by_name(via, page_size=1, page=first["next"])
+    ids = [row["id"] for row in shop.by_name_rows(via)]
+    assert ids[:2] == [first["rows"][0]["id"], second["rows"][0]["id"]]
+    assert len(ids) > 3 and len(set(ids)) == len(ids), "several pages, each row once"
+    assert list(shop.by_name_rows(via, from_id=999999)) == []
+    fails("bad_parameter", 400, lambda: shop.by_name(via, page="x"))
+
     # Several at once, each with the type of its own result.
     added, user = transaction(via, (steps.add(name="Mo", email=f"mo-{email}"), steps.found(id=id)))
     assert added["id"] > id and user["email"] == email

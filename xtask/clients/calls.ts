@@ -94,6 +94,17 @@ for (const via of [web, direct]) {
     const listed = await batch(via, twice, { idempotencyKey: `list-${email}` });
     assert.deepEqual(await batch(via, twice, { idempotencyKey: `list-${email}` }), listed);
 
+    // Page by page: by hand, and all of them.
+    const first = await shop.byName(via, { page_size: 1 });
+    assert.equal(first.rows.length, 1);
+    const second = await shop.byName(via, { page_size: 1, page: first.next });
+    const ids: bigint[] = [];
+    for await (const row of shop.byNameRows(via)) ids.push(row.id);
+    assert.deepEqual(ids.slice(0, 2), [first.rows[0]?.id, second.rows[0]?.id]);
+    assert.ok(ids.length > 3 && new Set(ids).size === ids.length, "several pages, each row once");
+    for await (const row of shop.byNameRows(via, { from_id: 999999n })) assert.fail(String(row.id));
+    await fails("bad_parameter", 400, () => shop.byName(via, { page: "x" }));
+
     // Several at once, each with the type of its own result.
     const [added, renamed, user] = await transaction(via, [
         steps.add({ name: "Mo", email: `mo-${email}` }),

@@ -34,6 +34,13 @@ INSERT INTO users (name, email) VALUES (:name, :email) RETURNING id;
 -- param: id int
 SELECT id, name, email FROM users WHERE id = :id;
 
+-- name: by_name :many
+-- http: GET, POST
+-- page: name, id
+-- page_size: 2 in 1..=10
+-- param: from_id int = 0
+SELECT id, name FROM users WHERE id >= :from_id;
+
 -- name: forget :exec
 DELETE FROM users WHERE id > 2;
 

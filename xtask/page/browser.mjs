@@ -106,6 +106,17 @@ await page.getByLabel("null").last().check();
 await page.getByRole("button", { name: "Run" }).press("Enter");
 await status.waitFor();
 
+// Page by page.
+assert.equal(await run("/by_name", { page_size: "2" }), "200");
+const before = await cells();
+assert.equal(before.length, 2);
+await page.getByRole("button", { name: "Next page" }).press("Enter");
+await page.waitForFunction((before) => {
+    const cell = document.querySelector("#reply tbody td");
+    return cell !== null && cell.innerText !== before;
+}, before[0][0]);
+assert.equal((await cells()).some(([id]) => before.some(([other]) => other === id)), false);
+
 // Who one pretends to be.
 const sub = "01234567-89ab-cdef-0123-456789abcdef";
 assert.equal(await page.getByLabel(/Claims/).inputValue(), `sub=${sub}`, "as the command line says");

@@ -138,6 +138,7 @@ impl<'q> Call<'q> {
         rows: &'q Rows,
         mut taken: HashSet<String>,
         named: impl Fn(&str) -> (String, String),
+        rows_name: impl Fn(&str) -> String,
     ) -> Vec<Self> {
         let mut calls = Vec::new();
         for query in queries {
@@ -157,9 +158,16 @@ impl<'q> Call<'q> {
                 continue;
             }
             let (mut name, mut type_name) = named(query.name());
-            while taken.contains(&name) || taken.contains(&format!("{type_name}Row")) {
+            // A paged one has a second function.
+            while [&name, &rows_name(&name), &format!("{type_name}Row")]
+                .iter()
+                .any(|name| taken.contains(*name))
+            {
                 name.push('_');
                 type_name.push('_');
+            }
+            if query.is_paged() {
+                taken.insert(rows_name(&name));
             }
             taken.insert(name.clone());
             taken.insert(format!("{type_name}Row"));

@@ -14,7 +14,7 @@ use super::{Call, codes, header, quoted};
 /// Writes the file.
 pub(super) fn written(queries: &Queries, function: &Function, rows: &Rows) -> String {
     let taken = TAKEN.iter().map(|word| (*word).to_owned()).chain(declared()).collect();
-    let calls = Call::all(queries, rows, taken, |query| (query.to_owned(), type_name(query)));
+    let calls = Call::all(queries, rows, taken, |query| (query.to_owned(), type_name(query)), rows_name);
     let mut out = format!("# {}\n", header("python"));
     out.push_str(IMPORTS);
     let codes: Vec<String> = codes().into_iter().map(quoted).collect();
@@ -36,6 +36,13 @@ pub(super) fn written(queries: &Queries, function: &Function, rows: &Rows) -> St
     for call in &calls {
         if call.query.verb() != Verb::Exec {
             put_row(&mut out, call);
+        }
+        if call.query.is_paged() {
+            let name = &call.type_name;
+            let _ = writeln!(
+                out,
+                "\n{name}Page = TypedDict(\"{name}Page\", {{\"rows\": \"List[{name}Row]\", \"next\": \"Optional[str]\"}})"
+            );
         }
     }
     for call in &calls {
@@ -79,6 +86,7 @@ fn put_table(out: &mut String, call: &Call<'_>) {
         format!("{{{}}}", pairs.join(", "))
     };
     let gives = match call.query.verb() {
+        _ if call.query.is_paged() => "page",
         Verb::Many => "rows",
         Verb::One => "row",
         Verb::Exec => "changes",
@@ -124,6 +132,20 @@ fn put_function(out: &mut String, call: &Call<'_>) {
     }
     let key = if call.is_keyed() { ", idempotency_key" } else { "" };
     let _ = writeln!(out, "    return _run(via, {}, attempts{key})", step(call));
+    if call.query.is_paged() {
+        let _ = writeln!(
+            out,
+            "\n\ndef {}(via: {via}{}) -> Iterator[{}Row]:\n    \
+             \"\"\"The rows of all pages of `{}`, each page asked for when it is needed.\"\"\"\n    \
+             while True:\n        told = _run(via, {}, attempts)\n        yield from told[\"rows\"]\n        \
+             if told[\"next\"] is None:\n            return\n        page = told[\"next\"]",
+            rows_name(&call.name),
+            parameters(call, true),
+            call.type_name,
+            call.name,
+            step(call)
+        );
+    }
 }
 
 /// A line on a parameter, if there is something to say.
@@ -134,6 +156,11 @@ fn about(call: &Call<'_>, param: &Param) -> Option<String> {
             write!(words, "{}It is sent as the header {header}.", if words.is_empty() { "" } else { " " });
     }
     (!words.is_empty()).then(|| format!("`{}`: {words}", argument(param.name())))
+}
+
+/// The function that goes through the pages.
+fn rows_name(name: &str) -> String {
+    format!("{name}_rows")
 }
 
 fn parameters(call: &Call<'_>, attempts: bool) -> String {
@@ -165,6 +192,7 @@ fn step(call: &Call<'_>) -> String {
 
 fn result(call: &Call<'_>) -> String {
     match call.query.verb() {
+        _ if call.query.is_paged() => format!("{}Page", call.type_name),
         Verb::Many => format!("List[{}Row]", call.type_name),
         Verb::One => format!("{}Row", call.type_name),
         Verb::Exec => "Changes".to_owned(),
@@ -312,7 +340,7 @@ import urllib.parse
 import urllib.request
 import uuid
 from decimal import Decimal
-from typing import Any, Callable, Dict, Final, Generic, List, Literal, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Final, Generic, Iterator, List, Literal, Mapping, NamedTuple, Optional, Sequence, Tuple
 from typing import TypedDict, TypeVar, Union, cast, overload
 
 _R = TypeVar(\"_R\")

@@ -133,7 +133,7 @@ class _Query(NamedTuple):
     """What is known of a query; whatever has no kind goes as it is."""
 
     name: str
-    gives: Literal["rows", "row", "changes"]
+    gives: Literal["rows", "row", "changes", "page"]
     reads: bool
     methods: Tuple[str, ...]
     key: Optional[Tuple[str, str]]
@@ -286,7 +286,7 @@ def _no_reply(status: int, safe: bool) -> Fault:
 
 
 def _result(query: _Query, told: Any) -> Any:
-    for row in told if query.gives == "rows" else [told]:
+    for row in told["rows"] if query.gives == "page" else told if query.gives == "rows" else [told]:
         for name, kind in query.columns.items():
             if name in row:
                 row[name] = _taken(kind, row[name])

@@ -147,7 +147,7 @@ type Kind = "int" | "float" | "bytes" | "json" | "plain";
 /** What is known of a query. */
 interface Query<R> {
     readonly name: string;
-    readonly gives: "rows" | "row" | "changes";
+    readonly gives: "rows" | "row" | "changes" | "page";
     /** Whether it may be run twice: the server holds it to reading. */
     readonly reads: boolean;
     readonly methods: readonly ("GET" | "POST")[];
@@ -175,6 +175,27 @@ function step<R>(query: Query<R>, params: object): Step<R> {
         if (value !== undefined) encoded[name] = given(kind, value, name);
     }
     return { query, params: encoded };
+}
+
+/** Some of a query's rows. `next` is the `page` of the next call, and null behind the last page. */
+export interface Page<R> {
+    rows: R[];
+    next: string | null;
+}
+
+/** The rows of all pages, each page asked for when it is needed. */
+export async function* everyRow<R>(
+    via: Http | Invoke,
+    query: Query<Page<R>>,
+    params: { page?: string | null },
+    options: Options,
+): AsyncGenerator<R, void, undefined> {
+    for (let page = params.page; ; ) {
+        const told = await run(via, step(query, { ...params, page }), options);
+        yield* told.rows;
+        if (told.next === null) return;
+        page = told.next;
+    }
 }
 
 /** Runs one query. */
@@ -317,6 +338,10 @@ function result<R>({ gives, columns }: Query<R>, told: unknown): R {
         }
         return row;
     };
+    if (gives === "page") {
+        const { rows, next } = told as Page<unknown>;
+        return { rows: rows.map(row), next } as R;
+    }
     return (gives === "rows" ? (told as unknown[]).map(row) : row(told)) as R;
 }
 

@@ -15,7 +15,7 @@ use super::{Call, codes, header, quoted};
 /// Writes the file.
 pub(super) fn written(queries: &Queries, function: &Function, rows: &Rows) -> String {
     let taken = RESERVED.iter().map(|word| (*word).to_owned()).chain(declared()).collect();
-    let calls = Call::all(queries, rows, taken, names);
+    let calls = Call::all(queries, rows, taken, names, rows_name);
     let mut out = format!("// {}\n\n", header("typescript"));
     let codes: Vec<String> = codes().into_iter().map(quoted).collect();
     let _ = writeln!(out, "const CODES = [\n    {},\n] as const;\n", codes.join(",\n    "));
@@ -113,6 +113,22 @@ fn put(out: &mut String, call: &Call<'_>) {
         result(call),
         name = call.name,
     );
+    if call.query.is_paged() {
+        let _ = writeln!(
+            out,
+            "\n/** The rows of all pages of `{name}`, each page asked for when it is needed. */\n\
+             export function {}(via: {via}{parameters}, options: Options = {{}}): AsyncGenerator<{}Row, void, undefined> {{\n    \
+             return everyRow(via, {name}Query, {given}, options);\n}}",
+            rows_name(&call.name),
+            call.type_name,
+            name = call.name,
+        );
+    }
+}
+
+/// The function that goes through the pages.
+fn rows_name(name: &str) -> String {
+    format!("{name}Rows")
 }
 
 fn parameters(call: &Call<'_>) -> String {
@@ -126,6 +142,7 @@ fn parameters(call: &Call<'_>) -> String {
 
 fn gives(call: &Call<'_>) -> &'static str {
     match call.query.verb() {
+        _ if call.query.is_paged() => "page",
         Verb::Many => "rows",
         Verb::One => "row",
         Verb::Exec => "changes",
@@ -134,6 +151,7 @@ fn gives(call: &Call<'_>) -> &'static str {
 
 fn result(call: &Call<'_>) -> String {
     match call.query.verb() {
+        _ if call.query.is_paged() => format!("Page<{}Row>", call.type_name),
         Verb::Many => format!("{}Row[]", call.type_name),
         Verb::One => format!("{}Row", call.type_name),
         Verb::Exec => "Changes".to_owned(),
