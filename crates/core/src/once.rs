@@ -1,6 +1,6 @@
 //! Exactly once: a write with an idempotency key is done once, however often it is sent, and its reply is kept.
 //!
-//! Key, hash of the request and reply stand in a table of the database ([`Store`]), written in the transaction of the
+//! Key, hash of the request and reply stand in a table of the database (`Store`), written in the transaction of the
 //! write itself. So the record and the effect cannot part, and a lost COMMIT is no riddle: the write runs again, and the
 //! key tells whether it was done.
 //!

@@ -43,9 +43,8 @@ pub(super) fn queries(blocks: &[Block], schema: &str) {
     let settings = database(schema);
     for block in blocks {
         // Two pages may show the same query, and one block another's.
-        let file = format!("queries/{}/shown.sql", block.line);
-        user.write(&file, &as_queries(block));
-        let folder = format!("queries/{}", block.line);
+        let folder = format!("queries/{}", block.place.replace(['/', ':'], "-"));
+        user.write(&format!("{folder}/shown.sql"), &as_queries(block));
         let run = user.run_with(&env(&settings), &["check", "--quiet", "--queries", &folder], "");
         let told: Vec<&str> = run.stdout.lines().filter(|line| !line.contains(": warning: no ")).collect();
         assert_eq!((run.code, told), (0, vec![]), "{}\n{}", block.place, run.stderr);
