@@ -750,6 +750,9 @@ mod tests {
         check(0, ":exec\n-- idempotency_key: param.id\nDELETE FROM t", "`id` is not declared");
         check(0, ":exec\n-- idempotency-key: header.X\nDELETE FROM t", "did you mean `-- idempotency_key:`");
         check(1, ":exec\n-- idempotency_key: header.X\nDROP TABLE t", "commits this by itself");
+        for engine in [0, 2] {
+            check(engine, ":exec\n-- idempotency_key: header.X\nCREATE TABLE t (a int)", "defines objects");
+        }
         check(1, ":exec\n-- idempotency_key: header.X\nCALL p()", "commits this by itself");
         // A parameter that the key alone needs is used; another one is not.
         let unused = ":exec\n-- idempotency_key: param.id\n-- param: id text\n-- param: n int\nDELETE FROM t";

@@ -384,10 +384,17 @@ impl FileReader<'_> {
         let parsed = Template::parse(self.dialect, entry.sql, &params);
         if let (Some(line), Ok(template)) = (key_line, &parsed)
             && head.transaction
-            && template.commits_by_itself()
+            && (template.commits_by_itself() || template.defines())
         {
-            let reason = "`-- idempotency_key:` needs a transaction, and the server commits this by itself";
-            self.mistake(line, reason);
+            self.mistake(
+                line,
+                match template.commits_by_itself() {
+                    true => {
+                        "`-- idempotency_key:` needs a transaction, and the server commits this by itself"
+                    }
+                    false => "`-- idempotency_key:` is for rows that are written, and this defines objects",
+                },
+            );
             return None;
         }
         match parsed {

@@ -43,6 +43,8 @@ pub(super) struct Template {
     /// The text; where it has lists, as it is with one element each.
     sql: Arc<str>,
     commits: bool,
+    /// Whether it defines, changes or drops an object of the database.
+    defines: bool,
     /// The parameters that stand in LIMIT, OFFSET or FETCH, by index: a number of rows.
     counts: Vec<usize>,
     /// The parameters that expand into a list, by index.
@@ -113,6 +115,7 @@ impl Template {
             parts,
             sql: Arc::from(""),
             commits: commits_by_itself(dialect, statement),
+            defines: defines(statement),
             counts: counts(statement, &uses),
             lists,
             longest: MAX_LIST,
@@ -157,6 +160,7 @@ impl Template {
             parts,
             sql: Arc::from(""),
             commits: false,
+            defines: false,
             counts: self.counts.clone(),
             lists: self.lists.clone(),
             longest: self.longest,
@@ -173,6 +177,11 @@ impl Template {
     /// Whether the server commits the statement, and what came before it in a transaction, whatever is asked.
     pub(super) fn commits_by_itself(&self) -> bool {
         self.commits
+    }
+
+    /// Whether it defines, changes or drops an object of the database.
+    pub(super) fn defines(&self) -> bool {
+        self.defines
     }
 
     /// Whether the parameter is a number of rows.
@@ -569,6 +578,12 @@ pub(super) fn commits_by_itself(dialect: Dialect, statement: &[Token<'_>]) -> bo
         && first_word(statement).is_some_and(|first| COMMITTING.iter().any(|word| first.is_word(word)))
 }
 
+fn defines(statement: &[Token<'_>]) -> bool {
+    first_word(statement).is_some_and(|first| DEFINING.iter().any(|word| first.is_word(word)))
+}
+
+const DEFINING: [&str; 9] =
+    ["ALTER", "COMMENT", "CREATE", "DROP", "GRANT", "REINDEX", "RENAME", "REVOKE", "TRUNCATE"];
 const COMMITTING: [&str; 17] = [
     "ALTER",
     "ANALYZE",
