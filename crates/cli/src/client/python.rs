@@ -137,12 +137,13 @@ fn put_function(out: &mut String, call: &Call<'_>) {
             out,
             "\n\ndef {}(via: {via}{}) -> Iterator[{}Row]:\n    \
              \"\"\"The rows of all pages of `{}`, each page asked for when it is needed.\"\"\"\n    \
-             while True:\n        told = _run(via, {}, attempts)\n        yield from told[\"rows\"]\n        \
+             while True:\n        told: {} = _run(via, {}, attempts)\n        yield from told[\"rows\"]\n        \
              if told[\"next\"] is None:\n            return\n        page = told[\"next\"]",
             rows_name(&call.name),
             parameters(call, true),
             call.type_name,
             call.name,
+            result(call),
             step(call)
         );
     }
