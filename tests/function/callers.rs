@@ -1,7 +1,5 @@
 //! Whose rows: `-- set:` and `-- role:`, and what of them the server still knows afterwards.
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
 use lambda_rds::config::Table;
 use lambda_rds::queries::Dialect;
@@ -9,7 +7,7 @@ use lambda_rds_testbed::{After, Cut, Direction, Fault, Function, RuntimeApi};
 use serde_json::{Value, json};
 
 use crate::identity::{code, v2};
-use crate::world::{Engine, Setup, World};
+use crate::world::{Engine, PATIENCE, Setup, World};
 
 /// Roles are the whole server's, so another test may have made them a moment ago.
 const SCHEMA: &str = r"
@@ -533,7 +531,7 @@ async fn no_tenant_meets_another_behind_a_pooler() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_tenant_meets_another_at_once() {
     let world = setup().env("AWS_LAMBDA_MAX_CONCURRENCY", "8").start().await;
-    world.api.idle(8, Duration::from_secs(10)).await.unwrap();
+    world.api.idle(8, PATIENCE).await.unwrap();
     tenants_meet(&world, &[&world.function], Some(&world.api), 650).await;
 }
 

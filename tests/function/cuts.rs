@@ -66,7 +66,8 @@ INSERT INTO notes (token, step) VALUES (:token, 0);
 /// Cuts the wire under every kind of call, at all places that a call passes: on a session that is there, and on one
 /// that the call has to open.
 async fn everywhere(engine: Engine) {
-    let world = world(engine).start().await;
+    // A busy machine may take longer to open a session than it has by default.
+    let world = world(engine).env("DB_CONNECT_TIMEOUT", "20s").timeout(Duration::from_secs(60)).start().await;
     let mut environment = Environment::new(&world, 1).await;
     for call in Call::ALL {
         for cold in [false, true] {
