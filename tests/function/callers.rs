@@ -7,7 +7,7 @@ use lambda_rds_testbed::{After, Cut, Direction, Fault, Function, RuntimeApi};
 use serde_json::{Value, json};
 
 use crate::identity::{code, v2};
-use crate::world::{Engine, PATIENCE, Setup, World};
+use crate::world::{Engine, PATIENCE, Setup, World, one_of_five};
 
 /// Roles are the whole server's, so another test may have made them a moment ago.
 const SCHEMA: &str = r"
@@ -220,37 +220,38 @@ async fn nothing_is_left_after_any_outcome() {
     let world = setup().start().await;
     let blue = tenant("blue");
     add(&world, &blue, "first").await;
-    let pid = nothing_left(&world).await;
+    let mut pid = nothing_left(&world).await;
     let text = json!({"text": "x"});
-    for (event, status, same) in [
-        (get("notes", &blue), 200, true),
-        (get("told", &blue), 200, true),
-        (get("things", &json!({"schema": "tenant_a"})), 200, true),
-        (post("add", &text, &blue), 200, true),
-        (get("none", &blue), 404, true),
-        (get("two", &blue), 500, true),
-        (get("bad", &blue), 500, true),
-        (get("escape", &blue), 200, true),
-        (get("stranger", &blue), 500, true),
-        (get("nobody", &blue), 500, true),
-        (get("slow", &blue), 504, true),
-        (post("slow_write", &json!({}), &blue), 504, true),
+    for (event, status) in [
+        (get("notes", &blue), 200),
+        (get("told", &blue), 200),
+        (get("things", &json!({"schema": "tenant_a"})), 200),
+        (post("add", &text, &blue), 200),
+        (get("none", &blue), 404),
+        (get("two", &blue), 500),
+        (get("bad", &blue), 500),
+        (get("escape", &blue), 200),
+        (get("stranger", &blue), 500),
+        (get("nobody", &blue), 500),
+        (get("slow", &blue), 504),
+        (post("slow_write", &json!({}), &blue), 504),
         (
             post("", &json!({"transaction": [{"query": "add", "params": text}, {"query": "notes"}]}), &blue),
             200,
-            true,
         ),
-        (
-            post("", &json!({"transaction": [{"query": "add", "params": text}, {"query": "bad"}]}), &blue),
-            500,
-            true,
-        ),
-        (post("", &json!({"batch": {"query": "add", "params": [text, text]}}), &blue), 200, true),
+        (post("", &json!({"transaction": [{"query": "add", "params": text}, {"query": "bad"}]}), &blue), 500),
+        (post("", &json!({"batch": {"query": "add", "params": [text, text]}}), &blue), 200),
     ] {
-        let (told, body) = world.call(event.clone()).await;
-        assert!(told == status || (told == 400 && status == 500), "{event}: {told} {body}");
-        let now = nothing_left(&world).await;
-        assert!(!same || now == pid, "{event}: another session");
+        one_of_five(async || {
+            let (told, body) = world.call(event.clone()).await;
+            assert!(told == status || (told == 400 && status == 500), "{event}: {told} {body}");
+            let now = nothing_left(&world).await;
+            let before = std::mem::replace(&mut pid, now.clone());
+            // A statement that a busy machine does not stop within its fifth of a second takes its session with it.
+            assert!(now == before || status == 504, "{event}: another session");
+            if now == before { Ok(()) } else { Err(event.to_string()) }
+        })
+        .await;
     }
     for cut in [Cut::Fin, Cut::Rst] {
         for direction in [Direction::ToServer, Direction::ToClient] {
