@@ -7,7 +7,8 @@ use lambda_rds_testbed::{After, Cut, Direction, Fault, Function, RuntimeApi};
 use serde_json::{Value, json};
 
 use crate::identity::{code, v2};
-use crate::world::{Engine, PATIENCE, Setup, World, one_of_five};
+use crate::rotation::login;
+use crate::world::{Engine, PATIENCE, SECRET, Setup, World, one_of_five};
 
 /// Roles are the whole server's, so another test may have made them a moment ago.
 const SCHEMA: &str = r"
@@ -445,7 +446,8 @@ async fn what_holds_for_every_query_cannot_be_dropped() {
 
 const TENANTS: usize = 50;
 
-/// Calls of fifty tenants, one after the other or many at once, while connections are cut and statements stopped.
+/// Calls of fifty tenants, one after the other or many at once, while connections are cut, statements stopped and, where no
+/// pooler logs in for them, passwords rotated.
 async fn tenants_meet(world: &World, functions: &[&Function], api: Option<&RuntimeApi>, rounds: usize) {
     for tenant in 0..TENANTS {
         add(world, &self::tenant(format!("t{tenant}")), &format!("t{tenant}")).await;
@@ -506,6 +508,17 @@ async fn tenants_meet(world: &World, functions: &[&Function], api: Option<&Runti
         }
         if round % 200 == 150 {
             world.hang_up();
+        }
+        // In the steps of a rotation: every session ends while the current version is the wrong one.
+        if round % 200 == 50 && !world.is_pooled() {
+            let user = &world.database().user;
+            let password = format!("rotated-{round}");
+            world.secrets.put_pending(SECRET, login(world, user, &password));
+            world.set_password_of(user, &password);
+            world.hang_up();
+        }
+        if round % 200 == 60 && !world.is_pooled() {
+            world.secrets.promote(SECRET).unwrap();
         }
         good += join_all((0..workers).map(|worker| one(worker, round))).await.into_iter().sum::<usize>();
         world.wire().disarm();

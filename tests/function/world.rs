@@ -291,7 +291,7 @@ impl Setup {
             cluster: in_cluster,
             approach,
             own_mysql: self.own_mysql,
-            _pooler: pooler,
+            pooler,
             proxy,
             database,
             file,
@@ -313,7 +313,7 @@ pub(crate) struct World {
     cluster: Option<Arc<Cluster>>,
     approach: Option<Approach>,
     own_mysql: Option<Arc<Mysql>>,
-    _pooler: Option<Pgbouncer>,
+    pooler: Option<Pgbouncer>,
     proxy: Option<Proxy>,
     database: Option<Database>,
     file: Option<TempDir>,
@@ -364,6 +364,11 @@ impl World {
         let function = self.builder.clone().envs(env.iter().copied()).start(&api).unwrap();
         function.ready().await.unwrap();
         function
+    }
+
+    /// Whether a pooler stands between the function and the server, and logs in for it.
+    pub(crate) fn is_pooled(&self) -> bool {
+        self.pooler.is_some()
     }
 
     /// The wire to the server; of a cluster, to the writer.
