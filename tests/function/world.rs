@@ -291,7 +291,7 @@ impl Setup {
             cluster: in_cluster,
             approach,
             own_mysql: self.own_mysql,
-            _pooler: pooler,
+            pooler,
             proxy,
             database,
             file,
@@ -313,7 +313,7 @@ pub(crate) struct World {
     cluster: Option<Arc<Cluster>>,
     approach: Option<Approach>,
     own_mysql: Option<Arc<Mysql>>,
-    _pooler: Option<Pgbouncer>,
+    pooler: Option<Pgbouncer>,
     proxy: Option<Proxy>,
     database: Option<Database>,
     file: Option<TempDir>,
@@ -378,11 +378,13 @@ impl World {
         }
     }
 
-    /// Another wire to the server, and of a cluster to each member: for an environment that is told its port.
+    /// Another wire to the server or its pooler, and of a cluster to each member: for an environment that is told its
+    /// port.
     pub(crate) fn another_wire(&self) -> Wire {
+        let pooler = self.pooler.as_ref().map(Pgbouncer::address);
         match &self.cluster {
             Some(cluster) => Wire::Approach(cluster.approach().unwrap(), cluster.writer()),
-            None => Wire::Proxy(Proxy::start(self.address()).unwrap()),
+            None => Wire::Proxy(Proxy::start(pooler.unwrap_or_else(|| self.address())).unwrap()),
         }
     }
 
