@@ -388,11 +388,13 @@ impl World {
         }
     }
 
-    /// Another wire to the server, and of a cluster to each member: for an environment that is told its port.
+    /// Another wire to the server or its pooler, and of a cluster to each member: for an environment that is told its
+    /// port.
     pub(crate) fn another_wire(&self) -> Wire {
+        let pooler = self.pooler.as_ref().map(Pgbouncer::address);
         match &self.cluster {
             Some(cluster) => Wire::Approach(cluster.approach().unwrap(), cluster.writer()),
-            None => Wire::Proxy(Proxy::start(self.address()).unwrap()),
+            None => Wire::Proxy(Proxy::start(pooler.unwrap_or_else(|| self.address())).unwrap()),
         }
     }
 
