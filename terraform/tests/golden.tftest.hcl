@@ -379,7 +379,7 @@ run "most" {
         memory_size                    = 512
         timeout                        = 25
         reserved_concurrent_executions = 12
-        environment                    = { LAMBDA_RDS_BASE_PATH = "/v1/", OTEL_SERVICE_NAME = "shop" }
+        environment                    = { LAMBDA_RDS_DIAGNOSE = "true", OTEL_SERVICE_NAME = "shop" }
         tracing_mode                   = "Active"
         kms_key_arn                    = "arn:aws:kms:eu-central-1:123456789012:key/of-the-environment"
         layers                         = ["arn:aws:lambda:eu-central-1:123456789012:layer:collector:3"]
@@ -401,7 +401,8 @@ run "most" {
         secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf", kms_key_arn = "arn:aws:kms:eu-central-1:123456789012:key/of-the-secret" }
         db_instance_identifier = "app-instance"
       }
-      connections     = { max_connections = 2, connect_timeout = "4s", query_timeout = "20s", deadline_reserve = "500ms", generations = 3 }
+      connections     = { max_connections = 2, connect_timeout = "4s", query_timeout = "20s", deadline_reserve = "500ms", generations = 3, pooler = "transaction", pipeline = "off", connect_at = "first-use" }
+      replies         = { int64 = "string", compress = "off", base_path = "/v1/", http_timeout = "24s", http_batch = true, openapi = true, direct_errors = "raise", default_query = "active_users" }
       budget          = { max_connections = 400, share = 0.75, others = { reports = 30, api = 12 } }
       session         = { set = ["app.tenant = claims.tenant", "app.user = claims.sub"], role = "claims.role in {member, auditor}" }
       idempotency     = { table = "app.keys", reply_bytes = 20000 }
@@ -445,7 +446,7 @@ run "most" {
         name_prefix          = "team-"
         policies             = { second = "{\"Version\":\"2012-10-17\",\"Statement\":[]}" }
       }
-      logs   = { retention_in_days = 90, kms_key_id = "arn:aws:kms:eu-central-1:123456789012:key/of-the-logs", level = "DEBUG" }
+      logs   = { retention_in_days = 90, kms_key_id = "arn:aws:kms:eu-central-1:123456789012:key/of-the-logs", level = "DEBUG", filter = "info,lambda_rds_core=debug", values = true }
       alarms = { actions = ["arn:aws:sns:eu-central-1:123456789012:alarms"], thresholds = { faults = 2, http_5xx = 9 } }
     }
   }
@@ -627,6 +628,10 @@ run "no_rules_in_others_groups" {
         security_group_id     = "sg-database"
         security_group_rule   = false
         read_from             = "reader"
+        reader_host           = "reports.cluster-custom-abc.eu-central-1.rds.amazonaws.com"
+        instance_pattern      = "?.db.example.com:6432"
+        tls_server_name       = "app.cluster-abc.eu-central-1.rds.amazonaws.com"
+        iam_host              = "app.cluster-abc.eu-central-1.rds.amazonaws.com"
         secret                = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
         db_cluster_identifier = "app-cluster"
       }
@@ -884,6 +889,7 @@ run "agents_by_a_gateway_that_is_there" {
       database = { host = "app.abc.eu-central-1.rds.amazonaws.com", name = "app", security_group_id = "sg-database", secret = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" } }
       budget   = { max_connections = 100 }
       release  = {}
+      function = { environment = { LAMBDA_RDS_BASE_PATH = "/v1" } }
       http_api = { authorization_type = "AWS_IAM", cors_origin = "https://app.example.com" }
       agents = {
         mcp       = {}

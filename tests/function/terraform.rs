@@ -1,7 +1,7 @@
 //! The settings that Terraform gives the function, as `terraform/check` takes them from the plan of each example: the
 //! configuration accepts them, and the function starts with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -51,6 +51,39 @@ fn each_examples_settings_are_a_configuration() {
         );
         let needed = config.db.connect_timeout + config.db.query_timeout + config.db.deadline_reserve;
         assert!(needed <= Duration::from_secs(planned.timeout), "{example}: {needed:?}");
+    }
+}
+
+/// The page names each setting once, beside the variable that sets it; and in a golden value the module has set those that
+/// have a variable of their own.
+#[test]
+fn each_setting_has_its_variable() {
+    let page = include_str!("../../docs/explanation/terraform.md");
+    let table = page.split_once("## Settings\n").unwrap().1.split_once("\n## ").unwrap().0;
+    let mut told = BTreeMap::new();
+    for row in table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| variable")) {
+        let (variable, settings) = row[2..].split_once(" | ").unwrap();
+        for setting in settings.split('`').skip(1).step_by(2) {
+            let before = told.insert(setting, variable);
+            assert_eq!(before, None, "{setting} is told twice");
+        }
+    }
+    let reference = include_str!("../../docs/reference/configuration.md");
+    let keys: BTreeSet<_> =
+        reference.lines().filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`')).collect();
+    assert_eq!(told.keys().copied().collect::<BTreeSet<_>>(), keys);
+
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("terraform/tests/golden");
+    let mut set = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let golden: Value =
+            serde_json::from_str(&std::fs::read_to_string(entry.unwrap().path()).unwrap()).unwrap();
+        let environments = golden.pointer("/outputs/outputs/environment").and_then(Value::as_object);
+        set.extend(environments.into_iter().flat_map(|environment| environment.keys().cloned()));
+    }
+    for (setting, variable) in told {
+        let typed = !variable.starts_with("none") && variable != "`function.environment`";
+        assert!(!typed || set.contains(setting), "no golden environment has {setting}, of {variable}");
     }
 }
 
