@@ -8,9 +8,10 @@ use std::time::Duration;
 use lambda_rds::config::{Auth, Config, Engine, Sources};
 use serde_json::{Value, json};
 
+use crate::callers;
 use crate::iam::{self, Judge};
 use crate::world;
-use crate::world::Setup;
+use crate::world::{Setup, World};
 
 /// What belongs to the place and not to the function: the test has its own server, secret and database.
 const OF_THE_PLACE: &[&str] = &[
@@ -100,16 +101,46 @@ async fn each_examples_settings_start_a_function() {
             (None, Some("aurora-postgres")) => Setup::new(world::Engine::AuroraPostgres),
             other => panic!("{example}: no server for {other:?}"),
         };
+        // Where whose rows they are is the caller's, the table and the queries are the example's own.
+        let tenants = setting("LAMBDA_RDS_SET").is_some();
         let mut setup = setup.timeout(Duration::from_secs(planned.timeout));
+        if tenants {
+            let queries = include_str!("../../terraform/examples/http-api/queries/notes.sql");
+            setup = setup.own_server().schema(callers::tenants_schema()).queries(queries);
+        }
         for (key, value) in planned.environment {
             if !OF_THE_PLACE.contains(&key.as_str()) {
                 setup = setup.env(&key, value);
             }
         }
         let world = setup.start().await;
+        if tenants {
+            each_tenant_has_its_rows(&world).await;
+            continue;
+        }
         let rows = world.rows("active_users", json!({"limit": 1})).await;
         assert_eq!(rows.as_array().map(Vec::len), Some(1), "{example}: {rows}");
     }
+}
+
+/// Behind an API whose tokens have the claims; without a claim, or a token at all, nothing is asked of the server.
+async fn each_tenant_has_its_rows(world: &World) {
+    let [ada, bob, eve] = [("ada", "acme"), ("bob", "acme"), ("eve", "globex")]
+        .map(|(sub, tenant)| json!({"sub": sub, "tenant": tenant}));
+    for (caller, text) in [(&ada, "a"), (&eve, "e")] {
+        let (status, body) = world.call(callers::post("add_note", &json!({"text": text}), caller)).await;
+        assert_eq!(status, 200, "{body}");
+    }
+    for (caller, author, id, text) in
+        [(&ada, "ada", "1", "a"), (&bob, "ada", "1", "a"), (&eve, "eve", "2", "e")]
+    {
+        let notes = world.call(callers::get("notes", caller)).await;
+        assert_eq!(notes, (200, json!([{"id": id, "author": author, "text": text}])), "{caller}");
+    }
+    world.wire().reset();
+    assert_eq!(world.call(callers::get("notes", &json!({"sub": "ada"}))).await.0, 401);
+    assert_eq!(world.invoke(json!({"query": "notes"})).await.reply().unwrap().0, 401);
+    assert_eq!(world.wire().flights(), 0);
 }
 
 /// The tutorial, from the table to the row.
