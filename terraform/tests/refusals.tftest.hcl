@@ -442,12 +442,24 @@ run "refuses_managed_instances_beyond_the_budget" {
   expect_failures = [aws_lambda_function.this]
 }
 
+# By the defaults: 1 environment × 16 sessions × 3. With an alias it is the alias's version that they run.
 run "accepts_managed_instances_within_it" {
   command = plan
 
   variables {
     network  = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], security_group_ids = ["sg-capacity"] }
-    function = { memory_size = 2048, managed_instances = { capacity_provider_arn = "arn:aws:lambda:eu-central-1:123456789012:capacity-provider:shop", environments = 2, per_execution_environment_max_concurrency = 8 } }
+    function = { memory_size = 2048, managed_instances = { capacity_provider_arn = "arn:aws:lambda:eu-central-1:123456789012:capacity-provider:shop", environments = 1 } }
+    release  = {}
+  }
+
+  assert {
+    condition     = output.connections_needed == 48 && aws_lambda_function.this.capacity_provider_config[0].lambda_managed_instances_capacity_provider_config[0].execution_environment_memory_gib_per_vcpu == 2
+    error_message = "${output.connections_needed} connections."
+  }
+
+  assert {
+    condition     = aws_lambda_function.this.publish && aws_lambda_function.this.publish_to == null
+    error_message = "Published beside the alias."
   }
 }
 
@@ -673,6 +685,17 @@ run "refuses_a_cluster_parameter_group_of_another_engine" {
   variables {
     engine          = "aurora-mysql"
     parameter_group = { family = "aurora-postgresql17" }
+  }
+
+  expect_failures = [aws_rds_cluster_parameter_group.this]
+}
+
+run "refuses_a_cluster_parameter_group_without_an_idle_limit" {
+  command = plan
+
+  variables {
+    engine          = "aurora-postgres"
+    parameter_group = { family = "aurora-postgresql13" }
   }
 
   expect_failures = [aws_rds_cluster_parameter_group.this]
