@@ -153,11 +153,11 @@ fn claims(claims: &Value) -> Value {
     json!({"authorizer": {"jwt": {"claims": claims, "scopes": null}}})
 }
 
-fn get(query: &str, who: &Value) -> Value {
+pub(crate) fn get(query: &str, who: &Value) -> Value {
     v2(&format!("/{query}"), claims(who))
 }
 
-fn post(path: &str, body: &Value, who: &Value) -> Value {
+pub(crate) fn post(path: &str, body: &Value, who: &Value) -> Value {
     let mut event = get(path, who);
     event["requestContext"]["http"]["method"] = json!("POST");
     event["headers"]["content-type"] = json!("application/json");
@@ -564,6 +564,19 @@ fn settings(block: &str) -> Vec<(&str, &str)> {
         .collect()
 }
 
+/// The guide's database, as the Terraform example has it.
+const TENANTS_SCHEMA: &str = include_str!("../../terraform/examples/http-api/schema.sql");
+
+/// It, for a server of one's own, where the function's user is not called `app`.
+pub(crate) fn tenants_schema() -> String {
+    format!("RESET ROLE;\n{}", TENANTS_SCHEMA.replace("GRANT member TO app;", &granted("member")))
+}
+
+/// Makes the function's user a member of the role.
+fn granted(role: &str) -> String {
+    format!("DO $$ BEGIN EXECUTE format('GRANT {role} TO %I', current_database() || '_owner'); END $$;")
+}
+
 /// `docs/how-to/multi-tenant.md`, and the query of `docs/reference/queries.md`.
 #[tokio::test]
 async fn the_guide_gives_each_tenant_its_rows() {
@@ -573,11 +586,12 @@ async fn the_guide_gives_each_tenant_its_rows() {
     let reference = include_str!("../../docs/reference/queries.md");
     let shown = blocks(reference, "sql").into_iter().find(|block| block.contains("-- role: member")).unwrap();
     let shells = blocks(page, "sh");
-    let as_app = "DO $$ BEGIN EXECUTE format('GRANT member TO %I', current_database() || '_owner'); END $$;";
+    assert_eq!(*database, TENANTS_SCHEMA, "the Terraform example's schema.sql");
+    assert_eq!(*queries, include_str!("../../terraform/examples/http-api/queries/notes.sql"));
     let schema = format!(
-        "RESET ROLE;\n{}\nCREATE ROLE auditor;\nGRANT SELECT ON notes TO auditor;\n{}",
-        database.replace("GRANT member TO app;", as_app),
-        as_app.replace("member", "auditor"),
+        "{}\nCREATE ROLE auditor;\nGRANT SELECT ON notes TO auditor;\n{}",
+        tenants_schema(),
+        granted("auditor"),
     );
     let mut setup =
         Setup::new(Engine::Postgres).own_server().schema(schema).queries(format!("{queries}\n{shown}"));
