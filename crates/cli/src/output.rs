@@ -18,6 +18,11 @@ pub(crate) fn print(text: &[u8]) -> Result<(), Failure> {
     }
 }
 
+/// Writes rows that are no JSON: their lines are ended, and where there are none, there is nothing.
+pub(crate) fn print_rows(text: &[u8]) -> Result<(), Failure> {
+    if text.is_empty() { Ok(()) } else { print(text) }
+}
+
 /// Writes a result to this file, or to stdout where there is none.
 pub(crate) fn write(file: Option<&Path>, text: &[u8]) -> Result<(), Failure> {
     let Some(file) = file else { return print(text) };

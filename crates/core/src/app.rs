@@ -279,24 +279,15 @@ impl App {
         false
     }
 
-    /// Runs one query by name, with parameters as text or JSON; the way in for the command line.
+    /// Runs one call that came in no event, and gives its result as text: the way in for the command line.
     ///
     /// # Errors
     /// As the reply's `error` would say.
-    pub async fn call(&self, query: Option<&str>, params: Params, invocation: &Invocation) -> Result<Body> {
-        let origin = Arc::new(invocation.origin());
-        let request = Request::Call(Call {
-            query: query.map(str::to_owned),
-            params,
-            method: None,
-            stray_body: false,
-            agent: false,
-            origin,
-        });
-        let mut call = Observed::new(self, "command", invocation, self.deadline(invocation));
-        let wanted = Wanted::default();
-        let outcome = self.serve(request, event::Source::DIRECT.limits(), &wanted, &mut call).await;
-        call.finish(&outcome).emit(&self.platform);
+    pub async fn call(&self, call: Call, wanted: &Wanted, invocation: &Invocation) -> Result<Body> {
+        let mut observed = Observed::new(self, "command", invocation, self.deadline(invocation));
+        let limits = event::Source::DIRECT.limits();
+        let outcome = self.serve(Request::Call(call), limits, wanted, &mut observed).await;
+        observed.finish(&outcome).emit(&self.platform);
         outcome?.plain()
     }
 
