@@ -7,6 +7,7 @@ use clap::Args;
 use lambda_rds::app::App;
 use lambda_rds::event::Invocation;
 use lambda_rds::reply::Reply;
+use lambda_rds::stream::{self, Inlet};
 use lambda_rds::value::{Given, Params};
 
 use crate::failure::Failure;
@@ -57,6 +58,8 @@ impl Invoke {
         let app = App::start(config, backend, topology).map_err(|error| Failure::Setup(error.to_string()))?;
         let invocation = Invocation { request_id: request_id(), ..Invocation::default() };
         let outcome = match call {
+            // What is laid out must be there first.
+            call if app.streams() && !self.lays_out() => self.stream(&app, call, &invocation).await,
             Call::Query(query, params) => match app.call(query.as_deref(), params, &invocation).await {
                 Ok(body) => self.print(&body.json),
                 Err(error) => {
@@ -70,6 +73,31 @@ impl Invoke {
         };
         app.close().await;
         outcome
+    }
+
+    /// Runs the call and prints its reply while it comes: of an event over HTTP what stands before the body, too, as a line.
+    async fn stream(&self, app: &App, call: Call, invocation: &Invocation) -> Result<(), Failure> {
+        let (outlet, inlet) = stream::channel_of_any_http();
+        let ran = async {
+            match call {
+                Call::Query(query, params) => {
+                    let ran = app.stream_call(query.as_deref(), params, invocation, outlet).await;
+                    ran.map(|()| None).map_err(|error| Failure::Call {
+                        error,
+                        request_id: invocation.request_id.clone(),
+                        json: self.json,
+                    })
+                }
+                Call::Event(event) => {
+                    let (outcome, _) = app.stream(&event, invocation, outlet).await;
+                    outcome.map_err(|raised| Failure::Raised(raised.to_string()))
+                }
+            }
+        };
+        let (ran, printed) = tokio::join!(ran, print_stream(inlet));
+        let whole = ran?;
+        printed?;
+        whole.map_or(Ok(()), |reply| self.print_reply(&reply))
     }
 
     fn call(&self) -> Result<Call, Failure> {
@@ -101,15 +129,53 @@ impl Invoke {
         }
     }
 
+    fn lays_out(&self) -> bool {
+        self.pretty || (!self.json && std::io::stdout().is_terminal())
+    }
+
     fn print(&self, json: &[u8]) -> Result<(), Failure> {
         match std::str::from_utf8(json) {
-            Ok(text) if self.pretty || (!self.json && std::io::stdout().is_terminal()) => {
-                output::print(json::lay_out(text).as_bytes())
-            }
+            Ok(text) if self.lays_out() => output::print(json::lay_out(text).as_bytes()),
             _ => output::print(json),
         }
     }
 }
+
+/// Prints a reply while it comes, if it is one that does.
+async fn print_stream(mut inlet: Inlet) -> Result<(), Failure> {
+    let Some(head) = inlet.head().await else { return Ok(()) };
+    let mut status = None;
+    if let Some(prelude) = &head.prelude {
+        let told: serde_json::Value = serde_json::from_slice(prelude).unwrap_or_default();
+        status = told["statusCode"].as_u64().and_then(|status| u16::try_from(status).ok());
+        output::print(prelude)?;
+    }
+    // What tells of a failure is short.
+    let (mut begin, mut ends_line) = (Vec::new(), false);
+    while let Some(part) = inlet.next().await {
+        let part = part.map_err(|raised| Failure::Raised(raised.to_string()))?;
+        if begin.len() < SHORT {
+            begin.extend_from_slice(&part);
+        }
+        ends_line = part.ends_with(b"\n");
+        if !output::part(&part)? {
+            return Ok(());
+        }
+    }
+    if !ends_line && !begin.is_empty() {
+        output::part(b"\n")?;
+    }
+    match status {
+        Some(status) if status >= 400 => Err(Failure::Status(status)),
+        None if begin.len() < SHORT && std::str::from_utf8(&begin).is_ok_and(tells_failure) => {
+            Err(Failure::Told)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// No failure that is told takes more.
+const SHORT: usize = 64 * 1024;
 
 /// What is to be run.
 enum Call {
