@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use clap::Args;
 use lambda_rds::app::App;
-use lambda_rds::error::Fault;
+use lambda_rds::error::{Error, Fault};
 use lambda_rds::event::{self, Invocation, Wanted};
 use lambda_rds::form::Form;
 use lambda_rds::reply::{Body, Reply};
+use lambda_rds::stream::{self, Inlet};
 use lambda_rds::value::{Given, Origin, Params};
 
 use crate::caller::{self, Caller, filled};
@@ -77,13 +78,11 @@ impl Invoke {
         let tenant_id = self.caller.tenant().map(str::to_owned);
         let invocation = Invocation { request_id: request_id(), tenant_id, ..Invocation::default() };
         let outcome = match call {
+            // What is laid out must be there first.
+            call if app.streams() && !self.lays_out() => self.stream(&app, call, &invocation).await,
             Call::Query(query, params, origin) => {
-                let origin = Origin {
-                    request_id: invocation.request_id.clone(),
-                    tenant_id: invocation.tenant_id.clone(),
-                    ..*origin
-                };
-                self.query(&app, query, params, origin, &invocation).await
+                let call = asked(query, params, *origin, &invocation);
+                self.query(&app, call, &invocation).await
             }
             Call::Event(event) => match app.handle(&event, &invocation).await {
                 Ok(reply) => self.print_reply(&reply),
@@ -95,41 +94,12 @@ impl Invoke {
     }
 
     /// Runs one query by name.
-    async fn query(
-        &self,
-        app: &App,
-        query: Option<String>,
-        params: Params,
-        origin: Origin,
-        invocation: &Invocation,
-    ) -> Result<(), Failure> {
-        let wanted = match Form::ALL.into_iter().find(|form| form.name() == self.format) {
-            // What a `:one` gives is JSON, which nobody has asked to be something else.
-            None | Some(Form::Json) => Wanted::default(),
-            Some(form) => Wanted::format(form),
-        };
-        let call = event::Call {
-            query,
-            params,
-            method: None,
-            stray_body: false,
-            agent: false,
-            origin: Arc::new(origin),
-        };
-        let found = app.call(call, &wanted, invocation).await;
-        if !self.json {
-            // Only a call that names no query is a bad one for its query's sake.
-            let unnamed = self.query.as_ref().is_none_or(|word| word.contains('='));
-            match &found {
-                Ok(body) => told_beside(body).iter().for_each(|told| note(told)),
-                Err(error)
-                    if error.fault() == Fault::UnknownQuery
-                        || (unnamed && error.fault() == Fault::BadEvent) =>
-                {
-                    note(&there_are(app));
-                }
-                Err(_) => {}
-            }
+    async fn query(&self, app: &App, call: event::Call, invocation: &Invocation) -> Result<(), Failure> {
+        let found = app.call(call, &self.wanted(), invocation).await;
+        match &found {
+            Ok(body) if !self.json => told_beside(body).iter().for_each(|told| note(told)),
+            Ok(_) => {}
+            Err(error) => self.advise(app, error),
         }
         match found {
             Ok(body) if body.form == Form::Json => self.print(&body.json),
@@ -138,6 +108,51 @@ impl Invoke {
                 Err(Failure::Call { error, request_id: invocation.request_id.clone(), json: self.json })
             }
         }
+    }
+
+    /// What the rows are to be written as.
+    fn wanted(&self) -> Wanted {
+        match Form::ALL.into_iter().find(|form| form.name() == self.format) {
+            // What a `:one` gives is JSON, which nobody has asked to be something else.
+            None | Some(Form::Json) => Wanted::default(),
+            Some(form) => Wanted::format(form),
+        }
+    }
+
+    /// Names the queries that there are, to who has named none of them. Only a call that names no query is a bad one for its
+    /// query's sake.
+    fn advise(&self, app: &App, error: &Error) {
+        let unnamed = self.query.as_ref().is_none_or(|word| word.contains('='));
+        if !self.json
+            && (error.fault() == Fault::UnknownQuery || (unnamed && error.fault() == Fault::BadEvent))
+        {
+            note(&there_are(app));
+        }
+    }
+
+    /// Runs the call and prints its reply while it comes: of an event over HTTP what stands before the body, too, as a line.
+    async fn stream(&self, app: &App, call: Call, invocation: &Invocation) -> Result<(), Failure> {
+        let (outlet, inlet) = stream::channel_of_any_http();
+        let ran = async {
+            match call {
+                Call::Query(query, params, origin) => {
+                    let call = asked(query, params, *origin, invocation);
+                    let ran = app.stream_call(call, &self.wanted(), invocation, outlet).await;
+                    ran.map(|()| None).map_err(|error| {
+                        self.advise(app, &error);
+                        Failure::Call { error, request_id: invocation.request_id.clone(), json: self.json }
+                    })
+                }
+                Call::Event(event) => {
+                    let (outcome, _) = app.stream(&event, invocation, outlet).await;
+                    outcome.map_err(|raised| Failure::Raised(raised.to_string()))
+                }
+            }
+        };
+        let (ran, printed) = tokio::join!(ran, print_stream(inlet));
+        let whole = ran?;
+        printed?;
+        whole.map_or(Ok(()), |reply| self.print_reply(&reply))
     }
 
     fn call(&self) -> Result<Call, Failure> {
@@ -176,13 +191,65 @@ impl Invoke {
         }
     }
 
+    fn lays_out(&self) -> bool {
+        self.pretty || (!self.json && std::io::stdout().is_terminal())
+    }
+
     fn print(&self, json: &[u8]) -> Result<(), Failure> {
         match std::str::from_utf8(json) {
-            Ok(text) if self.pretty || (!self.json && std::io::stdout().is_terminal()) => {
-                output::print(json::lay_out(text).as_bytes())
-            }
+            Ok(text) if self.lays_out() => output::print(json::lay_out(text).as_bytes()),
             _ => output::print(json),
         }
+    }
+}
+
+/// Prints a reply while it comes, if it is one that does.
+async fn print_stream(mut inlet: Inlet) -> Result<(), Failure> {
+    let Some(head) = inlet.head().await else { return Ok(()) };
+    let mut status = None;
+    if let Some(prelude) = &head.prelude {
+        let told: serde_json::Value = serde_json::from_slice(prelude).unwrap_or_default();
+        status = told["statusCode"].as_u64().and_then(|status| u16::try_from(status).ok());
+        output::print(prelude)?;
+    }
+    // What tells of a failure is short.
+    let (mut begin, mut ends_line) = (Vec::new(), false);
+    while let Some(part) = inlet.next().await {
+        let part = part.map_err(|raised| Failure::Raised(raised.to_string()))?;
+        if begin.len() < SHORT {
+            begin.extend_from_slice(&part);
+        }
+        ends_line = part.ends_with(b"\n");
+        if !output::part(&part)? {
+            return Ok(());
+        }
+    }
+    if !ends_line && !begin.is_empty() {
+        output::part(b"\n")?;
+    }
+    match status {
+        Some(status) if status >= 400 => Err(Failure::Status(status)),
+        None if begin.len() < SHORT && std::str::from_utf8(&begin).is_ok_and(tells_failure) => {
+            Err(Failure::Told)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// No failure that is told takes more.
+const SHORT: usize = 64 * 1024;
+
+/// A call of a query by name, from whom the command line says.
+fn asked(query: Option<String>, params: Params, origin: Origin, invocation: &Invocation) -> event::Call {
+    let request_id = invocation.request_id.clone();
+    let tenant_id = invocation.tenant_id.clone();
+    event::Call {
+        query,
+        params,
+        method: None,
+        stray_body: false,
+        agent: false,
+        origin: Arc::new(Origin { request_id, tenant_id, ..origin }),
     }
 }
 

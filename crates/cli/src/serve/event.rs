@@ -6,15 +6,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Response, StatusCode};
-use http_body_util::Full;
 use lambda_rds::event::Invocation;
 use lambda_rds::reply::Reply;
+use lambda_rds::stream::Head;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
+
+use super::{Body, full};
 
 /// Whether a path is that of Lambda's own Invoke.
 pub(super) fn is_invoke(path: &str) -> bool {
@@ -121,13 +122,22 @@ fn headers(head: &Parts) -> Map<String, Value> {
 }
 
 /// The response that a gateway makes of a reply; `None` for a reply that it would not understand.
-pub(super) fn response(reply: &Reply) -> Option<Response<Full<Bytes>>> {
+pub(super) fn response(reply: &Reply) -> Option<Response<Body>> {
     let reply = serde_json::to_value(reply).ok()?;
-    let status = u16::try_from(reply.get("statusCode")?.as_u64()?).ok()?;
     let body = reply.get("body")?.as_str()?;
     let encoded = reply.get("isBase64Encoded").and_then(Value::as_bool) == Some(true);
     let body = if encoded { BASE64.decode(body).ok()? } else { body.as_bytes().to_vec() };
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+    with_head(&reply, full(body))
+}
+
+/// The response that a gateway begins to send when a stream begins.
+pub(super) fn begun(head: &Head, body: Body) -> Option<Response<Body>> {
+    with_head(&serde_json::from_slice(head.prelude.as_ref()?).ok()?, body)
+}
+
+fn with_head(reply: &Value, body: Body) -> Option<Response<Body>> {
+    let status = u16::try_from(reply.get("statusCode")?.as_u64()?).ok()?;
+    let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).ok()?;
     for (name, value) in reply.get("headers")?.as_object()? {
         let name = HeaderName::try_from(name.as_str()).ok()?;

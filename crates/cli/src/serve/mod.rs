@@ -18,15 +18,21 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Args;
+use futures_util::StreamExt as _;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, Limited, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use lambda_rds::app::App;
+use lambda_rds::error::Fault;
 use lambda_rds::event::Invocation;
+use lambda_rds::observe::Record;
+use lambda_rds::reply::{Raised, Reply};
+use lambda_rds::stream::{self, Head, Inlet};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -195,7 +201,7 @@ async fn connection(
 }
 
 impl Server {
-    async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Body> {
         let started = Instant::now();
         let (head, body) = request.into_parts();
         let (method, target) = (head.method.clone(), head.uri.to_string());
@@ -213,12 +219,7 @@ impl Server {
         response
     }
 
-    async fn reply(
-        &self,
-        mut head: http::request::Parts,
-        body: &[u8],
-        peer: IpAddr,
-    ) -> Response<Full<Bytes>> {
+    async fn reply(&self, mut head: http::request::Parts, body: &[u8], peer: IpAddr) -> Response<Body> {
         let app = self.live.current();
         let tenant_id = self.tenant.clone();
         let invocation = Invocation { request_id: request_id(), tenant_id, ..Invocation::default() };
@@ -228,7 +229,15 @@ impl Server {
         let pretended = page::pretended(&mut head.headers);
         let claims = pretended.as_ref().unwrap_or(&self.claims);
         let event = event::http_api(&head, body, peer, &self.domain, claims, &invocation.request_id);
-        let (outcome, record) = app.handle_and_tell(event.to_string().as_bytes(), &invocation).await;
+        let event = event.to_string().into_bytes();
+        let (outcome, record) = if app.streams() {
+            match streamed(&app, event, invocation).await {
+                Ok((head, inlet)) => return event::begun(&head, streaming(inlet)).unwrap_or_else(internal),
+                Err(answered) => answered,
+            }
+        } else {
+            app.handle_and_tell(&event, &invocation).await
+        };
         let mut response = match outcome {
             Ok(reply) => event::response(&reply).unwrap_or_else(internal),
             // The gateway's own words for a function that failed.
@@ -262,7 +271,7 @@ async fn invoke(
     head: &http::request::Parts,
     body: &[u8],
     invocation: Invocation,
-) -> Response<Full<Bytes>> {
+) -> Response<Body> {
     if head.method != Method::POST {
         return gateway(StatusCode::METHOD_NOT_ALLOWED, &json!({"message": "Method Not Allowed"}));
     }
@@ -286,17 +295,16 @@ async fn invoke(
             });
             empty(StatusCode::ACCEPTED)
         }
-        _ => match app.handle(body, &invocation).await {
-            // As it is: read and written again, its numbers would be others.
-            Ok(reply) => json_response(StatusCode::OK, reply.into_json()),
-            Err(raised) => {
-                let told = json!({"errorType": raised.code, "errorMessage": raised.message});
-                let mut response = gateway(StatusCode::OK, &told);
-                let unhandled = HeaderValue::from_static("Unhandled");
-                response.headers_mut().insert(HeaderName::from_static("x-amz-function-error"), unhandled);
+        _ if app.streams() => match streamed(app, body.to_vec(), invocation).await {
+            Ok((head, inlet)) => {
+                let mut response = Response::new(streaming(inlet));
+                let content_type = HeaderValue::from_static(head.content_type);
+                response.headers_mut().insert(header::CONTENT_TYPE, content_type);
                 response
             }
+            Err((outcome, _)) => invoked(outcome),
         },
+        _ => invoked(app.handle(body, &invocation).await),
     };
     let headers = response.headers_mut();
     headers.insert(HeaderName::from_static("x-amz-executed-version"), HeaderValue::from_static("$LATEST"));
@@ -306,25 +314,85 @@ async fn invoke(
     response
 }
 
+/// The answer to an invocation that is no stream.
+fn invoked(outcome: Result<Reply, Raised>) -> Response<Body> {
+    match outcome {
+        // As it is: read and written again, its numbers would be others.
+        Ok(reply) => json_response(StatusCode::OK, reply.into_json()),
+        Err(raised) => {
+            let told = json!({"errorType": raised.code, "errorMessage": raised.message});
+            let mut response = gateway(StatusCode::OK, &told);
+            let unhandled = HeaderValue::from_static("Unhandled");
+            response.headers_mut().insert(HeaderName::from_static("x-amz-function-error"), unhandled);
+            response
+        }
+    }
+}
+
+/// Lets the function answer, and gives its reply when that begins; or the whole, if it is no stream.
+async fn streamed(
+    app: &Arc<App>,
+    event: Vec<u8>,
+    invocation: Invocation,
+) -> Result<(Head, Inlet), (Result<Reply, Raised>, Record)> {
+    let (outlet, mut inlet) = stream::channel_of_any_http();
+    let app = Arc::clone(app);
+    // It goes on while the response is sent; nobody there, and it ends by itself.
+    let answering = tokio::spawn(async move { app.stream(&event, &invocation, outlet).await });
+    if let Some(head) = inlet.head().await {
+        return Ok((head, inlet));
+    }
+    match answering.await {
+        Ok((Ok(Some(reply)), record)) => Err((Ok(reply), record)),
+        Ok((Err(raised), record)) => Err((Err(raised), record)),
+        Ok((Ok(None), record)) => Err((Err(nothing()), record)),
+        Err(_) => Err((Err(nothing()), Record::default())),
+    }
+}
+
+/// The function has not answered, which is a bug of ours.
+fn nothing() -> Raised {
+    Raised { code: Fault::Internal.code(), message: Fault::Internal.advice().to_owned() }
+}
+
+/// A body that comes while it is sent. Broken off, the response has no end.
+fn streaming(inlet: Inlet) -> Body {
+    let parts = inlet.into_stream().map(|part| {
+        if let Err(raised) = &part {
+            note(&format!("the response was broken off: {raised}"));
+        }
+        part.map(Frame::data)
+    });
+    StreamBody::new(parts).boxed_unsync()
+}
+
+/// A body that is there.
+fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// The body of a response.
+type Body = UnsyncBoxBody<Bytes, Raised>;
+
 /// What comes from the gateway, not from the function.
-fn gateway(status: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
+fn gateway(status: StatusCode, body: &serde_json::Value) -> Response<Body> {
     json_response(status, body.to_string().into_bytes())
 }
 
-fn json_response(status: StatusCode, body: Vec<u8>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+fn json_response(status: StatusCode, body: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(full(body));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
-fn empty(status: StatusCode) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::default());
+fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(full(Bytes::new()));
     *response.status_mut() = status;
     response
 }
 
-fn internal() -> Response<Full<Bytes>> {
+fn internal() -> Response<Body> {
     gateway(StatusCode::INTERNAL_SERVER_ERROR, &json!({"message": "Internal Server Error"}))
 }
 

@@ -1,15 +1,15 @@
 //! The page at `/`, for people with a browser: every query with a form, made from the OpenAPI document. It is no part of
 //! the function.
 
-use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Response};
-use http_body_util::Full;
 use lambda_rds::app::App;
 use lambda_rds::config::Function;
 use lambda_rds::observe::Record;
 use lambda_rds::openapi::{self, About, Rows};
 use serde_json::{Map, Value, json};
+
+use super::{Body, full};
 
 /// Whether a request is somebody's who looks at the address in a browser: `/`, and HTML before JSON.
 pub(super) fn is_wanted(method: &Method, path: &str, headers: &HeaderMap) -> bool {
@@ -41,13 +41,13 @@ pub(super) fn response(
     function: &Function,
     claims: &Map<String, Value>,
     nonce: &str,
-) -> Response<Full<Bytes>> {
+) -> Response<Body> {
     let document = openapi::document(app.queries(), function, &Rows::new(), &About::of(app.platform()));
     let claims = json!(claims);
     // Inside a script element only `<` could end it.
     let data = format!("{{\"api\":{document},\"claims\":{claims}}}").replace('<', "\\u003c");
     let page = PAGE.replace("{nonce}", nonce).replacen("{document}", &data, 1);
-    let mut response = Response::new(Full::new(Bytes::from(page)));
+    let mut response = Response::new(full(page));
     let policy = format!(
         "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; \
          img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

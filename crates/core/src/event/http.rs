@@ -153,7 +153,8 @@ fn source(event: &Object<'_>, context: &Object<'_>) -> Result<Option<Source>> {
     }
     if event.has("httpMethod") {
         let method = method(event.text("httpMethod")?);
-        return Ok(Some(Source::RestApi { multi_value, method }));
+        // Only an HTTP API says the version of the format.
+        return Ok(Some(Source::RestApi { multi_value, http_api: event.has("version"), method }));
     }
     Ok(None)
 }
@@ -365,7 +366,7 @@ fn path(event: &Object<'_>, context: &Object<'_>, source: &Source) -> Result<Vec
         Source::HttpApi { .. } => (event.text("rawPath")?, true),
         Source::FunctionUrl { .. } => (event.text("rawPath")?, false),
         // Only HTTP APIs tell a version.
-        Source::RestApi { .. } => (event.text("path")?, event.has("version")),
+        Source::RestApi { http_api, .. } => (event.text("path")?, *http_api),
         _ => (event.text("path")?, false),
     };
     // A stage that is called `$default` is in no path, and a REST API leaves its stage out.

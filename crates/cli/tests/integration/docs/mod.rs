@@ -96,6 +96,7 @@ const COVER: &[Cover] = &[
     cover("docs/how-to/sam-and-cdk.md", "sh", 1, Way::Typed(places::repository)),
     cover("docs/how-to/sqs.md", "sql", 2, Way::By("tests/function/queues.rs", "the_guides_queries_do_what_it_says")),
     cover("docs/how-to/sqs.md", "json", 1, Way::By("tests/function/queues.rs", "the_guides_queries_do_what_it_says")),
+    cover("docs/how-to/streams.md", "console", 1, Way::Typed(places::home)),
     cover("docs/how-to/without-rust.md", "console", 3, Way::Typed(places::home)),
     cover("docs/how-to/without-rust.md", "sh", 7, Way::By("xtask/src/release/check.rs", "fn types")),
     cover("docs/reference/cli.md", "sh", 1, Way::Typed(places::home)),
