@@ -7,7 +7,7 @@ use lambda_rds_testbed::{After, Direction, Fault, Function, Proxy, Unanswered};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::world::{Engine, Setup, last_log, one_of_five, until};
+use crate::world::{Engine, Setup, last_log, one_of_five, soon, until};
 use crate::{on_clusters, on_every_server};
 
 on_every_server!(
@@ -167,9 +167,9 @@ async fn under_a_statement_that_can_be_stopped(engine: Engine) {
             while world.running() > 0 && answered.elapsed() < Duration::from_secs(5) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
-            let took = answered.elapsed();
+            let (took, soon) = (answered.elapsed(), soon(&world));
             world.hang_up();
-            if took < Duration::from_millis(200) { Ok(()) } else { Err(format!("{query}: {took:?}")) }
+            if took < soon { Ok(()) } else { Err(format!("{query}: {took:?} of {soon:?}")) }
         })
         .await;
     }
