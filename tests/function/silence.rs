@@ -17,6 +17,7 @@ on_every_server!(
     while_a_session_is_opened,
     under_a_statement_that_can_be_stopped,
     under_a_statement_that_cannot_be_stopped,
+    a_server_that_reads_nothing_for_a_while_is_waited_for,
 );
 on_clusters!(
     where_nobody_answers,
@@ -30,6 +31,10 @@ const SCHEMA: &str = "CREATE TABLE marks (id INTEGER NOT NULL);";
 const QUERIES: &str = "
 -- name: one :one
 SELECT 1 AS x;
+
+-- name: long :one
+-- param: v text
+SELECT length(:v) AS n;
 
 -- name: mark :exec
 -- param: id int
@@ -207,6 +212,32 @@ async fn under_a_statement_that_cannot_be_stopped(engine: Engine) {
         until("the end of what was held back", || world.running() == 0).await;
         assert_eq!(world.count("marks WHERE id = 1"), 0);
     }
+}
+
+/// One that is stopped under a parameter of 5 MB has no room for more, and its kernel says so, for longer than a peer may be silent
+/// that has vanished (three seconds): it lives, and the call is answered on the same connection.
+async fn a_server_that_reads_nothing_for_a_while_is_waited_for(engine: Engine) {
+    const STOPPED: Duration = Duration::from_secs(6);
+    let setup = Setup::new(engine).schema(SCHEMA).queries(QUERIES).own_server();
+    let world = setup.env("DB_QUERY_TIMEOUT", "100s").timeout(Duration::from_secs(120)).start().await;
+    world.rows("long", json!({"v": "short"})).await;
+    let connections = world.wire().connections();
+    let stop = |stop: bool| match (engine, stop) {
+        (Engine::Postgres, true) => world.server().pause().unwrap(),
+        (Engine::Postgres, false) => world.server().resume().unwrap(),
+        (_, true) => world.mysql().pause().unwrap(),
+        (_, false) => world.mysql().resume().unwrap(),
+    };
+    stop(true);
+    let long = world.invoke(json!({"query": "long", "params": {"v": "x".repeat(5_000_000)}}));
+    let (outcome, ()) = tokio::join!(long, async {
+        tokio::time::sleep(STOPPED).await;
+        stop(false);
+    });
+    let line = world.last_log(&outcome.request_id).await;
+    assert_eq!(outcome.reply().unwrap(), (200, json!({"n": 5_000_000})), "{line}");
+    assert_eq!((line["retries"].as_u64(), line.get("connectMillis")), (Some(0), None), "{line}");
+    assert_eq!(world.wire().connections(), connections, "{line}");
 }
 
 /// Status and code of a call's answer, which comes before the deadline, and its line in the log.
