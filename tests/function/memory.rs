@@ -1,5 +1,7 @@
 //! What a result costs in memory: as much as the reply may take, whatever the table holds.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::world::{Engine, Setup, World, until};
@@ -80,7 +82,8 @@ on_clusters!(
 );
 
 fn setup(engine: Engine) -> Setup {
-    let setup = Setup::new(engine).schema("");
+    // Millions of rows take their time on a busy machine.
+    let setup = Setup::new(engine).schema("").env("DB_QUERY_TIMEOUT", "60s").timeout(Duration::from_secs(90));
     setup.queries(if engine.plain() == Engine::Postgres { QUERIES } else { QUERIES_IN_MYSQL })
 }
 

@@ -207,3 +207,45 @@ async fn a_column_that_becomes_another_type() {
         }
     }
 }
+
+/// A column that takes more than it did: what a warm statement takes its parameter for is old, and refuses a text that is
+/// right by now.
+#[tokio::test]
+async fn a_column_that_takes_what_it_did_not_take() {
+    for pooled in [false, true] {
+        let schema =
+            "CREATE TABLE notes (id INTEGER PRIMARY KEY, v integer); INSERT INTO notes VALUES (1, 7);";
+        let queries = "
+            -- name: of :many
+            -- param: v text
+            SELECT id FROM notes WHERE v = :v;
+            -- name: set :exec
+            -- param: v text
+            UPDATE notes SET v = :v;
+            -- name: alone :exec
+            -- transaction: none
+            -- param: v text
+            UPDATE notes SET v = :v;";
+        let setup = Setup::new(Engine::Postgres).schema(schema).queries(queries.replace("            ", ""));
+        let world = if pooled { setup.pooler(1) } else { setup }.start().await;
+        for query in ["of", "set", "alone"] {
+            let given = |v: &str| json!({ "v": v });
+            let before = world.rows(query, given("7")).await;
+            assert_eq!(world.failure(query, given("seven")).await, (400, "bad_parameter".into()), "{query}");
+            world.sql("ALTER TABLE notes ALTER v TYPE text USING 'seven'");
+            let (after, retries) = call(&world, query, given("seven")).await;
+            assert_eq!((after, retries), (before, 0), "{query} pooled {pooled}");
+            world.sql("ALTER TABLE notes ALTER v TYPE integer USING 7");
+        }
+        // As the second step, where the first one has been done: all of it runs again.
+        let both = |v: &str| {
+            let step = |query: &str| json!({"query": query, "params": {"v": v}});
+            json!({"transaction": [step("of"), step("set")]})
+        };
+        let first = world.call(both("7")).await;
+        assert_eq!(first.0, 200, "{}", first.1);
+        world.sql("ALTER TABLE notes ALTER v TYPE text USING 'seven'");
+        let done = world.call(both("seven")).await;
+        assert_eq!(done, (200, json!([[{"id": 1}], {"rowsAffected": 1}])), "pooled {pooled}");
+    }
+}

@@ -21,6 +21,7 @@ use lambda_rds_core::connect::live::Protocol;
 use lambda_rds_core::connect::wire::{FEED, Wire};
 use lambda_rds_core::describe::Described;
 use lambda_rds_core::error::{Error, Fault, Result};
+use lambda_rds_core::value::{Argument, Value};
 use postgres_protocol::IsNull;
 use postgres_protocol::message::frontend;
 
@@ -54,6 +55,8 @@ pub(crate) struct Pg {
     pub(crate) reported: Reported,
     /// The same after the login.
     pub(crate) login: Reported,
+    /// A statement that refused a text as what its place was when the statement was given its name.
+    doubted: Option<Statement>,
     /// What the transaction, or the statement outside one, may do.
     pub(crate) doing: Doing,
     cancel: Option<PgCancel>,
@@ -152,6 +155,7 @@ impl Pg {
             owed: 0,
             login: reported.clone(),
             reported,
+            doubted: None,
             doing: Doing::Read,
             cancel,
             pooling: to.pooling,
@@ -184,7 +188,14 @@ impl Pg {
             Frame::Within | Frame::Commit => self.doing,
         };
         let first = answers.at();
-        let outcome = self.attempt(wire, frame, statements, answers).await;
+        if !within(frame) {
+            // Inside a transaction that had failed the server could not be asked.
+            self.settle_doubt(wire).await?;
+        }
+        let mut outcome = self.attempt(wire, frame, statements, answers).await;
+        if let Err(error) = outcome {
+            outcome = Err(if within(frame) { error } else { self.doubt(wire, error).await? });
+        }
         match outcome {
             Err(error) if error.is_refused() && !within(frame) && answers.again(first) => {
                 for statement in statements {
@@ -200,6 +211,37 @@ impl Pg {
             }
             outcome => outcome,
         }
+    }
+
+    /// The error, once it is known whether the statement is to blame that the caller's text was refused: then it is
+    /// forgotten, and may run again.
+    async fn doubt(&mut self, wire: &mut Wire, error: Error) -> Result<Error> {
+        if self.doubted.is_none() || self.owed > 0 || wire.closed() {
+            return Ok(error);
+        }
+        if self.status != IDLE {
+            self.rollback(wire).await?;
+        }
+        let outgrown = self.settle_doubt(wire).await?;
+        Ok(if outgrown { error.into_fault(Fault::ConnectionLost).as_refused() } else { error })
+    }
+
+    /// Asks the server what it takes the parameters of the doubted statement for. The types of texts are inferred where
+    /// the statement gets its name, and stay for as long as it has that: a column that has another type since, into which
+    /// the old one can be put, would never be given what it takes. True if it is so; then the statement is forgotten.
+    async fn settle_doubt(&mut self, wire: &mut Wire) -> Result<bool> {
+        let Some(statement) = self.doubted.take() else { return Ok(false) };
+        let Some(known) = self.prepared.get(&statement).map(|it| Arc::clone(&it.known)) else {
+            return Ok(false);
+        };
+        let learning = Learning { index: 0, declared: known.declared.to_vec(), first: None };
+        // Without a name it leaves nothing behind.
+        let asked = self.ask_about(wire, std::slice::from_ref(&learning), &[&statement], false).await?;
+        let same = asked.0.first().is_some_and(|(_, now)| *now.taken == *known.taken);
+        if !same {
+            self.forget(&statement);
+        }
+        Ok(!same)
     }
 
     async fn attempt(
@@ -396,7 +438,17 @@ impl Pg {
         self.dropped(&error);
         // Its context names the parameter: what the caller gave is not what the place takes, whatever the type's own
         // reader calls that.
-        match told.parameter().filter(|_| !refused.bound).and_then(|at| statement.arguments.get(at)) {
+        let parameter = told.parameter().filter(|_| !refused.bound);
+        if let Some(at) = parameter
+            && self.prepared.get(statement).is_some_and(|it| it.known.declared.get(at) == Some(&0))
+        {
+            // Without its values, which may be large and are nobody's to keep.
+            let bare =
+                |it: &Argument| Argument { name: Arc::clone(&it.name), kind: it.kind, value: Value::Null };
+            let arguments = statement.arguments.iter().map(bare).collect();
+            self.doubted = Some(Statement { sql: Arc::clone(&statement.sql), arguments });
+        }
+        match parameter.and_then(|at| statement.arguments.get(at)) {
             Some(argument) if matches!(error.fault(), Fault::QueryFailed | Fault::BadParameter) => {
                 Error::told(
                     Fault::BadParameter,
@@ -449,7 +501,7 @@ impl Pg {
         let mut learning: Vec<Learning> =
             unknown.into_iter().map(|index| Learning::of(index, statements[index])).collect();
         while !learning.is_empty() {
-            let (learned, refused) = self.ask_about(wire, &learning, statements).await?;
+            let (learned, refused) = self.ask_about(wire, &learning, statements, true).await?;
             for (at, description) in learned {
                 self.keep(wire, statements[learning[at].index], &learning[at], description).await?;
             }
@@ -478,7 +530,8 @@ impl Pg {
     /// The same for one statement inside a transaction.
     async fn learn_one(&mut self, wire: &mut Wire, statement: &Statement) -> Result<()> {
         let learning = Learning::of(0, statement);
-        let (learned, refused) = self.ask_about(wire, std::slice::from_ref(&learning), &[statement]).await?;
+        let (learned, refused) =
+            self.ask_about(wire, std::slice::from_ref(&learning), &[statement], true).await?;
         for (_, description) in learned {
             self.keep(wire, statement, &learning, description).await?;
         }
@@ -492,12 +545,13 @@ impl Pg {
     }
 
     /// Parses statements and hears what the server makes of them: their descriptions, and the refusals, by their place in
-    /// the list.
+    /// the list. With names, where statements have any, or without.
     async fn ask_about(
         &mut self,
         wire: &mut Wire,
         learning: &[Learning],
         statements: &[&Statement],
+        named: bool,
     ) -> Result<(Vec<(usize, Description)>, Vec<(usize, Notice)>)> {
         let mut units = VecDeque::with_capacity(2 * learning.len());
         let asked: Vec<Asked<'_>> = learning
@@ -505,7 +559,8 @@ impl Pg {
             .enumerate()
             .map(|(at, it)| {
                 units.extend([Unit::Learn(at), Unit::Sync]);
-                Asked { sql: &statements[it.index].sql, declared: &it.declared, name: self.name() }
+                let name = if named { self.name() } else { String::new() };
+                Asked { sql: &statements[it.index].sql, declared: &it.declared, name }
             })
             .collect();
         let mut descriptions = Vec::new();
@@ -1028,7 +1083,7 @@ impl Pg {
         let mut learning = Learning::of(0, statement);
         loop {
             let (learned, refused) =
-                self.ask_about(wire, std::slice::from_ref(&learning), &[statement]).await?;
+                self.ask_about(wire, std::slice::from_ref(&learning), &[statement], true).await?;
             for (_, description) in learned {
                 self.keep(wire, statement, &learning, description).await?;
             }

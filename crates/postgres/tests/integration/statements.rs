@@ -1,6 +1,7 @@
 //! What a session keeps of its statements, and what becomes of it when the world moves on.
 
-use lambda_rds_core::backend::State;
+use lambda_rds_core::backend::{Access, State};
+use lambda_rds_core::error::Fault;
 
 use crate::fixture::{Live, argument, given, query};
 
@@ -103,4 +104,39 @@ fn a_warm_statement_is_decoded_as_the_cold_one() {
         let rows = live.read(sql, &[given("int", count)]).unwrap();
         assert_eq!(rows.len().to_string(), count);
     }
+}
+
+/// The type of a text's place is inferred where the statement gets its name, and stays: a column that has become text would
+/// be given integers for as long as the session lives, and whatever is none would be the caller's mistake.
+#[test]
+fn a_place_that_takes_what_it_did_not_take_is_asked_about() {
+    let mut live =
+        Live::new("CREATE TABLE t (v integer); INSERT INTO t VALUES (7); GRANT ALL ON t TO PUBLIC");
+    let that = |text: &str| query("SELECT v FROM t WHERE v = :v", &[("v text", &format!("\"{text}\""))]);
+    let kept = |live: &mut Live| {
+        live.read("SELECT count(*) AS n FROM pg_prepared_statements", &[]).unwrap()[0]["n"].get().to_owned()
+    };
+    assert_eq!(live.run(&that("7")).unwrap().len(), 1);
+    let before = (kept(&mut live), kept(&mut live)).1;
+    for _ in 0..3 {
+        assert_eq!(live.run(&that("seven")).unwrap_err().fault(), Fault::BadParameter);
+        assert_eq!(live.session().state(), State::Idle);
+    }
+    assert_eq!(kept(&mut live), before, "a value that is refused leaves no statement behind");
+
+    for (becomes, text) in [("text USING 'seven'", "seven"), ("date USING '2026-01-31'", "2026-01-31")] {
+        live.psql(&format!("ALTER TABLE t ALTER v TYPE {becomes}"));
+        assert_eq!(live.run(&that(text)).unwrap().len(), 1, "{becomes}");
+        live.psql("ALTER TABLE t ALTER v TYPE text USING 'a'; ALTER TABLE t ALTER v TYPE integer USING 7");
+        assert_eq!(live.run(&that("7")).unwrap().len(), 1);
+    }
+
+    // Inside a transaction nothing can be asked any more: what comes after it finds out.
+    live.psql("ALTER TABLE t ALTER v TYPE text USING 'seven'");
+    live.block_on(|session| session.begin(Access::Read)).unwrap();
+    assert_eq!(live.run(&that("seven")).unwrap_err().fault(), Fault::BadParameter);
+    live.block_on(|session| session.rollback()).unwrap();
+    live.block_on(|session| session.begin(Access::Read)).unwrap();
+    live.block_on(|session| session.rollback()).unwrap();
+    assert_eq!(live.run(&that("seven")).unwrap().len(), 1);
 }
