@@ -826,6 +826,9 @@ impl Pg {
             if units.is_empty() {
                 return Ok(heard);
             }
+            if let Hearing::Steps { answers, .. } = hearing {
+                answers.drain().await;
+            }
             wire.turn(sent < units.len()).await.map_err(|error| lost(&heard, error))?;
         }
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, TryStreamExt};
 use lambda_rds_core::answers::{self, Answers, OneByOne};
 use lambda_rds_core::backend::{Access, CancelHandle, Done, Effect, Frame, Session, State, Statement};
 use lambda_rds_core::describe::Described;
@@ -85,7 +85,20 @@ impl SqliteSession {
         let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&statement.sql)), arguments);
         let mut stream = self.connection().await?.fetch_many(query);
         let (mut read, mut changed, mut last_insert_id) = (0, 0, None);
-        while let Some(item) = stream.try_next().await? {
+        loop {
+            if rows.leaves() && rows.waiting() >= PIECE {
+                rows.drain().await.map_err(Stopped::Unread)?;
+            }
+            // While the file is read, what there is may leave.
+            let at_once = if rows.leaves() { stream.try_next().now_or_never() } else { None };
+            let next = match at_once {
+                Some(next) => next,
+                None => {
+                    rows.drain().await.map_err(Stopped::Unread)?;
+                    stream.try_next().await
+                }
+            };
+            let Some(item) = next? else { break };
             match item {
                 Either::Right(row) => {
                     if rows.wants_rows() {
@@ -383,6 +396,9 @@ impl Drop for SqliteSession {
         }
     }
 }
+
+/// So much of a body leaves at once.
+const PIECE: usize = 16 * 1024;
 
 /// Why a statement ended early.
 enum Stopped {

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::background::{self, lock};
 use crate::process::{self, Process};
-use crate::runtime_api::{InitError, Outcome, RuntimeApi};
+use crate::runtime_api::{Begun, InitError, Outcome, RuntimeApi};
 use crate::secrets::Secrets;
 
 /// How long a function may take to report on its INIT, or to end after a signal. Generous: machines are busy.
@@ -88,6 +88,19 @@ impl Function {
             // In this order: an answer that was posted before the process ended is an answer.
             biased;
             outcome = invoked => outcome.with_context(|| self.shown_log()),
+            status = self.ended() => bail!("the function ended while invoked: {status}{}", self.shown_log()),
+        }
+    }
+
+    /// Invokes it with a JSON event, for an answer that may be a stream.
+    ///
+    /// # Errors
+    /// As [`Self::invoke`].
+    pub async fn begin(&self, event: impl serde::Serialize) -> Result<Begun> {
+        let event = serde_json::to_vec(&event)?;
+        tokio::select! {
+            biased;
+            begun = self.api.begin(event, None) => begun.with_context(|| self.shown_log()),
             status = self.ended() => bail!("the function ended while invoked: {status}{}", self.shown_log()),
         }
     }

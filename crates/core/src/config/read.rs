@@ -313,6 +313,10 @@ fn function(r: &mut Reader<'_>, engine: Option<Engine>, platform: &Platform) -> 
         text.parse().ok().filter(|bytes| (1..=MOST_TOOL_BYTES).contains(bytes))
     });
     let compress = r.word(&keys::LAMBDA_RDS_COMPRESS, &[("auto", true), ("off", false)]);
+    let stream = r.flag(&keys::LAMBDA_RDS_STREAM);
+    let stream_bytes = r.value(&keys::LAMBDA_RDS_STREAM_BYTES, |text| {
+        text.parse().ok().filter(|bytes| (1..=MOST_STREAM_BYTES).contains(bytes))
+    });
     let identity = r.identity(engine);
     let diagnose = r.flag(&keys::LAMBDA_RDS_DIAGNOSE);
     let log_values = r.flag(&keys::LAMBDA_RDS_LOG_VALUES);
@@ -335,6 +339,8 @@ fn function(r: &mut Reader<'_>, engine: Option<Engine>, platform: &Platform) -> 
         mcp_authorization_server,
         tool_bytes: tool_bytes?,
         compress: compress?,
+        stream: stream?,
+        stream_bytes: stream_bytes?,
         identity,
         diagnose: diagnose?,
         log_values: log_values?,
@@ -426,6 +432,8 @@ impl Reader<'_> {
 
 /// A reply of Lambda's holds no more.
 const MOST_TOOL_BYTES: usize = 6_000_000;
+/// What Lambda streams at most: <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+const MOST_STREAM_BYTES: usize = 200 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -717,7 +725,7 @@ mod tests {
     }
 
     #[test]
-    fn what_agents_need() {
+    fn what_agents_and_streams_need() {
         let function = |name: &str, value: &str| {
             let env = [("DB_ENGINE", "sqlite"), ("DB_NAME", "x"), ("LAMBDA_RDS_MCP", "true"), (name, value)];
             let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
@@ -725,7 +733,14 @@ mod tests {
         };
         assert_eq!(function("AWS_REGION", "x").unwrap().tool_bytes, 65_536);
         assert_eq!(function("LAMBDA_RDS_TOOL_BYTES", "1000").unwrap().tool_bytes, 1_000);
+        let streams = function("LAMBDA_RDS_STREAM", "true").unwrap();
+        assert_eq!((streams.stream, streams.stream_bytes), (true, 209_715_200));
+        assert_eq!(function("LAMBDA_RDS_STREAM_BYTES", "1000").unwrap().stream_bytes, 1_000);
         for (name, value) in [
+            ("LAMBDA_RDS_STREAM", "yes"),
+            ("LAMBDA_RDS_STREAM_BYTES", "0"),
+            ("LAMBDA_RDS_STREAM_BYTES", "1MB"),
+            ("LAMBDA_RDS_STREAM_BYTES", "209715201"),
             ("LAMBDA_RDS_TOOL_BYTES", "0"),
             ("LAMBDA_RDS_TOOL_BYTES", "64k"),
             ("LAMBDA_RDS_TOOL_BYTES", "6000001"),
@@ -775,7 +790,8 @@ mod tests {
                 "LAMBDA_RDS_FOO (environment) is unknown. Allowed: LAMBDA_RDS_QUERIES, LAMBDA_RDS_DEFAULT_QUERY, \
                LAMBDA_RDS_BASE_PATH, LAMBDA_RDS_HTTP_TIMEOUT, LAMBDA_RDS_HTTP_BATCH, LAMBDA_RDS_CORS_ORIGIN, \
                LAMBDA_RDS_DIRECT_ERRORS, LAMBDA_RDS_INT64, LAMBDA_RDS_OPENAPI, LAMBDA_RDS_MCP, \
-               LAMBDA_RDS_MCP_AUTHORIZATION_SERVER, LAMBDA_RDS_TOOL_BYTES, LAMBDA_RDS_COMPRESS, LAMBDA_RDS_SET, \
+               LAMBDA_RDS_MCP_AUTHORIZATION_SERVER, LAMBDA_RDS_TOOL_BYTES, LAMBDA_RDS_COMPRESS, LAMBDA_RDS_STREAM, \
+               LAMBDA_RDS_STREAM_BYTES, LAMBDA_RDS_SET, \
                LAMBDA_RDS_ROLE, \
                LAMBDA_RDS_DIAGNOSE, LAMBDA_RDS_LOG, LAMBDA_RDS_LOG_VALUES.",
             ],
