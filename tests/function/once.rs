@@ -808,6 +808,67 @@ async fn killed_it_is_done_once(engine: Engine) {
     }
 }
 
+/// The function's clock jumps, two days ahead and twenty hours back: no key is over for that, and none holds longer, for the times
+/// of the table are the server's.
+#[tokio::test]
+async fn a_clock_that_jumps_neither_loses_nor_doubles() {
+    const HOUR: i64 = 3600;
+    let folder = tempfile::tempdir().unwrap();
+    let (library, shift) = (folder.path().join("clock.so"), folder.path().join("shift"));
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/function/clock.c");
+    let compiler = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([library.as_os_str(), source.as_ref()])
+        .output()
+        .unwrap();
+    assert!(compiler.status.success(), "{compiler:?}");
+    for engine in [Engine::Postgres, Engine::Mysql] {
+        std::fs::write(&shift, "0").unwrap();
+        let world = setup(engine)
+            .env("LD_PRELOAD", library.to_str().unwrap())
+            .env("SHIFTED_CLOCK", shift.to_str().unwrap())
+            .start()
+            .await;
+        let (margin, later) = match engine {
+            Engine::Postgres => ("interval '1 hour'", "now() + interval '24 hours'"),
+            _ => ("INTERVAL 1 HOUR", "UTC_TIMESTAMP(6) + INTERVAL 24 HOUR"),
+        };
+        let mut bodies = Vec::new();
+        for (account, seconds) in (1..).zip([0, 48 * HOUR, -20 * HOUR, 0]) {
+            std::fs::write(&shift, seconds.to_string()).unwrap();
+            let event = |account: u64| pay("pay", &format!("key {account}"), account);
+            // A jump ahead may end the next call before anything was sent, as if its deadline had passed.
+            let (replayed, body) = until_done(&world.function, event(account)).await;
+            assert!(!replayed, "{body}");
+            bodies.push(body);
+            let outcome = world.invoke(event(account)).await;
+            // It is the function's clock that has jumped.
+            let line = world.last_log(&outcome.request_id).await;
+            let told = line["timestamp"].as_str().unwrap().trim_end_matches('Z');
+            let off = match engine {
+                Engine::Postgres => {
+                    format!("SELECT extract(epoch FROM '{told}Z'::timestamptz - now())::bigint")
+                }
+                _ => format!("SELECT TIMESTAMPDIFF(SECOND, UTC_TIMESTAMP(6), '{told}')"),
+            };
+            let off: i64 = world.sql(&off).parse().unwrap();
+            assert!((off - seconds).abs() < 6 * HOUR, "{off} {line}");
+            // Also from an environment that begins with this clock; the servers' certificates are a day old.
+            let other = world.another().await;
+            for earlier in 1..=account {
+                let index = usize::try_from(earlier).unwrap() - 1;
+                for function in [&world.function, &other] {
+                    assert_eq!(until_done(function, event(earlier)).await, (true, bodies[index].clone()));
+                }
+                assert_eq!(paid(&world, earlier), 1);
+            }
+        }
+        let table = "lambda_rds_idempotency WHERE expires_at";
+        let near = format!("{table} BETWEEN {later} - {margin} AND {later}");
+        assert_eq!((world.count(&near), keys(&world)), (4, 4));
+    }
+}
+
 /// Behind PgBouncer, and without sending ahead, the same.
 #[tokio::test]
 async fn behind_a_pooler_and_one_by_one() {
