@@ -35,6 +35,7 @@ mod servers {
         callers_of_one_key_at_once,
         callers_of_one_key_under_cuts,
         killed_at_any_flight_it_is_done_once,
+        an_answer_that_never_comes_is_no_riddle,
     );
 }
 
@@ -750,7 +751,7 @@ async fn killed_at_any_flight_it_is_done_once(engine: Engine) {
     let wire = world.another_wire();
     let (mut account, mut before, mut after) = (0, 0, 0);
     for direction in [Direction::ToServer, Direction::ToClient] {
-        for flight in 0..world_flights(engine) {
+        for flight in 0..flights(engine) {
             account += 1;
             let function = world.another_with(&[("DB_PORT", &wire.to())]).await;
             // What it learns of the statements the first time is behind it.
@@ -781,8 +782,34 @@ async fn killed_at_any_flight_it_is_done_once(engine: Engine) {
     assert_eq!(world.in_transaction(), 0);
 }
 
+/// The answer to COMMIT never comes, and nothing tells that the connection is gone: without a key nobody could know. With one the
+/// call is too late, which is retryable, and whoever sends it again gets the reply.
+async fn an_answer_that_never_comes_is_no_riddle(engine: Engine) {
+    let world = setup(engine).env("DB_QUERY_TIMEOUT", "2s").start().await;
+    for account in 1.. {
+        assert!(account < 20, "the wire never comes to stand still");
+        for warm in 0..2 {
+            until_done(&world.function, pay("pay", &format!("warm {account} {warm}"), 0)).await;
+        }
+        let event = pay("pay", &format!("key {account}"), account);
+        world.wire().inject(Fault::stall(Direction::ToClient, After::Flights(flights(engine) - 1)));
+        let (status, body) = world.call(event.clone()).await;
+        let struck = !world.wire().disarm();
+        assert!(!struck || (status, &body["error"]["code"]) == (504, &json!("timeout")), "{status} {body}");
+        assert!(status == 200 || body["error"]["retryable"] == true, "{body}");
+        let done = paid(&world, account);
+        let (replayed, _) = until_done(&world.function, event).await;
+        assert_eq!((replayed, paid(&world, account)), (done == 1, 1));
+        // Else the machine took so long that the time was up before COMMIT.
+        if struck {
+            assert_eq!(done, 1);
+            break;
+        }
+    }
+}
+
 /// The flights of a write with a key, the last of which is COMMIT.
-fn world_flights(engine: Engine) -> u64 {
+fn flights(engine: Engine) -> u64 {
     if engine.plain() == Engine::Postgres { 2 } else { 3 }
 }
 
