@@ -150,21 +150,21 @@ async fn again_and_again(engine: Engine) {
 }
 
 async fn at_random(engine: Engine) {
-    throw(&format!("{engine:?}"), engine, world(engine)).await;
+    throw(&format!("{engine:?}"), engine, world(engine), CUTS).await;
 }
 
 /// The same behind PgBouncer, which is what is cut off from its clients.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn behind_pgbouncer_at_random() {
-    throw("PgBouncer", Engine::Postgres, world(Engine::Postgres).pooler(4)).await;
+    throw("PgBouncer", Engine::Postgres, world(Engine::Postgres).pooler(4), CUTS / 4).await;
 }
 
 #[expect(
     clippy::print_stdout,
     reason = "the dice of a run that fails must be known, and what one that succeeds has seen"
 )]
-async fn throw(name: &str, engine: Engine, world: Setup) {
-    let cuts = setting("TESTBED_CUTS").unwrap_or(CUTS);
+async fn throw(name: &str, engine: Engine, world: Setup, cuts: u64) {
+    let cuts = setting("TESTBED_CUTS").unwrap_or(cuts);
     let seed = setting("TESTBED_SEED").unwrap_or_else(|| fastrand::u64(..));
     println!("{name}: {cuts} cuts, TESTBED_SEED={seed}");
     let started = Instant::now();

@@ -35,6 +35,7 @@ mod servers {
         callers_of_one_key_at_once,
         callers_of_one_key_under_cuts,
         killed_at_any_flight_it_is_done_once,
+        an_answer_that_never_comes_is_no_riddle,
     );
 }
 
@@ -750,7 +751,7 @@ async fn killed_at_any_flight_it_is_done_once(engine: Engine) {
     let wire = world.another_wire();
     let (mut account, mut before, mut after) = (0, 0, 0);
     for direction in [Direction::ToServer, Direction::ToClient] {
-        for flight in 0..world_flights(engine) {
+        for flight in 0..flights(engine) {
             account += 1;
             let function = world.another_with(&[("DB_PORT", &wire.to())]).await;
             // What it learns of the statements the first time is behind it.
@@ -781,8 +782,34 @@ async fn killed_at_any_flight_it_is_done_once(engine: Engine) {
     assert_eq!(world.in_transaction(), 0);
 }
 
+/// The answer to COMMIT never comes, and nothing tells that the connection is gone: without a key nobody could know. With one the
+/// call is too late, which is retryable, and whoever sends it again gets the reply.
+async fn an_answer_that_never_comes_is_no_riddle(engine: Engine) {
+    let world = setup(engine).env("DB_QUERY_TIMEOUT", "2s").start().await;
+    for account in 1.. {
+        assert!(account < 20, "the wire never comes to stand still");
+        for warm in 0..2 {
+            until_done(&world.function, pay("pay", &format!("warm {account} {warm}"), 0)).await;
+        }
+        let event = pay("pay", &format!("key {account}"), account);
+        world.wire().inject(Fault::stall(Direction::ToClient, After::Flights(flights(engine) - 1)));
+        let (status, body) = world.call(event.clone()).await;
+        let struck = !world.wire().disarm();
+        assert!(!struck || (status, &body["error"]["code"]) == (504, &json!("timeout")), "{status} {body}");
+        assert!(status == 200 || body["error"]["retryable"] == true, "{body}");
+        let done = paid(&world, account);
+        let (replayed, _) = until_done(&world.function, event).await;
+        assert_eq!((replayed, paid(&world, account)), (done == 1, 1));
+        // Else the machine took so long that the time was up before COMMIT.
+        if struck {
+            assert_eq!(done, 1);
+            break;
+        }
+    }
+}
+
 /// The flights of a write with a key, the last of which is COMMIT.
-fn world_flights(engine: Engine) -> u64 {
+fn flights(engine: Engine) -> u64 {
     if engine.plain() == Engine::Postgres { 2 } else { 3 }
 }
 
@@ -805,6 +832,67 @@ async fn killed_it_is_done_once(engine: Engine) {
         let (_, first) = until_done(&world.function, pay("pay", &key, round)).await;
         assert_eq!(until_done(&world.function, pay("pay", &key, round)).await, (true, first));
         assert_eq!(paid(&world, round), 1);
+    }
+}
+
+/// The function's clock jumps, two days ahead and twenty hours back: no key is over for that, and none holds longer, for the times
+/// of the table are the server's.
+#[tokio::test]
+async fn a_clock_that_jumps_neither_loses_nor_doubles() {
+    const HOUR: i64 = 3600;
+    let folder = tempfile::tempdir().unwrap();
+    let (library, shift) = (folder.path().join("clock.so"), folder.path().join("shift"));
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/function/clock.c");
+    let compiler = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([library.as_os_str(), source.as_ref()])
+        .output()
+        .unwrap();
+    assert!(compiler.status.success(), "{compiler:?}");
+    for engine in [Engine::Postgres, Engine::Mysql] {
+        std::fs::write(&shift, "0").unwrap();
+        let world = setup(engine)
+            .env("LD_PRELOAD", library.to_str().unwrap())
+            .env("SHIFTED_CLOCK", shift.to_str().unwrap())
+            .start()
+            .await;
+        let (margin, later) = match engine {
+            Engine::Postgres => ("interval '1 hour'", "now() + interval '24 hours'"),
+            _ => ("INTERVAL 1 HOUR", "UTC_TIMESTAMP(6) + INTERVAL 24 HOUR"),
+        };
+        let mut bodies = Vec::new();
+        for (account, seconds) in (1..).zip([0, 48 * HOUR, -20 * HOUR, 0]) {
+            std::fs::write(&shift, seconds.to_string()).unwrap();
+            let event = |account: u64| pay("pay", &format!("key {account}"), account);
+            // A jump ahead may end the next call before anything was sent, as if its deadline had passed.
+            let (replayed, body) = until_done(&world.function, event(account)).await;
+            assert!(!replayed, "{body}");
+            bodies.push(body);
+            let outcome = world.invoke(event(account)).await;
+            // It is the function's clock that has jumped.
+            let line = world.last_log(&outcome.request_id).await;
+            let told = line["timestamp"].as_str().unwrap().trim_end_matches('Z');
+            let off = match engine {
+                Engine::Postgres => {
+                    format!("SELECT extract(epoch FROM '{told}Z'::timestamptz - now())::bigint")
+                }
+                _ => format!("SELECT TIMESTAMPDIFF(SECOND, UTC_TIMESTAMP(6), '{told}')"),
+            };
+            let off: i64 = world.sql(&off).parse().unwrap();
+            assert!((off - seconds).abs() < 6 * HOUR, "{off} {line}");
+            // Also from an environment that begins with this clock; the servers' certificates are a day old.
+            let other = world.another().await;
+            for earlier in 1..=account {
+                let index = usize::try_from(earlier).unwrap() - 1;
+                for function in [&world.function, &other] {
+                    assert_eq!(until_done(function, event(earlier)).await, (true, bodies[index].clone()));
+                }
+                assert_eq!(paid(&world, earlier), 1);
+            }
+        }
+        let table = "lambda_rds_idempotency WHERE expires_at";
+        let near = format!("{table} BETWEEN {later} - {margin} AND {later}");
+        assert_eq!((world.count(&near), keys(&world)), (4, 4));
     }
 }
 
