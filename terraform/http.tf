@@ -6,7 +6,7 @@ locals {
 
   # The function finds the query by the path's last segment; which methods it takes, the query says. A transaction is
   # a POST to the base path.
-  base_path = trimsuffix(lookup(var.function.environment, "LAMBDA_RDS_BASE_PATH", ""), "/")
+  base_path = trimsuffix(lookup(merge(var.function.environment, local.environment), "LAMBDA_RDS_BASE_PATH", ""), "/")
   routes    = var.http_api == null ? toset([]) : toset(concat(["ANY ${local.base_path}/{query}", "POST ${local.base_path == "" ? "/" : local.base_path}"], var.agents.mcp == null ? [] : ["POST ${local.base_path}/mcp"]))
 }
 

@@ -2,12 +2,11 @@
 //! by a query or by a trigger. It is never done twice, and never called undone.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use lambda_rds_testbed::{After, Cut, Direction, Fault};
 use serde_json::{Value, json};
 
-use crate::world::{Engine, Setup, World, last_log, mysql};
+use crate::world::{Engine, PATIENCE, Setup, World, last_log, mysql, until};
 
 macro_rules! on_both_servers {
     ($($name:ident),+ $(,)?) => {
@@ -168,16 +167,6 @@ async fn settled(world: &World, table: &str, token: u64, said: &str) -> u64 {
     world.count(&format!("{table} WHERE token = {token}"))
 }
 
-async fn until(what: &str, holds: impl Fn() -> bool) {
-    for _ in 0..1_000 {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("waited in vain for {what}");
-}
-
 async fn a_list_that_is_cut_behind_such_a_step_is_not_run_again(engine: Engine) {
     let world = world(engine).start().await;
     // A procedure may commit whatever it stands in, and so is no step.
@@ -243,7 +232,7 @@ async fn what_is_stopped_in_its_middle_is_an_unknown_outcome(engine: Engine) {
     let outcome = world.invoke(json!({"Records": [record]})).await;
     assert_eq!(outcome.json().unwrap()["batchItemFailures"][0]["itemIdentifier"], "m1");
     let told = |line: &str| line.contains("m1") && line.contains("outcome_unknown");
-    world.function.wait_for_log(told, Duration::from_secs(10)).await.unwrap();
+    world.function.wait_for_log(told, PATIENCE).await.unwrap();
     assert_eq!(settled(&world, "called", 3, "").await, 1);
 }
 

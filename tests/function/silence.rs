@@ -7,7 +7,7 @@ use lambda_rds_testbed::{After, Direction, Fault, Function, Proxy, Unanswered};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::world::{Engine, Setup, last_log, until};
+use crate::world::{Engine, Setup, last_log, one_of_five, until};
 use crate::{on_clusters, on_every_server};
 
 on_every_server!(
@@ -60,12 +60,13 @@ INSERT INTO marks (id) SELECT 1 FROM pg_sleep(60);
 INSERT INTO marks (id) SELECT SLEEP(60);
 ";
 
-/// The function's timeout. A second is for its work, the rest is the reserve: a busy machine is late by itself.
-const TIMEOUT: Duration = Duration::from_secs(4);
+/// The time of a call that meets silence. Three seconds are for its work, the rest is the reserve: a busy machine is late by
+/// itself. The other calls have the time that they need.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 fn setup(engine: Engine) -> Setup {
-    let setup = Setup::new(engine).schema(SCHEMA).queries(QUERIES).timeout(TIMEOUT);
-    setup.env("DB_CONNECT_AT", "first-use").env("DB_DEADLINE_RESERVE", "3s")
+    let setup = Setup::new(engine).schema(SCHEMA).queries(QUERIES).timeout(Duration::from_secs(60));
+    setup.env("DB_CONNECT_AT", "first-use").env("DB_DEADLINE_RESERVE", "7s")
 }
 
 async fn where_nobody_answers(engine: Engine) {
@@ -86,7 +87,7 @@ async fn where_nobody_answers_and_the_processor_is_a_fourteenth(engine: Engine) 
     // The reserve is the default.
     let world = Setup::new(engine).queries(QUERIES).schema(SCHEMA).timeout(TIMEOUT).start().await;
     let function = world.another_with(&[("DB_HOST", "127.0.0.1"), ("DB_PORT", &port)]).await;
-    let duty = async {
+    let duty = async || {
         loop {
             function.pause().unwrap();
             tokio::time::sleep(Duration::from_millis(93)).await;
@@ -94,11 +95,14 @@ async fn where_nobody_answers_and_the_processor_is_a_fourteenth(engine: Engine) 
             tokio::time::sleep(Duration::from_millis(7)).await;
         }
     };
-    let asked = function.invoke(json!({"query": "one"}));
-    let outcome = tokio::select! { outcome = asked => outcome.unwrap(), () = duty => unreachable!() };
-    function.resume().unwrap();
-    assert_eq!(outcome.reply().unwrap().0, 503);
-    assert!(outcome.elapsed < TIMEOUT, "{:?}", outcome.elapsed);
+    one_of_five(async || {
+        let asked = function.invoke(json!({"query": "one"}));
+        let outcome = tokio::select! { outcome = asked => outcome.unwrap(), () = duty() => unreachable!() };
+        function.resume().unwrap();
+        assert_eq!(outcome.reply().unwrap().0, 503);
+        if outcome.elapsed < TIMEOUT { Ok(()) } else { Err(format!("{:?}", outcome.elapsed)) }
+    })
+    .await;
 }
 
 /// The server falls silent at each of its answers in turn.
@@ -130,7 +134,8 @@ async fn while_a_session_is_opened(engine: Engine) {
             for wire in wire.all() {
                 wire.disarm();
             }
-            assert_eq!(ask(&function, "one", json!({})).await.0.0, 200);
+            let mended = function.invoke(json!({"query": "one"})).await.unwrap();
+            assert_eq!(mended.reply().unwrap().0, 200, "{:?}", mended.answer);
             (answer, phase)
         });
     }
@@ -154,9 +159,7 @@ async fn while_a_session_is_opened(engine: Engine) {
 async fn under_a_statement_that_can_be_stopped(engine: Engine) {
     let world = setup(engine).start().await;
     for query in ["slow", "slow_mark"] {
-        // The machine has other things to do as well: one of five tries must do it in time.
-        let mut took = Duration::MAX;
-        for _ in 0..5 {
+        one_of_five(async || {
             world.rows("mark", json!({"id": 0})).await;
             // The statement reaches the server, and then nothing passes any more.
             let ((told, log), ()) = tokio::join!(ask(&world.function, query, json!({})), async {
@@ -164,14 +167,16 @@ async fn under_a_statement_that_can_be_stopped(engine: Engine) {
                 world.wires().into_iter().for_each(Proxy::forget);
             });
             let answered = Instant::now();
-            until("the end of the statement", || world.running() == 0).await;
-            took = took.min(answered.elapsed());
             assert_eq!((told, log["phase"].as_str()), ((504, "timeout".to_owned()), Some("query")), "{log}");
-            if took < Duration::from_millis(200) {
-                break;
+            // What is not told to stop ends a minute later, or when the server hears nothing of us.
+            while world.running() > 0 && answered.elapsed() < Duration::from_secs(5) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
-        }
-        assert!(took < Duration::from_millis(200), "{query}: {took:?}");
+            let took = answered.elapsed();
+            world.hang_up();
+            if took < Duration::from_millis(200) { Ok(()) } else { Err(format!("{query}: {took:?}")) }
+        })
+        .await;
     }
     assert_eq!(world.count("marks WHERE id <> 0"), 0);
 }
@@ -222,7 +227,7 @@ async fn a_server_that_reads_nothing_for_a_while_is_waited_for(engine: Engine) {
 
 /// Status and code of a call's answer, which comes before the deadline, and its line in the log.
 async fn ask(function: &Function, query: &str, params: Value) -> ((u64, String), Value) {
-    let outcome = function.invoke(json!({"query": query, "params": params})).await.unwrap();
+    let outcome = function.invoke_within(TIMEOUT, json!({"query": query, "params": params})).await.unwrap();
     assert!(outcome.elapsed < TIMEOUT, "{:?}", outcome.elapsed);
     let (status, body) = outcome.reply().unwrap();
     let code = body["error"]["code"].as_str().unwrap_or_default().to_owned();

@@ -1,12 +1,10 @@
 //! INIT: what is wrong is told once, completely, and with what to do; a database that is down is not wrong.
 
-use std::time::Duration;
-
 use insta::{allow_duplicates, assert_snapshot};
 use lambda_rds_testbed::{Function, Proxy, RuntimeApi};
 use serde_json::{Value, json};
 
-use crate::world::{Engine, Setup, last_log, mysql, postgres};
+use crate::world::{Engine, PATIENCE, Setup, last_log, mysql, postgres};
 use crate::{on_clusters, on_every_engine};
 
 on_every_engine!(
@@ -262,7 +260,7 @@ async fn a_server_that_is_down_at_init_is_reported_by_the_first_call_and_used_on
     door.refuse().await.unwrap();
     let world = Setup::new(engine).env("DB_PORT", door.port().to_string()).start().await;
     let warned = |line: &str| line.contains("no session at INIT");
-    world.function.wait_for_log(warned, Duration::from_secs(10)).await.unwrap();
+    world.function.wait_for_log(warned, PATIENCE).await.unwrap();
 
     let outcome = world.invoke(json!({"query": "active_users"})).await;
     let (status, body) = outcome.reply().unwrap();
@@ -282,7 +280,7 @@ async fn a_cluster_that_is_down_at_init_is_reported_and_used_once_it_is_up(engin
     }
     let function = world.another_with(&[("DB_PORT", &wire.to())]).await;
     let warned = |line: &str| line.contains("no session at INIT");
-    function.wait_for_log(warned, Duration::from_secs(10)).await.unwrap();
+    function.wait_for_log(warned, PATIENCE).await.unwrap();
     let outcome = function.invoke(json!({"query": "active_users"})).await.unwrap();
     let (status, body) = outcome.reply().unwrap();
     assert_eq!((status, body["error"]["code"].as_str()), (503, Some("unreachable")));
@@ -334,7 +332,7 @@ async fn a_file_that_is_missing_at_init_is_reported_by_the_first_call_and_used_o
 async fn init_fails(setup: Setup) -> String {
     let world = setup.start_unchecked();
     let error = world.function.init_error().await.unwrap();
-    let exit = world.function.wait_exit(Duration::from_secs(20)).await.unwrap();
+    let exit = world.function.wait_exit(PATIENCE).await.unwrap();
     assert!(!exit.success());
     assert_eq!(error.error_type.as_deref(), Some("Runtime.InitError"));
     let posted: Value = serde_json::from_str(&error.body).unwrap();
@@ -342,7 +340,7 @@ async fn init_fails(setup: Setup) -> String {
     let told = posted["errorMessage"].as_str().unwrap();
 
     // Waits for the end of the output.
-    let _ = world.function.wait_for_log(|_| false, Duration::from_secs(20)).await;
+    let _ = world.function.wait_for_log(|_| false, PATIENCE).await;
     let logged = world.function.logs().join("\n");
     assert_eq!(logged.matches(told).count(), 1, "{told}\n--\n{logged}");
     for line in told.lines() {

@@ -1,12 +1,10 @@
 //! Every fault told as what it is: what a function raises is not the connection's, what a caller typed is not the
 //! query's, and of neither is a value in the log. On every kind of server, with neighbours.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::on_every_server;
-use crate::world::{Engine, Setup, World, last_log};
+use crate::world::{Engine, PATIENCE, Setup, World, last_log};
 
 on_every_server!(
     each_fault_is_told_as_what_it_is,
@@ -154,7 +152,7 @@ fn status_of(code: &str) -> u64 {
 /// What an invocation's line of metrics has.
 async fn metric(world: &World, request_id: &str, name: &str) -> u64 {
     let mine = |line: &str| line.contains("\"_aws\"") && line.contains(request_id);
-    let line = world.function.wait_for_log(mine, Duration::from_secs(5)).await.unwrap();
+    let line = world.function.wait_for_log(mine, PATIENCE).await.unwrap();
     serde_json::from_str::<Value>(&line).unwrap()[name].as_u64().unwrap()
 }
 

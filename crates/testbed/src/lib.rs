@@ -33,6 +33,7 @@ mod standin;
 mod tokens;
 
 pub use cluster::{Approach, Cluster};
+pub use folder::free_port;
 pub use function::{Builder as FunctionBuilder, Function};
 pub use mysql::{Builder as MysqlBuilder, Mysql, MysqlKind};
 pub use pgbouncer::Pgbouncer;

@@ -20,11 +20,13 @@ use crate::queries::Identity;
 mod keys;
 mod read;
 mod reference;
+mod sources;
+mod words;
 
-pub use read::{ConfigError, Sources};
 pub use reference::reference;
+pub use sources::{ConfigError, Sources};
 
-pub(crate) use read::host;
+pub(crate) use words::host;
 
 /// All of the configuration.
 #[derive(Debug, Clone)]

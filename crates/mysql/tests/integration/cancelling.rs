@@ -52,15 +52,23 @@ async fn stop(kind: MysqlKind, opening: &Opening, mut session: Box<dyn Session>,
     let cancel = session.cancel_handle().unwrap();
     let frame = if in_transaction(&session) { Frame::Within } else { Frame::Read };
     let running = run(&mut session, frame, Verb::Exec, sql, &[]);
-    assert!(tokio::time::timeout(Duration::from_millis(300), running).await.is_err(), "{sql}");
-    assert!(runs(kind, opening), "{sql}");
+    // It has begun when the server says so; it does not end.
+    let begun = async {
+        while !runs(kind, opening) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        ended = running => panic!("{sql} ended: {ended:?}"),
+        () = begun => {}
+    }
     let started = Instant::now();
-    cancel.cancel(Deadline::after(Duration::from_secs(5))).await.unwrap();
+    cancel.cancel(Deadline::after(Duration::from_secs(60))).await.unwrap();
     assert!(!usable(&session));
     // What core does with a session that is not usable.
     drop(session);
     while runs(kind, opening) {
-        assert!(started.elapsed() < Duration::from_secs(5), "{sql} still runs");
+        assert!(started.elapsed() < Duration::from_secs(60), "{sql} still runs");
     }
     started.elapsed()
 }
@@ -97,7 +105,7 @@ async fn a_cancel_that_comes_too_late_is_no_error(kind: MysqlKind) {
     let (_, session) = session(kind, &[]).await;
     let cancel = session.cancel_handle().unwrap();
     session.close().await;
-    cancel.cancel(Deadline::after(Duration::from_secs(5))).await.unwrap();
+    cancel.cancel(Deadline::after(Duration::from_secs(60))).await.unwrap();
 }
 
 /// Whether the server runs a statement of this test's user.

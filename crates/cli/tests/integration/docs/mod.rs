@@ -120,10 +120,10 @@ const COVER: &[Cover] = &[
     cover("docs/tutorial/deploy.md", "console", 5, Way::Typed(places::deployed)),
     cover("docs/tutorial/first-query.md", "console", 5, Way::Typed(places::home)),
     cover_with("terraform/README.md", "hcl", "module \"function\" {", Way::By("terraform/check", "the call in README.md")),
-    cover("terraform/README.md", "hcl", 20, Way::By("terraform/check", "fmt, README")),
-    cover("terraform/examples/http-api/README.md", "sql", 1, Way::Queries(places::OWNED)),
+    cover("terraform/README.md", "hcl", 21, Way::By("terraform/check", "fmt, README")),
+    cover("terraform/examples/http-api/README.md", "console", 1, Way::Typed(places::tenants)),
     cover("terraform/examples/iam-auth/README.md", "sql", 1, Way::Administrator("CREATE ROLE rds_iam; CREATE TABLE users ();")),
-    cover("terraform/examples/", "console", 9, Way::Typed(places::deployed)),
+    cover("terraform/examples/", "console", 8, Way::Typed(places::deployed)),
 ];
 
 /// The blocks and how they are covered, by page; and what is wrong with the table.
