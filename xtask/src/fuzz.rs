@@ -4,6 +4,7 @@
 //! the tests finds it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -71,8 +72,8 @@ pub(crate) fn fuzz(workspace: &Path, options: &Options) -> Result<()> {
     let mut programs = BTreeMap::new();
     for (package, name) in &targets {
         let of = (*package, is_integration(name));
-        if !programs.contains_key(&of) {
-            programs.insert(of, program(workspace, of)?);
+        if let Entry::Vacant(entry) = programs.entry(of) {
+            entry.insert(program(workspace, of)?);
         }
     }
     let time = Duration::from_secs(options.seconds);
