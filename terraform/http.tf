@@ -182,7 +182,7 @@ resource "aws_lambda_function_url" "this" {
   function_name      = aws_lambda_function.this.function_name
   qualifier          = local.qualifier
   authorization_type = each.value.authorization_type
-  invoke_mode        = "BUFFERED" # as the function answers
+  invoke_mode        = coalesce(var.replies.stream, false) ? "RESPONSE_STREAM" : "BUFFERED" # as the function answers
 }
 
 # Since October 2025 who calls a URL needs both permissions, the one for the URL and the one to invoke; so does everybody,

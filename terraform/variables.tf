@@ -336,6 +336,7 @@ variable "replies" {
     - `openapi`: `true` answers `GET /openapi.json`; or a file in the zip that `lambda-rds openapi` wrote.
     - `direct_errors`: `reply`, or `raise`, so that direct invokes that fail are function errors.
     - `default_query`: the query of an invoke that names none.
+    - `stream`: rows are sent while they are read, up to `stream_bytes` (200 MB unless given): to the function URL, whose invoke mode is then `RESPONSE_STREAM`; to a REST API of yours whose integration has the response transfer mode `STREAM`; and to `InvokeWithResponseStream`. A direct invoke is answered with the body alone.
   EOT
   type = object({
     int64         = optional(string)
@@ -346,6 +347,8 @@ variable "replies" {
     openapi       = optional(string)
     direct_errors = optional(string)
     default_query = optional(string)
+    stream        = optional(bool)
+    stream_bytes  = optional(number)
   })
   default  = {}
   nullable = false
@@ -378,6 +381,11 @@ variable "replies" {
   validation {
     condition     = var.replies.direct_errors == null ? true : contains(["reply", "raise"], var.replies.direct_errors)
     error_message = "replies.direct_errors must be reply or raise."
+  }
+
+  validation {
+    condition     = var.replies.stream_bytes == null ? true : var.replies.stream_bytes >= 1 && var.replies.stream_bytes <= 209715200 && floor(var.replies.stream_bytes) == var.replies.stream_bytes
+    error_message = "replies.stream_bytes must be a whole number from 1 to 209715200."
   }
 }
 

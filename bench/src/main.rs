@@ -46,7 +46,7 @@ struct Options {
     /// The name of the run: a folder in bench/runs. An old one is gone on with
     #[arg(long)]
     run: String,
-    /// Only these sections: cold,warm,rows,batch,reconnect,freeze,fleet,sizes
+    /// Only these sections: sizes,cold,warm,rows,batch,features,instructions,reconnect,freeze,fleet
     #[arg(long, value_delimiter = ',')]
     only: Vec<Kind>,
     /// Only these engines

@@ -103,11 +103,16 @@ impl Peer {
 
     /// An execution environment of it that is about to be started, behind this network.
     pub(crate) fn environment(&self, place: &Place, network: &Network) -> FunctionBuilder {
-        let mut builder = Function::builder(&self.program);
-        if let Some(script) = &self.script {
-            builder = builder.arg(script);
+        let builder = self.environment_of(&self.program, place, network);
+        match &self.script {
+            Some(script) => builder.arg(script),
+            None => builder,
         }
-        builder = builder
+    }
+
+    /// The same with another program, which is given the peer's as an argument.
+    pub(crate) fn environment_of(&self, program: &Path, place: &Place, network: &Network) -> FunctionBuilder {
+        let builder = Function::builder(program)
             .secrets(&place.secrets)
             .env("DB_ENGINE", self.engine.name())
             .env("DB_TLS_CA", place.server.ca_pem_path());

@@ -94,17 +94,19 @@ impl Place {
 
 impl Server {
     fn prepare(&self) -> Result<Database> {
+        let (database, schema) = match self {
+            Self::Postgres(server) => (server.database("bench")?, POSTGRES_SCHEMA),
+            Self::Mysql(server) => (server.database("bench")?, MYSQL_SCHEMA),
+        };
+        self.run(&database.name, schema)?;
+        Ok(database)
+    }
+
+    /// Runs a script in a database as the superuser.
+    pub(crate) fn run(&self, database: &str, script: &str) -> Result<()> {
         match self {
-            Self::Postgres(server) => {
-                let database = server.database("bench")?;
-                server.psql(&database.name, POSTGRES_SCHEMA)?;
-                Ok(database)
-            }
-            Self::Mysql(server) => {
-                let database = server.database("bench")?;
-                server.script(&database.name, MYSQL_SCHEMA)?;
-                Ok(database)
-            }
+            Self::Postgres(server) => server.psql(database, script).map(drop),
+            Self::Mysql(server) => server.script(database, script).map(drop),
         }
     }
 
@@ -214,11 +216,16 @@ pub(crate) fn batch(sets: usize) -> String {
     json!({ "batch": { "query": "write_note", "params": sets } }).to_string()
 }
 
-fn queries_text(engine: Engine) -> String {
-    let upsert = match engine {
+/// How each engine writes a note that is there already.
+pub(crate) fn upsert(engine: Engine) -> &'static str {
+    match engine {
         Engine::Postgres => "ON CONFLICT (id) DO UPDATE SET text = EXCLUDED.text",
         Engine::Mysql => "ON DUPLICATE KEY UPDATE text = VALUES(text)",
-    };
+    }
+}
+
+fn queries_text(engine: Engine) -> String {
+    let upsert = upsert(engine);
     format!(
         "-- name: active_users :many\n-- param: active bool\n\
          SELECT id, name, email FROM users WHERE active = :active ORDER BY id;\n\n\

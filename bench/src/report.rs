@@ -12,7 +12,7 @@ use crate::measure::{Outcome, Quartiles, grouped, short};
 use crate::peers::{Engine, FLOOR, NODE, OBVIOUS, OURS, PYTHON, TITLES};
 use crate::plot::{Bar, bars};
 use crate::run::{Run, Section};
-use crate::sections::{Kind, LARGEST, PHASES, ROW_COUNTS};
+use crate::sections::{Aim, COUNTED, Kind, LARGEST, PHASES, Pair, ROW_COUNTS};
 
 const DELAYS: [&str; 3] = ["0 ms", "1 ms", "5 ms"];
 
@@ -25,6 +25,8 @@ pub(crate) fn summary(run: &Run) -> String {
         (Kind::Warm, warm),
         (Kind::Rows, rows),
         (Kind::Batch, batch),
+        (Kind::Features, features),
+        (Kind::Instructions, instructions),
         (Kind::Reconnect, reconnect),
         (Kind::Freeze, freeze),
         (Kind::Fleet, fleet),
@@ -298,6 +300,53 @@ fn batch(run: &Run, text: &mut String) {
                 with_ratio(run, line, Kind::Batch, engine, peer, "1000 sets", "cpu_ms");
             },
         );
+    }
+}
+
+fn features(run: &Run, text: &mut String) {
+    let columns = ["", "engine", "without, ms", "with, ms", "difference, ms", "ratio", "aimed at", "reached"];
+    head(text, "What a feature costs: a call with it beside one without, in turn", &columns);
+    for pair in Pair::ALL {
+        for engine in Engine::ALL.map(Engine::name) {
+            let get = |measure| run.get(Kind::Features, engine, OURS, pair.name(), measure);
+            let (Some(more), Some(ratio), Some(with)) = (get("more_ms"), get("ratio"), get("with_ms")) else {
+                continue;
+            };
+            let (aim, reached) = match pair.aim() {
+                Aim::More(limit) => (format!("≤ {} ms more", short(limit)), Some(more.median <= limit)),
+                Aim::Times(limit) => (format!("≤ {} ×", short(limit)), Some(ratio.median <= limit)),
+                Aim::Within(limit) => (format!("≤ {} ms", short(limit)), Some(with.median <= limit)),
+                Aim::None => (String::new(), None),
+            };
+            let mut line = format!("| {} | {} |", pair.name(), title_of_engine(engine));
+            for measure in ["without_ms", "with_ms", "more_ms", "ratio"] {
+                cell(&mut line, get(measure));
+            }
+            let reached = reached.map_or("", |reached| if reached { "yes" } else { "**no**" });
+            let _ = writeln!(text, "{line} {aim} | {reached} |");
+        }
+    }
+    text.push('\n');
+}
+
+fn instructions(run: &Run, text: &mut String) {
+    for engine in Engine::ALL.map(Engine::name) {
+        let title = format!(
+            "Instructions of a warm call in user mode on {}, thousands, by callgrind",
+            title_of_engine(engine)
+        );
+        let columns: Vec<&str> =
+            [""].into_iter().chain(COUNTED.iter().flat_map(|(it, _)| [it, "ratio"])).collect();
+        per_peer(run, text, Kind::Instructions, engine, &title, &columns, |line, peer| {
+            for (setting, _) in COUNTED {
+                let count = |peer| {
+                    run.median(Kind::Instructions, engine, peer, setting, "instructions").map(|it| it / 1e3)
+                };
+                let found = count(peer);
+                let _ = write!(line, " {} |", found.map_or_else(String::new, short));
+                ratio(line, peer, found, count(OURS));
+            }
+        });
     }
 }
 

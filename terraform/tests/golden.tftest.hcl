@@ -701,7 +701,7 @@ run "secrets_by_nat" {
   }
 }
 
-# Also IPv6, MCP at a function URL.
+# Also IPv6, streams and MCP at a function URL.
 run "a_proxy_that_is_there" {
   state_key = "a_proxy_that_is_there"
 
@@ -734,6 +734,7 @@ run "a_proxy_that_is_there" {
         connection_borrow_timeout = 5
       }
       function_url = {}
+      replies      = { stream = true, stream_bytes = 104857600 }
       agents       = { mcp = { authorization_server = "https://login.example.com" } }
     }
   }

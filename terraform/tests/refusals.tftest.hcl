@@ -1217,9 +1217,11 @@ run "refuses_values_8" {
     network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], egress = { Second = { port = 5432, cidr_blocks = ["10.0.0.0/24"] } } }
     # an unknown pooler
     connections = { pooler = "session" }
+    # more than lambda streams
+    replies = { stream_bytes = 209715201 }
   }
 
-  expect_failures = [var.agents, var.function, var.proxy, var.name, var.network, var.connections]
+  expect_failures = [var.agents, var.function, var.proxy, var.name, var.network, var.connections, var.replies]
 }
 
 run "refuses_values_9" {
@@ -1240,9 +1242,11 @@ run "refuses_values_9" {
     network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], egress = { second = { port = 0, cidr_blocks = ["10.0.0.0/24"] } } }
     # an unknown pipeline
     connections = { pipeline = "on" }
+    # a stream of nothing
+    replies = { stream_bytes = 0 }
   }
 
-  expect_failures = [var.agents, var.budget, var.proxy, var.name, var.function, var.network, var.connections]
+  expect_failures = [var.agents, var.budget, var.proxy, var.name, var.function, var.network, var.connections, var.replies]
 }
 
 run "refuses_values_10" {
@@ -1265,9 +1269,11 @@ run "refuses_values_10" {
     connections = { connect_at = "never" }
     # no byte
     agents = { tool_bytes = 0 }
+    # half a byte of a stream
+    replies = { stream_bytes = 1.5 }
   }
 
-  expect_failures = [var.proxy, var.session, var.idempotency, var.name, var.function, var.network, var.connections, var.agents]
+  expect_failures = [var.proxy, var.session, var.idempotency, var.name, var.function, var.network, var.connections, var.agents, var.replies]
 }
 
 run "refuses_values_11" {
@@ -1374,7 +1380,7 @@ run "accepts_values_at_their_limits" {
     function    = { reserved_concurrent_executions = 2, layers = [for n in range(5) : "arn:aws:lambda:eu-central-1:123456789012:layer:l:${n}"] }
     network     = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], security_group_ids = ["sg-1", "sg-2", "sg-3", "sg-4", "sg-5"] }
     connections = { generations = 1, pooler = "none", pipeline = "auto", connect_at = "init" }
-    replies     = { int64 = "number", compress = "auto", base_path = "/a/b", http_timeout = "500ms", openapi = "openapi.json", direct_errors = "reply" }
+    replies     = { int64 = "number", compress = "auto", base_path = "/a/b", http_timeout = "500ms", openapi = "openapi.json", direct_errors = "reply", stream = false, stream_bytes = 209715200 }
     idempotency = { table = "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk.ttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttt", reply_bytes = 6000000 }
     budget      = { max_connections = 100, share = 1, others = { none = 0 } }
     queues      = { qqqqqqqqqqqqqqqqqqqqqqqqqq = { batch_size = 10, maximum_concurrency = 2 } }

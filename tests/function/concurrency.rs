@@ -1,6 +1,7 @@
 //! Several invocations at once in one environment, as on Lambda Managed Instances.
 
-use std::time::{Duration, Instant};
+use std::cell::Cell;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -63,17 +64,25 @@ async fn nobody_sees_the_parameters_of_another(engine: Engine) {
 }
 
 async fn eight_run_at_once_on_eight_sessions_at_most(engine: Engine) {
-    let world = world(engine).start().await;
+    let world = long(engine).start().await;
     world.api.idle(8, PATIENCE).await.unwrap();
     // Two rounds: with eight sessions to open, and with eight at hand.
     for _ in 0..2 {
+        let mut seconds = 1;
         one_of_five(async || {
-            let started = Instant::now();
-            let bodies = join_all((0..8).map(|n| world.rows("sleep", json!({"seconds": 1, "n": n})))).await;
+            let calls = join_all((0..8).map(|n| world.rows("sleep", json!({"seconds": seconds, "n": n}))));
+            let most = Cell::new(0);
+            let watch = async {
+                loop {
+                    most.set(world.running().max(most.get()));
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            let bodies = tokio::select! { bodies = calls => bodies, () = watch => unreachable!() };
             assert_eq!(bodies, (0..8).map(|n| json!({ "n": n })).collect::<Vec<_>>());
-            // One after the other they take eight seconds; the rest is for a machine with other things to do.
-            let took = started.elapsed();
-            if took < Duration::from_secs(5) { Ok(()) } else { Err(format!("{took:?}")) }
+            // A busy machine may have let the first end before the last began.
+            seconds *= 2;
+            if most.get() == 8 { Ok(()) } else { Err(format!("{} at once", most.get())) }
         })
         .await;
     }
@@ -123,8 +132,10 @@ async fn deadlines_are_our_own(engine: Engine) {
 }
 
 async fn until_eight_sessions(world: &World) {
+    let mut seconds = 1;
     one_of_five(async || {
-        join_all((0..8).map(|n| world.rows("sleep", json!({"seconds": 1, "n": n})))).await;
+        join_all((0..8).map(|n| world.rows("sleep", json!({"seconds": seconds, "n": n})))).await;
+        seconds *= 2;
         let sessions = world.sessions();
         if sessions == 8 { Ok(()) } else { Err(format!("{sessions} sessions")) }
     })

@@ -182,7 +182,7 @@ async fn connections_that_fail(engine: Engine) {
         let read = function.invoke(json!({"query": "echo", "params": {"x": "v4lue"}})).await.unwrap();
         assert_eq!(read.reply().unwrap().0, 200);
     }
-    let hasty = [first_use, ("DB_CONNECT_TIMEOUT", "1s")];
+    let hasty = [first_use, ("DB_CONNECT_TIMEOUT", "3s")];
     let (phase, number) = busy;
     check("too many connections", &world.another_with(&hasty).await, phase, number, words).await;
     assert_eq!(

@@ -704,6 +704,14 @@ pub(crate) async fn one_of_five<T>(mut attempt: impl AsyncFnMut() -> Result<T, S
     panic!("none of five attempts held:\n{}", spoilt.join("\n"));
 }
 
+/// How long the end of a statement may take that is told to stop: a fifth of a second; and on a machine that is busy, as
+/// long as ten questions of somebody else do.
+pub(crate) fn soon(world: &World) -> Duration {
+    let asked = Instant::now();
+    world.running();
+    Duration::from_millis(200) + 10 * asked.elapsed()
+}
+
 /// How long is waited for what must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -26,7 +26,7 @@ pub(crate) struct Options {
     /// The name of the run, a folder in bench/runs; an old one is gone on with [default: today's date]
     #[arg(long)]
     run: Option<String>,
-    /// Only these sections: sizes,cold,warm,rows,batch,reconnect,freeze,fleet
+    /// Only these sections: sizes,cold,warm,rows,batch,features,instructions,reconnect,freeze,fleet
     #[arg(long)]
     only: Option<String>,
     /// Only these engines: postgres,mysql

@@ -3,8 +3,10 @@
 
 mod batch;
 mod cold;
+mod features;
 mod fleet;
 mod freeze;
+mod instructions;
 mod reconnect;
 mod rows;
 mod sizes;
@@ -25,18 +27,22 @@ pub(crate) enum Kind {
     Warm,
     Rows,
     Batch,
+    Features,
+    Instructions,
     Reconnect,
     Freeze,
     Fleet,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Sizes,
         Self::Cold,
         Self::Warm,
         Self::Rows,
         Self::Batch,
+        Self::Features,
+        Self::Instructions,
         Self::Reconnect,
         Self::Freeze,
         Self::Fleet,
@@ -49,6 +55,8 @@ impl Kind {
             Self::Warm => "warm",
             Self::Rows => "rows",
             Self::Batch => "batch",
+            Self::Features => "features",
+            Self::Instructions => "instructions",
             Self::Reconnect => "reconnect",
             Self::Freeze => "freeze",
             Self::Fleet => "fleet",
@@ -69,6 +77,8 @@ pub(crate) async fn measure(
         Kind::Warm => warm::measure(places, effort, section).await,
         Kind::Rows => rows::measure(places, effort, section).await,
         Kind::Batch => batch::measure(places, effort, section).await,
+        Kind::Features => features::measure(places, effort, section).await,
+        Kind::Instructions => instructions::measure(places, effort, section).await,
         Kind::Reconnect => reconnect::measure(places, effort, section).await,
         Kind::Freeze => freeze::measure(places, section).await,
         Kind::Fleet => fleet::measure(places, section).await,
@@ -87,6 +97,8 @@ pub(crate) fn times(full: u32, effort: f64) -> usize {
 
 pub(crate) use cold::PHASES;
 pub(crate) use cold::start_cold;
+pub(crate) use features::{Aim, Pair};
+pub(crate) use instructions::CALLS as COUNTED;
 pub(crate) use rows::{COUNTS as ROW_COUNTS, LARGEST};
 pub(crate) use sizes::deflated;
 pub(crate) use warm::round as warm_round;

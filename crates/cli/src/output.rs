@@ -18,6 +18,11 @@ pub(crate) fn print(text: &[u8]) -> Result<(), Failure> {
     }
 }
 
+/// Writes rows that are no JSON: their lines are ended, and where there are none, there is nothing.
+pub(crate) fn print_rows(text: &[u8]) -> Result<(), Failure> {
+    if text.is_empty() { Ok(()) } else { print(text) }
+}
+
 /// Writes a part of a result to stdout, at once. False if its reader has seen enough.
 pub(crate) fn part(text: &[u8]) -> Result<bool, Failure> {
     let mut stdout = std::io::stdout().lock();

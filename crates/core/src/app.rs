@@ -385,12 +385,12 @@ impl App {
         false
     }
 
-    /// Runs one query by name, with parameters as text or JSON; the way in for the command line.
+    /// Runs one call that came in no event, and gives its result as text: the way in for the command line.
     ///
     /// # Errors
     /// As the reply's `error` would say.
-    pub async fn call(&self, query: Option<&str>, params: Params, invocation: &Invocation) -> Result<Body> {
-        self.call_by(query, params, invocation, None).await
+    pub async fn call(&self, call: Call, wanted: &Wanted, invocation: &Invocation) -> Result<Body> {
+        self.call_by(call, wanted, invocation, None).await
     }
 
     /// The same, with rows that are sent while they are written, where `LAMBDA_RDS_STREAM` says so: then the body goes by
@@ -400,13 +400,13 @@ impl App {
     /// As [`call`](Self::call). The outlet's other end is told as well, of what has begun.
     pub async fn stream_call(
         &self,
-        query: Option<&str>,
-        params: Params,
+        call: Call,
+        wanted: &Wanted,
         invocation: &Invocation,
         outlet: Outlet,
     ) -> Result<()> {
         let used = Some(&outlet).filter(|_| self.function.stream);
-        match self.call_by(query, params, invocation, used).await {
+        match self.call_by(call, wanted, invocation, used).await {
             Ok(body) if outlet.begun() => outlet.finish(body.json),
             Ok(body) => {
                 outlet.whole(Head { prelude: None, content_type: body.form.content_type() }, body.json)
@@ -423,26 +423,16 @@ impl App {
 
     async fn call_by(
         &self,
-        query: Option<&str>,
-        params: Params,
+        call: Call,
+        wanted: &Wanted,
         invocation: &Invocation,
         outlet: Option<&Outlet>,
     ) -> Result<Body> {
-        let origin = Arc::new(invocation.origin());
-        let request = Request::Call(Call {
-            query: query.map(str::to_owned),
-            params,
-            method: None,
-            stray_body: false,
-            agent: false,
-            origin,
-        });
-        let mut call = Observed::new(self, "command", invocation, self.deadline(invocation));
-        let wanted = Wanted::default();
+        let mut observed = Observed::new(self, "command", invocation, self.deadline(invocation));
         let source = Source::DIRECT;
-        let way = self.way(&source, &wanted, invocation, outlet);
-        let outcome = self.serve(request, &way, &mut call).await;
-        let mut record = call.finish(&outcome);
+        let way = self.way(&source, wanted, invocation, outlet);
+        let outcome = self.serve(Request::Call(call), &way, &mut observed).await;
+        let mut record = observed.finish(&outcome);
         record.bytes += outlet.map_or(0, Outlet::sent);
         record.emit(&self.platform);
         outcome?.plain()

@@ -567,6 +567,8 @@ async fn attempt_once(
     let count = rows.rows();
     let body = once::plain(rows.finish()?, work.limits.escaped)?;
     store.fits(&body)?;
+    // What follows COMMIT cannot fail: it would be told of a write that is there.
+    let carried = once::carried(body.clone(), work.limits.escaped, work.limits.bytes)?;
     // The table is the function's own: its role and schemas are no caller's.
     let reset = work.steps.last().and_then(|step| Caller::nobody().statement(&step.caller));
     let (keep, sweep) = (store.keep(key, &body), store.sweep());
@@ -582,7 +584,7 @@ async fn attempt_once(
     }
     run.ours()?;
     store.meet(key);
-    Ok(Came::Kept(once::carried(body, work.limits.escaped, work.limits.bytes)?, count))
+    Ok(Came::Kept(carried, count))
 }
 
 /// That there is something to commit, says the server.

@@ -57,6 +57,8 @@ pub(crate) struct Pg {
     pub(crate) login: Reported,
     /// A statement that refused a text as what its place was when the statement was given its name.
     doubted: Option<Statement>,
+    /// The statements that have no name because they were learned where they stood, and what had one before.
+    in_place: Vec<(Statement, Option<Prepared>)>,
     /// What the transaction, or the statement outside one, may do.
     pub(crate) doing: Doing,
     cancel: Option<PgCancel>,
@@ -156,6 +158,7 @@ impl Pg {
             login: reported.clone(),
             reported,
             doubted: None,
+            in_place: Vec::new(),
             doing: Doing::Read,
             cancel,
             pooling: to.pooling,
@@ -251,26 +254,42 @@ impl Pg {
         statements: &[&Statement],
         answers: &mut Answers<'_>,
     ) -> Result<()> {
+        // The first one that was put aside is the one that had a name.
+        for (statement, named) in std::mem::take(&mut self.in_place).into_iter().rev() {
+            self.prepared.remove(&statement);
+            if let Some(named) = named {
+                self.prepared.insert(&statement, named);
+            }
+        }
         if !within(frame)
             && let Err(error) = self.learn(wire, statements).await
         {
             // What ends a session while it is asked about statements ends it before any of them has run.
             return Err(if self.owed > 0 || wire.closed() { error.as_refused() } else { error });
         }
-        let mut next = 0;
+        let (mut next, mut in_place, mut same) = (0, false, true);
         while next < statements.len() {
-            if self.learned.known(statements[next]).is_none() {
+            let behind = next > 0 || within(frame);
+            if behind && self.learned.depends(statements[next]) {
+                in_place = true;
+                same &= self.learn_in_place(wire, statements[next]).await?;
+            } else if self.learned.known(statements[next]).is_none() {
                 // What it needs has been made by a step before it, or it fails.
-                if next == 0 && !within(frame) {
+                if !behind {
                     return Err(Error::new(Fault::Internal, "bug: a statement was not learned"));
                 }
                 self.learn_one(wire, statements[next]).await?;
             }
             let mut end = next + 1;
-            while end < statements.len()
-                && !redefines(&statements[end - 1].sql)
-                && self.learned.known(statements[end]).is_some()
-            {
+            while end < statements.len() && !redefines(&statements[end - 1].sql) {
+                let goes_on = if self.learned.depends(statements[end]) {
+                    equal(statements[end - 1], statements[end])
+                } else {
+                    self.learned.known(statements[end]).is_some()
+                };
+                if !goes_on {
+                    break;
+                }
                 end += 1;
             }
             let redefined = redefines(&statements[end - 1].sql);
@@ -286,6 +305,10 @@ impl Pg {
                 }
             }
             next = end;
+        }
+        if in_place && same {
+            // It was the world that had moved on, and not the transaction.
+            statements.iter().for_each(|it| self.learned.settle(it));
         }
         Ok(())
     }
@@ -393,13 +416,16 @@ impl Pg {
         let stands =
             |refused: &Refused| frame == Frame::Alone && refused.unit == Unit::Control(Control::Reading);
         if let Some(refused) = heard.refused.filter(|refused| !stands(refused)) {
-            return Err(self.refusal(&refused, statements));
+            return Err(self.refusal(&refused, statements, within(frame)));
         }
         if frame == Frame::Commit && whole {
             committed(&heard.tag)?;
         }
         if heard.outdated {
-            for statement in &statements[part] {
+            for (index, statement) in part.clone().zip(&statements[part]) {
+                if index > 0 || within(frame) {
+                    self.learned.depend(statement);
+                }
                 self.forget(statement);
             }
             let why = "the statement gives other columns than it did before";
@@ -413,8 +439,8 @@ impl Pg {
         Ok(())
     }
 
-    /// The error that a statement's refusal is.
-    fn refusal(&mut self, refused: &Refused, statements: &[&Statement]) -> Error {
+    /// The error that a statement's refusal is. `behind` says that the transaction has begun before the first of them.
+    fn refusal(&mut self, refused: &Refused, statements: &[&Statement], behind: bool) -> Error {
         let told = refused.notice.told();
         let (doing, statement) = match refused.unit {
             Unit::Step(index) | Unit::Learn(index) => (self.doing, statements.get(index)),
@@ -433,6 +459,12 @@ impl Pg {
             error = error.into_fault(Fault::ConnectionLost).as_refused();
         }
         if error.is_refused() {
+            if let Unit::Step(index) = refused.unit
+                && (index > 0 || behind)
+            {
+                // And so may be those behind it.
+                statements[index..].iter().for_each(|it| self.learned.depend(it));
+            }
             self.forget(statement);
         }
         self.dropped(&error);
@@ -442,11 +474,7 @@ impl Pg {
         if let Some(at) = parameter
             && self.prepared.get(statement).is_some_and(|it| it.known.declared.get(at) == Some(&0))
         {
-            // Without its values, which may be large and are nobody's to keep.
-            let bare =
-                |it: &Argument| Argument { name: Arc::clone(&it.name), kind: it.kind, value: Value::Null };
-            let arguments = statement.arguments.iter().map(bare).collect();
-            self.doubted = Some(Statement { sql: Arc::clone(&statement.sql), arguments });
+            self.doubted = Some(bare(statement));
         }
         match parameter.and_then(|at| statement.arguments.get(at)) {
             Some(argument) if matches!(error.fault(), Fault::QueryFailed | Fault::BadParameter) => {
@@ -519,7 +547,7 @@ impl Pg {
                     && let Some(notice) = it.first
                 {
                     let refused = Refused { unit: Unit::Learn(0), bound: false, notice };
-                    return Err(self.refusal(&refused, statements));
+                    return Err(self.refusal(&refused, statements, false));
                 }
             }
             learning = again;
@@ -539,8 +567,40 @@ impl Pg {
             None => Ok(()),
             Some((_, notice)) => {
                 let refused = Refused { unit: Unit::Learn(0), bound: false, notice };
-                Err(self.refusal(&refused, &[statement]))
+                Err(self.refusal(&refused, &[statement], false))
             }
+        }
+    }
+
+    /// The same for one that may be another statement here than where it was learned, for what stands before it in the
+    /// transaction: without a name, and for this once. True if it is the same.
+    async fn learn_in_place(&mut self, wire: &mut Wire, statement: &Statement) -> Result<bool> {
+        let elsewhere = self.learned.known(statement);
+        let mut learning = Learning::of(0, statement);
+        if let Some(known) = &elsewhere {
+            learning.declared = known.declared.to_vec();
+        }
+        loop {
+            let (learned, refused) =
+                self.ask_about(wire, std::slice::from_ref(&learning), &[statement], false).await?;
+            if let Some((_, notice)) = refused.into_iter().next() {
+                let refused = Refused { unit: Unit::Learn(0), bound: false, notice };
+                return Err(self.refusal(&refused, &[statement], false));
+            }
+            let Some((_, description)) = learned.into_iter().next() else {
+                return Err(garbage("no description of a statement"));
+            };
+            let met = self.learned.unknown_types(&description.fields).is_empty();
+            let (known, _, columns) = self.understand(wire, &learning, description).await?;
+            if !met {
+                // The question about the types has taken the place of what has no name.
+                continue;
+            }
+            let same =
+                elsewhere.as_ref().is_some_and(|it| it.fields == known.fields && it.taken == known.taken);
+            self.in_place.push((bare(statement), self.prepared.remove(statement)));
+            self.prepared.insert(statement, Prepared { name: String::new(), known, columns });
+            return Ok(same);
         }
     }
 
@@ -586,6 +646,21 @@ impl Pg {
         learning: &Learning,
         description: Description,
     ) -> Result<()> {
+        let (known, name, columns) = self.understand(wire, learning, description).await?;
+        self.learned.keep(statement, &known);
+        if !name.is_empty() {
+            self.prepared.insert(statement, Prepared { name, known, columns });
+        }
+        Ok(())
+    }
+
+    /// What a description means: what is known of the statement by it, its name, and how its rows are read.
+    async fn understand(
+        &mut self,
+        wire: &mut Wire,
+        learning: &Learning,
+        description: Description,
+    ) -> Result<(Arc<Known>, String, Option<Columns>)> {
         let Description { taken, mut fields, name } = description;
         let unknown = self.learned.unknown_types(&fields);
         if !unknown.is_empty() {
@@ -597,17 +672,9 @@ impl Pg {
         }
         let formats = fields.iter().map(|field| field.format).collect();
         let columns = self.learned.columns(&fields);
-        let known = Arc::new(Known {
-            declared: learning.declared.clone().into(),
-            taken: taken.into(),
-            fields,
-            formats,
-        });
-        self.learned.keep(statement, &known);
-        if !name.is_empty() {
-            self.prepared.insert(statement, Prepared { name, known, columns });
-        }
-        Ok(())
+        let known =
+            Known { declared: learning.declared.clone().into(), taken: taken.into(), fields, formats };
+        Ok((Arc::new(known), name, columns))
     }
 
     /// A name for a statement; none behind a pooler, where it would stay on a connection that somebody else gets next.
@@ -1352,6 +1419,18 @@ impl Place {
             kind => Err(garbage(&format!("a message of kind {kind:#04x}")).into()),
         }
     }
+}
+
+/// A statement without its values, which may be large and are nobody's to keep.
+fn bare(statement: &Statement) -> Statement {
+    let bare = |it: &Argument| Argument { name: Arc::clone(&it.name), kind: it.kind, value: Value::Null };
+    Statement { sql: Arc::clone(&statement.sql), arguments: statement.arguments.iter().map(bare).collect() }
+}
+
+/// Whether two are one statement, with other values maybe.
+fn equal(one: &Statement, other: &Statement) -> bool {
+    let kinds = |it: &Statement| it.arguments.iter().map(|it| it.kind).collect::<Vec<_>>();
+    one.sql == other.sql && kinds(one) == kinds(other)
 }
 
 /// Whether the transaction has begun before.

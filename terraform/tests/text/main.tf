@@ -1,6 +1,6 @@
 # What no plan shows of the module and the examples, by file and block: depends_on, lifecycle without its preconditions,
-# the settings of terraform and the provider, where the zip is looked for; and which resources there are, since one that no
-# output names would be in no plan that is compared.
+# the settings of terraform and the provider, where the zip is looked for; and which resources there are with which
+# arguments, since a resource that no output names is in no plan that is compared, nor an argument that a mock makes up.
 
 locals {
   files = { for name in concat(sort(fileset("${path.module}/../..", "*.tf")), sort(fileset("${path.module}/../..", "examples/*/*.tf"))) : name => file("${path.module}/../../${name}") }
@@ -16,7 +16,10 @@ locals {
     length(regexall("^(terraform|provider)", block)) == 0 ? {} : { settings = join(" ", regexall("[^\\s]+", join("\n", [for line in split("\n", text) : line if !startswith(trimspace(line), "#")]))) },
   ) } }
 
-  made = { for name, text in local.files : name => sort(flatten(regexall("(?m)^((?:resource|data|module|check|moved|removed|import)(?: \"\\w+\")*) \\{", text))) }
+  made = { for name, text in local.files : name => {
+    for block in flatten(regexall("(?m)^((?:resource|data|module|check|moved|removed|import)(?: \"\\w+\")*) \\{", text)) :
+    block => sort(flatten(regexall("(?m)^  (\\w+)(?: \"\\w+\")?(?: +=| \\{)", try(local.blocks[name][block], ""))))
+  } }
 }
 
 output "text" {
@@ -25,6 +28,6 @@ output "text" {
 }
 
 output "made" {
-  description = "The blocks that make something, by file."
+  description = "The arguments of the blocks that make something, by file and block."
   value       = { for name, blocks in local.made : name => blocks if length(blocks) > 0 }
 }

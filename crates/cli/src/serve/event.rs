@@ -32,13 +32,21 @@ pub(super) fn with_client_context(invocation: Invocation, head: &Parts) -> Optio
     Some(invocation.with_client_context(&context))
 }
 
+/// The invocation for the tenant that the request names, as Lambda's Invoke takes it.
+/// <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>
+pub(super) fn with_tenant(invocation: Invocation, head: &Parts) -> Invocation {
+    let named = head.headers.get("x-amz-tenant-id").and_then(|id| id.to_str().ok());
+    let tenant_id = named.filter(|id| !id.is_empty()).map(str::to_owned).or(invocation.tenant_id);
+    Invocation { tenant_id, ..invocation }
+}
+
 /// The event of a request.
 pub(super) fn http_api(
     head: &Parts,
     body: &[u8],
     peer: IpAddr,
     domain: &str,
-    claims: &[(String, String)],
+    claims: &Map<String, Value>,
     request_id: &str,
 ) -> Value {
     let path = head.uri.path();
@@ -69,9 +77,6 @@ pub(super) fn http_api(
         "timeEpoch": u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
     });
     if !claims.is_empty() {
-        // Each name is one claim, and a claim is text here as it is there.
-        let claims: Map<String, Value> =
-            claims.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
         let authorizer = match claims.get("userArn") {
             Some(principal) => json!({"jwt": {"claims": claims}, "iam": {"userArn": principal}}),
             None => json!({"jwt": {"claims": claims, "scopes": null}}),
@@ -149,8 +154,9 @@ mod tests {
 
     use super::*;
 
-    fn event(request: Request<&[u8]>, claims: &[(String, String)]) -> Value {
+    fn event(request: Request<&[u8]>, claims: &Value) -> Value {
         let (head, body) = request.into_parts();
+        let claims = claims.as_object().unwrap();
         http_api(&head, body, Ipv4Addr::LOCALHOST.into(), "127.0.0.1:9000", claims, "r-1")
     }
 
@@ -162,7 +168,7 @@ mod tests {
             .header("user-agent", "curl/8")
             .body(&b"{\"a\":1}"[..])
             .unwrap();
-        let event = event(request, &[]);
+        let event = event(request, &json!({}));
         assert_eq!(event["version"], "2.0");
         assert_eq!((&event["rawPath"], &event["rawQueryString"]), (&json!("/a b"), &json!("x=%31&y")));
         assert_eq!(event["headers"], json!({"x-one": "1,2", "user-agent": "curl/8"}));
@@ -174,15 +180,15 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_text_go_in_base64() {
-        let event = event(Request::post("/a").body(&b"\xff\x00"[..]).unwrap(), &[]);
+        let event = event(Request::post("/a").body(&b"\xff\x00"[..]).unwrap(), &json!({}));
         assert_eq!((&event["body"], &event["isBase64Encoded"]), (&json!("/wA="), &json!(true)));
     }
 
     #[test]
     fn claims_stand_where_an_authorizer_puts_them() {
-        let claims = [("sub".to_owned(), "42".to_owned())];
+        let claims = json!({"sub": "42", "groups": ["staff"]});
         let event = event(Request::get("/a").body(&b""[..]).unwrap(), &claims);
-        assert_eq!(event["requestContext"]["authorizer"]["jwt"]["claims"], json!({"sub": "42"}));
+        assert_eq!(event["requestContext"]["authorizer"]["jwt"]["claims"], claims);
         assert!(event.get("body").is_none());
     }
 

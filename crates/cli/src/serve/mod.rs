@@ -39,6 +39,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::caller::{Caller, Object};
 use crate::failure::{Failure, note};
 use crate::output;
 pub(crate) use crate::serve::live::Live;
@@ -58,9 +59,6 @@ pub(crate) struct Serve {
     /// Where to listen: a port, or an address and a port; port 0 takes a free one
     #[arg(long, value_name = "[ADDRESS:]PORT", default_value = "9000")]
     listen: Listen,
-    /// A claim that the authorizer has verified, for queries with `from claims.NAME`; may be given several times
-    #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = claim)]
-    claims: Vec<(String, String)>,
     /// Do not tell of each request on stderr
     #[arg(long, short)]
     quiet: bool,
@@ -68,12 +66,15 @@ pub(crate) struct Serve {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    caller: Caller,
+    #[command(flatten)]
     settings: Settings,
 }
 
 impl Serve {
     /// Serves until it is interrupted.
     pub(crate) async fn run(self) -> Result<(), Failure> {
+        let claims = self.caller.claims()?;
         let defaults = [("LAMBDA_RDS_LOG", "warn"), ("DB_MAX_CONNECTIONS", SESSIONS)];
         let config = self.settings.config_with(self.json, &defaults).await?;
         let live = Live::start(config)?;
@@ -81,13 +82,20 @@ impl Serve {
         let listener = TcpListener::bind(self.listen.0).await.map_err(unheard)?;
         let address = listener.local_addr().map_err(unheard)?;
         if !address.ip().is_loopback() {
-            note("whoever reaches this address may call the queries: nobody is asked who they are");
+            note(match claims.is_empty() && self.caller.tenant().is_none() {
+                true => "whoever reaches this address may call the queries: nobody is asked who they are",
+                false => {
+                    "whoever reaches this address may call the queries, and does so as whom --claim, --claims and --tenant \
+                     name: nobody is asked who they are"
+                }
+            });
         }
         self.announce(address, &live.app())?;
         let server = Arc::new(Server {
             live,
             domain: address.to_string(),
-            claims: self.claims,
+            claims,
+            tenant: self.caller.tenant().map(str::to_owned),
             quiet: self.quiet,
             json: self.json,
         });
@@ -127,7 +135,8 @@ impl Serve {
 struct Server {
     live: Live,
     domain: String,
-    claims: Vec<(String, String)>,
+    claims: Object,
+    tenant: Option<String>,
     quiet: bool,
     json: bool,
 }
@@ -212,12 +221,13 @@ impl Server {
 
     async fn reply(&self, mut head: http::request::Parts, body: &[u8], peer: IpAddr) -> Response<Body> {
         let app = self.live.current();
-        let invocation = Invocation { request_id: request_id(), ..Invocation::default() };
+        let tenant_id = self.tenant.clone();
+        let invocation = Invocation { request_id: request_id(), tenant_id, ..Invocation::default() };
         if event::is_invoke(head.uri.path()) {
-            return invoke(&app, &head, body, invocation).await;
+            return invoke(&app, &head, body, event::with_tenant(invocation, &head)).await;
         }
         let pretended = page::pretended(&mut head.headers);
-        let claims = pretended.as_deref().unwrap_or(&self.claims);
+        let claims = pretended.as_ref().unwrap_or(&self.claims);
         let event = event::http_api(&head, body, peer, &self.domain, claims, &invocation.request_id);
         let event = event.to_string().into_bytes();
         let (outcome, record) = if app.streams() {
@@ -403,14 +413,6 @@ impl FromStr for Listen {
         text.parse()
             .map(Self)
             .map_err(|_| "write a port such as 9000, or an address such as 127.0.0.1:9000".to_owned())
-    }
-}
-
-/// Reads `name=value`.
-pub(crate) fn claim(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write name=value".to_owned()),
     }
 }
 

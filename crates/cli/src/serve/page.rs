@@ -7,7 +7,7 @@ use lambda_rds::app::App;
 use lambda_rds::config::Function;
 use lambda_rds::observe::Record;
 use lambda_rds::openapi::{self, About, Rows};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::{Body, full};
 
@@ -39,7 +39,7 @@ fn prefers_html(headers: &HeaderMap) -> bool {
 pub(super) fn response(
     app: &App,
     function: &Function,
-    claims: &[(String, String)],
+    claims: &Map<String, Value>,
     nonce: &str,
 ) -> Response<Body> {
     let document = openapi::document(app.queries(), function, &Rows::new(), &About::of(app.platform()));
@@ -66,11 +66,10 @@ pub(super) fn response(
 
 /// The claims that the page would have verified, as it sends them. No other page can: a browser asks first, and is told
 /// of no such header.
-pub(super) fn pretended(headers: &mut HeaderMap) -> Option<Vec<(String, String)>> {
+pub(super) fn pretended(headers: &mut HeaderMap) -> Option<Map<String, Value>> {
     let sent = headers.remove(CLAIMS)?;
     let text = percent_encoding::percent_decode(sent.as_bytes()).decode_utf8().ok()?;
-    let claims: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).ok()?;
-    Some(claims.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned()))).collect())
+    serde_json::from_str(&text).ok()
 }
 
 /// Where the time went, as browsers' tools and the page show it. <https://www.w3.org/TR/server-timing/>
