@@ -656,9 +656,11 @@ impl App {
         if wanted.coding().is_none() && !wanted.identity() {
             return Err(event::no_coding());
         }
-        // A page is whole before it leaves: over HTTP the next one is told before its rows.
-        let leaving =
-            way.leaving.filter(|_| many && steps.first().is_some_and(|step| !step.query.is_paged()));
+        // A page is whole before it leaves: over HTTP the next one is told before its rows. What an agent gets stands in
+        // its message, and who has said how much they take is told before the first row that it was too much.
+        let paged = steps.iter().any(|step| step.query.is_paged());
+        let fits = |leaving: &Leaving<'_>| !matches!(leaving.source, Source::Direct { states: true, .. });
+        let leaving = way.leaving.filter(|leaving| many && !paged && !agents && fits(leaving));
         let exit = leaving.map(|leaving| -> Result<Exit> {
             let head = Body { form, coding: wanted.coding(), ..Body::new(Vec::new()) }.cached(cache);
             let head = self.negotiated(head, true, &wanted.as_is())?;

@@ -55,6 +55,52 @@ fn output_is_compact_for_a_pipe_and_laid_out_on_request() {
     assert_eq!(pretty.stdout, "[\n  {\"id\": 1, \"name\": \"Ada\", \"email\": \"ada@example.com\"}\n]\n");
 }
 
+/// Twenty thousand rows; `breaks` fails in the midst of them.
+pub(crate) const MANY: &str = "
+-- name: many :many
+-- http: GET
+WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n WHERE id < 20000)
+SELECT id, printf('%.400c', 'x') AS more FROM n;
+-- name: breaks :many
+-- http: GET
+WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n WHERE id < 20000)
+SELECT id, CASE WHEN id = 15000 THEN abs(-9223372036854760808 - id) ELSE 1 END AS one FROM n;
+-- name: wrong :many
+-- http: GET
+SELECT id FROM no_such_table;
+";
+
+#[test]
+fn rows_are_printed_while_they_come() {
+    let user = User::new();
+    user.write("queries/many.sql", MANY);
+    let url = json!({"version": "2.0", "rawPath": "/many", "requestContext": {"domainName": "x.lambda-url.eu-central-1.on.aws",
+        "http": {"method": "GET", "path": "/many"}}});
+    user.write("url.json", &url.to_string());
+    let env = [("LAMBDA_RDS_STREAM", "true")];
+    let run = |args: &[&str]| user.invoke_with(&env, &[&["--json"], args].concat(), "");
+    // More than a reply takes that is no stream.
+    let many = run(&["many"]);
+    assert_eq!((many.code, many.json().as_array().unwrap().len()), (0, 20_000), "{}", many.stderr);
+    assert_eq!(user.invoke(&["many"]).error(5)["code"], "result_too_large");
+
+    // Of an event over HTTP there is what stands before the body.
+    let event = run(&["--event", "url.json"]);
+    let (head, body) = event.stdout.split_once('\n').unwrap();
+    let head: Value = serde_json::from_str(head).unwrap();
+    assert_eq!((event.code, &head["statusCode"]), (0, &json!(200)));
+    assert_eq!(serde_json::from_str::<Vec<Value>>(body).unwrap().len(), 20_000);
+
+    // What fails in the midst is left open, and what fails before is told as ever.
+    let broken = run(&["breaks"]);
+    assert_eq!(broken.code, 1);
+    assert!(broken.stderr.contains("\"code\":\"query_failed\""), "{}", broken.stderr);
+    assert!(broken.stdout.starts_with("[{\"id\":1,"), "{:.50}", broken.stdout);
+    serde_json::from_str::<Value>(&broken.stdout).unwrap_err();
+    let wrong = run(&["wrong"]);
+    assert_eq!((wrong.error(1)["code"].as_str(), wrong.stdout.as_str()), (Some("query_failed"), ""));
+}
+
 #[test]
 fn the_exit_code_tells_whose_mistake_it_was() {
     let user = User::new();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::invoke::MANY;
 use crate::user::User;
 
 /// A server of a user's.
@@ -81,6 +82,17 @@ impl Drop for Served {
 }
 
 impl Answer {
+    /// How many rows came in chunks.
+    fn rows(&self) -> usize {
+        let (mut whole, mut rest) = (String::new(), self.body.as_str());
+        while let Some((length, behind)) = rest.split_once("\r\n") {
+            let length = usize::from_str_radix(length, 16).unwrap();
+            whole.push_str(&behind[..length]);
+            rest = &behind[length + 2..];
+        }
+        serde_json::from_str::<Vec<Value>>(&whole).unwrap().len()
+    }
+
     fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
@@ -89,6 +101,28 @@ impl Answer {
     fn has(&self, header: &str) {
         assert!(self.head.contains(&format!("\r\n{header}")), "{header} is not in {}", self.head);
     }
+}
+
+#[test]
+fn rows_are_sent_while_they_come() {
+    let user = User::new();
+    user.write("queries/many.sql", MANY);
+    let served = Served::start(&user, &[("LAMBDA_RDS_STREAM", "true")], &[]);
+    let many = served.get("/many");
+    assert_eq!(many.status, 200);
+    many.has("transfer-encoding: chunked");
+    many.has("content-type: application/json");
+    assert_eq!(many.rows(), 20_000);
+    // The chunk that ends a message is not there when the rows broke off.
+    assert!(many.body.ends_with("\r\n0\r\n\r\n"));
+    let broken = served.get("/breaks");
+    assert_eq!(broken.status, 200);
+    assert!(broken.body.contains("{\"id\":1,") && !broken.body.ends_with("\r\n0\r\n\r\n"));
+    // What fails before has its status.
+    assert_eq!(served.get("/wrong").status, 500);
+    let direct = r#"{"query": "many"}"#;
+    let invoked = served.send("POST", "/2015-03-31/functions/any/invocations", &[], direct);
+    assert_eq!((invoked.status, invoked.rows()), (200, 20_000));
 }
 
 #[test]
