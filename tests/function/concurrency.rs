@@ -89,7 +89,9 @@ async fn eight_run_at_once_on_eight_sessions_at_most(engine: Engine) {
     // Twice as many wait for their turn, and get it.
     join_all((0..16).map(|n| world.rows("sleep", json!({"seconds": 0.2, "n": n})))).await;
     assert_eq!(world.sessions(), 8);
-    assert_eq!(world.wire().connections(), 8);
+    // The search for a cluster's writer may ask again on a machine that is busy.
+    let connections = world.wire().connections();
+    assert!(connections == 8 || connections > 8 && engine != engine.plain(), "{connections}");
     assert_eq!(world.secrets.count(), 1);
 }
 

@@ -49,7 +49,7 @@ impl Function {
     /// Invokes it with a JSON event.
     ///
     /// # Errors
-    /// If it does not answer within the function's timeout and 5 s more, or ends instead; with the end of its log.
+    /// If it does not answer within the function's timeout and 30 s more, or ends instead; with the end of its log.
     pub async fn invoke(&self, event: impl serde::Serialize) -> Result<Outcome> {
         self.invoke_raw(serde_json::to_vec(&event)?).await
     }

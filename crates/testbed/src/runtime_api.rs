@@ -30,7 +30,7 @@ pub const RESPONSE_LIMIT: usize = 6 * 1024 * 1024 + 100;
 pub const HTTP_RESPONSE: &str = "application/vnd.awslambda.http-integration-response";
 
 /// How long after the function's timeout an answer is still waited for, so that a test sees a late one as late.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(30);
 
 /// A Lambda Runtime API on a free port. A clone is another handle; the server stops with the last.
 #[derive(Debug, Clone)]
@@ -76,7 +76,7 @@ impl RuntimeApi {
     /// Hands `event` to the next poller and waits for its answer. Any number may wait at once.
     ///
     /// # Errors
-    /// If there is no answer by 5 s after the function's timeout. Nothing is killed then; Lambda would.
+    /// If there is no answer by 30 s after the function's timeout. Nothing is killed then; Lambda would.
     pub async fn invoke(&self, event: impl Into<Bytes>) -> Result<Outcome> {
         self.invoke_with(event, None).await
     }

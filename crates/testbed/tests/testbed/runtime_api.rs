@@ -16,7 +16,7 @@ async fn post(api: &RuntimeApi, path: &str, headers: &[(&str, &str)], body: &str
 
 #[tokio::test]
 async fn an_event_goes_out_and_its_response_comes_back() {
-    let api = RuntimeApi::start().unwrap().with_timeout(Duration::from_secs(3));
+    let api = RuntimeApi::start().unwrap().with_timeout(Duration::from_secs(100));
     let function = async {
         let event = next(&api).await;
         assert_eq!((event.status, event.body.as_str()), (200, r#"{"query":"q"}"#));
@@ -25,7 +25,7 @@ async fn an_event_goes_out_and_its_response_comes_back() {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let deadline = Duration::from_millis(event.header("lambda-runtime-deadline-ms").parse().unwrap());
         let left = deadline - now;
-        assert!(left > Duration::from_secs(2) && left <= Duration::from_secs(3), "{left:?}");
+        assert!(left > Duration::from_secs(40) && left <= Duration::from_secs(100), "{left:?}");
 
         let id = event.header("lambda-runtime-aws-request-id").to_owned();
         assert_eq!(post(&api, "invocation/another/response", &[], "{}").await, 400);
