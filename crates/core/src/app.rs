@@ -9,12 +9,11 @@ use std::collections::HashSet;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt as _;
-use tokio::sync::OnceCell;
 use tracing::Instrument as _;
 
 use crate::backend::{Access, Backend, Topology};
@@ -28,7 +27,7 @@ use crate::execute::{self, Once, Step, Trace, Work};
 use crate::form::Form;
 use crate::observe;
 use crate::once::{Key, Store};
-use crate::openapi::{self, About, Rows};
+use crate::openapi::{self, About};
 use crate::page;
 use crate::queries::{Dialect, KeyFrom, LoadError, Queries, Query, Verb};
 use crate::reply::{self, Body, Negotiated, Raised, Reply, cors_headers};
@@ -51,8 +50,9 @@ pub struct App {
     cors_headers: Arc<str>,
     /// The OpenAPI document, where it is served.
     openapi: Option<Vec<u8>>,
-    /// The list of the tools for agents, once the database has told of their rows.
-    tools: OnceCell<Vec<u8>>,
+    /// The list of the tools for agents, once the database has told of all their rows; and what it has told.
+    tools: OnceLock<Vec<u8>>,
+    learned: tokio::sync::Mutex<tools::Learned>,
     /// Whether an invocation has been served: the first one is cold.
     warm: AtomicBool,
     /// Whether it has been said that a pooler pins its connections.
@@ -164,7 +164,8 @@ impl App {
             store,
             cors_headers,
             openapi,
-            tools: OnceCell::new(),
+            tools: OnceLock::new(),
+            learned: tokio::sync::Mutex::default(),
             warm,
             told_of_pins: AtomicBool::new(false),
             idle_since: AtomicU64::new(millis_now()),
@@ -590,16 +591,21 @@ impl App {
 
     /// The tools, with what the database tells of their rows; without it where it does not answer.
     async fn list_tools(&self, by: Deadline) -> Result<Body> {
-        let list = |rows: &Rows| tools::list(&self.queries, self.function.int64, rows);
-        let learn = async || Ok(list(&tools::known(self, by.within(LEARN_TIMEOUT)).await?));
-        Ok(Body::new(match self.tools.get_or_try_init(learn).await {
-            Ok(known) => known.clone(),
+        if let Some(known) = self.tools.get() {
+            return Ok(Body::new(known.clone()));
+        }
+        let mut learned = self.learned.lock().await;
+        let all = learned.more(self, by.within(LEARN_TIMEOUT), LEARN_SPARE).await;
+        let list = tools::list(&self.queries, self.function.int64, learned.rows());
+        match all {
+            // Set already only by a list that has waited for the same.
+            Ok(true) => drop(self.tools.set(list.clone())),
+            Ok(false) => tracing::info!("the next list of the tools has more types of rows than this one"),
             Err(error) => {
-                let error: Error = error;
-                tracing::warn!("the tools are listed without the types of their rows: {error}");
-                list(&Rows::new())
+                tracing::warn!("the tools are listed without the types of all their rows: {error}");
             }
-        }))
+        }
+        Ok(Body::new(list))
     }
 
     /// Plans and runs one unit of work, and keeps what its failure is told with.
@@ -1103,6 +1109,8 @@ const PINNED: &str = "RDS Proxy keeps a database connection for this environment
 const MENTIONED: usize = 20;
 /// What a list of tools may wait for the database to tell of their rows.
 const LEARN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Of it, what may be left for one more question: one that is broken off takes its session with it.
+const LEARN_SPARE: Duration = Duration::from_millis(500);
 /// Lambda gives INIT 10 s; what is not there by then is started over.
 const INIT_TIMEOUT: Duration = Duration::from_secs(8);
 /// Outside Lambda nobody stops a call; its query's timeout does.
@@ -1129,10 +1137,11 @@ mod tests {
     #[derive(Debug, Default)]
     struct Buggy {
         connects: AtomicUsize,
+        described: Arc<AtomicUsize>,
     }
 
     #[derive(Debug)]
-    struct BuggySession(State);
+    struct BuggySession(State, Arc<AtomicUsize>);
 
     impl Backend for Buggy {
         fn engine(&self) -> Engine {
@@ -1145,7 +1154,8 @@ mod tests {
 
         fn connect<'a>(&'a self, _to: &'a Target) -> BoxFuture<'a, Result<Box<dyn Session>>> {
             self.connects.fetch_add(1, Ordering::Relaxed);
-            Box::pin(async { Ok(Box::new(BuggySession(State::Idle)) as Box<dyn Session>) })
+            let described = Arc::clone(&self.described);
+            Box::pin(async { Ok(Box::new(BuggySession(State::Idle, described)) as Box<dyn Session>) })
         }
     }
 
@@ -1190,6 +1200,7 @@ mod tests {
         }
 
         fn describe<'a>(&'a mut self, _statement: &'a Statement) -> BoxFuture<'a, Result<Described>> {
+            self.1.fetch_add(1, Ordering::Relaxed);
             Box::pin(async { Ok(Described::Statement(Description::default())) })
         }
 
@@ -1232,18 +1243,42 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_an_internal_failure_and_its_session_is_dropped() {
+    async fn many_tools_are_asked_about_by_several_lists() {
+        let tool = |at| format!("-- name: t{at} :many\n-- tool: Tool {at}\n-- One of many.\nSELECT {at};\n");
+        let (app, backend) = buggy(&(0..5).map(tool).collect::<String>());
+        let described = || backend.described.load(Ordering::Relaxed);
+        let mut learned = tools::Learned::default();
+        // There is never time for two.
+        let (by, spare) = (Deadline::after(Duration::from_secs(600)), Duration::from_secs(3600));
+        for asked in 1..=5 {
+            assert_eq!(learned.more(&app, by, spare).await.unwrap(), asked == 5);
+            assert_eq!(described(), asked);
+        }
+        assert!(learned.more(&app, by, spare).await.unwrap());
+        // With time for all, the first list asks about all, and the second about none.
+        for _ in 0..2 {
+            app.list_tools(by).await.unwrap();
+            assert_eq!(described(), 10);
+        }
+    }
+
+    fn buggy(text: &str) -> (App, Arc<Buggy>) {
         let env = [("DB_ENGINE", "sqlite"), ("DB_NAME", "x")];
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         let Config { db, function, platform, .. } =
             Config::read(&Sources { env, ..Sources::default() }, &Engine::ALL).unwrap();
-        let text = "-- name: fine :many\nSELECT 1;\n-- name: buggy :many\nSELECT 'bug';\n\
-                    -- name: pinned :many\nSELECT 'pinned';\n";
         let files = [("q.sql".to_owned(), text.to_owned())];
         let queries = Queries::parse(&files, Engine::Sqlite, Dialect::Sqlite).unwrap();
         let backend = Arc::new(Buggy::default());
-        let buggy = Arc::clone(&backend) as Arc<dyn Backend>;
-        let app = App::assemble(db, function, platform, queries, buggy, Arc::new(Fixed)).unwrap();
+        let engine = Arc::clone(&backend) as Arc<dyn Backend>;
+        (App::assemble(db, function, platform, queries, engine, Arc::new(Fixed)).unwrap(), backend)
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_internal_failure_and_its_session_is_dropped() {
+        let text = "-- name: fine :many\nSELECT 1;\n-- name: buggy :many\nSELECT 'bug';\n\
+                    -- name: pinned :many\nSELECT 'pinned';\n";
+        let (app, backend) = buggy(text);
         let invocation = Invocation { request_id: "r".to_owned(), ..Invocation::default() };
         let check = async |query: &str, want: &str, connects: usize| {
             let event = format!(r#"{{"query":"{query}"}}"#);

@@ -5,6 +5,7 @@ mod order;
 pub(crate) mod policies;
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -15,7 +16,6 @@ use crate::connect::sessions::{Cost, Lease};
 use crate::deadline::Deadline;
 use crate::describe::{Column, Described, Description, Form, JsonType, Writes};
 use crate::error::{Error, Fault, Phase, Result};
-use crate::openapi::Rows;
 use crate::queries::{Dialect, Query, Verb};
 
 /// How bad a finding is.
@@ -314,23 +314,32 @@ pub async fn report(app: &App, by: Deadline) -> Result<Report<'_>> {
     Ok(Report { queries, database })
 }
 
-/// The columns of the rows of these queries, as far as the database tells them.
+/// Asks about the rows of these queries, one after the other, and tells of each what the database tells of its columns.
+/// Stops behind the first for which no more than `spare` is left of the time.
 ///
 /// # Errors
 /// As [`report`].
-pub(crate) async fn columns_of(app: &App, queries: &[&Query], by: Deadline) -> Result<Rows> {
+pub(crate) async fn columns_of(
+    app: &App,
+    queries: &[&Query],
+    by: Deadline,
+    spare: Duration,
+    mut told: impl FnMut(&Query, Option<Vec<Column>>),
+) -> Result<()> {
     let mut lease = app.sessions().lease(Access::Read, by, &mut Cost::default()).await?;
-    let mut rows = Rows::new();
     for query in queries {
         match within(by, shown(&mut lease, query, &query.blank())).await? {
             Described::Statement(description) if description.has_rows() => {
-                rows.insert(query.name().to_owned(), columns(query, &description));
+                told(query, Some(columns(query, &description)));
             }
-            _ => {}
+            _ => told(query, None),
+        }
+        if by.remaining() <= spare {
+            break;
         }
     }
     lease.park();
-    Ok(rows)
+    Ok(())
 }
 
 /// What the server says of a statement of a query; where its tables are in a schema that the caller chooses, in the first

@@ -5,6 +5,7 @@
 //! database; whether it changes anything, from what the server holds it to. Pure, but for [`known`].
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use crate::app::App;
 use crate::backend::Access;
@@ -96,12 +97,42 @@ pub fn troubles(queries: &Queries, reader: Reader) -> Vec<String> {
 /// # Cancel safety
 /// A dropped future closes the session.
 pub async fn known(app: &App, by: Deadline) -> Result<Rows> {
-    let queries: Vec<&Query> =
-        tools(app.queries()).map(|(query, _)| query).filter(|query| query.verb() != Verb::Exec).collect();
-    if queries.is_empty() {
-        return Ok(Rows::new());
+    let mut learned = Learned::default();
+    learned.more(app, by, Duration::ZERO).await?;
+    Ok(learned.rows)
+}
+
+/// What the database has told of the tools' rows so far. To ask about many tools takes longer than a list may wait, so
+/// each goes on where the one before has stopped.
+#[derive(Debug, Default)]
+pub(crate) struct Learned {
+    rows: Rows,
+    asked: usize,
+}
+
+impl Learned {
+    /// Asks about further tools, until no more than `spare` is left of the time. True when none is left.
+    ///
+    /// # Errors
+    /// Why nothing more could be had. What was told before that is kept.
+    pub(crate) async fn more(&mut self, app: &App, by: Deadline, spare: Duration) -> Result<bool> {
+        let with_rows = tools(app.queries()).map(|(query, _)| query).filter(|it| it.verb() != Verb::Exec);
+        let left: Vec<&Query> = with_rows.skip(self.asked).collect();
+        if left.is_empty() {
+            return Ok(true);
+        }
+        let until = self.asked + left.len();
+        check::columns_of(app, &left, by, spare, |query, columns| {
+            self.asked += 1;
+            self.rows.extend(columns.map(|columns| (query.name().to_owned(), columns)));
+        })
+        .await?;
+        Ok(self.asked == until)
     }
-    check::columns_of(app, &queries, by).await
+
+    pub(crate) fn rows(&self) -> &Rows {
+        &self.rows
+    }
 }
 
 /// The list of the tools as the Model Context Protocol has it.

@@ -1,7 +1,6 @@
 //! What an environment has learned of its statements and of the types they give: asked once, and good for every session
 //! that comes after.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lambda_rds_core::backend::Statement;
@@ -44,7 +43,7 @@ pub(crate) struct Field {
 
 impl Learned {
     pub(crate) fn known(&self, statement: &Statement) -> Option<Arc<Known>> {
-        self.statements().get(statement).cloned()
+        self.statements().get(statement).map(|known| Arc::clone(known))
     }
 
     pub(crate) fn keep(&self, statement: &Statement, known: &Arc<Known>) {
@@ -118,53 +117,100 @@ impl Learned {
 }
 
 /// A map by what makes a statement: its SQL, and what its parameters are declared as.
+///
+/// What was asked for last is at the front. A batch asks five times for each of a thousand statements that are the same, and
+/// a function has some dozens: looking along them costs less than a hash of a text.
 #[derive(Debug)]
-pub(crate) struct ByStatement<T>(HashMap<Arc<str>, Vec<Of<T>>>);
+pub(crate) struct ByStatement<T>(Vec<Of<T>>);
 
-/// What the parameters are declared as, and the value.
-type Of<T> = (Box<[Kind]>, T);
+#[derive(Debug)]
+struct Of<T> {
+    sql: Arc<str>,
+    kinds: Box<[Kind]>,
+    value: T,
+}
+
+impl<T> Of<T> {
+    fn is(&self, statement: &Statement) -> bool {
+        self.sql == statement.sql
+            && self.kinds.iter().copied().eq(statement.arguments.iter().map(|argument| argument.kind))
+    }
+}
 
 impl<T> Default for ByStatement<T> {
     fn default() -> Self {
-        Self(HashMap::new())
+        Self(Vec::new())
     }
 }
 
 impl<T> ByStatement<T> {
-    pub(crate) fn get(&self, statement: &Statement) -> Option<&T> {
-        let same_sql = self.0.get(&statement.sql)?;
-        same_sql.iter().find(|(kinds, _)| same(kinds, statement)).map(|(_, value)| value)
-    }
-
-    pub(crate) fn get_mut(&mut self, statement: &Statement) -> Option<&mut T> {
-        let same_sql = self.0.get_mut(&statement.sql)?;
-        same_sql.iter_mut().find(|(kinds, _)| same(kinds, statement)).map(|(_, value)| value)
+    pub(crate) fn get(&mut self, statement: &Statement) -> Option<&mut T> {
+        let at = self.0.iter().position(|of| of.is(statement))?;
+        self.0.swap(0, at);
+        self.0.first_mut().map(|of| &mut of.value)
     }
 
     pub(crate) fn insert(&mut self, statement: &Statement, value: T) {
+        if let Some(known) = self.get(statement) {
+            *known = value;
+            return;
+        }
         if self.0.len() >= MOST {
             self.0.clear();
         }
-        let same_sql = self.0.entry(Arc::clone(&statement.sql)).or_default();
-        match same_sql.iter_mut().find(|(kinds, _)| same(kinds, statement)) {
-            Some((_, known)) => *known = value,
-            None => {
-                let kinds = statement.arguments.iter().map(|argument| argument.kind).collect();
-                same_sql.push((kinds, value));
-            }
-        }
+        let kinds = statement.arguments.iter().map(|argument| argument.kind).collect();
+        self.0.push(Of { sql: Arc::clone(&statement.sql), kinds, value });
     }
 
     pub(crate) fn remove(&mut self, statement: &Statement) -> Option<T> {
-        let same_sql = self.0.get_mut(&statement.sql)?;
-        let at = same_sql.iter().position(|(kinds, _)| same(kinds, statement))?;
-        Some(same_sql.remove(at).1)
+        let at = self.0.iter().position(|of| of.is(statement))?;
+        Some(self.0.swap_remove(at).value)
     }
-}
-
-fn same(kinds: &[Kind], statement: &Statement) -> bool {
-    kinds.iter().copied().eq(statement.arguments.iter().map(|argument| argument.kind))
 }
 
 /// A function has some dozens of queries; what is asked beside them must not add up.
 const MOST: usize = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use lambda_rds_core::value::{Argument, Scalar, Value};
+
+    use super::*;
+
+    fn statement(sql: &str, scalars: &[Scalar]) -> Statement {
+        let argument = |scalar: &Scalar| Argument {
+            name: "a".into(),
+            kind: Kind { scalar: *scalar, array: false },
+            value: Value::Null,
+        };
+        Statement { sql: sql.into(), arguments: scalars.iter().map(argument).collect() }
+    }
+
+    #[test]
+    fn a_statement_is_its_text_and_the_types_of_its_parameters() {
+        let mut map = ByStatement::default();
+        let all = [
+            statement("SELECT $1", &[Scalar::Int]),
+            statement("SELECT $1", &[Scalar::Text]),
+            statement("SELECT 1", &[]),
+        ];
+        for (value, one) in all.iter().enumerate() {
+            map.insert(one, value);
+        }
+        // Whatever was asked for before.
+        for order in [[0, 1, 2], [2, 0, 1], [1, 1, 0]] {
+            for value in order {
+                assert_eq!(map.get(&all[value]), Some(&mut value.clone()));
+            }
+        }
+        map.insert(&all[1], 7);
+        assert_eq!(map.remove(&all[1]), Some(7));
+        assert_eq!(map.remove(&all[1]), None);
+        assert_eq!((map.get(&all[0]).copied(), map.get(&all[2]).copied()), (Some(0), Some(2)));
+        assert_eq!(map.get(&statement("SELECT $1", &[])), None);
+        for number in 0..2 * MOST {
+            map.insert(&statement(&format!("SELECT {number}"), &[]), number);
+            assert!(map.0.len() <= MOST);
+        }
+    }
+}

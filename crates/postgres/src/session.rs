@@ -72,7 +72,7 @@ pub(crate) struct Pg {
 /// A statement that has a name.
 #[derive(Debug)]
 struct Prepared {
-    name: String,
+    name: Arc<str>,
     known: Arc<Known>,
     /// How rows are read, once the server has said what they are; lent to the statement while it runs.
     columns: Option<Columns>,
@@ -281,18 +281,18 @@ impl Pg {
                 self.learn_one(wire, statements[next]).await?;
             }
             let mut end = next + 1;
-            while end < statements.len() && !redefines(&statements[end - 1].sql) {
-                let goes_on = if self.learned.depends(statements[end]) {
-                    equal(statements[end - 1], statements[end])
-                } else {
-                    self.learned.known(statements[end]).is_some()
-                };
-                if !goes_on {
-                    break;
+            let mut redefined = redefines(&statements[next].sql);
+            while end < statements.len() && !redefined {
+                // A batch has a thousand of one.
+                if !alike(statements[end - 1], statements[end]) {
+                    if self.learned.depends(statements[end]) || self.learned.known(statements[end]).is_none()
+                    {
+                        break;
+                    }
+                    redefined = redefines(&statements[end].sql);
                 }
                 end += 1;
             }
-            let redefined = redefines(&statements[end - 1].sql);
             self.fly(wire, frame, statements, next..end, answers).await?;
             if answers.failed() {
                 // What comes after it is not run.
@@ -513,15 +513,10 @@ impl Pg {
     async fn learn(&mut self, wire: &mut Wire, statements: &[&Statement]) -> Result<()> {
         let mut unknown: Vec<usize> = Vec::new();
         for (index, statement) in statements.iter().enumerate() {
-            let met = |other: &usize| {
-                let other = statements[*other];
-                other.sql == statement.sql
-                    && other
-                        .arguments
-                        .iter()
-                        .map(|it| it.kind)
-                        .eq(statement.arguments.iter().map(|it| it.kind))
-            };
+            if index > 0 && alike(statements[index - 1], statement) {
+                continue;
+            }
+            let met = |other: &usize| alike(statements[*other], statement);
             if self.learned.known(statement).is_none() && !unknown.iter().any(met) {
                 unknown.push(index);
             }
@@ -649,7 +644,7 @@ impl Pg {
         let (known, name, columns) = self.understand(wire, learning, description).await?;
         self.learned.keep(statement, &known);
         if !name.is_empty() {
-            self.prepared.insert(statement, Prepared { name, known, columns });
+            self.prepared.insert(statement, Prepared { name: name.into(), known, columns });
         }
         Ok(())
     }
@@ -937,7 +932,7 @@ impl Pg {
             }
             BIND_COMPLETE => {
                 at.bound = true;
-                at.columns = self.prepared.get_mut(statement).and_then(|it| it.columns.take());
+                at.columns = self.prepared.get(statement).and_then(|it| it.columns.take());
                 if let Some(columns) = &at.columns
                     && let Some(rows) = answers.rows()
                     && let Err(error) = columns.name(rows)
@@ -967,7 +962,7 @@ impl Pg {
             }
             COMMAND_COMPLETE if at.bound => {
                 // Kept for the next time, where the statement has a name.
-                if let Some(prepared) = self.prepared.get_mut(statement) {
+                if let Some(prepared) = self.prepared.get(statement) {
                     prepared.columns = at.columns.take();
                 }
                 answers.end(Done { rows_affected: affected(message.body), last_insert_id: None });
@@ -1043,15 +1038,16 @@ impl Pg {
     fn encode_step(&mut self, wire: &mut Wire, statement: &Statement) -> Result<(), Stopped> {
         let out = wire.output();
         let (name, known, fresh) = match self.prepared.get(statement) {
-            Some(it) => (it.name.clone(), Arc::clone(&it.known), it.columns.is_none()),
+            Some(it) => (Arc::clone(&it.name), Arc::clone(&it.known), it.columns.is_none()),
             None => {
                 let known = self.learned.known(statement);
                 let known = known.ok_or_else(|| garbage("bug: a statement was not learned"))?;
-                let name = self.name();
+                let name: Arc<str> = self.name().into();
                 frontend::parse(&name, &statement.sql, known.declared.iter().copied(), out)
                     .map_err(unsendable)?;
                 if !name.is_empty() {
-                    let prepared = Prepared { name: name.clone(), known: Arc::clone(&known), columns: None };
+                    let prepared =
+                        Prepared { name: Arc::clone(&name), known: Arc::clone(&known), columns: None };
                     self.prepared.insert(statement, prepared);
                 }
                 (name, known, true)
@@ -1427,10 +1423,10 @@ fn bare(statement: &Statement) -> Statement {
     Statement { sql: Arc::clone(&statement.sql), arguments: statement.arguments.iter().map(bare).collect() }
 }
 
-/// Whether two are one statement, with other values maybe.
-fn equal(one: &Statement, other: &Statement) -> bool {
-    let kinds = |it: &Statement| it.arguments.iter().map(|it| it.kind).collect::<Vec<_>>();
-    one.sql == other.sql && kinds(one) == kinds(other)
+/// Whether the server takes both for the same statement.
+fn alike(one: &Statement, other: &Statement) -> bool {
+    one.sql == other.sql
+        && one.arguments.iter().map(|it| it.kind).eq(other.arguments.iter().map(|it| it.kind))
 }
 
 /// Whether the transaction has begun before.

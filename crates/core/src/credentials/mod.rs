@@ -17,6 +17,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Phase, Result};
 
 mod fetch;
+mod http;
 mod iam;
 mod keys;
 
