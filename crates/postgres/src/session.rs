@@ -594,7 +594,7 @@ impl Pg {
             let same =
                 elsewhere.as_ref().is_some_and(|it| it.fields == known.fields && it.taken == known.taken);
             self.in_place.push((bare(statement), self.prepared.remove(statement)));
-            self.prepared.insert(statement, Prepared { name: String::new(), known, columns });
+            self.prepared.insert(statement, Prepared { name: "".into(), known, columns });
             return Ok(same);
         }
     }
