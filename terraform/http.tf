@@ -6,7 +6,7 @@ locals {
 
   # The function finds the query by the path's last segment; which methods it takes, the query says. A transaction is
   # a POST to the base path.
-  base_path = trimsuffix(lookup(var.function.environment, "LAMBDA_RDS_BASE_PATH", ""), "/")
+  base_path = trimsuffix(lookup(merge(var.function.environment, local.environment), "LAMBDA_RDS_BASE_PATH", ""), "/")
   routes    = var.http_api == null ? toset([]) : toset(concat(["ANY ${local.base_path}/{query}", "POST ${local.base_path == "" ? "/" : local.base_path}"], var.agents.mcp == null ? [] : ["POST ${local.base_path}/mcp"]))
 }
 
@@ -182,7 +182,7 @@ resource "aws_lambda_function_url" "this" {
   function_name      = aws_lambda_function.this.function_name
   qualifier          = local.qualifier
   authorization_type = each.value.authorization_type
-  invoke_mode        = "BUFFERED" # as the function answers
+  invoke_mode        = coalesce(var.replies.stream, false) ? "RESPONSE_STREAM" : "BUFFERED" # as the function answers
 }
 
 # Since October 2025 who calls a URL needs both permissions, the one for the URL and the one to invoke; so does everybody,

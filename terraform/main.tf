@@ -32,6 +32,16 @@ locals {
     { for name, endpoint in aws_vpc_endpoint.secrets : "AWS_ENDPOINT_URL_SECRETS_MANAGER" => "https://${endpoint.dns_entry[0].dns_name}" },
     var.database.read_from == "reader" ? { DB_READ_FROM = "reader" } : {},
     var.database.read_from == "reader" && var.proxy != null ? { DB_READER_HOST = local.reader_host } : {},
+    var.database.reader_host == null ? {} : { DB_READER_HOST = var.database.reader_host },
+    var.database.instance_pattern == null ? {} : { DB_INSTANCE_PATTERN = var.database.instance_pattern },
+    var.database.tls_server_name == null ? {} : { DB_TLS_SERVER_NAME = var.database.tls_server_name },
+    var.database.iam_host == null ? {} : { DB_IAM_HOST = var.database.iam_host },
+    var.connections.pooler == null ? {} : { DB_POOLER = var.connections.pooler },
+    var.connections.pipeline == null ? {} : { DB_PIPELINE = var.connections.pipeline },
+    var.connections.connect_at == null ? {} : { DB_CONNECT_AT = var.connections.connect_at },
+    var.logs.filter == null ? {} : { LAMBDA_RDS_LOG = var.logs.filter },
+    var.logs.values == null ? {} : { LAMBDA_RDS_LOG_VALUES = tostring(var.logs.values) },
+    { for name, value in var.replies : "LAMBDA_RDS_${upper(name)}" => tostring(value) if value != null },
     try(var.http_api.cors_origin, null) == null ? {} : { LAMBDA_RDS_CORS_ORIGIN = var.http_api.cors_origin },
     length(var.session.set) == 0 ? {} : { LAMBDA_RDS_SET = join("; ", var.session.set) },
     var.session.role == null ? {} : { LAMBDA_RDS_ROLE = var.session.role },
@@ -177,6 +187,11 @@ resource "aws_lambda_function" "this" {
     precondition {
       condition     = var.database.read_from == "writer" || (local.aurora && (local.existing_proxy == null || try(local.existing_proxy.reader_endpoint, null) != null))
       error_message = "database.read_from is reader, which needs an engine of Aurora (it is ${var.engine}), and of a proxy that is there already its read-only endpoint (proxy.existing.reader_endpoint)."
+    }
+
+    precondition {
+      condition     = (var.database.reader_host == null && var.database.instance_pattern == null) || (local.aurora && var.proxy == null)
+      error_message = "database.reader_host and instance_pattern are for a cluster that the function searches itself: an engine of Aurora (it is ${var.engine}), and no proxy."
     }
 
     precondition {

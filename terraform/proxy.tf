@@ -9,13 +9,11 @@ locals {
 
   # Behind the proxy there is no cancel, and session settings of ours would pin; so the proxy sets the limits on the
   # connections that it opens. A query's own limit is the function's timer.
-  init_query = {
-    postgres        = "SET statement_timeout = ${local.durations.query}; SET idle_in_transaction_session_timeout = ${local.durations.query}"
-    aurora-postgres = "SET statement_timeout = ${local.durations.query}; SET idle_in_transaction_session_timeout = ${local.durations.query}"
-    mysql           = "SET max_execution_time = ${local.durations.query}"
-    aurora-mysql    = "SET max_execution_time = ${local.durations.query}"
-    mariadb         = "SET max_statement_time = ${local.durations.query / 1000}"
-  }[var.engine]
+  init_query = (
+    local.postgres ? "SET statement_timeout = ${local.durations.query}; SET idle_in_transaction_session_timeout = ${local.durations.query}" :
+    var.engine == "mariadb" ? "SET max_statement_time = ${local.durations.query / 1000}" :
+    "SET max_execution_time = ${local.durations.query}"
+  )
 
   # How it logs in to the database: as the function's own user, or by the secret.
   proxy_policies = merge(

@@ -63,7 +63,7 @@ variable "function" {
     The function itself, by Lambda's argument names:
     - `timeout` in seconds; it must cover connect, query and reserve of `connections`.
     - `reserved_concurrent_executions`: how many environments there may be at once. What bounds the database's connections.
-    - `environment`: further settings, such as `LAMBDA_RDS_DIAGNOSE`, and whatever layers and a second database want; not what this module sets, and no password.
+    - `environment`: settings that no variable has (`LAMBDA_RDS_DIAGNOSE`, `LAMBDA_RDS_QUERIES`, `DB_TLS`, `DB_TLS_CA`, `DB_SECRET_TTL`), and whatever layers and a second database want; not what this module sets, and no password.
     - `tracing_mode`: `Active` for X-Ray.
     - `kms_key_arn`: a key of yours for the environment; it holds no secret.
     - `layers`: ARNs of layer versions, such as an OpenTelemetry collector's.
@@ -185,6 +185,9 @@ variable "database" {
     - `security_group_id`: the database's; a rule that lets the function in is added to it, unless `security_group_rule` is false. Or, where there is no such group, `cidr_blocks` and `prefix_list_ids`: where the function may go to. With `proxy.existing` none of them is needed.
     - `auth`: `secret` or `iam`. With `secret`, `secret.arn` is the full ARN of a secret with `username` and `password`, and `secret.kms_key_arn` its key if that is one of yours. With `iam`, `user` and the database's `resource_id` (`db-…` or `cluster-…`).
     - `read_from`: Aurora only, `writer` or `reader`. Behind a proxy, `reader` makes a read-only endpoint of it.
+    - `reader_host`: Aurora, without a proxy: a custom endpoint for the reads (`DB_READER_HOST`), where it is not the cluster's own.
+    - `instance_pattern`: Aurora: the hosts of the members, where the cluster's is a name of yours (`DB_INSTANCE_PATTERN`).
+    - `tls_server_name` and `iam_host`: the name in the server's certificate, and the one that tokens are signed for, where `host` is a name of yours (`DB_TLS_SERVER_NAME`, `DB_IAM_HOST`).
     - `db_instance_identifier` or `db_cluster_identifier`: for the alarms on the database, and for the proxy.
   EOT
   type = object({
@@ -203,6 +206,10 @@ variable "database" {
     user                   = optional(string)
     resource_id            = optional(string)
     read_from              = optional(string, "writer")
+    reader_host            = optional(string)
+    instance_pattern       = optional(string)
+    tls_server_name        = optional(string)
+    iam_host               = optional(string)
     db_instance_identifier = optional(string)
     db_cluster_identifier  = optional(string)
   })
@@ -220,6 +227,16 @@ variable "database" {
   validation {
     condition     = can(regex("^[0-9A-Za-z._-]+$", var.database.host))
     error_message = "database.host must be a host name: no scheme, port or path. Of aws_db_instance take `address`, not `endpoint`, which has the port."
+  }
+
+  validation {
+    condition     = alltrue([for host in [var.database.reader_host, var.database.tls_server_name, var.database.iam_host] : host == null ? true : can(regex("^[0-9A-Za-z._-]+$", host))])
+    error_message = "database.reader_host, tls_server_name and iam_host are host names: no scheme, port or path."
+  }
+
+  validation {
+    condition     = var.database.instance_pattern == null ? true : can(regex("^[0-9A-Za-z._-]*\\?[0-9A-Za-z._-]*(:[0-9]{1,5})?$", var.database.instance_pattern))
+    error_message = "database.instance_pattern must be a host name with one ? for the instance, and a port if it is another: ?.db.example.com:6432."
   }
 
   validation {
@@ -241,9 +258,15 @@ variable "database" {
 variable "connections" {
   description = <<-EOT
     How the function connects, as its `DB_MAX_CONNECTIONS` (sessions per environment and endpoint; one, unless it runs on managed instances), `DB_CONNECT_TIMEOUT`, `DB_QUERY_TIMEOUT` and `DB_DEADLINE_RESERVE`. Durations read `5s`, `500ms` or `1m`. `generations` is how many deploys' environments may be connected at once: two after a deploy; three if you deploy again before the server's idle limit has closed the first ones' sessions.
+    - `pooler`: `transaction` behind PgBouncer in that mode or ProxySQL (`DB_POOLER`); RDS Proxy is known by its name.
+    - `pipeline`: `off` where what stands between takes no statement ahead of the last one's reply (`DB_PIPELINE`).
+    - `connect_at`: `first-use` for a function whose calls do not all need the database (`DB_CONNECT_AT`).
   EOT
   type = object({
     max_connections  = optional(number)
+    pooler           = optional(string)
+    pipeline         = optional(string)
+    connect_at       = optional(string)
     connect_timeout  = optional(string, "5s")
     query_timeout    = optional(string, "10s")
     deadline_reserve = optional(string, "250ms")
@@ -255,6 +278,21 @@ variable "connections" {
   validation {
     condition     = alltrue([for text in [var.connections.connect_timeout, var.connections.query_timeout, var.connections.deadline_reserve] : can(regex("^[0-9]+(ms|s|m)$", text))])
     error_message = "connections: durations read 5s, 500ms or 1m."
+  }
+
+  validation {
+    condition     = var.connections.pooler == null ? true : contains(["auto", "none", "transaction"], var.connections.pooler)
+    error_message = "connections.pooler must be auto, none or transaction."
+  }
+
+  validation {
+    condition     = var.connections.pipeline == null ? true : contains(["auto", "off"], var.connections.pipeline)
+    error_message = "connections.pipeline must be auto or off."
+  }
+
+  validation {
+    condition     = var.connections.connect_at == null ? true : contains(["init", "first-use"], var.connections.connect_at)
+    error_message = "connections.connect_at must be init or first-use."
   }
 
   validation {
@@ -284,6 +322,70 @@ variable "session" {
   validation {
     condition     = alltrue([for setting in var.session.set : can(regex("^[^=;]+=[^;]+$", setting))])
     error_message = "session.set are settings such as \"app.tenant = claims.tenant\", each for itself, without a semicolon."
+  }
+}
+
+variable "replies" {
+  description = <<-EOT
+    How the function answers, over HTTP and otherwise, as its settings of these names (`LAMBDA_RDS_INT64` …); their defaults hold for what is not given.
+    - `int64`: `number`, or `string` so that JavaScript keeps 64-bit integers.
+    - `compress`: `auto`, or `off` behind a REST API of yours whose `binaryMediaTypes` lack `*/*`.
+    - `base_path`: what paths have before the query's name, such as `/v1`; the routes of `http_api` begin with it.
+    - `http_timeout`: a further limit for calls over HTTP, `28s` unless given; more for a function URL, which waits as long as the function.
+    - `http_batch`: whether a POST to the base path may be a `transaction` or a `batch`.
+    - `openapi`: `true` answers `GET /openapi.json`; or a file in the zip that `lambda-rds openapi` wrote.
+    - `direct_errors`: `reply`, or `raise`, so that direct invokes that fail are function errors.
+    - `default_query`: the query of an invoke that names none.
+    - `stream`: rows are sent while they are read, up to `stream_bytes` (200 MB unless given): to the function URL, whose invoke mode is then `RESPONSE_STREAM`; to a REST API of yours whose integration has the response transfer mode `STREAM`; and to `InvokeWithResponseStream`. A direct invoke is answered with the body alone.
+  EOT
+  type = object({
+    int64         = optional(string)
+    compress      = optional(string)
+    base_path     = optional(string)
+    http_timeout  = optional(string)
+    http_batch    = optional(bool)
+    openapi       = optional(string)
+    direct_errors = optional(string)
+    default_query = optional(string)
+    stream        = optional(bool)
+    stream_bytes  = optional(number)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = var.replies.int64 == null ? true : contains(["number", "string"], var.replies.int64)
+    error_message = "replies.int64 must be number or string."
+  }
+
+  validation {
+    condition     = var.replies.compress == null ? true : contains(["auto", "off"], var.replies.compress)
+    error_message = "replies.compress must be auto or off."
+  }
+
+  validation {
+    condition     = var.replies.base_path == null ? true : can(regex("^(/[0-9A-Za-z._~-]+)+/?$", var.replies.base_path))
+    error_message = "replies.base_path must begin with a slash, such as /v1."
+  }
+
+  validation {
+    condition     = var.replies.http_timeout == null ? true : can(regex("^[0-9]+(ms|s|m)$", var.replies.http_timeout))
+    error_message = "replies.http_timeout is a duration, which reads 5s, 500ms or 1m."
+  }
+
+  validation {
+    condition     = var.replies.openapi == null ? true : can(regex("^(true|false|.+\\.json)$", var.replies.openapi))
+    error_message = "replies.openapi must be true, false or a JSON file in the zip."
+  }
+
+  validation {
+    condition     = var.replies.direct_errors == null ? true : contains(["reply", "raise"], var.replies.direct_errors)
+    error_message = "replies.direct_errors must be reply or raise."
+  }
+
+  validation {
+    condition     = var.replies.stream_bytes == null ? true : var.replies.stream_bytes >= 1 && var.replies.stream_bytes <= 209715200 && floor(var.replies.stream_bytes) == var.replies.stream_bytes
+    error_message = "replies.stream_bytes must be a whole number from 1 to 209715200."
   }
 }
 
@@ -440,6 +542,11 @@ variable "queues" {
   validation {
     condition     = alltrue([for name, queue in var.queues : can(regex("^[a-z][a-z0-9-]{0,30}$", name))])
     error_message = "queues: names have lower-case letters, digits and hyphens (a FIFO queue's .fifo is added)."
+  }
+
+  validation {
+    condition     = alltrue([for name, queue in var.queues : length("${var.name}-${name}-dead-letters${queue.fifo ? ".fifo" : ""}") <= 80])
+    error_message = "queues: \"NAME-QUEUE-dead-letters\", with .fifo where it is one, must have 80 characters at most, which is all that SQS takes."
   }
 
   validation {
@@ -730,12 +837,14 @@ variable "agents" {
 
 variable "logs" {
   description = <<-EOT
-    The log groups. `level` is the function's: TRACE, DEBUG or INFO. Above INFO, Lambda would drop the metrics as well; for fewer lines set `LAMBDA_RDS_LOG` in `function.environment`. With `kms_key_id`, that key's policy must let CloudWatch Logs use it. `log_group_class` is that of the gateway's and the proxy's groups, `STANDARD` or `INFREQUENT_ACCESS`; the function's own is `STANDARD`, since CloudWatch takes no metrics from the other.
+    The log groups. `level` is the function's: TRACE, DEBUG or INFO. Above INFO, Lambda would drop the metrics as well; for fewer lines there is `filter` (`LAMBDA_RDS_LOG`), such as `warn`. `values` lets the function log parameters' values (`LAMBDA_RDS_LOG_VALUES`). With `kms_key_id`, that key's policy must let CloudWatch Logs use it. `log_group_class` is that of the gateway's and the proxy's groups, `STANDARD` or `INFREQUENT_ACCESS`; the function's own is `STANDARD`, since CloudWatch takes no metrics from the other.
   EOT
   type = object({
     retention_in_days = optional(number, 30)
     kms_key_id        = optional(string)
     level             = optional(string, "INFO")
+    filter            = optional(string)
+    values            = optional(bool)
     log_group_class   = optional(string, "STANDARD")
   })
   default  = {}
@@ -753,7 +862,7 @@ variable "logs" {
 
   validation {
     condition     = contains(["TRACE", "DEBUG", "INFO"], var.logs.level)
-    error_message = "logs.level must be TRACE, DEBUG or INFO. Above INFO, Lambda drops the lines with the function's metrics too, and the alarms see nothing; for fewer lines set LAMBDA_RDS_LOG = \"warn\" in function.environment."
+    error_message = "logs.level must be TRACE, DEBUG or INFO. Above INFO, Lambda drops the lines with the function's metrics too, and the alarms see nothing; for fewer lines set logs.filter = \"warn\"."
   }
 }
 

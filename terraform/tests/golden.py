@@ -44,7 +44,7 @@ def text(path):
     """What tests/text tells."""
     messages = [json.loads(line) for line in Path(path).read_text().splitlines()]
     plans = [message["test_plan"]["output_changes"] for message in messages if message["type"] == "test_plan"]
-    return next(changes["text"]["after"] for changes in plans if "text" in changes)
+    return next({name: changes[name]["after"] for name in ("made", "text")} for changes in plans if "text" in changes)
 
 
 def golden(one, other):

@@ -359,12 +359,17 @@ run "least" {
   }
 }
 
-# As much as goes together.
+# As much as goes together, in another partition.
 run "most" {
   state_key = "most"
 
   module {
     source = "./tests/call"
+  }
+
+  override_data {
+    target = module.function.data.aws_partition.current
+    values = { partition = "aws-us-gov" }
   }
 
   variables {
@@ -379,7 +384,7 @@ run "most" {
         memory_size                    = 512
         timeout                        = 25
         reserved_concurrent_executions = 12
-        environment                    = { LAMBDA_RDS_BASE_PATH = "/v1/", OTEL_SERVICE_NAME = "shop" }
+        environment                    = { LAMBDA_RDS_DIAGNOSE = "true", OTEL_SERVICE_NAME = "shop" }
         tracing_mode                   = "Active"
         kms_key_arn                    = "arn:aws:kms:eu-central-1:123456789012:key/of-the-environment"
         layers                         = ["arn:aws:lambda:eu-central-1:123456789012:layer:collector:3"]
@@ -401,7 +406,8 @@ run "most" {
         secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf", kms_key_arn = "arn:aws:kms:eu-central-1:123456789012:key/of-the-secret" }
         db_instance_identifier = "app-instance"
       }
-      connections     = { max_connections = 2, connect_timeout = "4s", query_timeout = "20s", deadline_reserve = "500ms", generations = 3 }
+      connections     = { max_connections = 2, connect_timeout = "4s", query_timeout = "20s", deadline_reserve = "500ms", generations = 3, pooler = "transaction", pipeline = "off", connect_at = "first-use" }
+      replies         = { int64 = "string", compress = "off", base_path = "/v1/", http_timeout = "24s", http_batch = true, openapi = true, direct_errors = "raise", default_query = "active_users" }
       budget          = { max_connections = 400, share = 0.75, others = { reports = 30, api = 12 } }
       session         = { set = ["app.tenant = claims.tenant", "app.user = claims.sub"], role = "claims.role in {member, auditor}" }
       idempotency     = { table = "app.keys", reply_bytes = 20000 }
@@ -431,7 +437,7 @@ run "most" {
         throttling_burst_limit       = 20
       }
       agents = {
-        mcp        = {}
+        mcp        = { authorization_server = "https://login.example.com" }
         tool_bytes = 20000
         agentcore = {
           tools = file("tests/tools.json")
@@ -445,7 +451,7 @@ run "most" {
         name_prefix          = "team-"
         policies             = { second = "{\"Version\":\"2012-10-17\",\"Statement\":[]}" }
       }
-      logs   = { retention_in_days = 90, kms_key_id = "arn:aws:kms:eu-central-1:123456789012:key/of-the-logs", level = "DEBUG" }
+      logs   = { retention_in_days = 90, kms_key_id = "arn:aws:kms:eu-central-1:123456789012:key/of-the-logs", level = "DEBUG", filter = "info,lambda_rds_core=debug", values = false, log_group_class = "INFREQUENT_ACCESS" }
       alarms = { actions = ["arn:aws:sns:eu-central-1:123456789012:alarms"], thresholds = { faults = 2, http_5xx = 9 } }
     }
   }
@@ -577,7 +583,7 @@ run "a_proxy_of_ones_own_roles" {
       database = { host = "app.abc.eu-central-1.rds.amazonaws.com", name = "app", security_group_id = "sg-database", secret = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }, db_instance_identifier = "app-instance" }
       budget   = { instance_class = "db.t4g.medium", share = 1 }
       proxy    = {}
-      release  = { canary = { deployment_config_name = "CodeDeployDefault.LambdaLinear10PercentEvery1Minute", alarms = ["errors"] } }
+      release  = { alias = "prod", canary = { deployment_config_name = "CodeDeployDefault.LambdaLinear10PercentEvery1Minute", alarms = ["errors"] } }
       iam = {
         role            = { arn = "arn:aws:iam::123456789012:role/own" }
         proxy_role      = { arn = "arn:aws:iam::123456789012:role/own-proxy" }
@@ -622,11 +628,15 @@ run "no_rules_in_others_groups" {
         secrets_endpoint = { security_group_id = "sg-endpoint", security_group_rule = false }
       }
       database = {
-        host                  = "app.cluster-abc.eu-central-1.rds.amazonaws.com"
+        host                  = "db.example.com"
         name                  = "app"
         security_group_id     = "sg-database"
         security_group_rule   = false
         read_from             = "reader"
+        reader_host           = "reports.cluster-custom-abc.eu-central-1.rds.amazonaws.com"
+        instance_pattern      = "?.db.example.com:6432"
+        tls_server_name       = "app.cluster-tls.eu-central-1.rds.amazonaws.com"
+        iam_host              = "app.cluster-iam.eu-central-1.rds.amazonaws.com"
         secret                = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
         db_cluster_identifier = "app-cluster"
       }
@@ -691,7 +701,7 @@ run "secrets_by_nat" {
   }
 }
 
-# Also IPv6, MCP at a function URL.
+# Also IPv6, streams and MCP at a function URL.
 run "a_proxy_that_is_there" {
   state_key = "a_proxy_that_is_there"
 
@@ -709,6 +719,7 @@ run "a_proxy_that_is_there" {
         vpc_id                      = "vpc-1"
         subnet_ids                  = ["subnet-1", "subnet-2"]
         ipv6_allowed_for_dual_stack = true
+        secrets_endpoint            = { security_group_id = "sg-endpoint" }
       }
       database = { host = "app.cluster-abc.eu-central-1.rds.amazonaws.com", name = "app", auth = "iam", user = "reporting", read_from = "reader", db_cluster_identifier = "app-cluster" }
       budget   = { max_connections = 400 }
@@ -723,6 +734,7 @@ run "a_proxy_that_is_there" {
         connection_borrow_timeout = 5
       }
       function_url = {}
+      replies      = { stream = true, stream_bytes = 104857600 }
       agents       = { mcp = { authorization_server = "https://login.example.com" } }
     }
   }
@@ -780,12 +792,17 @@ run "a_proxy_that_is_there_by_addresses" {
   }
 }
 
-# And a read-only endpoint of the proxy.
+# And a read-only endpoint of the proxy, in another partition.
 run "no_password_from_end_to_end" {
   state_key = "no_password_from_end_to_end"
 
   module {
     source = "./tests/call"
+  }
+
+  override_data {
+    target = module.function.data.aws_partition.current
+    values = { partition = "aws-us-gov" }
   }
 
   variables {
@@ -799,6 +816,8 @@ run "no_password_from_end_to_end" {
       budget   = { serverless = { min_capacity = 2, max_capacity = 16 }, share = 0.4 }
       proxy    = { auth = "iam", subnet_ids = ["subnet-3", "subnet-4"] }
       logs     = { log_group_class = "INFREQUENT_ACCESS" }
+
+      parameter_group = { family = "aurora-postgresql17" }
     }
   }
 
@@ -884,6 +903,7 @@ run "agents_by_a_gateway_that_is_there" {
       database = { host = "app.abc.eu-central-1.rds.amazonaws.com", name = "app", security_group_id = "sg-database", secret = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" } }
       budget   = { max_connections = 100 }
       release  = {}
+      function = { environment = { LAMBDA_RDS_BASE_PATH = "/v1" } }
       http_api = { authorization_type = "AWS_IAM", cors_origin = "https://app.example.com" }
       agents = {
         mcp       = {}
@@ -920,12 +940,13 @@ run "agents_of_iam" {
   variables {
     call = {
       name     = "shop"
-      engine   = "postgres"
+      engine   = "aurora-postgres"
       zip      = { directory = "tests/zips" }
       tags     = { team = "data" }
       network  = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"] }
-      database = { host = "app.abc.eu-central-1.rds.amazonaws.com", name = "app", security_group_id = "sg-database", secret = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" } }
+      database = { host = "app.abc.eu-central-1.rds.amazonaws.com", name = "app", security_group_id = "sg-database", secret = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }, db_instance_identifier = "app-instance" }
       budget   = { max_connections = 100 }
+      async    = { on_failure = { arn = "arn:aws:sqs:eu-central-1:123456789012:failures-of-others" } }
       iam      = { gateway_role = { arn = "arn:aws:iam::123456789012:role/own-gateway" } }
       agents   = { agentcore = { tools = file("tests/tools.json"), instructions = "Ask before you change anything.", search_type = "SEMANTIC" } }
     }

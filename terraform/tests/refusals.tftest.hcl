@@ -442,12 +442,24 @@ run "refuses_managed_instances_beyond_the_budget" {
   expect_failures = [aws_lambda_function.this]
 }
 
+# By the defaults: 1 environment × 16 sessions × 3. With an alias it is the alias's version that they run.
 run "accepts_managed_instances_within_it" {
   command = plan
 
   variables {
     network  = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], security_group_ids = ["sg-capacity"] }
-    function = { memory_size = 2048, managed_instances = { capacity_provider_arn = "arn:aws:lambda:eu-central-1:123456789012:capacity-provider:shop", environments = 2, per_execution_environment_max_concurrency = 8 } }
+    function = { memory_size = 2048, managed_instances = { capacity_provider_arn = "arn:aws:lambda:eu-central-1:123456789012:capacity-provider:shop", environments = 1 } }
+    release  = {}
+  }
+
+  assert {
+    condition     = output.connections_needed == 48 && aws_lambda_function.this.capacity_provider_config[0].lambda_managed_instances_capacity_provider_config[0].execution_environment_memory_gib_per_vcpu == 2
+    error_message = "${output.connections_needed} connections."
+  }
+
+  assert {
+    condition     = aws_lambda_function.this.publish && aws_lambda_function.this.publish_to == null
+    error_message = "Published beside the alias."
   }
 }
 
@@ -510,6 +522,52 @@ run "refuses_a_user_in_the_environment" {
 
   variables {
     function = { environment = { DB_USER = "root" } }
+  }
+
+  expect_failures = [aws_lambda_function.this]
+}
+
+run "refuses_a_way_to_log_in_in_the_environment" {
+  command = plan
+
+  variables {
+    function = { environment = { DB_AUTH = "iam" } }
+  }
+
+  expect_failures = [aws_lambda_function.this]
+}
+
+run "refuses_readers_of_ones_own_without_aurora" {
+  command = plan
+
+  variables {
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      security_group_id      = "sg-database"
+      db_instance_identifier = "app"
+      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
+      reader_host            = "replica.abc.eu-central-1.rds.amazonaws.com"
+    }
+  }
+
+  expect_failures = [aws_lambda_function.this]
+}
+
+run "refuses_names_of_members_behind_a_proxy" {
+  command = plan
+
+  variables {
+    engine = "aurora-postgres"
+    proxy  = {}
+    database = {
+      host                  = "app.cluster-abc.eu-central-1.rds.amazonaws.com"
+      name                  = "app"
+      security_group_id     = "sg-database"
+      db_cluster_identifier = "app"
+      secret                = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
+      instance_pattern      = "?.db.example.com"
+    }
   }
 
   expect_failures = [aws_lambda_function.this]
@@ -627,6 +685,17 @@ run "refuses_a_cluster_parameter_group_of_another_engine" {
   variables {
     engine          = "aurora-mysql"
     parameter_group = { family = "aurora-postgresql17" }
+  }
+
+  expect_failures = [aws_rds_cluster_parameter_group.this]
+}
+
+run "refuses_a_cluster_parameter_group_without_an_idle_limit" {
+  command = plan
+
+  variables {
+    engine          = "aurora-postgres"
+    parameter_group = { family = "aurora-postgresql13" }
   }
 
   expect_failures = [aws_rds_cluster_parameter_group.this]
@@ -798,6 +867,27 @@ run "refuses_more_kept_ready_than_reserved" {
   expect_failures = [aws_lambda_provisioned_concurrency_config.this]
 }
 
+run "refuses_dead_letters_of_a_name_too_long_by_one" {
+  command = plan
+
+  variables {
+    name   = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+    queues = { qqqqqqqqqqqqqqqqqqqqqqqqq = { fifo = true, maximum_concurrency = 2 } }
+  }
+
+  expect_failures = [var.queues]
+}
+
+run "refuses_none_kept_ready" {
+  command = plan
+
+  variables {
+    release = { provisioned_concurrent_executions = 0 }
+  }
+
+  expect_failures = [aws_lambda_provisioned_concurrency_config.this]
+}
+
 run "accepts_all_that_is_reserved_kept_ready" {
   command = plan
 
@@ -855,9 +945,15 @@ run "refuses_values_1" {
     iam = { path = "apps" }
     # a server of no https
     agents = { mcp = { authorization_server = "http://login.example.com" } }
+    # a source without a setting
+    session = { set = ["= claims.tenant"] }
+    # an unknown form of numbers
+    replies = { int64 = "text" }
+    # more than a reply holds
+    idempotency = { reply_bytes = 6000001 }
   }
 
-  expect_failures = [var.engine, var.architecture, var.zip, var.function, var.network, var.database, var.connections, var.budget, var.parameter_group, var.queues, var.schedules, var.http_api, var.function_url, var.logs, var.async, var.release, var.iam, var.agents]
+  expect_failures = [var.engine, var.architecture, var.zip, var.function, var.network, var.database, var.connections, var.budget, var.parameter_group, var.queues, var.schedules, var.http_api, var.function_url, var.logs, var.async, var.release, var.iam, var.agents, var.session, var.replies, var.idempotency]
 }
 
 run "refuses_values_2" {
@@ -901,9 +997,15 @@ run "refuses_values_2" {
     function_url = { callers = { all = "*" } }
     # a wildcard for agents
     agents = { bedrock = { all = "arn:aws:bedrock:eu-central-1:123456789012:agent/*" } }
+    # an unknown compression
+    replies = { compress = "gzip" }
+    # a table in quotes
+    idempotency = { table = "\"keys\"" }
+    # a statement without a unit
+    parameter_group = { family = "postgres17", statement_timeout = "60" }
   }
 
-  expect_failures = [var.zip, var.function, var.database, var.connections, var.budget, var.queues, var.schedules, var.http_api, var.logs, var.network, var.async, var.release, var.iam, var.function_url, var.agents]
+  expect_failures = [var.zip, var.function, var.database, var.connections, var.budget, var.queues, var.schedules, var.http_api, var.logs, var.network, var.async, var.release, var.iam, var.function_url, var.agents, var.replies, var.idempotency, var.parameter_group]
 }
 
 run "refuses_values_3" {
@@ -938,9 +1040,15 @@ run "refuses_values_3" {
     http_api = { authorization_type = "NONE", domain = { name = "api.example.com", certificate_arn = "arn:aws:iam::123456789012:server-certificate/api" } }
     # a class of logs that keeps nothing
     logs = { log_group_class = "DELIVERY" }
+    # a connect without a unit
+    connections = { connect_timeout = "5" }
+    # a path without its slash
+    replies = { base_path = "v1" }
+    # no byte
+    idempotency = { reply_bytes = 0 }
   }
 
-  expect_failures = [var.zip, var.function, var.database, var.queues, var.schedules, var.network, var.budget, var.async, var.release, var.iam, var.function_url, var.agents, var.http_api, var.logs]
+  expect_failures = [var.zip, var.function, var.database, var.queues, var.schedules, var.network, var.budget, var.async, var.release, var.iam, var.function_url, var.agents, var.http_api, var.logs, var.connections, var.replies, var.idempotency]
 }
 
 run "refuses_values_4" {
@@ -970,9 +1078,23 @@ run "refuses_values_4" {
     agents = { agentcore = { tools = "{\"tools\": []}" } }
     # no address left
     http_api = { authorization_type = "NONE", disable_execute_api_endpoint = true }
+    # a key without a bucket
+    zip = { directory = "tests/zips", s3_key = "lambda-rds-postgres-x86_64.zip" }
+    # a limit without a unit
+    replies = { http_timeout = "28" }
+    # a name of 64 letters
+    idempotency = { table = "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk" }
+    # a name of 32 letters
+    queues = { qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq = {} }
+    # a name of 22 letters
+    schedules = { ssssssssssssssssssssss = { schedule_expression = "rate(1 day)", query = "q" } }
+    # a success that is none
+    async = { on_success = { arn = "arn:aws:s3:::done" } }
+    # a caller by a name with a blank
+    function_url = { callers = { "a b" = "arn:aws:iam::123456789012:role/one" } }
   }
 
-  expect_failures = [var.function, var.database, var.network, var.connections, var.release, var.iam, var.agents, var.http_api]
+  expect_failures = [var.function, var.database, var.network, var.connections, var.release, var.iam, var.agents, var.http_api, var.zip, var.replies, var.idempotency, var.queues, var.schedules, var.async, var.function_url]
 }
 
 run "refuses_values_5" {
@@ -998,9 +1120,21 @@ run "refuses_values_5" {
     agents = { agentcore = { tools = file("tests/tools.json"), jwt = { discovery_url = "https://issuer.example.com/.well-known/openid-configuration" } } }
     # a domain with its scheme
     http_api = { authorization_type = "NONE", domain = { name = "https://api.example.com", certificate_arn = "arn:aws:acm:eu-central-1:123456789012:certificate/of-the-api" } }
+    # a reserve of hours
+    connections = { deadline_reserve = "1h" }
+    # a document in yaml
+    replies = { openapi = "openapi.yaml" }
+    # nothing to expect
+    schedules = { nightly = { schedule_expression = "rate()", query = "q" } }
+    # less than no attempt
+    async = { maximum_retry_attempts = -1 }
+    # an alias with a mark
+    release = { alias = "live!" }
+    # a path without its last slash
+    iam = { path = "/apps" }
   }
 
-  expect_failures = [var.database, var.function, var.network, var.agents, var.http_api]
+  expect_failures = [var.database, var.function, var.network, var.agents, var.http_api, var.connections, var.replies, var.schedules, var.async, var.release, var.iam]
 }
 
 run "refuses_values_6" {
@@ -1020,9 +1154,19 @@ run "refuses_values_6" {
     network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], egress = { secrets = { port = 5432, cidr_blocks = ["10.0.0.0/24"] } } }
     # an issuer for its metadata
     agents = { agentcore = { tools = file("tests/tools.json"), jwt = { discovery_url = "https://issuer.example.com", audience = ["app"] } } }
+    # no session
+    connections = { max_connections = 0 }
+    # an unknown way to fail
+    replies = { direct_errors = "throw" }
+    # an age above six hours
+    async = { maximum_event_age_in_seconds = 21601 }
+    # a role name too long by one
+    iam = { name_prefix = "ppppppppppppppppppppppppppppppppppppp" }
+    # a jwt for callers of iam
+    http_api = { authorization_type = "AWS_IAM", jwt = { issuer = "https://issuer.example.com", audience = ["app"] } }
   }
 
-  expect_failures = [var.database, var.function, var.network, var.agents]
+  expect_failures = [var.database, var.function, var.network, var.agents, var.connections, var.replies, var.async, var.iam, var.http_api]
 }
 
 run "refuses_values_7" {
@@ -1044,9 +1188,17 @@ run "refuses_values_7" {
     network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], egress = { second = { port = 65536, cidr_blocks = ["10.0.0.0/24"] } } }
     # tokens for a gateway of others
     agents = { agentcore = { tools = file("tests/tools.json"), gateway = { id = "of-others-abcdefghij" }, jwt = { discovery_url = "https://issuer.example.com/.well-known/openid-configuration", audience = ["app"] } } }
+    # a name of 41 letters
+    name = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+    # half a generation
+    connections = { generations = 1.5 }
+    # an empty path
+    replies = { base_path = "/" }
+    # a domain that ends with a dot
+    http_api = { authorization_type = "NONE", domain = { name = "api.example.com.", certificate_arn = "arn:aws:acm:eu-central-1:123456789012:certificate/of-the-api" } }
   }
 
-  expect_failures = [var.database, var.function, var.network, var.agents]
+  expect_failures = [var.database, var.function, var.network, var.agents, var.name, var.connections, var.replies, var.http_api]
 }
 
 run "refuses_values_8" {
@@ -1059,9 +1211,17 @@ run "refuses_values_8" {
     function = { memory_size = 1024, managed_instances = { capacity_provider_arn = "arn:aws:lambda:eu-central-1:123456789012:capacity-provider:shop", environments = 1 } }
     # a proxy by passwords
     proxy = { auth = "password" }
+    # a digit at the beginning
+    name = "1shop"
+    # an egress by a name in upper case
+    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], egress = { Second = { port = 5432, cidr_blocks = ["10.0.0.0/24"] } } }
+    # an unknown pooler
+    connections = { pooler = "session" }
+    # more than lambda streams
+    replies = { stream_bytes = 209715201 }
   }
 
-  expect_failures = [var.agents, var.function, var.proxy]
+  expect_failures = [var.agents, var.function, var.proxy, var.name, var.network, var.connections, var.replies]
 }
 
 run "refuses_values_9" {
@@ -1074,9 +1234,19 @@ run "refuses_values_9" {
     budget = { max_connections = 100, share = 0 }
     # a proxy by a name that is not one
     proxy = { existing = { name = "of-others", endpoint = "proxy.example.com", security_group_id = "sg-proxy" } }
+    # a hyphen at the end
+    name = "shop-"
+    # half an environment
+    function = { reserved_concurrent_executions = 1.5 }
+    # a port of zero
+    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], egress = { second = { port = 0, cidr_blocks = ["10.0.0.0/24"] } } }
+    # an unknown pipeline
+    connections = { pipeline = "on" }
+    # a stream of nothing
+    replies = { stream_bytes = 0 }
   }
 
-  expect_failures = [var.agents, var.budget, var.proxy]
+  expect_failures = [var.agents, var.budget, var.proxy, var.name, var.function, var.network, var.connections, var.replies]
 }
 
 run "refuses_values_10" {
@@ -1089,9 +1259,21 @@ run "refuses_values_10" {
     session = { set = ["app.tenant = claims.tenant; app.user = claims.sub"] }
     # a table with its database
     idempotency = { table = "db.app.keys" }
+    # a name with two hyphens
+    name = "shop--api"
+    # managed instances without an environment
+    function = { memory_size = 2048, managed_instances = { capacity_provider_arn = "arn:aws:lambda:eu-central-1:123456789012:capacity-provider:shop", environments = 0 } }
+    # an egress by group and addresses
+    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], egress = { second = { port = 5432, security_group_id = "sg-1", cidr_blocks = ["10.0.0.0/24"] } } }
+    # an unknown time
+    connections = { connect_at = "never" }
+    # no byte
+    agents = { tool_bytes = 0 }
+    # half a byte of a stream
+    replies = { stream_bytes = 1.5 }
   }
 
-  expect_failures = [var.proxy, var.session, var.idempotency]
+  expect_failures = [var.proxy, var.session, var.idempotency, var.name, var.function, var.network, var.connections, var.agents, var.replies]
 }
 
 run "refuses_values_11" {
@@ -1104,29 +1286,109 @@ run "refuses_values_11" {
     session = { set = ["app.tenant"] }
     # half a byte
     idempotency = { reply_bytes = 0.5 }
-  }
-
-  expect_failures = [var.proxy, var.session, var.idempotency]
-}
-
-run "refuses_name_1" {
-  command = plan
-
-  variables {
     # a name that aws refuses
     name = "Shop"
+    # managed instances that take no call
+    function = { memory_size = 2048, managed_instances = { capacity_provider_arn = "arn:aws:lambda:eu-central-1:123456789012:capacity-provider:shop", environments = 1, per_execution_environment_max_concurrency = 0 } }
+    # an egress by group and list
+    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], egress = { second = { port = 5432, security_group_id = "sg-1", prefix_list_ids = ["pl-1"] } } }
+    # half a byte
+    agents = { tool_bytes = 1.5 }
   }
 
-  expect_failures = [var.name]
+  expect_failures = [var.proxy, var.session, var.idempotency, var.name, var.function, var.network, var.agents]
 }
 
-run "refuses_name_2" {
+run "refuses_values_12" {
   command = plan
 
   variables {
-    # a name with two hyphens
-    name = "shop--api"
+    # a name of lambdas own
+    function = { environment = { AWS_LAMBDA_FUNCTION_NAME = "x" } }
+    # the proxys own name
+    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], egress = { proxy = { port = 5432, cidr_blocks = ["10.0.0.0/24"] } } }
+    # a server name with its scheme
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      security_group_id      = "sg-database"
+      db_instance_identifier = "app"
+      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
+      tls_server_name        = "https://db.example.com"
+    }
+    # a policy by a name with a blank
+    iam = { policies = { "a b" = "{}" } }
+    # an agent by a name with a blank
+    agents = { bedrock = { "a b" = "arn:aws:bedrock:eu-central-1:123456789012:agent/ABCDEFGHIJ" } }
   }
 
-  expect_failures = [var.name]
+  expect_failures = [var.function, var.network, var.database, var.iam, var.agents]
+}
+
+run "refuses_values_13" {
+  command = plan
+
+  variables {
+    # a password in lower case
+    function = { environment = { db_password = "x" } }
+    # a pattern of two places
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      security_group_id      = "sg-database"
+      db_instance_identifier = "app"
+      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
+      instance_pattern       = "?.?.example.com"
+    }
+    # tools without a description
+    agents = { agentcore = { tools = "[{\"name\": \"a\", \"inputSchema\": {\"type\": \"object\"}}]" } }
+  }
+
+  expect_failures = [var.function, var.database, var.agents]
+}
+
+run "refuses_values_14" {
+  command = plan
+
+  variables {
+    # the folder that lambda sets
+    function = { environment = { LAMBDA_TASK_ROOT = "/opt" } }
+    # a reader by a name that is not one
+    proxy = { existing = { name = "of-others", endpoint = "of-others.proxy-abc.eu-central-1.rds.amazonaws.com", reader_endpoint = "reader.example.com", security_group_id = "sg-proxy" } }
+  }
+
+  expect_failures = [var.function, var.proxy]
+}
+
+run "refuses_values_15" {
+  command = plan
+
+  variables {
+    # a proxy by group and list
+    proxy = { existing = { name = "of-others", endpoint = "of-others.proxy-abc.eu-central-1.rds.amazonaws.com", security_group_id = "sg-proxy", prefix_list_ids = ["pl-proxy"] } }
+  }
+
+  expect_failures = [var.proxy]
+}
+
+# Values at the limits of what is taken, so that a validation which refuses too much fails as well.
+run "accepts_values_at_their_limits" {
+  command = plan
+
+  variables {
+    name        = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+    function    = { reserved_concurrent_executions = 2, layers = [for n in range(5) : "arn:aws:lambda:eu-central-1:123456789012:layer:l:${n}"] }
+    network     = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], security_group_ids = ["sg-1", "sg-2", "sg-3", "sg-4", "sg-5"] }
+    connections = { generations = 1, pooler = "none", pipeline = "auto", connect_at = "init" }
+    replies     = { int64 = "number", compress = "auto", base_path = "/a/b", http_timeout = "500ms", openapi = "openapi.json", direct_errors = "reply", stream = false, stream_bytes = 209715200 }
+    idempotency = { table = "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk.ttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttt", reply_bytes = 6000000 }
+    budget      = { max_connections = 100, share = 1, others = { none = 0 } }
+    queues      = { qqqqqqqqqqqqqqqqqqqqqqqqqq = { batch_size = 10, maximum_concurrency = 2 } }
+    schedules   = { sssssssssssssssssssss = { schedule_expression = "at(2030-01-01T00:00:00)", query = "q" } }
+    async       = { maximum_event_age_in_seconds = 21600, maximum_retry_attempts = 0, on_failure = { arn = "arn:aws:sqs:eu-central-1:123456789012:failures" } }
+    release     = { alias = "1a", provisioned_concurrent_executions = 1 }
+    http_api    = { authorization_type = "NONE", domain = { name = "*.example.com", certificate_arn = "arn:aws:acm:eu-central-1:123456789012:certificate/0" } }
+    agents      = { tool_bytes = 6000000 }
+    logs        = { retention_in_days = 1, level = "TRACE" }
+  }
 }

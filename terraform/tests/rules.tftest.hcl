@@ -87,7 +87,7 @@ run "order_and_lifecycle" {
   }
 
   assert {
-    condition     = jsonencode(output.text) == jsonencode(jsondecode(file("tests/golden/text.json")))
+    condition     = jsonencode({ made = output.made, text = output.text }) == jsonencode(jsondecode(file("tests/golden/text.json")))
     error_message = "Not what tests/golden/text.json has. To see the difference: terraform/check --update, and git diff."
   }
 }

@@ -4,7 +4,7 @@
 
 use std::any::Any;
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -67,10 +67,11 @@ pub(crate) const BROKEN: &[Broken] = &[
         says: &["refuses connections", "is DB_PORT right"],
         hint: &["the port", "DB_PORT"],
         set_up: |scene| {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-            let port = listener.local_addr().unwrap().port().to_string();
-            drop(listener);
-            scene.base().env("DB_PORT", port)
+            // Nobody listens there, and nobody else is given the port as long as it is bound.
+            let bound = tokio::net::TcpSocket::new_v4().unwrap();
+            bound.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+            let port = bound.local_addr().unwrap().port().to_string();
+            scene.base().env("DB_PORT", port).keep(bound)
         },
     },
     Broken {

@@ -1,7 +1,5 @@
 //! Whose rows: `-- set:` and `-- role:`, and what of them the server still knows afterwards.
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
 use lambda_rds::config::Table;
 use lambda_rds::queries::Dialect;
@@ -9,7 +7,8 @@ use lambda_rds_testbed::{After, Cut, Direction, Fault, Function, RuntimeApi};
 use serde_json::{Value, json};
 
 use crate::identity::{code, v2};
-use crate::world::{Engine, Setup, World};
+use crate::rotation::login;
+use crate::world::{Engine, PATIENCE, SECRET, Setup, World, one_of_five};
 
 /// Roles are the whole server's, so another test may have made them a moment ago.
 const SCHEMA: &str = r"
@@ -154,11 +153,11 @@ fn claims(claims: &Value) -> Value {
     json!({"authorizer": {"jwt": {"claims": claims, "scopes": null}}})
 }
 
-fn get(query: &str, who: &Value) -> Value {
+pub(crate) fn get(query: &str, who: &Value) -> Value {
     v2(&format!("/{query}"), claims(who))
 }
 
-fn post(path: &str, body: &Value, who: &Value) -> Value {
+pub(crate) fn post(path: &str, body: &Value, who: &Value) -> Value {
     let mut event = get(path, who);
     event["requestContext"]["http"]["method"] = json!("POST");
     event["headers"]["content-type"] = json!("application/json");
@@ -222,37 +221,38 @@ async fn nothing_is_left_after_any_outcome() {
     let world = setup().start().await;
     let blue = tenant("blue");
     add(&world, &blue, "first").await;
-    let pid = nothing_left(&world).await;
+    let mut pid = nothing_left(&world).await;
     let text = json!({"text": "x"});
-    for (event, status, same) in [
-        (get("notes", &blue), 200, true),
-        (get("told", &blue), 200, true),
-        (get("things", &json!({"schema": "tenant_a"})), 200, true),
-        (post("add", &text, &blue), 200, true),
-        (get("none", &blue), 404, true),
-        (get("two", &blue), 500, true),
-        (get("bad", &blue), 500, true),
-        (get("escape", &blue), 200, true),
-        (get("stranger", &blue), 500, true),
-        (get("nobody", &blue), 500, true),
-        (get("slow", &blue), 504, true),
-        (post("slow_write", &json!({}), &blue), 504, true),
+    for (event, status) in [
+        (get("notes", &blue), 200),
+        (get("told", &blue), 200),
+        (get("things", &json!({"schema": "tenant_a"})), 200),
+        (post("add", &text, &blue), 200),
+        (get("none", &blue), 404),
+        (get("two", &blue), 500),
+        (get("bad", &blue), 500),
+        (get("escape", &blue), 200),
+        (get("stranger", &blue), 500),
+        (get("nobody", &blue), 500),
+        (get("slow", &blue), 504),
+        (post("slow_write", &json!({}), &blue), 504),
         (
             post("", &json!({"transaction": [{"query": "add", "params": text}, {"query": "notes"}]}), &blue),
             200,
-            true,
         ),
-        (
-            post("", &json!({"transaction": [{"query": "add", "params": text}, {"query": "bad"}]}), &blue),
-            500,
-            true,
-        ),
-        (post("", &json!({"batch": {"query": "add", "params": [text, text]}}), &blue), 200, true),
+        (post("", &json!({"transaction": [{"query": "add", "params": text}, {"query": "bad"}]}), &blue), 500),
+        (post("", &json!({"batch": {"query": "add", "params": [text, text]}}), &blue), 200),
     ] {
-        let (told, body) = world.call(event.clone()).await;
-        assert!(told == status || (told == 400 && status == 500), "{event}: {told} {body}");
-        let now = nothing_left(&world).await;
-        assert!(!same || now == pid, "{event}: another session");
+        one_of_five(async || {
+            let (told, body) = world.call(event.clone()).await;
+            assert!(told == status || (told == 400 && status == 500), "{event}: {told} {body}");
+            let now = nothing_left(&world).await;
+            let before = std::mem::replace(&mut pid, now.clone());
+            // A statement that a busy machine does not stop within its fifth of a second takes its session with it.
+            assert!(now == before || status == 504, "{event}: another session");
+            if now == before { Ok(()) } else { Err(event.to_string()) }
+        })
+        .await;
     }
     for cut in [Cut::Fin, Cut::Rst] {
         for direction in [Direction::ToServer, Direction::ToClient] {
@@ -446,7 +446,8 @@ async fn what_holds_for_every_query_cannot_be_dropped() {
 
 const TENANTS: usize = 50;
 
-/// Calls of fifty tenants, one after the other or many at once, while connections are cut and statements stopped.
+/// Calls of fifty tenants, one after the other or many at once, while connections are cut, statements stopped and, where no
+/// pooler logs in for them, passwords rotated.
 async fn tenants_meet(world: &World, functions: &[&Function], api: Option<&RuntimeApi>, rounds: usize) {
     for tenant in 0..TENANTS {
         add(world, &self::tenant(format!("t{tenant}")), &format!("t{tenant}")).await;
@@ -508,6 +509,17 @@ async fn tenants_meet(world: &World, functions: &[&Function], api: Option<&Runti
         if round % 200 == 150 {
             world.hang_up();
         }
+        // In the steps of a rotation: every session ends while the current version is the wrong one.
+        if round % 200 == 50 && !world.is_pooled() {
+            let user = &world.database().user;
+            let password = format!("rotated-{round}");
+            world.secrets.put_pending(SECRET, login(world, user, &password));
+            world.set_password_of(user, &password);
+            world.hang_up();
+        }
+        if round % 200 == 60 && !world.is_pooled() {
+            world.secrets.promote(SECRET).unwrap();
+        }
         good += join_all((0..workers).map(|worker| one(worker, round))).await.into_iter().sum::<usize>();
         world.wire().disarm();
     }
@@ -533,7 +545,7 @@ async fn no_tenant_meets_another_behind_a_pooler() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_tenant_meets_another_at_once() {
     let world = setup().env("AWS_LAMBDA_MAX_CONCURRENCY", "8").start().await;
-    world.api.idle(8, Duration::from_secs(10)).await.unwrap();
+    world.api.idle(8, PATIENCE).await.unwrap();
     tenants_meet(&world, &[&world.function], Some(&world.api), 650).await;
 }
 
@@ -552,6 +564,19 @@ fn settings(block: &str) -> Vec<(&str, &str)> {
         .collect()
 }
 
+/// The guide's database, as the Terraform example has it.
+const TENANTS_SCHEMA: &str = include_str!("../../terraform/examples/http-api/schema.sql");
+
+/// It, for a server of one's own, where the function's user is not called `app`.
+pub(crate) fn tenants_schema() -> String {
+    format!("RESET ROLE;\n{}", TENANTS_SCHEMA.replace("GRANT member TO app;", &granted("member")))
+}
+
+/// Makes the function's user a member of the role.
+fn granted(role: &str) -> String {
+    format!("DO $$ BEGIN EXECUTE format('GRANT {role} TO %I', current_database() || '_owner'); END $$;")
+}
+
 /// `docs/how-to/multi-tenant.md`, and the query of `docs/reference/queries.md`.
 #[tokio::test]
 async fn the_guide_gives_each_tenant_its_rows() {
@@ -561,11 +586,12 @@ async fn the_guide_gives_each_tenant_its_rows() {
     let reference = include_str!("../../docs/reference/queries.md");
     let shown = blocks(reference, "sql").into_iter().find(|block| block.contains("-- role: member")).unwrap();
     let shells = blocks(page, "sh");
-    let as_app = "DO $$ BEGIN EXECUTE format('GRANT member TO %I', current_database() || '_owner'); END $$;";
+    assert_eq!(*database, TENANTS_SCHEMA, "the Terraform example's schema.sql");
+    assert_eq!(*queries, include_str!("../../terraform/examples/http-api/queries/notes.sql"));
     let schema = format!(
-        "RESET ROLE;\n{}\nCREATE ROLE auditor;\nGRANT SELECT ON notes TO auditor;\n{}",
-        database.replace("GRANT member TO app;", as_app),
-        as_app.replace("member", "auditor"),
+        "{}\nCREATE ROLE auditor;\nGRANT SELECT ON notes TO auditor;\n{}",
+        tenants_schema(),
+        granted("auditor"),
     );
     let mut setup =
         Setup::new(Engine::Postgres).own_server().schema(schema).queries(format!("{queries}\n{shown}"));

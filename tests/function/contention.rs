@@ -194,8 +194,8 @@ async fn a_lock_that_is_not_released(engine: Engine) {
         let told = (status, body["error"]["code"].as_str().unwrap());
         let expected = if engine.plain() == Engine::Postgres { (504, "timeout") } else { (409, "conflict") };
         assert_eq!(told, expected, "{body}");
-        // Two waits of two seconds at most, on a busy machine, and far from the holder's minute.
-        assert!(outcome.elapsed < Duration::from_secs(15), "{:?}", outcome.elapsed);
+        // Two waits of two seconds at most, on a busy machine, and before the holder's time is up.
+        assert!(outcome.elapsed < Duration::from_secs(25), "{:?}", outcome.elapsed);
         until("the end of the write", || world.running() == 1).await;
         world.rows("add", json!({"id": 2})).await;
         patient.kill().unwrap();

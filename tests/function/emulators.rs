@@ -1,12 +1,12 @@
 //! The built function under the emulators that teams have at their desk: `cargo lambda watch` and moto, from PyPI.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lambda_rds_testbed::Postgres;
+use lambda_rds_testbed::{Postgres, free_port};
 use serde_json::{Value, json};
 
 /// What the page says is what is done here. Where PyPI cannot be reached there is nothing to try it with.
@@ -25,7 +25,7 @@ fn the_page_about_cargo_lambda_is_what_happens() {
     let server = Postgres::start().unwrap();
     let database = server.database("emulated").unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let (moto, emulator) = (free_port(), free_port());
+    let (moto, emulator) = (free_port().unwrap(), free_port().unwrap());
     let ports = |text: &str| text.replace("5055", &moto.to_string()).replace("9055", &emulator.to_string());
 
     let line = ports(install.lines().nth(1).unwrap());
@@ -132,10 +132,6 @@ fn start(command: &mut Command, port: u16) -> Running {
         std::thread::sleep(Duration::from_millis(50));
     }
     running
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// The status and the body of a response.

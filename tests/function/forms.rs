@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -64,7 +65,9 @@ FROM digits a, digits b, digits c, digits d, digits e WHERE {number} < {key};
 }
 
 async fn world(engine: Engine) -> World {
-    Setup::new(engine).schema(SCHEMA).queries(queries(engine)).start().await
+    // Forty megabytes take their time on a busy machine.
+    let setup = Setup::new(engine).schema(SCHEMA).queries(queries(engine)).env("DB_QUERY_TIMEOUT", "60s");
+    setup.env("LAMBDA_RDS_HTTP_TIMEOUT", "60s").timeout(Duration::from_secs(90)).start().await
 }
 
 fn asking(method: &str, target: &str, headers: Value) -> Value {

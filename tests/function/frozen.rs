@@ -157,8 +157,10 @@ async fn a_connection_that_was_forgotten_a_moment_ago(engine: Engine) {
         let reply = outcome.reply().unwrap();
         let success = if query == "read" { json!({"notes": 0}) } else { json!({"rowsAffected": 1}) };
         assert_eq!(reply, (200, success), "{query}\n{}", world.function.logs().join("\n"));
-        // One for the new session, and one that stops what may still run of the old one.
-        assert_eq!(world.wire().connections(), connections + 2);
+        // One for the new session, and one that stops what may still run of the old one, if the machine does not take the
+        // fifth of a second that there is for it.
+        let opened = world.wire().connections() - connections;
+        assert!((1..=2).contains(&opened), "{opened}");
         assert_eq!(world.last_log(&outcome.request_id).await["retries"], 1);
     }
     assert_eq!(world.count("notes WHERE n = 1"), 1);

@@ -2,12 +2,11 @@
 //! by a query or by a trigger. It is never done twice, and never called undone.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use lambda_rds_testbed::{After, Cut, Direction, Fault};
 use serde_json::{Value, json};
 
-use crate::world::{Engine, Setup, World, last_log, mysql};
+use crate::world::{Engine, PATIENCE, Setup, World, last_log, mysql, until};
 
 macro_rules! on_both_servers {
     ($($name:ident),+ $(,)?) => {
@@ -37,7 +36,7 @@ CREATE TABLE audit (token BIGINT, step INT) ENGINE=MyISAM;
 CREATE TRIGGER audited AFTER INSERT ON orders FOR EACH ROW INSERT INTO audit VALUES (NEW.token, NEW.step);
 CREATE TABLE called (token BIGINT, step INT) ENGINE=InnoDB;
 CREATE PROCEDURE note(t BIGINT, s INT) BEGIN INSERT INTO called VALUES (t, s); COMMIT; END;
-CREATE PROCEDURE note_and_wait(t BIGINT) BEGIN INSERT INTO called VALUES (t, 0); COMMIT; DO SLEEP(60); END;
+CREATE PROCEDURE note_and_wait(t BIGINT) BEGIN INSERT INTO called VALUES (t, 0); COMMIT; DO SLEEP(30); END;
 CREATE TABLE through (token BIGINT, step INT) ENGINE=MyISAM;
 CREATE VIEW seen AS SELECT token, step FROM through;
 CREATE TABLE numbers (n INT) ENGINE=InnoDB;
@@ -70,7 +69,7 @@ CALL note(:token, :step);
 
 -- name: note_and_wait :exec
 -- write
--- timeout: 500ms
+-- timeout: 2s
 -- param: token int
 CALL note_and_wait(:token);
 "
@@ -86,7 +85,7 @@ INSERT INTO {table} (token, step) VALUES (:token, :step);
 -- name: slow_{table} :exec
 -- timeout: 900ms
 -- param: token int
-INSERT INTO {table} (token, step) SELECT :token, SLEEP(0.2) FROM numbers;
+INSERT INTO {table} (token, step) SELECT :token, SLEEP(0.2) FROM numbers CROSS JOIN numbers AS more;
 "
         ));
     }
@@ -168,16 +167,6 @@ async fn settled(world: &World, table: &str, token: u64, said: &str) -> u64 {
     world.count(&format!("{table} WHERE token = {token}"))
 }
 
-async fn until(what: &str, holds: impl Fn() -> bool) {
-    for _ in 0..1_000 {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("waited in vain for {what}");
-}
-
 async fn a_list_that_is_cut_behind_such_a_step_is_not_run_again(engine: Engine) {
     let world = world(engine).start().await;
     // A procedure may commit whatever it stands in, and so is no step.
@@ -229,7 +218,7 @@ async fn what_is_stopped_in_its_middle_is_an_unknown_outcome(engine: Engine) {
         let reply = world.call(json!({"query": query, "params": {"token": 2}})).await;
         assert_eq!((reply.0, said(&reply)), (500, "outcome_unknown".to_owned()), "{query}");
         let rows = settled(&world, table, 2, "").await;
-        assert!(rows < 8, "{query}: {rows}");
+        assert!(rows < 64, "{query}: {rows}");
     }
     // What can be undone is.
     let reply = world.call(json!({"query": "slow_plain", "params": {"token": 2}})).await;
@@ -243,7 +232,7 @@ async fn what_is_stopped_in_its_middle_is_an_unknown_outcome(engine: Engine) {
     let outcome = world.invoke(json!({"Records": [record]})).await;
     assert_eq!(outcome.json().unwrap()["batchItemFailures"][0]["itemIdentifier"], "m1");
     let told = |line: &str| line.contains("m1") && line.contains("outcome_unknown");
-    world.function.wait_for_log(told, Duration::from_secs(10)).await.unwrap();
+    world.function.wait_for_log(told, PATIENCE).await.unwrap();
     assert_eq!(settled(&world, "called", 3, "").await, 1);
 }
 

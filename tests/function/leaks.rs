@@ -1,14 +1,12 @@
 //! What a failure tells: the caller what to do and nothing of the inside, the log what happened and no secret.
 
-use std::time::Duration;
-
 use lambda_rds_testbed::certs::Authority;
 use lambda_rds_testbed::{Answer, Function, Outcome};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
 use crate::events::{get, post};
-use crate::world::{Engine, SECRET, Setup, World, last_log};
+use crate::world::{Engine, PATIENCE, SECRET, Setup, World, last_log};
 use crate::{on_clusters, on_every_server};
 
 on_every_server!(
@@ -184,7 +182,7 @@ async fn connections_that_fail(engine: Engine) {
         let read = function.invoke(json!({"query": "echo", "params": {"x": "v4lue"}})).await.unwrap();
         assert_eq!(read.reply().unwrap().0, 200);
     }
-    let hasty = [first_use, ("DB_CONNECT_TIMEOUT", "1s")];
+    let hasty = [first_use, ("DB_CONNECT_TIMEOUT", "3s")];
     let (phase, number) = busy;
     check("too many connections", &world.another_with(&hasty).await, phase, number, words).await;
     assert_eq!(
@@ -303,7 +301,7 @@ of \"lambda-rds-test\" null
 async fn lines(function: &Function, request_id: &str) -> Vec<Value> {
     for kind in ["\"outcome\"", "\"_aws\""] {
         let wanted = |line: &str| line.contains(request_id) && line.contains(kind);
-        function.wait_for_log(wanted, Duration::from_secs(10)).await.unwrap();
+        function.wait_for_log(wanted, PATIENCE).await.unwrap();
     }
     let logs = function.logs();
     logs.iter()

@@ -52,6 +52,7 @@ mod silence;
 mod sources;
 mod startup;
 mod state;
+mod streams;
 mod terraform;
 mod tls;
 mod told;

@@ -1,5 +1,7 @@
 //! What a result costs in memory: as much as the reply may take, whatever the table holds.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::world::{Engine, Setup, World, until};
@@ -33,6 +35,15 @@ SELECT id, 'row number ' || id AS name FROM big LIMIT :limit;
 -- param: length int
 SELECT repeat('x', :length::int) AS v;
 
+-- name: both :one
+-- param: v text
+SELECT length(:v) AS n, repeat('y', 250000) AS r;
+
+-- name: both_writing :one
+-- write
+-- param: v text
+SELECT length(:v) AS n, repeat('y', 250000) AS r;
+
 -- name: bytes :one
 -- param: length int
 SELECT decode(repeat('00', :length::int), 'hex') AS v;
@@ -62,12 +73,22 @@ SELECT id, CONCAT('row number ', id) AS name FROM big LIMIT :limit;
 -- param: length int
 SELECT REPEAT('x', :length) AS v;
 
+-- name: both :one
+-- param: v text
+SELECT LENGTH(:v) AS n, REPEAT('y', 250000) AS r;
+
+-- name: both_writing :one
+-- write
+-- param: v text
+SELECT LENGTH(:v) AS n, REPEAT('y', 250000) AS r;
+
 -- name: bytes :one
 -- param: length int
 SELECT UNHEX(REPEAT('00', :length)) AS v;
 ";
 
 on_every_server!(
+    large_parameters_meet_large_results,
     a_table_of_millions_of_rows_ends_at_the_limit_and_so_does_the_server,
     the_largest_reply_is_exact_and_within_memory,
     a_value_too_large_for_any_reply_is_not_held_either,
@@ -80,7 +101,8 @@ on_clusters!(
 );
 
 fn setup(engine: Engine) -> Setup {
-    let setup = Setup::new(engine).schema("");
+    // Millions of rows take their time on a busy machine.
+    let setup = Setup::new(engine).schema("").env("DB_QUERY_TIMEOUT", "60s").timeout(Duration::from_secs(90));
     setup.queries(if engine.plain() == Engine::Postgres { QUERIES } else { QUERIES_IN_MYSQL })
 }
 
@@ -96,6 +118,25 @@ async fn a_table_of_millions_of_rows_ends_at_the_limit_and_so_does_the_server(en
         let rows = world.rows("first", json!({"limit": 1000})).await;
         assert_eq!(rows.as_array().unwrap().len(), 1000);
     }
+}
+
+/// As many parameters as Lambda lets an event hold, against as large a result as it takes, all of it sent together: who does not
+/// read while it writes waits for ever.
+async fn large_parameters_meet_large_results(engine: Engine) {
+    const STEPS: usize = 20;
+    const LENGTH: usize = 290_000;
+    let world = setup(engine).env("DB_QUERY_TIMEOUT", "100s").timeout(Duration::from_secs(200)).start().await;
+    let sets: Vec<Value> = (0..STEPS).map(|step| json!({"v": "x".repeat(LENGTH + step)})).collect();
+    for query in ["both", "both_writing"] {
+        let (status, body) = world.call(json!({"batch": {"query": query, "params": sets}})).await;
+        assert_eq!(status, 200, "{query}: {}", body["error"]);
+        for (step, done) in body.as_array().unwrap().iter().enumerate() {
+            let lengths = (done["n"].as_u64().unwrap(), done["r"].as_str().unwrap().len());
+            assert_eq!(lengths, ((LENGTH + step) as u64, 250_000), "{query}");
+        }
+        assert_eq!(body.as_array().unwrap().len(), STEPS);
+    }
+    assert_peak(&world, "an event's parameters");
 }
 
 async fn the_largest_reply_is_exact_and_within_memory(engine: Engine) {

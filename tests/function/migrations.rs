@@ -207,3 +207,139 @@ async fn a_column_that_becomes_another_type() {
         }
     }
 }
+
+/// A column that takes more than it did: what a warm statement takes its parameter for is old, and refuses a text that is
+/// right by now.
+#[tokio::test]
+async fn a_column_that_takes_what_it_did_not_take() {
+    for pooled in [false, true] {
+        let schema =
+            "CREATE TABLE notes (id INTEGER PRIMARY KEY, v integer); INSERT INTO notes VALUES (1, 7);";
+        let queries = "
+            -- name: of :many
+            -- param: v text
+            SELECT id FROM notes WHERE v = :v;
+            -- name: set :exec
+            -- param: v text
+            UPDATE notes SET v = :v;
+            -- name: alone :exec
+            -- transaction: none
+            -- param: v text
+            UPDATE notes SET v = :v;";
+        let setup = Setup::new(Engine::Postgres).schema(schema).queries(queries.replace("            ", ""));
+        let world = if pooled { setup.pooler(1) } else { setup }.start().await;
+        for query in ["of", "set", "alone"] {
+            let given = |v: &str| json!({ "v": v });
+            let before = world.rows(query, given("7")).await;
+            assert_eq!(world.failure(query, given("seven")).await, (400, "bad_parameter".into()), "{query}");
+            world.sql("ALTER TABLE notes ALTER v TYPE text USING 'seven'");
+            let (after, retries) = call(&world, query, given("seven")).await;
+            assert_eq!((after, retries), (before, 0), "{query} pooled {pooled}");
+            world.sql("ALTER TABLE notes ALTER v TYPE integer USING 7");
+        }
+        // As the second step, where the first one has been done: all of it runs again.
+        let both = |v: &str| {
+            let step = |query: &str| json!({"query": query, "params": {"v": v}});
+            json!({"transaction": [step("of"), step("set")]})
+        };
+        let first = world.call(both("7")).await;
+        assert_eq!(first.0, 200, "{}", first.1);
+        world.sql("ALTER TABLE notes ALTER v TYPE text USING 'seven'");
+        let done = world.call(both("seven")).await;
+        assert_eq!(done, (200, json!([[{"id": 1}], {"rowsAffected": 1}])), "pooled {pooled}");
+    }
+}
+
+/// What changes a table between two equal steps of one transaction, said or hidden: the second one is another statement than
+/// the first, and is prepared where it stands.
+#[tokio::test]
+async fn a_migration_between_two_equal_steps() {
+    for pooled in [false, true] {
+        let schema = "
+            CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT); INSERT INTO t VALUES (1, 'a');
+            CREATE FUNCTION widen() RETURNS text LANGUAGE plpgsql AS
+                $$ BEGIN ALTER TABLE t ADD COLUMN extra INTEGER DEFAULT 7; RETURN 'wide'; END $$;
+            CREATE PROCEDURE widen_by_call() LANGUAGE sql AS $$ SELECT widen() $$;
+            CREATE FUNCTION remake() RETURNS text LANGUAGE plpgsql AS
+                $$ BEGIN DROP TABLE t; CREATE TABLE t (id INTEGER, extra TEXT, name TEXT);
+                INSERT INTO t VALUES (1, '7', 'a'); RETURN 'made'; END $$;
+            CREATE FUNCTION retype() RETURNS text LANGUAGE plpgsql AS
+                $$ BEGIN ALTER TABLE t ALTER id TYPE text; RETURN 'typed'; END $$;
+            CREATE SCHEMA other; CREATE TABLE other.t (id TEXT, extra DATE);
+            INSERT INTO other.t VALUES ('one', '2026-01-31');
+            CREATE FUNCTION turn() RETURNS text LANGUAGE sql AS
+                $$ SELECT set_config('search_path', 'other', true) $$;
+        ";
+        let queries = "
+            -- name: all :many
+            SELECT * FROM t;
+            -- name: named :many
+            -- param: id text
+            SELECT * FROM t WHERE id = :id;
+            -- name: alter :exec
+            ALTER TABLE t ADD COLUMN extra INTEGER DEFAULT 7;
+            -- name: called :exec
+            CALL widen_by_call();
+            -- name: block :exec
+            DO $$ BEGIN PERFORM widen(); END $$;
+            -- name: widen :one
+            -- write
+            SELECT widen() AS v;
+            -- name: remake :one
+            -- write
+            SELECT remake() AS v;
+            -- name: retype :one
+            -- write
+            SELECT retype() AS v;
+            -- name: turn :one
+            SELECT turn() AS v;";
+        let narrow = json!([{"id": 1, "name": "a"}]);
+        let wide = json!([{"id": 1, "name": "a", "extra": 7}]);
+        for (change, after) in [
+            ("alter", wide.clone()),
+            ("called", wide.clone()),
+            ("block", wide.clone()),
+            ("widen", wide.clone()),
+            ("remake", json!([{"id": 1, "extra": "7", "name": "a"}])),
+            ("retype", json!([{"id": "1", "name": "a"}])),
+            ("turn", json!([{"id": "one", "extra": "2026-01-31"}])),
+        ] {
+            if pooled && !["widen", "turn"].contains(&change) {
+                continue;
+            }
+            let setup =
+                Setup::new(Engine::Postgres).schema(schema).queries(queries.replace("            ", ""));
+            let world = if pooled { setup.pooler(1) } else { setup }.start().await;
+            let id = if change == "turn" { "one" } else { "1" };
+            let one = json!({"query": "named", "params": {"id": "1"}});
+            let again = json!({"query": "named", "params": {"id": id}});
+            let steps =
+                json!({"transaction": [{"query": "all"}, one, {"query": change}, {"query": "all"}, again]});
+            // Warm, so that all of it goes out in one flight.
+            world.rows("all", json!({})).await;
+            world.rows("named", json!({"id": "1"})).await;
+            let (status, body) = world.call(steps.clone()).await;
+            assert_eq!(status, 200, "{change} pooled {pooled}: {body}");
+            assert_eq!(
+                [&body[0], &body[1], &body[3], &body[4]],
+                [&narrow, &narrow, &after, &after],
+                "{change}"
+            );
+            // What is outside of it is as it was, or as it has become.
+            let now = if change == "turn" { narrow.clone() } else { after.clone() };
+            assert_eq!(world.rows("all", json!({})).await, now, "{change} pooled {pooled}");
+            if change == "turn" {
+                // And again, as often as it comes, in this environment and with one statement for each.
+                for _ in 0..3 {
+                    let (status, body) = world.call(steps.clone()).await;
+                    assert_eq!(
+                        (status, &body[1], &body[4]),
+                        (200, &narrow, &after),
+                        "{change} pooled {pooled}"
+                    );
+                    assert_eq!(world.rows("all", json!({})).await, narrow);
+                }
+            }
+        }
+    }
+}

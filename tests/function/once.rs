@@ -1,15 +1,16 @@
 //! Exactly once: what is in the server's tables when a write with an idempotency key was sent again, by whomever, and
 //! whatever befell the wire, the function or the reply.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use lambda_rds::config::Table;
 use lambda_rds::queries::Dialect;
-use lambda_rds_testbed::{Cut, Direction, Fault};
+use lambda_rds_testbed::{After, Cut, Direction, Fault, Function};
 use serde_json::{Value, json};
 
-use crate::world::{Engine, Setup, World, until};
+use crate::world::{Engine, PATIENCE, Setup, World, one_of_five, until};
 use crate::{on_clusters, on_every_engine, on_every_server};
 
 on_every_engine!(
@@ -20,6 +21,10 @@ on_every_engine!(
     a_list_has_one_key,
     a_message_that_comes_again_is_done_once,
     a_missing_table_is_named,
+    every_byte_of_a_key_counts,
+    equal_values_are_one_request_however_they_are_spelled,
+    expired_keys_go_a_few_with_each_write_under_load,
+    killed_it_is_done_once,
 );
 
 mod servers {
@@ -28,13 +33,18 @@ mod servers {
         a_write_with_a_key_takes_no_flight_more,
         cut_anywhere_it_is_done_once,
         callers_of_one_key_at_once,
-        killed_it_is_done_once,
+        callers_of_one_key_under_cuts,
+        killed_at_any_flight_it_is_done_once,
     );
 }
 
 mod clusters {
     use super::*;
-    on_clusters!(a_repeat_gets_the_first_ones_reply, cut_anywhere_it_is_done_once);
+    on_clusters!(
+        a_repeat_gets_the_first_ones_reply,
+        cut_anywhere_it_is_done_once,
+        callers_of_one_key_under_cuts,
+    );
 }
 
 /// The same query on every engine, and its like.
@@ -57,7 +67,10 @@ fn queries(engine: Engine) -> String {
     text += &format!(
         "-- name: plain {verb}\n-- param: account int\nINSERT INTO payments (account) VALUES (:account){end};\n\n\
          -- name: unique :exec\n-- idempotency_key: header.Idempotency-Key\n-- param: id int\n\
-         INSERT INTO uniques (id) VALUES (:id);\n\n"
+         INSERT INTO uniques (id) VALUES (:id);\n\n\
+         -- name: exact :exec\n-- http: POST\n-- idempotency_key: header.Idempotency-Key\n-- param: account int\n\
+         -- param: amount decimal\n-- param: note json? = null\n\
+         INSERT INTO payments (account, id_text, note) VALUES (:account, CAST(:amount AS char(40)), :note);\n\n"
     );
     if returning {
         text += "-- name: none :one\n-- write\n-- idempotency_key: header.Idempotency-Key\n-- param: account int\n\
@@ -106,6 +119,28 @@ fn pay(query: &str, key: &str, account: u64) -> Value {
 /// How many payments there are of an account.
 fn paid(world: &World, account: u64) -> u64 {
     world.count(&format!("payments WHERE account = {account}"))
+}
+
+/// Calls until it is told as done, as whoever has a key may: what else is told is retryable.
+async fn until_done(function: &Function, event: Value) -> (bool, String) {
+    loop {
+        let reply = function.invoke(event.clone()).await.unwrap().json().unwrap();
+        let body = reply["body"].as_str().unwrap();
+        if reply["statusCode"] == 200 {
+            return (reply["headers"]["idempotency-replayed"] == "true", body.to_owned());
+        }
+        let told: Value = serde_json::from_str(body).unwrap();
+        assert!(told["error"]["retryable"] == true, "{body}");
+    }
+}
+
+/// What is over by the server's clock, for a table of keys.
+fn over(engine: Engine) -> &'static str {
+    match dialect(engine) {
+        Dialect::Postgres => "expires_at <= now()",
+        Dialect::Mysql => "expires_at <= UTC_TIMESTAMP(6)",
+        Dialect::Sqlite => "expires_at <= unixepoch()",
+    }
 }
 
 fn keys(world: &World) -> u64 {
@@ -282,6 +317,196 @@ async fn a_key_holds_for_its_time(engine: Engine) {
     }
 }
 
+/// However many there are, and whoever comes: each write drops ten at most, and none that still holds.
+async fn expired_keys_go_a_few_with_each_write_under_load(engine: Engine) {
+    const EXPIRED: u64 = 300;
+    const WRITES: u64 = 16;
+    let world = setup(engine).env("AWS_LAMBDA_MAX_CONCURRENCY", "8").start().await;
+    let (id, past) = match dialect(engine) {
+        Dialect::Postgres => ("sha256(convert_to(n::text, 'UTF8'))", "now() - interval '1 hour'"),
+        Dialect::Mysql => ("UNHEX(SHA2(n, 256))", "UTC_TIMESTAMP(6) - INTERVAL 1 HOUR"),
+        Dialect::Sqlite => ("randomblob(32)", "unixepoch() - 3600"),
+    };
+    // One that was used before, and has expired as well, is used by several at once.
+    let (_, old) = until_done(&world.function, pay("pay", "old", 1)).await;
+    world.sql(&format!("UPDATE lambda_rds_idempotency SET expires_at = {past}"));
+    world.sql(&format!(
+        "INSERT INTO lambda_rds_idempotency (id, request, reply, created_at, expires_at) \
+         WITH RECURSIVE numbers (n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM numbers WHERE n < {EXPIRED}) \
+         SELECT {id}, {id}, {}, {past}, {past} FROM numbers",
+        if dialect(engine) == Dialect::Postgres { "'{}'::bytea" } else { "'{}'" }
+    ));
+    let expired = || world.count(&format!("lambda_rds_idempotency WHERE {}", over(engine)));
+    assert_eq!(expired(), EXPIRED);
+
+    let again = join_all((0..WRITES).map(|_| until_done(&world.function, pay("pay", "old", 1)))).await;
+    let first = &again[0].1;
+    assert!(again.iter().all(|(_, body)| body == first), "{again:?}");
+    assert_eq!(paid(&world, 1), 2, "once before it had expired, and once after");
+    assert_ne!(*first, old);
+    // The key itself is dropped by whoever uses it anew; of the callers one wrote, and so swept.
+    assert!((EXPIRED - 11..EXPIRED).contains(&expired()), "{}", expired());
+
+    let before = expired();
+    let writes = (0..WRITES).map(|n| until_done(&world.function, pay("pay", &format!("new {n}"), 2)));
+    join_all(writes).await;
+    assert_eq!(paid(&world, 2), WRITES);
+    assert!(before - expired() <= 10 * WRITES, "{before} {}", expired());
+    let mut others = 0;
+    while expired() > 0 {
+        assert!(others < EXPIRED / 10, "they stay");
+        until_done(&world.function, pay("pay", &format!("other {others}"), 3)).await;
+        others += 1;
+    }
+    // What holds is there, and is heeded.
+    assert_eq!(keys(&world), 1 + WRITES + others);
+    for n in 0..WRITES {
+        assert!(until_done(&world.function, pay("pay", &format!("new {n}"), 2)).await.0, "{n}");
+    }
+    assert_eq!((paid(&world, 1), paid(&world, 2)), (2, WRITES));
+}
+
+/// Keys of any script and of any length; what is kept of each is 32 bytes.
+async fn every_byte_of_a_key_counts(engine: Engine) {
+    let world = setup(engine).start().await;
+    let long = |length: usize, last: char| format!("{}{last}", "k".repeat(length - 1));
+    let keys_of = [
+        "\u{e9}".to_owned(),
+        "e\u{301}".to_owned(),
+        "K".to_owned(),
+        "\u{212a}".to_owned(),
+        "k".to_owned(),
+        "k\0".to_owned(),
+        "\0".to_owned(),
+        " k".to_owned(),
+        "k\n".to_owned(),
+        "stra\u{df}e".to_owned(),
+        "strasse".to_owned(),
+        "\u{1f980}".to_owned(),
+        "\u{1f980}\u{200d}".to_owned(),
+        "\u{fffd}".to_owned(),
+        "'; DROP TABLE payments; --".to_owned(),
+        long(1_000, 'a'),
+        long(1_000, 'b'),
+        long(64_000, 'a'),
+        long(64_000, 'b'),
+    ];
+    for (account, key) in (1..).zip(&keys_of) {
+        assert!(!until_done(&world.function, pay("pay", key, account)).await.0, "{account}");
+    }
+    for (account, key) in (1..).zip(&keys_of) {
+        assert!(until_done(&world.function, pay("pay", key, account)).await.0, "{account}");
+        assert_eq!(paid(&world, account), 1, "{account}");
+    }
+    let kept = keys(&world);
+    assert_eq!(kept, keys_of.len() as u64);
+    assert_eq!(world.count("lambda_rds_idempotency WHERE length(id) <> 32"), 0);
+
+    // However the JSON writes it, it is the same key; what is no text is none.
+    let raw = |key: &str| format!(r#"{{"query":"pay","params":{{"account":1}},"idempotencyKey":{key}}}"#);
+    for same in [r#""\u00e9""#, r#""\u00E9""#, "\"\u{e9}\""] {
+        let (status, _) = world.invoke_raw(raw(same)).await.reply().unwrap();
+        assert_eq!((status, paid(&world, 1)), (200, 1), "{same}");
+    }
+    for no_text in [r#""\ud83e""#, "7", "true", "[\"k\"]", "{}", "\"\""] {
+        let (status, body) = world.invoke_raw(raw(no_text)).await.reply().unwrap();
+        assert_eq!((status, &body["error"]["code"]), (400, &json!("bad_event")), "{no_text}");
+    }
+    assert_eq!(keys(&world), kept);
+}
+
+/// What counts is the values as they were read; in a `json` its members in any order, and its numbers digit for digit.
+async fn equal_values_are_one_request_however_they_are_spelled(engine: Engine) {
+    let world = setup(engine).start().await;
+    let send = async |key: &str, body: &str| reply(&world, post("exact", Some(key), None, body)).await;
+    let spelled: [(&str, &[&str], &[&str]); 2] = [
+        (
+            "number",
+            &[
+                r#"{"account":1,"amount":1.0}"#,
+                r#"{"account":1,"amount":1}"#,
+                r#"{"amount":"1.00","account":"1"}"#,
+                r#" { "amount" : 10e-1 , "account" : 1, "note": null } "#,
+            ],
+            &[
+                r#"{"account":1,"amount":1.01}"#,
+                r#"{"account":1,"amount":10}"#,
+                r#"{"account":1,"amount":-1}"#,
+            ],
+        ),
+        (
+            "json",
+            &[
+                r#"{"account":2,"amount":0,"note":{"a":[1,{"b":"\u00e9","c":1.50}],"d":null}}"#,
+                r#"{"note":{"d":null,"a":[1,{"c":1.50,"b":"é"}]},"amount":-0.00,"account":2}"#,
+                "{\"note\":{\n\t\"d\" : null , \"a\" : [ 1, { \"c\":1.50, \"b\":\"\u{e9}\" } ] },\"amount\":0e5,\"account\":2}",
+            ],
+            &[
+                r#"{"account":2,"amount":0,"note":{"a":[1,{"b":"e\u0301","c":1.50}],"d":null}}"#,
+                r#"{"account":2,"amount":0,"note":{"a":[1,{"b":"é","c":1.5}],"d":null}}"#,
+                r#"{"account":2,"amount":0,"note":{"a":[{"b":"é","c":1.50},1],"d":null}}"#,
+                r#"{"account":2,"amount":0,"note":{"a":[1,{"b":"é","c":1.50}]}}"#,
+            ],
+        ),
+    ];
+    for (account, (key, same, others)) in (1..).zip(spelled) {
+        let first = send(key, same[0]).await;
+        assert_eq!((first.0, first.1), (200, false), "{first:?}");
+        for again in same {
+            assert_eq!(send(key, again).await, (200, true, first.2.clone()), "{again}");
+        }
+        for other in others {
+            assert_eq!(send(key, other).await.0, 422, "{other}");
+        }
+        assert_eq!(paid(&world, account), 1);
+    }
+}
+
+/// A header is one in any case; one that is there twice names no key, where that can be seen.
+#[tokio::test]
+async fn a_header_is_one_key() {
+    let world = setup(Engine::Postgres).start().await;
+    let rest = |headers: Value| {
+        json!({
+            "httpMethod": "POST", "path": "/pay", "resource": "/{proxy+}", "body": r#"{"account":1}"#,
+            "multiValueHeaders": headers, "requestContext": {"resourcePath": "/{proxy+}", "stage": "prod"},
+        })
+    };
+    let http = |headers: Value| {
+        let mut event = post("pay", None, None, r#"{"account":1}"#);
+        event["headers"] = headers;
+        event
+    };
+    let first =
+        reply(&world, http(json!({"idempotency-key": "k", "content-type": "application/json"}))).await;
+    assert_eq!((first.0, first.1), (200, false), "{first:?}");
+    for same in [
+        http(json!({"IDEMPOTENCY-KEY": "k", "content-type": "application/json"})),
+        rest(json!({"Idempotency-Key": ["k"], "Content-Type": ["application/json"]})),
+        rest(json!({"iDEMPOTENCY-kEY": ["k"], "content-type": ["application/json"]})),
+    ] {
+        assert_eq!(reply(&world, same.clone()).await, (200, true, first.2.clone()), "{same}");
+    }
+    for twice in [
+        http(json!({"Idempotency-Key": "k", "idempotency-key": "k", "content-type": "application/json"})),
+        rest(json!({"Idempotency-Key": ["k", "k"], "Content-Type": ["application/json"]})),
+        rest(json!({"Idempotency-Key": ["k", "l"], "Content-Type": ["application/json"]})),
+        rest(
+            json!({"Idempotency-Key": ["k"], "idempotency-key": ["l"], "content-type": ["application/json"]}),
+        ),
+        rest(json!({"Idempotency-Key": ["k", ""], "Content-Type": ["application/json"]})),
+    ] {
+        assert_eq!(code(&world, twice.clone()).await, (400, "bad_event".into()), "{twice}");
+    }
+    assert_eq!((paid(&world, 1), keys(&world)), (1, 1));
+    // Whoever joins them tells nothing of it: that is another key, which holds like any.
+    for replayed in [false, true] {
+        let joined = http(json!({"idempotency-key": "k,k", "content-type": "application/json"}));
+        assert_eq!(reply(&world, joined).await.1, replayed);
+    }
+    assert_eq!((paid(&world, 1), keys(&world)), (2, 2));
+}
+
 async fn a_list_has_one_key(engine: Engine) {
     let world = setup(engine).start().await;
     let step = |query: &str, account: u64| json!({"query": query, "params": {"account": account}});
@@ -349,7 +574,7 @@ async fn a_missing_table_is_named(engine: Engine) {
     assert_eq!(body["error"]["retryable"], false);
     let named =
         |line: &str| line.contains("lambda-rds tables --engine") && line.contains("lambda_rds_idempotency");
-    world.function.wait_for_log(named, Duration::from_secs(5)).await.unwrap();
+    world.function.wait_for_log(named, PATIENCE).await.unwrap();
     assert_eq!(paid(&world, 1), 0);
 }
 
@@ -372,7 +597,23 @@ async fn a_write_with_a_key_takes_no_flight_more(engine: Engine) {
 
 /// Cuts the wire in each flight of a call, in both directions; the caller repeats it until it is told 200.
 async fn cut_anywhere_it_is_done_once(engine: Engine) {
-    let world = setup(engine).start().await;
+    cut_anywhere(setup(engine).start().await, 4).await;
+}
+
+/// The same behind PgBouncer: the wire that is cut is the one to it.
+#[tokio::test]
+async fn cut_anywhere_behind_a_pooler_it_is_done_once() {
+    cut_anywhere(setup(Engine::Postgres).pooler(2).start().await, 4).await;
+}
+
+/// As behind RDS Proxy on MySQL, where each statement is a flight of its own.
+#[tokio::test]
+async fn cut_anywhere_one_by_one_it_is_done_once() {
+    cut_anywhere(setup(Engine::Mysql).env("DB_POOLER", "transaction").start().await, 10).await;
+}
+
+async fn cut_anywhere(world: World, flights: u64) {
+    let engine = world.engine;
     for key in ["a", "b"] {
         assert_eq!(reply(&world, pay("pay", key, 0)).await.0, 200);
     }
@@ -380,12 +621,12 @@ async fn cut_anywhere_it_is_done_once(engine: Engine) {
     let (mut replays, mut cuts) = (0, 0);
     for always in [false, true] {
         for direction in [Direction::ToServer, Direction::ToClient] {
-            for flight in 0..4 {
+            for flight in 0..flights {
                 for cut in [Cut::Fin, Cut::Rst] {
                     account += 1;
                     assert_eq!(reply(&world, pay("pay", &format!("warm {account}"), 0)).await.0, 200);
                     let key = format!("key {account}");
-                    let fault = Fault::cut(direction, lambda_rds_testbed::After::Flights(flight), cut);
+                    let fault = Fault::cut(direction, After::Flights(flight), cut);
                     for wire in world.wires() {
                         wire.inject(if always { fault.always() } else { fault });
                     }
@@ -452,6 +693,99 @@ async fn callers_of_one_key_at_once(engine: Engine) {
     }
 }
 
+/// The same while the wires are cut. `cargo xtask soak` has more of it.
+async fn callers_of_one_key_under_cuts(engine: Engine) {
+    const CALLERS: usize = 50;
+    const CUTS_AT_ONCE: u64 = 6;
+    let cuts = crate::cuts::setting("TESTBED_CUTS").map_or(12, |cuts| cuts / 20).max(12);
+    let world = setup(engine)
+        .env("AWS_LAMBDA_MAX_CONCURRENCY", "25")
+        .env("DB_MAX_CONNECTIONS", "12")
+        .env("DB_CONNECT_TIMEOUT", "20s")
+        .timeout(Duration::from_secs(60))
+        .start()
+        .await;
+    let wire = world.another_wire();
+    let other = world.another_with(&[("DB_PORT", &wire.to())]).await;
+    let struck = AtomicU64::new(0);
+    let mut round = 0;
+    while struck.load(Ordering::Relaxed) < cuts {
+        round += 1;
+        assert!(round < 10 * cuts, "the cuts strike nobody");
+        let event = pay("pay", &format!("round {round}"), round);
+        let callers = (0..CALLERS)
+            .map(|caller| until_done(if caller % 2 == 0 { &world.function } else { &other }, event.clone()));
+        let cutter = async {
+            for cut in 0..CUTS_AT_ONCE {
+                let wire = if cut % 2 == 0 { world.wire() } else { &*wire };
+                let direction = if fastrand::bool() { Direction::ToServer } else { Direction::ToClient };
+                let kind = if fastrand::bool() { Cut::Fin } else { Cut::Rst };
+                wire.inject(Fault::cut(direction, After::Flights(fastrand::u64(..3)), kind));
+                for _ in 0..50 {
+                    if !wire.armed() {
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                struck.fetch_add(u64::from(!wire.disarm()), Ordering::Relaxed);
+            }
+        };
+        let (replies, ()) = futures_util::future::join(join_all(callers), cutter).await;
+        assert_eq!(paid(&world, round), 1, "round {round}");
+        let first = &replies[0].1;
+        assert!(replies.iter().all(|(_, body)| body == first), "round {round}: {replies:?}");
+        assert!(replies.iter().filter(|(replayed, _)| !replayed).count() <= 1, "round {round}");
+    }
+    assert_eq!((world.count("payments"), keys(&world)), (round, round));
+    println!(
+        "{engine:?}: {CALLERS} callers of one key, {round} times, under {} cuts: lost 0, doubled 0",
+        struck.into_inner()
+    );
+}
+
+/// The function is killed while its wire stands still at each flight of a call, in both directions; another environment is
+/// asked the same.
+async fn killed_at_any_flight_it_is_done_once(engine: Engine) {
+    let world = setup(engine).start().await;
+    let wire = world.another_wire();
+    let (mut account, mut before, mut after) = (0, 0, 0);
+    for direction in [Direction::ToServer, Direction::ToClient] {
+        for flight in 0..world_flights(engine) {
+            account += 1;
+            let function = world.another_with(&[("DB_PORT", &wire.to())]).await;
+            // What it learns of the statements the first time is behind it.
+            for warm in 0..2 {
+                until_done(&function, pay("pay", &format!("warm {account} {warm}"), 0)).await;
+            }
+            let event = pay("pay", &format!("key {account}"), account);
+            wire.inject(Fault::stall(direction, After::Flights(flight)));
+            tokio::select! {
+                outcome = function.invoke(event.clone()) => panic!("{direction:?} {flight}: {outcome:?}"),
+                () = until("the wire to stand still", || !wire.armed()) => {}
+            }
+            function.kill().unwrap();
+            // As its kernel does; and the wire is at an end.
+            for wire in wire.all() {
+                wire.cut(Cut::Rst);
+                until("the end of the wire", || wire.open_connections() == 0).await;
+            }
+            let (replayed, body) = until_done(&world.function, event.clone()).await;
+            before += u64::from(replayed);
+            after += u64::from(!replayed);
+            assert_eq!(until_done(&world.function, event).await, (true, body));
+            assert_eq!(paid(&world, account), 1, "{direction:?} {flight}");
+        }
+    }
+    // COMMIT's answer was under way in one of them, and nothing was sent in another.
+    assert!(before > 0 && after > 0, "{before} {after}");
+    assert_eq!(world.in_transaction(), 0);
+}
+
+/// The flights of a write with a key, the last of which is COMMIT.
+fn world_flights(engine: Engine) -> u64 {
+    if engine.plain() == Engine::Postgres { 2 } else { 3 }
+}
+
 /// The function is killed at some moment of a call; another environment is asked the same.
 async fn killed_it_is_done_once(engine: Engine) {
     let world = setup(engine).start().await;
@@ -467,10 +801,9 @@ async fn killed_it_is_done_once(engine: Engine) {
         };
         let (_, ()) =
             futures_util::future::join(tokio::time::timeout(Duration::from_millis(300), call), kill).await;
-        let first = reply(&world, pay("pay", &key, round)).await;
-        let second = reply(&world, pay("pay", &key, round)).await;
-        assert_eq!((first.0, second.0, second.1), (200, 200, true), "{first:?}");
-        assert_eq!(first.2, second.2);
+        // Its session, and on SQLite its lock, may outlive it by a moment.
+        let (_, first) = until_done(&world.function, pay("pay", &key, round)).await;
+        assert_eq!(until_done(&world.function, pay("pay", &key, round)).await, (true, first));
         assert_eq!(paid(&world, round), 1);
     }
 }
@@ -560,7 +893,7 @@ async fn a_million_keys_are_found_by_their_index() {
 #[tokio::test]
 async fn who_waits_too_long_for_its_twin_is_told_so() {
     let slow = "\n-- name: slow :exec\n-- http: POST\n-- idempotency_key: header.Idempotency-Key\n\
-                INSERT INTO payments (account) SELECT 5 FROM (SELECT pg_sleep(3)) AS nap;\n";
+                INSERT INTO payments (account) SELECT 5 FROM (SELECT pg_sleep(8)) AS nap;\n";
     let world = Setup::new(Engine::Postgres)
         .schema(schema(Engine::Postgres))
         .queries(queries(Engine::Postgres) + slow)
@@ -572,7 +905,12 @@ async fn who_waits_too_long_for_its_twin_is_told_so() {
     let first = reply(&world, direct.clone());
     let second = async {
         until("the first one", || world.running_that("pg_sleep") > 0).await;
-        code(&world, post("slow", Some("k"), None, "{}")).await
+        // A machine that stops for a second leaves no time for a session to wait on.
+        one_of_five(async || {
+            let told = code(&world, post("slow", Some("k"), None, "{}")).await;
+            if told == (409, "conflict".into()) { Ok(told) } else { Err(format!("{told:?}")) }
+        })
+        .await
     };
     let (first, second) = futures_util::future::join(first, second).await;
     assert_eq!((first.0, first.1, second), (200, false, (409, "conflict".into())));
@@ -591,7 +929,7 @@ async fn a_table_without_transactions_is_refused() {
     let (status, body) = other.invoke(event).await.unwrap().reply().unwrap();
     assert_eq!((status, &body["error"]["code"]), (500, &json!("query_failed")), "{body}");
     let named = |line: &str| line.contains("no rollback undoes") && line.contains("`unique`");
-    other.wait_for_log(named, Duration::from_secs(5)).await.unwrap();
+    other.wait_for_log(named, PATIENCE).await.unwrap();
     assert_eq!((world.count("uniques"), keys(&world)), (0, 1));
 }
 

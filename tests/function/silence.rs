@@ -1,13 +1,14 @@
 //! Nobody answers: before a connection, while it is opened, under a statement. The caller is told before the
 //! invocation's deadline, the log which phase it was, and what the server can still be told to stop is stopped.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use lambda_rds_testbed::{After, Direction, Fault, Function, Proxy, Unanswered};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::world::{Engine, Setup, last_log, until};
+use crate::world::{Engine, Setup, last_log, one_of_five, soon, until};
 use crate::{on_clusters, on_every_server};
 
 on_every_server!(
@@ -16,6 +17,7 @@ on_every_server!(
     while_a_session_is_opened,
     under_a_statement_that_can_be_stopped,
     under_a_statement_that_cannot_be_stopped,
+    a_server_that_reads_nothing_for_a_while_is_waited_for,
 );
 on_clusters!(
     where_nobody_answers,
@@ -30,37 +32,42 @@ const QUERIES: &str = "
 -- name: one :one
 SELECT 1 AS x;
 
+-- name: long :one
+-- param: v text
+SELECT length(:v) AS n;
+
 -- name: mark :exec
 -- param: id int
 INSERT INTO marks (id) VALUES (:id);
 
 -- name: slow :one
 -- engine: postgres
--- timeout: 500ms
+-- timeout: 1s
 SELECT 1 AS x FROM pg_sleep(60);
 
 -- name: slow :one
 -- engine: mysql
--- timeout: 500ms
+-- timeout: 1s
 SELECT 1 AS x FROM (SELECT 1 UNION ALL SELECT 2) AS two WHERE SLEEP(60) = 0 LIMIT 1;
 
 -- name: slow_mark :exec
 -- engine: postgres
--- timeout: 500ms
+-- timeout: 1s
 INSERT INTO marks (id) SELECT 1 FROM pg_sleep(60);
 
 -- name: slow_mark :exec
 -- engine: mysql
--- timeout: 500ms
+-- timeout: 1s
 INSERT INTO marks (id) SELECT SLEEP(60);
 ";
 
-/// The function's timeout. A second is for its work, the rest is the reserve: a busy machine is late by itself.
-const TIMEOUT: Duration = Duration::from_secs(4);
+/// The time of a call that meets silence. Three seconds are for its work, the rest is the reserve: a busy machine is late by
+/// itself. The other calls have the time that they need.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 fn setup(engine: Engine) -> Setup {
-    let setup = Setup::new(engine).schema(SCHEMA).queries(QUERIES).timeout(TIMEOUT);
-    setup.env("DB_CONNECT_AT", "first-use").env("DB_DEADLINE_RESERVE", "3s")
+    let setup = Setup::new(engine).schema(SCHEMA).queries(QUERIES).timeout(Duration::from_secs(60));
+    setup.env("DB_CONNECT_AT", "first-use").env("DB_DEADLINE_RESERVE", "7s")
 }
 
 async fn where_nobody_answers(engine: Engine) {
@@ -81,7 +88,7 @@ async fn where_nobody_answers_and_the_processor_is_a_fourteenth(engine: Engine) 
     // The reserve is the default.
     let world = Setup::new(engine).queries(QUERIES).schema(SCHEMA).timeout(TIMEOUT).start().await;
     let function = world.another_with(&[("DB_HOST", "127.0.0.1"), ("DB_PORT", &port)]).await;
-    let duty = async {
+    let duty = async || {
         loop {
             function.pause().unwrap();
             tokio::time::sleep(Duration::from_millis(93)).await;
@@ -89,11 +96,14 @@ async fn where_nobody_answers_and_the_processor_is_a_fourteenth(engine: Engine) 
             tokio::time::sleep(Duration::from_millis(7)).await;
         }
     };
-    let asked = function.invoke(json!({"query": "one"}));
-    let outcome = tokio::select! { outcome = asked => outcome.unwrap(), () = duty => unreachable!() };
-    function.resume().unwrap();
-    assert_eq!(outcome.reply().unwrap().0, 503);
-    assert!(outcome.elapsed < TIMEOUT, "{:?}", outcome.elapsed);
+    one_of_five(async || {
+        let asked = function.invoke(json!({"query": "one"}));
+        let outcome = tokio::select! { outcome = asked => outcome.unwrap(), () = duty() => unreachable!() };
+        function.resume().unwrap();
+        assert_eq!(outcome.reply().unwrap().0, 503);
+        if outcome.elapsed < TIMEOUT { Ok(()) } else { Err(format!("{:?}", outcome.elapsed)) }
+    })
+    .await;
 }
 
 /// The server falls silent at each of its answers in turn.
@@ -103,70 +113,85 @@ async fn while_a_session_is_opened(engine: Engine) {
     // MySQL greets before anything is asked, and the last answers are those to the statement.
     let answers = world.wire().flights() + 1;
     let clustered = engine != engine.plain();
-    let mut all = JoinSet::new();
-    for answer in 0..answers {
-        let wire = world.another_wire();
-        for wire in wire.all() {
-            wire.inject(Fault::stall(Direction::ToClient, After::Flights(answer)).always());
-        }
-        let function = world.another_with(&[("DB_PORT", &wire.to())]).await;
-        all.spawn(async move {
-            let (told, log) = ask(&function, "one", json!({})).await;
-            let phase = log["phase"].as_str().unwrap_or_default().to_owned();
-            let expected = match (told.0, phase.as_str()) {
-                (200, _) => return (answer, "done".to_owned()),
-                (_, "query") => (504, "timeout".to_owned()),
-                // As an Aurora does that was paused: it accepts connections and says nothing.
-                _ if clustered => (503, "resuming".to_owned()),
-                _ => (503, "unreachable".to_owned()),
-            };
-            assert_eq!(told, expected, "{log}");
-            // Mended, without a restart.
+    one_of_five(async || {
+        let mut all = JoinSet::new();
+        for answer in 0..answers {
+            let wire = world.another_wire();
             for wire in wire.all() {
-                wire.disarm();
+                wire.inject(Fault::stall(Direction::ToClient, After::Flights(answer)).always());
             }
-            assert_eq!(ask(&function, "one", json!({})).await.0.0, 200);
-            (answer, phase)
-        });
-    }
-    let mut phases = all.join_all().await;
-    phases.sort_unstable();
-    let phases: Vec<String> = phases.into_iter().map(|(_, phase)| phase).collect();
-    // In this order, and none of these three left out.
-    let mut rest = ["tls", "auth", "ready", "query", "done"].into_iter().peekable();
-    for phase in &phases {
-        while rest.peek().is_some_and(|next| next != phase) {
-            rest.next();
+            let function = world.another_with(&[("DB_PORT", &wire.to())]).await;
+            all.spawn(async move {
+                let (told, log) = ask(&function, "one", json!({})).await;
+                let phase = log["phase"].as_str().unwrap_or_default().to_owned();
+                let expected = match (told.0, phase.as_str()) {
+                    (200, _) => return (answer, "done".to_owned()),
+                    (_, "query") => (504, "timeout".to_owned()),
+                    // A machine that stops for as long leaves no time to come to the server.
+                    (_, early) if !["tls", "auth", "ready"].contains(&early) => return (answer, phase),
+                    // As an Aurora does that was paused: it accepts connections and says nothing.
+                    _ if clustered => (503, "resuming".to_owned()),
+                    _ => (503, "unreachable".to_owned()),
+                };
+                assert_eq!(told, expected, "{log}");
+                // Mended, without a restart.
+                for wire in wire.all() {
+                    wire.disarm();
+                }
+                let mended = function.invoke(json!({"query": "one"})).await.unwrap();
+                assert_eq!(mended.reply().unwrap().0, 200, "{:?}", mended.answer);
+                (answer, phase)
+            });
         }
-        assert!(rest.peek().is_some(), "{phases:?}");
-    }
-    for phase in ["tls", "auth", "query"] {
-        assert!(phases.iter().any(|found| found == phase), "no {phase} in {phases:?}");
-    }
+        let mut phases = all.join_all().await;
+        phases.sort_unstable();
+        let phases: Vec<String> = phases.into_iter().map(|(_, phase)| phase).collect();
+        // In this order, and none of these three left out; but a machine that is busy comes less far in its three seconds.
+        let order = ["tls", "auth", "ready", "query", "done"];
+        let places: Vec<_> = phases.iter().map(|phase| order.iter().position(|at| at == phase)).collect();
+        let all_told = ["tls", "auth", "query"].iter().all(|phase| phases.iter().any(|found| found == phase));
+        let held = all_told && places.is_sorted() && !places.contains(&None);
+        if held { Ok(()) } else { Err(format!("{phases:?}")) }
+    })
+    .await;
 }
 
 /// Only this one connection has fallen silent: the server can be told by another.
 async fn under_a_statement_that_can_be_stopped(engine: Engine) {
     let world = setup(engine).start().await;
     for query in ["slow", "slow_mark"] {
-        // The machine has other things to do as well: one of five tries must do it in time.
-        let mut took = Duration::MAX;
-        for _ in 0..5 {
+        one_of_five(async || {
             world.rows("mark", json!({"id": 0})).await;
             // The statement reaches the server, and then nothing passes any more.
-            let ((told, log), ()) = tokio::join!(ask(&world.function, query, json!({})), async {
-                until("the statement", || world.running() > 0).await;
+            let over = Cell::new(false);
+            let asked = async {
+                let told = ask(&world.function, query, json!({})).await;
+                over.set(true);
+                told
+            };
+            let met = async {
+                while world.running() == 0 && !over.get() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
                 world.wires().into_iter().for_each(Proxy::forget);
-            });
+                !over.get()
+            };
+            let ((told, log), met) = tokio::join!(asked, met);
             let answered = Instant::now();
-            until("the end of the statement", || world.running() == 0).await;
-            took = took.min(answered.elapsed());
-            assert_eq!((told, log["phase"].as_str()), ((504, "timeout".to_owned()), Some("query")), "{log}");
-            if took < Duration::from_millis(200) {
-                break;
+            if !met {
+                world.hang_up();
+                return Err(format!("{query} ended before it was seen to run"));
             }
-        }
-        assert!(took < Duration::from_millis(200), "{query}: {took:?}");
+            assert_eq!((told, log["phase"].as_str()), ((504, "timeout".to_owned()), Some("query")), "{log}");
+            // What is not told to stop ends a minute later, or when the server hears nothing of us.
+            while world.running() > 0 && answered.elapsed() < Duration::from_secs(5) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            let (took, soon) = (answered.elapsed(), soon(&world));
+            world.hang_up();
+            if took < soon { Ok(()) } else { Err(format!("{query}: {took:?} of {soon:?}")) }
+        })
+        .await;
     }
     assert_eq!(world.count("marks WHERE id <> 0"), 0);
 }
@@ -189,9 +214,35 @@ async fn under_a_statement_that_cannot_be_stopped(engine: Engine) {
     }
 }
 
+/// One that is stopped under a parameter of 5 MB has no room for more, and its kernel says so, for longer than a peer may be silent
+/// that has vanished (three seconds): it lives, and the call is answered on the same connection.
+async fn a_server_that_reads_nothing_for_a_while_is_waited_for(engine: Engine) {
+    const STOPPED: Duration = Duration::from_secs(6);
+    let setup = Setup::new(engine).schema(SCHEMA).queries(QUERIES).own_server();
+    let world = setup.env("DB_QUERY_TIMEOUT", "100s").timeout(Duration::from_secs(120)).start().await;
+    world.rows("long", json!({"v": "short"})).await;
+    let connections = world.wire().connections();
+    let stop = |stop: bool| match (engine, stop) {
+        (Engine::Postgres, true) => world.server().pause().unwrap(),
+        (Engine::Postgres, false) => world.server().resume().unwrap(),
+        (_, true) => world.mysql().pause().unwrap(),
+        (_, false) => world.mysql().resume().unwrap(),
+    };
+    stop(true);
+    let long = world.invoke(json!({"query": "long", "params": {"v": "x".repeat(5_000_000)}}));
+    let (outcome, ()) = tokio::join!(long, async {
+        tokio::time::sleep(STOPPED).await;
+        stop(false);
+    });
+    let line = world.last_log(&outcome.request_id).await;
+    assert_eq!(outcome.reply().unwrap(), (200, json!({"n": 5_000_000})), "{line}");
+    assert_eq!((line["retries"].as_u64(), line.get("connectMillis")), (Some(0), None), "{line}");
+    assert_eq!(world.wire().connections(), connections, "{line}");
+}
+
 /// Status and code of a call's answer, which comes before the deadline, and its line in the log.
 async fn ask(function: &Function, query: &str, params: Value) -> ((u64, String), Value) {
-    let outcome = function.invoke(json!({"query": query, "params": params})).await.unwrap();
+    let outcome = function.invoke_within(TIMEOUT, json!({"query": query, "params": params})).await.unwrap();
     assert!(outcome.elapsed < TIMEOUT, "{:?}", outcome.elapsed);
     let (status, body) = outcome.reply().unwrap();
     let code = body["error"]["code"].as_str().unwrap_or_default().to_owned();

@@ -1,12 +1,10 @@
 //! INIT: what is wrong is told once, completely, and with what to do; a database that is down is not wrong.
 
-use std::time::Duration;
-
 use insta::{allow_duplicates, assert_snapshot};
 use lambda_rds_testbed::{Function, Proxy, RuntimeApi};
 use serde_json::{Value, json};
 
-use crate::world::{Engine, Setup, last_log, mysql, postgres};
+use crate::world::{Engine, PATIENCE, Setup, last_log, mysql, one_of_five, postgres};
 use crate::{on_clusters, on_every_engine};
 
 on_every_engine!(
@@ -139,7 +137,7 @@ async fn unknown_keys(engine: Engine) {
     let told = init_fails(setup).await;
     allow_duplicates! { assert_snapshot!(told, @"
         The configuration has 2 mistakes:
-        - LAMBDA_RDS_COLOUR (environment) is unknown. Allowed: LAMBDA_RDS_QUERIES, LAMBDA_RDS_DEFAULT_QUERY, LAMBDA_RDS_BASE_PATH, LAMBDA_RDS_HTTP_TIMEOUT, LAMBDA_RDS_HTTP_BATCH, LAMBDA_RDS_CORS_ORIGIN, LAMBDA_RDS_DIRECT_ERRORS, LAMBDA_RDS_INT64, LAMBDA_RDS_OPENAPI, LAMBDA_RDS_MCP, LAMBDA_RDS_MCP_AUTHORIZATION_SERVER, LAMBDA_RDS_TOOL_BYTES, LAMBDA_RDS_COMPRESS, LAMBDA_RDS_SET, LAMBDA_RDS_ROLE, LAMBDA_RDS_DIAGNOSE, LAMBDA_RDS_LOG, LAMBDA_RDS_LOG_VALUES.
+        - LAMBDA_RDS_COLOUR (environment) is unknown. Allowed: LAMBDA_RDS_QUERIES, LAMBDA_RDS_DEFAULT_QUERY, LAMBDA_RDS_BASE_PATH, LAMBDA_RDS_HTTP_TIMEOUT, LAMBDA_RDS_HTTP_BATCH, LAMBDA_RDS_CORS_ORIGIN, LAMBDA_RDS_DIRECT_ERRORS, LAMBDA_RDS_INT64, LAMBDA_RDS_OPENAPI, LAMBDA_RDS_MCP, LAMBDA_RDS_MCP_AUTHORIZATION_SERVER, LAMBDA_RDS_TOOL_BYTES, LAMBDA_RDS_COMPRESS, LAMBDA_RDS_STREAM, LAMBDA_RDS_STREAM_BYTES, LAMBDA_RDS_SET, LAMBDA_RDS_ROLE, LAMBDA_RDS_DIAGNOSE, LAMBDA_RDS_LOG, LAMBDA_RDS_LOG_VALUES.
         - LAMBDA_RDS_QUERRIES (environment) is unknown. Did you mean LAMBDA_RDS_QUERIES?
         "); }
 }
@@ -262,7 +260,7 @@ async fn a_server_that_is_down_at_init_is_reported_by_the_first_call_and_used_on
     door.refuse().await.unwrap();
     let world = Setup::new(engine).env("DB_PORT", door.port().to_string()).start().await;
     let warned = |line: &str| line.contains("no session at INIT");
-    world.function.wait_for_log(warned, Duration::from_secs(10)).await.unwrap();
+    world.function.wait_for_log(warned, PATIENCE).await.unwrap();
 
     let outcome = world.invoke(json!({"query": "active_users"})).await;
     let (status, body) = outcome.reply().unwrap();
@@ -275,14 +273,14 @@ async fn a_server_that_is_down_at_init_is_reported_by_the_first_call_and_used_on
 }
 
 async fn a_cluster_that_is_down_at_init_is_reported_and_used_once_it_is_up(engine: Engine) {
-    let world = Setup::new(engine).env("DB_CONNECT_TIMEOUT", "1s").start().await;
+    let world = Setup::new(engine).env("DB_CONNECT_TIMEOUT", "3s").start().await;
     let wire = world.another_wire();
     for wire in wire.all() {
         wire.refuse().await.unwrap();
     }
     let function = world.another_with(&[("DB_PORT", &wire.to())]).await;
     let warned = |line: &str| line.contains("no session at INIT");
-    function.wait_for_log(warned, Duration::from_secs(10)).await.unwrap();
+    function.wait_for_log(warned, PATIENCE).await.unwrap();
     let outcome = function.invoke(json!({"query": "active_users"})).await.unwrap();
     let (status, body) = outcome.reply().unwrap();
     assert_eq!((status, body["error"]["code"].as_str()), (503, Some("unreachable")));
@@ -290,8 +288,12 @@ async fn a_cluster_that_is_down_at_init_is_reported_and_used_once_it_is_up(engin
     for wire in wire.all() {
         wire.accept().await.unwrap();
     }
-    let outcome = function.invoke(json!({"query": "active_users"})).await.unwrap();
-    assert_eq!(outcome.reply().unwrap().0, 200);
+    one_of_five(async || {
+        let (status, body) =
+            function.invoke(json!({"query": "active_users"})).await.unwrap().reply().unwrap();
+        if status == 200 { Ok(()) } else { Err(body.to_string()) }
+    })
+    .await;
 }
 
 async fn a_server_that_is_silent_at_init_is_not_waited_for_any_longer_than_it_may_take_to_connect(
@@ -304,10 +306,15 @@ async fn a_server_that_is_silent_at_init_is_not_waited_for_any_longer_than_it_ma
         .env("DB_CONNECT_TIMEOUT", "300ms")
         .start()
         .await;
-    let outcome = world.invoke(json!({"query": "active_users"})).await;
-    let (status, body) = outcome.reply().unwrap();
-    assert_eq!((status, body["error"]["code"].as_str()), (503, Some("unreachable")));
-    assert_eq!(world.last_log(&outcome.request_id).await["phase"], "tls");
+    one_of_five(async || {
+        let outcome = world.invoke(json!({"query": "active_users"})).await;
+        let (status, body) = outcome.reply().unwrap();
+        assert_eq!((status, body["error"]["code"].as_str()), (503, Some("unreachable")));
+        // A machine that is busy comes less far in its three tenths of a second.
+        let log = world.last_log(&outcome.request_id).await;
+        if log["phase"] == "tls" { Ok(()) } else { Err(log.to_string()) }
+    })
+    .await;
 
     door.flow();
     // On a busy machine a connect may take longer than it took to find the silence out.
@@ -334,7 +341,7 @@ async fn a_file_that_is_missing_at_init_is_reported_by_the_first_call_and_used_o
 async fn init_fails(setup: Setup) -> String {
     let world = setup.start_unchecked();
     let error = world.function.init_error().await.unwrap();
-    let exit = world.function.wait_exit(Duration::from_secs(20)).await.unwrap();
+    let exit = world.function.wait_exit(PATIENCE).await.unwrap();
     assert!(!exit.success());
     assert_eq!(error.error_type.as_deref(), Some("Runtime.InitError"));
     let posted: Value = serde_json::from_str(&error.body).unwrap();
@@ -342,7 +349,7 @@ async fn init_fails(setup: Setup) -> String {
     let told = posted["errorMessage"].as_str().unwrap();
 
     // Waits for the end of the output.
-    let _ = world.function.wait_for_log(|_| false, Duration::from_secs(20)).await;
+    let _ = world.function.wait_for_log(|_| false, PATIENCE).await;
     let logged = world.function.logs().join("\n");
     assert_eq!(logged.matches(told).count(), 1, "{told}\n--\n{logged}");
     for line in told.lines() {

@@ -1,12 +1,10 @@
 //! Every fault told as what it is: what a function raises is not the connection's, what a caller typed is not the
 //! query's, and of neither is a value in the log. On every kind of server, with neighbours.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::on_every_server;
-use crate::world::{Engine, Setup, World, last_log};
+use crate::world::{Engine, PATIENCE, Setup, World, last_log};
 
 on_every_server!(
     each_fault_is_told_as_what_it_is,
@@ -14,11 +12,57 @@ on_every_server!(
     what_is_raised_runs_once_and_keeps_its_session,
 );
 
+/// The same through PgBouncer, which passes on what the server says, and has words of its own.
+mod behind_pgbouncer {
+    use crate::world::Engine;
+
+    #[tokio::test]
+    async fn each_fault_is_told_as_what_it_is() {
+        super::told(super::setup(Engine::Postgres).pooler(1), Engine::Postgres).await;
+    }
+
+    #[tokio::test]
+    async fn no_value_of_a_callers_is_in_the_log() {
+        super::hidden(super::setup(Engine::Postgres).pooler(1), Engine::Postgres).await;
+    }
+
+    #[tokio::test]
+    async fn what_is_raised_runs_once_and_keeps_its_session() {
+        super::once(super::setup(Engine::Postgres).pooler(1), Engine::Postgres).await;
+    }
+}
+
+mod sqlite {
+    use crate::world::Engine;
+
+    #[tokio::test]
+    async fn each_fault_is_told_as_what_it_is() {
+        super::each_fault_is_told_as_what_it_is(Engine::Sqlite).await;
+    }
+
+    #[tokio::test]
+    async fn no_value_of_a_callers_is_in_the_log() {
+        super::no_value_of_a_callers_is_in_the_log(Engine::Sqlite).await;
+    }
+}
+
 /// A query, its parameters, and the code that its failure has.
 type Case = (&'static str, Value, &'static str);
 
 async fn each_fault_is_told_as_what_it_is(engine: Engine) {
-    let world = setup(engine).start().await;
+    told(setup(engine), engine).await;
+}
+
+async fn no_value_of_a_callers_is_in_the_log(engine: Engine) {
+    hidden(setup(engine), engine).await;
+}
+
+async fn what_is_raised_runs_once_and_keeps_its_session(engine: Engine) {
+    once(setup(engine), engine).await;
+}
+
+async fn told(setup: Setup, engine: Engine) {
+    let world = setup.start().await;
     for (query, params, code) in cases(engine) {
         let outcome = world.invoke(json!({"query": query, "params": params})).await;
         let (status, body) = outcome.reply().unwrap();
@@ -39,9 +83,9 @@ async fn each_fault_is_told_as_what_it_is(engine: Engine) {
     }
 }
 
-async fn no_value_of_a_callers_is_in_the_log(engine: Engine) {
+async fn hidden(setup: Setup, engine: Engine) {
     const FAILURES: usize = 2_000;
-    let world = setup(engine).start().await;
+    let world = setup.start().await;
     let cases = cases(engine);
     let mut last = String::new();
     for (query, params, _) in cases.iter().cycle().take(FAILURES) {
@@ -72,8 +116,8 @@ fn without_numbers_of_ours(line: &str) -> String {
 }
 
 /// A connection's own failure would run a read again, on another connection.
-async fn what_is_raised_runs_once_and_keeps_its_session(engine: Engine) {
-    let world = setup(engine).start().await;
+async fn once(setup: Setup, engine: Engine) {
+    let world = setup.start().await;
     world.one_session().await;
     let before = world.sql("SELECT count(*) FROM calls");
     let mut raised: u64 = 0;
@@ -108,12 +152,31 @@ fn status_of(code: &str) -> u64 {
 /// What an invocation's line of metrics has.
 async fn metric(world: &World, request_id: &str, name: &str) -> u64 {
     let mine = |line: &str| line.contains("\"_aws\"") && line.contains(request_id);
-    let line = world.function.wait_for_log(mine, Duration::from_secs(5)).await.unwrap();
+    let line = world.function.wait_for_log(mine, PATIENCE).await.unwrap();
     serde_json::from_str::<Value>(&line).unwrap()[name].as_u64().unwrap()
 }
 
 fn cases(engine: Engine) -> Vec<Case> {
     let x = |text: &str| json!({"x": text});
+    if engine == Engine::Sqlite {
+        return vec![
+            ("rows", json!({"n": -4711}), "bad_parameter"),
+            ("checked", json!({"n": 47_110}), "constraint"),
+            ("text_alone", x("v4lue"), "query_failed"),
+            ("json", x("{v4lue"), "bad_parameter"),
+            ("path", x("v4lue["), "bad_parameter"),
+            ("raise", x("v4lue 4711"), "rejected"),
+            ("escape", x("v4lue"), "bad_parameter"),
+            ("absolute", json!({"n": i64::MIN}), "bad_parameter"),
+            ("words", x("v4lue AND"), "bad_parameter"),
+            ("words", x("v4lue : v4lue"), "bad_parameter"),
+            ("words", x("v4lue*^\""), "bad_parameter"),
+            ("strict", x("v4lue"), "bad_parameter"),
+            ("mismatch", x("v4lue"), "bad_parameter"),
+            ("twice", x("v4lue"), "constraint"),
+            ("large", json!({"n": 2_000_004_711}), "bad_parameter"),
+        ];
+    }
     let mut cases: Vec<Case> = vec![
         ("rows", json!({"n": -4711}), "bad_parameter"),
         ("regex", x("v4lue("), "bad_parameter"),
@@ -174,6 +237,7 @@ fn cases(engine: Engine) -> Vec<Case> {
 fn setup(engine: Engine) -> Setup {
     let (schema, queries) = match engine.plain() {
         Engine::Postgres => (IN_POSTGRES, QUERIES_IN_POSTGRES),
+        Engine::Sqlite => (IN_SQLITE, QUERIES_IN_SQLITE),
         _ => (IN_MYSQL, QUERIES_IN_MYSQL),
     };
     Setup::new(engine).schema(schema).queries(format!("{QUERIES}{queries}"))
@@ -211,6 +275,19 @@ CREATE FUNCTION refuse_write(c INT, x TEXT) RETURNS TEXT DETERMINISTIC
 BEGIN INSERT INTO calls VALUES (x); RETURN refuse(c, x); END;
 CREATE PROCEDURE dynamic(x TEXT)
 BEGIN SET @statement = CONCAT('SELECT n FROM ', x, ' WHERE'); PREPARE s FROM @statement; EXECUTE s; END;
+";
+
+const IN_SQLITE: &str = "
+CREATE TABLE t (n INTEGER, v TEXT);
+INSERT INTO t VALUES (1, 'one');
+CREATE TABLE few (n INTEGER CHECK (n < 10));
+CREATE TABLE exact (n INTEGER UNIQUE, v TEXT UNIQUE) STRICT;
+INSERT INTO exact VALUES (1, 'v4lue');
+CREATE TABLE numbered (id INTEGER PRIMARY KEY);
+CREATE TABLE refused (x TEXT);
+CREATE TRIGGER refuse BEFORE INSERT ON refused BEGIN SELECT RAISE(ABORT, 'Refused: ' || NEW.x); END;
+CREATE VIRTUAL TABLE words USING fts5 (b);
+INSERT INTO words VALUES ('some words');
 ";
 
 const QUERIES: &str = "\
@@ -384,4 +461,50 @@ SELECT refuse_write(:c, :x) AS r;
 -- write
 -- param: x text
 CALL dynamic(:x);
+";
+
+const QUERIES_IN_SQLITE: &str = "
+-- name: json :one
+-- param: x text
+SELECT json_array_length(:x) AS n;
+
+-- name: path :one
+-- param: x text
+SELECT json_extract('{}', :x) AS p;
+
+-- name: raise :exec
+-- param: x text
+INSERT INTO refused (x) VALUES (:x);
+
+-- name: escape :one
+-- param: x text
+SELECT v LIKE 'a' ESCAPE :x AS found FROM t;
+
+-- name: absolute :one
+-- param: n int
+SELECT abs(:n) AS n;
+
+-- name: words :many
+-- param: x text
+SELECT b FROM words WHERE words MATCH :x;
+
+-- name: strict :exec
+-- param: x text
+INSERT INTO exact (n) VALUES (:x);
+
+-- name: mismatch :exec
+-- param: x text
+INSERT INTO numbered (id) VALUES (:x);
+
+-- name: twice :exec
+-- param: x text
+INSERT INTO exact (v) VALUES (:x);
+
+-- name: large :one
+-- param: n int
+SELECT zeroblob(:n) AS b;
+
+-- name: text_alone :one
+-- param: x text
+SELECT :x AS x, missing(v) AS r FROM t;
 ";

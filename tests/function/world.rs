@@ -291,7 +291,7 @@ impl Setup {
             cluster: in_cluster,
             approach,
             own_mysql: self.own_mysql,
-            _pooler: pooler,
+            pooler,
             proxy,
             database,
             file,
@@ -313,7 +313,7 @@ pub(crate) struct World {
     cluster: Option<Arc<Cluster>>,
     approach: Option<Approach>,
     own_mysql: Option<Arc<Mysql>>,
-    _pooler: Option<Pgbouncer>,
+    pooler: Option<Pgbouncer>,
     proxy: Option<Proxy>,
     database: Option<Database>,
     file: Option<TempDir>,
@@ -328,6 +328,11 @@ impl World {
 
     pub(crate) async fn invoke(&self, event: Value) -> Outcome {
         self.function.invoke(event).await.unwrap()
+    }
+
+    /// The same with this much time until the deadline, whatever the function's timeout is.
+    pub(crate) async fn invoke_within(&self, timeout: Duration, event: Value) -> Outcome {
+        self.function.invoke_within(timeout, event).await.unwrap()
     }
 
     /// Invokes the function with bytes that need not be JSON.
@@ -361,6 +366,11 @@ impl World {
         function
     }
 
+    /// Whether a pooler stands between the function and the server, and logs in for it.
+    pub(crate) fn is_pooled(&self) -> bool {
+        self.pooler.is_some()
+    }
+
     /// The wire to the server; of a cluster, to the writer.
     pub(crate) fn wire(&self) -> &Proxy {
         match (&self.approach, &self.cluster) {
@@ -378,11 +388,13 @@ impl World {
         }
     }
 
-    /// Another wire to the server, and of a cluster to each member: for an environment that is told its port.
+    /// Another wire to the server or its pooler, and of a cluster to each member: for an environment that is told its
+    /// port.
     pub(crate) fn another_wire(&self) -> Wire {
+        let pooler = self.pooler.as_ref().map(Pgbouncer::address);
         match &self.cluster {
             Some(cluster) => Wire::Approach(cluster.approach().unwrap(), cluster.writer()),
-            None => Wire::Proxy(Proxy::start(self.address()).unwrap()),
+            None => Wire::Proxy(Proxy::start(pooler.unwrap_or_else(|| self.address())).unwrap()),
         }
     }
 
@@ -552,7 +564,7 @@ impl World {
                 };
             }
             // KILL only marks a session, which notices by itself.
-            let end = Instant::now() + Duration::from_secs(10);
+            let end = Instant::now() + PATIENCE;
             while self.rows_on(member, theirs).iter().any(|id| ids.contains(id)) {
                 assert!(Instant::now() < end, "killed sessions go on");
                 std::thread::yield_now();
@@ -670,19 +682,43 @@ impl World {
     }
 }
 
-/// Waits for a condition; generous, for machines are busy.
+/// Waits for a condition; generous, for machines are busy, and what is not cancelled ends by DB_QUERY_TIMEOUT.
 pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < end, "waited in vain for {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
+/// For what a second of the world's time is about: a machine that stops for one, as CI's do, spoils an attempt. One of five
+/// must hold, and what the last one says of itself is told.
+pub(crate) async fn one_of_five<T>(mut attempt: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let mut spoilt = Vec::new();
+    while spoilt.len() < 5 {
+        match attempt().await {
+            Ok(held) => return held,
+            Err(what) => spoilt.push(what),
+        }
+    }
+    panic!("none of five attempts held:\n{}", spoilt.join("\n"));
+}
+
+/// How long the end of a statement may take that is told to stop: a fifth of a second; and on a machine that is busy, as
+/// long as ten questions of somebody else do.
+pub(crate) fn soon(world: &World) -> Duration {
+    let asked = Instant::now();
+    world.running();
+    Duration::from_millis(200) + 10 * asked.elapsed()
+}
+
+/// How long is waited for what must come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A function's log line about an invocation.
 pub(crate) async fn last_log(function: &Function, request_id: &str) -> Value {
     let wanted = |line: &str| line.contains(request_id) && line.contains("\"outcome\"");
-    let line = function.wait_for_log(wanted, Duration::from_secs(10)).await.unwrap();
+    let line = function.wait_for_log(wanted, PATIENCE).await.unwrap();
     serde_json::from_str(&line).unwrap()
 }
 

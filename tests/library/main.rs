@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod pages;
 mod world;
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,6 +22,7 @@ use lambda_rds::sea_orm::{
 };
 use lambda_rds_testbed::{After, Cut, Direction, Fault as Broken, Proxy};
 
+use pages::an_order_that_is_not_total_is_told;
 use world::{Engine, World};
 
 #[expect(unreachable_pub, reason = "sea-orm's macros want what is public")]
@@ -75,6 +77,7 @@ on_every_engine! {
     statements_of_one_text_and_other_types,
     a_write_is_applied_once,
     with_a_key_it_is_applied_once_and_never_unknown,
+    an_order_that_is_not_total_is_told,
 }
 
 async fn entities_are_read_and_written(engine: Engine) {

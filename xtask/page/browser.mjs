@@ -119,9 +119,11 @@ assert.equal((await cells()).some(([id]) => before.some(([other]) => other === i
 
 // Who one pretends to be.
 const sub = "01234567-89ab-cdef-0123-456789abcdef";
-assert.equal(await page.getByLabel(/Claims/).inputValue(), `sub=${sub}`, "as the command line says");
+assert.equal(await page.getByLabel(/Claims/).inputValue(), `groups=["staff"]\nsub=${sub}`, "as the command line says");
 assert.equal(await run("/mine"), "200");
 assert.deepEqual(await cells(), [[sub]]);
+assert.equal(await run("/groups"), "200");
+assert.deepEqual(await cells(), [["staff", "array"]], "a claim that nobody changed is what it was");
 await page.getByLabel(/Claims/).fill("");
 assert.equal(await run("/mine"), "401");
 assert.match(await reply.getByRole("alert").innerText(), /unauthenticated/);

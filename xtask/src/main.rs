@@ -16,6 +16,7 @@ mod page;
 mod release;
 mod servers;
 mod soak;
+mod suite;
 mod templates;
 mod zip;
 
@@ -69,7 +70,7 @@ fn main() -> Result<()> {
     // Not `Task::parse()`: its usage line would name the executable instead of the command.
     match Task::from_arg_matches(&Task::command().get_matches())? {
         Task::Zip(options) => zip::zip(&options),
-        Task::Test { args } => test(&args),
+        Task::Test { args } => suite::test(&workspace()?, &args),
         Task::Servers { private } => {
             servers::ready(&workspace()?, private)?;
             Ok(())
@@ -85,19 +86,6 @@ fn main() -> Result<()> {
         Task::Release(options) => release::release(&workspace()?, &options),
         Task::Soak(options) => soak::soak(&workspace()?, &options),
     }
-}
-
-/// Runs the tests with every server at hand.
-fn test(args: &[OsString]) -> Result<()> {
-    let workspace = workspace()?;
-    let servers = servers::ready(&workspace, false)?;
-    let mut cargo = cargo();
-    cargo.arg("test").current_dir(&workspace).env(servers::FOLDER_VARIABLE, servers);
-    let chooses_packages = args.iter().any(|arg| arg == "-p" || arg == "--package");
-    if !chooses_packages {
-        cargo.arg("--workspace");
-    }
-    run(cargo.args(args))
 }
 
 /// The workspace's root folder.

@@ -33,6 +33,7 @@ pub(crate) fn page(workspace: &Path, options: &Options) -> Result<()> {
     fs::copy(workspace.join("queries/users.sql"), queries.join("users.sql"))?;
     fs::copy(workspace.join("xtask/openapi/every.sql"), queries.join("every.sql"))?;
     fs::copy(workspace.join("xtask/clients/queries.sql"), queries.join("queries.sql"))?;
+    fs::copy(workspace.join("xtask/page/queries.sql"), queries.join("page.sql"))?;
     // Modules are looked for beside the script.
     fs::copy(workspace.join("xtask/page/browser.mjs"), node.folder.join("browser.mjs"))?;
 
@@ -46,6 +47,7 @@ pub(crate) fn page(workspace: &Path, options: &Options) -> Result<()> {
         serve.envs(settings.iter().filter_map(|(name, value)| Some((name, value.as_str()?))));
         serve.args(["serve", "--listen", "0", "--json", "--quiet"]);
         serve.args(["--claim", "sub=01234567-89ab-cdef-0123-456789abcdef"]);
+        serve.args(["--claims", r#"{"groups": ["staff"]}"#]);
         let (_serving, announced) = started(&mut serve)?;
         let url = announced.get("url").and_then(Value::as_str).context("`serve` names no URL")?;
         let picture = target.join("page.png");

@@ -9,7 +9,7 @@ use lambda_rds::config::Config;
 use lambda_rds::diagnose::{Diagnosis, Step};
 use lambda_rds::queries::Queries;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, note};
 use crate::output;
 use crate::settings::Settings;
 
@@ -46,6 +46,9 @@ impl Doctor {
         } else {
             let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
             output::print(page(&found, &Paint::new(colours)).as_bytes())?;
+            if let Some(advice) = self.settings.advice(&sources).filter(|_| wrong) {
+                note(advice);
+            }
         }
         if found.ok { Ok(()) } else { Err(Failure::Diagnosed { settings: wrong }) }
     }

@@ -48,11 +48,20 @@ impl Init {
         let there = if self.folder == Path::new(".") {
             String::new()
         } else {
-            format!("cd {} && ", self.folder.display())
+            format!("cd {} && ", word(&self.folder.display().to_string()))
         };
         note(&format!("try it: {there}lambda-rds invoke active_users limit=2"));
         note("for Lambda: lambda-rds pack --engine postgres --arch arm64");
         Ok(())
+    }
+}
+
+/// A text as a word of a shell's line.
+fn word(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+:@%".contains(c);
+    match text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
     }
 }
 
@@ -100,3 +109,21 @@ const FILES: [(&str, &str); 3] = [
 ",
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shell_would_take_apart_is_quoted() {
+        for (text, expected) in [
+            ("shop", "shop"),
+            ("../a-b.c", "../a-b.c"),
+            ("a b", "'a b'"),
+            ("it's", r"'it'\''s'"),
+            ("-x", "'-x'"),
+        ] {
+            assert_eq!(word(text), expected);
+        }
+    }
+}

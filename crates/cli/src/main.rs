@@ -7,6 +7,7 @@
 //! Results go to stdout and nothing else does; notes and failures go to stderr. What a run ended with is told by
 //! its exit code: see [`failure`].
 
+mod caller;
 mod check;
 mod client;
 mod completions;

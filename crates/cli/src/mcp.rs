@@ -22,9 +22,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::caller::{self, Caller};
 use crate::failure::{Failure, note};
 use crate::output;
-use crate::serve::{Live, SESSIONS, claim};
+use crate::serve::{Live, SESSIONS};
 use crate::settings::Settings;
 use crate::uuid::request_id;
 
@@ -38,9 +39,8 @@ Examples:
   lambda-rds mcp --url postgres://me@localhost/shop
   claude mcp add shop -- lambda-rds mcp --queries ~/shop/queries --db ~/shop/shop.db")]
 pub(crate) struct Mcp {
-    /// A claim, for queries with `from claims.NAME`: who the agent works for; may be given several times
-    #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = claim)]
-    claims: Vec<(String, String)>,
+    #[command(flatten)]
+    caller: Caller,
     #[command(flatten)]
     settings: Settings,
 }
@@ -48,22 +48,21 @@ pub(crate) struct Mcp {
 impl Mcp {
     /// Answers until stdin ends.
     pub(crate) async fn run(self) -> Result<(), Failure> {
+        let claims = caller::given(&self.caller.claims()?)?;
         let defaults = [("LAMBDA_RDS_LOG", "warn"), ("DB_MAX_CONNECTIONS", SESSIONS)];
         let config = self.settings.config_with(true, &defaults).await?;
         let live = Arc::new(Live::start(config)?);
         if live.app().queries().iter().all(|query| query.tool().is_none()) {
             note("no query is a tool: `-- tool: Title` in its file makes it one");
         }
-        let claims: Vec<(String, Given)> =
-            self.claims.into_iter().map(|(name, value)| (name, Given::Text(value))).collect();
-        let outcome = answer(&live, &claims).await;
+        let outcome = answer(&live, &claims, self.caller.tenant()).await;
         live.app().close().await;
         outcome
     }
 }
 
 /// Answers each line; several at once, as they come.
-async fn answer(live: &Arc<Live>, claims: &[(String, Given)]) -> Result<(), Failure> {
+async fn answer(live: &Arc<Live>, claims: &[(String, Given)], tenant: Option<&str>) -> Result<(), Failure> {
     let unheard = |error| Failure::Setup(format!("signals cannot be listened for: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(unheard)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
@@ -91,7 +90,8 @@ async fn answer(live: &Arc<Live>, claims: &[(String, Given)]) -> Result<(), Fail
         cancels.retain(|_, handle| !handle.is_finished());
         let id = seen.id.map(|id| id.get().to_owned());
         let (app, claims) = (live.current(), claims.to_vec());
-        let invocation = Invocation { request_id: request_id(), ..Invocation::default() };
+        let tenant_id = tenant.map(str::to_owned);
+        let invocation = Invocation { request_id: request_id(), tenant_id, ..Invocation::default() };
         let handle = running.spawn(async move { app.converse(&line, claims, &invocation).await });
         if let Some(id) = id {
             cancels.insert(id, handle);

@@ -54,7 +54,22 @@ impl Settings {
                 set(&mut sources, key, value);
             }
         }
-        Config::read(&sources, lambda_rds::ENGINES).map_err(|error| Failure::Setup(error.to_string()))
+        Config::read(&sources, lambda_rds::ENGINES).map_err(|error| {
+            let advice = self.advice(&sources).map(|advice| format!("\n{advice}")).unwrap_or_default();
+            Failure::Setup(format!("{error}{advice}"))
+        })
+    }
+
+    /// What to do about settings with which no database can be reached, in the words of the command line.
+    pub(crate) fn advice(&self, sources: &Sources) -> Option<&'static str> {
+        let has = |key: &str| get(sources, key).is_some() || in_file(sources, &file_key(key));
+        if !names_database(sources) {
+            return Some("No database is named: --url postgres://…, --db FILE or DB_HOST and the like do.");
+        }
+        let lacks_user = self.url.is_some() && get(sources, "DB_ENGINE") != Some("sqlite") && !has("DB_USER");
+        lacks_user.then_some(
+            "--url names no user: write postgres://USER@HOST/NAME, and let DB_PASSWORD be the password.",
+        )
     }
 
     /// What the environment, the file in the working folder and the command line say.
@@ -79,7 +94,12 @@ impl Settings {
         };
         let engine = match said("DB_ENGINE") {
             Some(name) => {
-                name.parse().map_err(|_| Failure::Setup(format!("DB_ENGINE: there is no engine `{name}`")))?
+                let names =
+                    lambda_rds::ENGINES.iter().map(|engine| engine.name()).collect::<Vec<_>>().join(", ");
+                let unknown = format!(
+                    "--engine or DB_ENGINE names `{name}`, and there is no such engine. There are: {names}"
+                );
+                name.parse().map_err(|_| Failure::Setup(unknown))?
             }
             None => {
                 return Err(Failure::Usage(

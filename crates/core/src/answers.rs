@@ -134,6 +134,17 @@ impl<'a> Answers<'a> {
         Some(self.aside.as_mut().unwrap_or(&mut *self.rows))
     }
 
+    /// Lets rows leave that have been written, and waits until they have room. Belongs before each wait for the server, who
+    /// waits in turn: what is not read is not sent.
+    pub async fn drain(&mut self) {
+        if self.failed.is_none()
+            && self.rows.leaves()
+            && let Err(error) = self.rows.drain().await
+        {
+            self.fail(error);
+        }
+    }
+
     /// Keeps a failure of ours, with the current statement. The first one counts.
     #[cold]
     pub fn fail(&mut self, error: Error) {

@@ -4,6 +4,7 @@
 //! bytes ─▶ event ─▶ call ─▶ plan ─▶ session ─▶ rows ─▶ JSON body ─▶ reply
 //! ```
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -15,13 +16,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use futures_util::FutureExt as _;
 use tracing::Instrument as _;
 
-use crate::backend::{Backend, Topology};
+use crate::backend::{Access, Backend, Topology};
 use crate::config::{Config, ConfigError, ConnectAt, Db, Engine, Function, OpenApi, Platform};
 use crate::connect::sessions::Sessions;
 use crate::deadline::Deadline;
 use crate::diagnose::{self, Diagnosis};
 use crate::error::{Error, Fault, Result};
-use crate::event::{self, Batch, Call, Event, Invocation, Request, Wanted};
+use crate::event::{self, Batch, Call, Event, Invocation, Method, Request, Source, Wanted};
 use crate::execute::{self, Once, Step, Trace, Work};
 use crate::form::Form;
 use crate::observe;
@@ -29,8 +30,9 @@ use crate::once::{Key, Store};
 use crate::openapi::{self, About};
 use crate::page;
 use crate::queries::{Dialect, KeyFrom, LoadError, Queries, Query, Verb};
-use crate::reply::{Body, Negotiated, Raised, Reply, cors_headers};
-use crate::rows::Limits;
+use crate::reply::{self, Body, Negotiated, Raised, Reply, cors_headers};
+use crate::rows::{Exit, Limits};
+use crate::stream::{Head, Outlet};
 use crate::tools;
 use crate::value::{Given, Origin, Params};
 
@@ -207,6 +209,46 @@ impl App {
         (outcome, record)
     }
 
+    /// Serves one event whose reply may be sent while it is written, where `LAMBDA_RDS_STREAM` says so and its source takes
+    /// that: then it goes by `outlet`, and what is given is `None`. Every other reply is given, as by
+    /// [`handle`](Self::handle).
+    ///
+    /// # Errors
+    /// [`Raised`], where the source is told of a failure by failing and nothing has gone by the outlet. A failure after that
+    /// is at the outlet's other end.
+    ///
+    /// # Cancel safety
+    /// A dropped future breaks the reply off.
+    pub async fn stream(
+        &self,
+        event: &[u8],
+        invocation: &Invocation,
+        outlet: Outlet,
+    ) -> (Result<Option<Reply>, Raised>, observe::Record) {
+        let (outcome, untold) = self.answer_by(event, invocation, outlet).await;
+        let record = untold.record.clone();
+        untold.tell();
+        (outcome, record)
+    }
+
+    /// Whether replies are sent while they are written.
+    #[must_use]
+    pub fn streams(&self) -> bool {
+        self.function.stream
+    }
+
+    /// As [`stream`](Self::stream); the line in the log and the metrics are left to the caller.
+    pub(crate) async fn answer_by(
+        &self,
+        event: &[u8],
+        invocation: &Invocation,
+        outlet: Outlet,
+    ) -> (Result<Option<Reply>, Raised>, Untold<'_>) {
+        let span = observe::span(&invocation.request_id);
+        let (outcome, record) = self.respond_by(event, invocation, &outlet).instrument(span.clone()).await;
+        (outcome, Untold { record, span, platform: &self.platform })
+    }
+
     /// Serves one event, and leaves it to the caller when its line in the log and its metrics are written: who waits
     /// for the reply need not wait for them.
     pub(crate) async fn answer(
@@ -224,15 +266,46 @@ impl App {
         event: &[u8],
         invocation: &Invocation,
     ) -> (Result<Reply, Raised>, observe::Record) {
-        let dated;
-        let invocation = match self.dated(invocation) {
-            true => invocation,
-            false => {
-                dated = Invocation { deadline_ms: None, ..invocation.clone() };
-                &dated
-            }
-        };
+        let invocation = &*self.with_deadline(invocation);
         self.respond_to(event::parse(event, &self.function, invocation), invocation).await
+    }
+
+    async fn respond_by(
+        &self,
+        event: &[u8],
+        invocation: &Invocation,
+        outlet: &Outlet,
+    ) -> (Result<Option<Reply>, Raised>, observe::Record) {
+        let invocation = &*self.with_deadline(invocation);
+        let event = event::parse(event, &self.function, invocation);
+        let (id, function) = (&invocation.request_id, &self.function);
+        if !self.function.stream || !event.source.streams(outlet.http_apis()) {
+            let (reply, record) = self.respond_to(event, invocation).await;
+            return (reply.map(Some), record);
+        }
+        let (outcome, source, mut record) = self.outcome(event, invocation, Some(outlet)).await;
+        record.bytes += outlet.sent();
+        let replied = if outlet.begun() {
+            match outcome {
+                Ok(body) => outlet.finish(body.json),
+                Err(error) => outlet.break_off(reply::broken_off(&error, id)),
+            }
+            Ok(None)
+        } else {
+            source.streamed(outcome, id, function).map(|(head, body)| {
+                outlet.whole(head, body);
+                None
+            })
+        };
+        (replied, record)
+    }
+
+    /// The invocation, with its deadline if that is one.
+    fn with_deadline<'a>(&self, invocation: &'a Invocation) -> Cow<'a, Invocation> {
+        match self.dated(invocation) {
+            true => Cow::Borrowed(invocation),
+            false => Cow::Owned(Invocation { deadline_ms: None, ..invocation.clone() }),
+        }
     }
 
     async fn respond_to(
@@ -240,17 +313,30 @@ impl App {
         event: Event,
         invocation: &Invocation,
     ) -> (Result<Reply, Raised>, observe::Record) {
+        let (outcome, source, record) = self.outcome(event, invocation, None).await;
+        (source.reply(outcome, &invocation.request_id, &self.function), record)
+    }
+
+    /// What becomes of an event; its rows may leave by an outlet.
+    async fn outcome(
+        &self,
+        event: Event,
+        invocation: &Invocation,
+        outlet: Option<&Outlet>,
+    ) -> (Result<Body>, Source, observe::Record) {
         let mut by = self.deadline(invocation);
-        if event.source.method().is_some() {
+        let Event { source, request, wanted } = event;
+        if source.method().is_some() {
             by = by.within(self.function.http_timeout);
         }
-        let mut call = Observed::new(self, event.source.name(), invocation, by);
+        let mut call = Observed::new(self, source.name(), invocation, by);
         if call.record.cold {
             self.check_timeouts(invocation);
         }
-        let outcome = match event.request {
+        let outcome = match request {
             Ok(request) => {
-                let served = self.serve(request, event.source.limits(), &event.wanted, &mut call);
+                let way = self.way(&source, &wanted, invocation, outlet);
+                let served = self.serve(request, &way, &mut call);
                 AssertUnwindSafe(served).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))
             }
             Err(error) => Err(error),
@@ -260,7 +346,27 @@ impl App {
         if self.platform.max_concurrency <= 1 {
             self.idle_since.store(millis_now(), Ordering::Relaxed);
         }
-        (event.source.reply(outcome, &invocation.request_id, &self.function), record)
+        (outcome, source, record)
+    }
+
+    /// How the reply to an event of this source goes.
+    fn way<'a>(
+        &self,
+        source: &'a Source,
+        wanted: &'a Wanted,
+        invocation: &'a Invocation,
+        outlet: Option<&'a Outlet>,
+    ) -> Way<'a> {
+        let request_id = &invocation.request_id;
+        let limits = source.limits();
+        let Some(outlet) = outlet else {
+            return Way { limits, wanted, request_id, leaving: None };
+        };
+        // It stands in no JSON string.
+        let limits = Limits { bytes: limits.bytes.min(self.function.stream_bytes), escaped: false, ..limits };
+        // Of a HEAD only what stands before the body is sent.
+        let outlet = Some(outlet).filter(|_| source.method() != Some(Method::Head));
+        Way { limits, wanted, request_id, leaving: Some(Leaving { source, outlet }) }
     }
 
     /// Whether the invocation's deadline is one. What stands in for Lambda may send a constant (`cargo lambda` sends
@@ -280,24 +386,56 @@ impl App {
         false
     }
 
-    /// Runs one query by name, with parameters as text or JSON; the way in for the command line.
+    /// Runs one call that came in no event, and gives its result as text: the way in for the command line.
     ///
     /// # Errors
     /// As the reply's `error` would say.
-    pub async fn call(&self, query: Option<&str>, params: Params, invocation: &Invocation) -> Result<Body> {
-        let origin = Arc::new(invocation.origin());
-        let request = Request::Call(Call {
-            query: query.map(str::to_owned),
-            params,
-            method: None,
-            stray_body: false,
-            agent: false,
-            origin,
-        });
-        let mut call = Observed::new(self, "command", invocation, self.deadline(invocation));
-        let wanted = Wanted::default();
-        let outcome = self.serve(request, event::Source::DIRECT.limits(), &wanted, &mut call).await;
-        call.finish(&outcome).emit(&self.platform);
+    pub async fn call(&self, call: Call, wanted: &Wanted, invocation: &Invocation) -> Result<Body> {
+        self.call_by(call, wanted, invocation, None).await
+    }
+
+    /// The same, with rows that are sent while they are written, where `LAMBDA_RDS_STREAM` says so: then the body goes by
+    /// `outlet`, all of it.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call). The outlet's other end is told as well, of what has begun.
+    pub async fn stream_call(
+        &self,
+        call: Call,
+        wanted: &Wanted,
+        invocation: &Invocation,
+        outlet: Outlet,
+    ) -> Result<()> {
+        let used = Some(&outlet).filter(|_| self.function.stream);
+        match self.call_by(call, wanted, invocation, used).await {
+            Ok(body) if outlet.begun() => outlet.finish(body.json),
+            Ok(body) => {
+                outlet.whole(Head { prelude: None, content_type: body.form.content_type() }, body.json)
+            }
+            Err(error) => {
+                if outlet.begun() {
+                    outlet.break_off(reply::broken_off(&error, &invocation.request_id));
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    async fn call_by(
+        &self,
+        call: Call,
+        wanted: &Wanted,
+        invocation: &Invocation,
+        outlet: Option<&Outlet>,
+    ) -> Result<Body> {
+        let mut observed = Observed::new(self, "command", invocation, self.deadline(invocation));
+        let source = Source::DIRECT;
+        let way = self.way(&source, wanted, invocation, outlet);
+        let outcome = self.serve(Request::Call(call), &way, &mut observed).await;
+        let mut record = observed.finish(&outcome);
+        record.bytes += outlet.map_or(0, Outlet::sent);
+        record.emit(&self.platform);
         outcome?.plain()
     }
 
@@ -417,23 +555,17 @@ impl App {
         self.sessions.close().await;
     }
 
-    async fn serve(
-        &self,
-        request: Request,
-        limits: Limits,
-        wanted: &Wanted,
-        call: &mut Observed<'_>,
-    ) -> Result<Body> {
+    async fn serve(&self, request: Request, way: &Way<'_>, call: &mut Observed<'_>) -> Result<Body> {
         match request {
             Request::Health => Ok(Body::health()),
             Request::Preflight => Ok(Body::preflight(Arc::clone(&self.cors_headers))),
-            Request::OpenApi => self.negotiated(self.openapi(limits)?, false, wanted),
+            Request::OpenApi => self.negotiated(self.openapi(way.limits)?, false, way.wanted),
             Request::Tools => self.list_tools(call.by).await,
             Request::Told(body) => Ok(body),
             Request::Diagnose if !self.function.diagnose => Err(no_diagnose()),
             Request::Diagnose => Ok(Body::new(self.diagnose_until(call.by).await.to_json())),
-            Request::Records(records) => Ok(self.records(records, limits, call).await),
-            other => self.execute(&other, limits, wanted, call).await,
+            Request::Records(records) => Ok(self.records(records, way, call).await),
+            other => self.execute(&other, way, call).await,
         }
     }
 
@@ -477,17 +609,11 @@ impl App {
     }
 
     /// Plans and runs one unit of work, and keeps what its failure is told with.
-    async fn execute(
-        &self,
-        request: &Request,
-        limits: Limits,
-        wanted: &Wanted,
-        call: &mut Observed<'_>,
-    ) -> Result<Body> {
+    async fn execute(&self, request: &Request, way: &Way<'_>, call: &mut Observed<'_>) -> Result<Body> {
         if call.record.query.is_none() {
             call.record.query = self.first(request).map(|query| query.name().to_owned());
         }
-        let outcome = self.attempt(request, limits, wanted, call).await;
+        let outcome = self.attempt(request, way, call).await;
         if outcome.is_err() && self.function.log_values {
             call.record.values = Some(request.values());
         }
@@ -495,13 +621,8 @@ impl App {
     }
 
     /// A call, a transaction or a batch.
-    async fn attempt(
-        &self,
-        request: &Request,
-        limits: Limits,
-        wanted: &Wanted,
-        call: &mut Observed<'_>,
-    ) -> Result<Body> {
+    async fn attempt(&self, request: &Request, way: &Way<'_>, call: &mut Observed<'_>) -> Result<Body> {
+        let Way { limits, wanted, .. } = *way;
         let (mut steps, list) = match request {
             Request::Call(one) => {
                 let step = self.plan(one).map_err(|error| match one.agent {
@@ -541,10 +662,23 @@ impl App {
         if wanted.coding().is_none() && !wanted.identity() {
             return Err(event::no_coding());
         }
+        // A page is whole before it leaves: over HTTP the next one is told before its rows.
+        let leaving =
+            way.leaving.filter(|_| many && steps.first().is_some_and(|step| !step.query.is_paged()));
+        let exit = leaving.map(|leaving| -> Result<Exit> {
+            let head = Body { form, coding: wanted.coding(), ..Body::new(Vec::new()) }.cached(cache);
+            let head = self.negotiated(head, true, &wanted.as_is())?;
+            let (head, _) =
+                leaving.source.streamed(Ok(head), way.request_id, &self.function).map_err(unsaid)?;
+            let held = steps.iter().any(|step| step.query.access() == Access::Write);
+            Ok(Exit { outlet: leaving.outlet.cloned(), head, held })
+        });
+        let exit: Option<Exit> = exit.transpose()?;
         // What is no JSON is in a JSON string, also where the reply is the body alone.
         let limits = match form {
+            _ if exit.is_some() => Limits { bytes: self.function.stream_bytes, ..limits },
             Form::Json => limits,
-            _ if limits.escaped => limits,
+            _ if limits.escaped || way.leaving.is_some() => limits,
             _ => Limits { bytes: limits.bytes.saturating_sub(2), escaped: true, ..limits },
         };
         let work = Work {
@@ -554,6 +688,8 @@ impl App {
             limits,
             form,
             coding,
+            exit,
+            request_id: way.request_id,
             int64: self.function.int64,
             query_timeout: self.db.query_timeout,
             by: call.by,
@@ -665,7 +801,7 @@ impl App {
     ///
     /// After a failure, the rest of a FIFO group is reported failed and not run, or it would overtake; once the
     /// time is up, so is everything that has not been started.
-    async fn records(&self, records: Vec<event::Record>, limits: Limits, call: &mut Observed<'_>) -> Body {
+    async fn records(&self, records: Vec<event::Record>, way: &Way<'_>, call: &mut Observed<'_>) -> Body {
         let mut failed = Vec::new();
         let mut blocked: HashSet<String> = HashSet::new();
         for event::Record { message_id, group, request } in records {
@@ -681,8 +817,7 @@ impl App {
             } else {
                 let outcome = match request {
                     Ok(request) => {
-                        let wanted = Wanted::default();
-                        let run = self.execute(&request, limits, &wanted, call);
+                        let run = self.execute(&request, way, call);
                         AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))
                     }
                     Err(error) => Err(error),
@@ -766,6 +901,25 @@ impl From<LoadError> for StartError {
     fn from(error: LoadError) -> Self {
         Self::Queries(error)
     }
+}
+
+/// How the reply to an event goes.
+#[derive(Debug, Clone, Copy)]
+struct Way<'a> {
+    /// What its body may take.
+    limits: Limits,
+    wanted: &'a Wanted,
+    request_id: &'a str,
+    /// Whether it is a stream, of which rows may leave while they are written.
+    leaving: Option<Leaving<'a>>,
+}
+
+/// Where rows leave.
+#[derive(Debug, Clone, Copy)]
+struct Leaving<'a> {
+    source: &'a Source,
+    /// `None` where nobody wants them.
+    outlet: Option<&'a Outlet>,
 }
 
 /// One invocation, watched: what it did and what it cost, for its line in the log.
@@ -928,6 +1082,10 @@ fn quotes(json: &[u8]) -> usize {
 /// The longest that any statement may run: a session has one limit on the server, for all of them.
 fn longest(queries: &Queries, default: Duration) -> Duration {
     queries.iter().filter_map(Query::timeout).fold(default, Duration::max)
+}
+
+fn unsaid(raised: Raised) -> Error {
+    Error::new(Fault::Internal, format!("bug: a reply has no head: {raised}"))
 }
 
 fn panicked() -> Error {

@@ -1,6 +1,7 @@
 //! What is wrong with a query, given what the server says of it: what `lambda-rds check` tells before a call does.
 //! The judging is pure; [`report`] asks the server.
 
+mod order;
 pub(crate) mod policies;
 
 use std::fmt;
@@ -10,7 +11,7 @@ use serde::Deserialize;
 
 use crate::answers;
 use crate::app::App;
-use crate::backend::{Access, Endpoint, Session};
+use crate::backend::{Access, Endpoint, Session, Statement};
 use crate::connect::sessions::{Cost, Lease};
 use crate::deadline::Deadline;
 use crate::describe::{Column, Described, Description, Form, JsonType, Writes};
@@ -148,8 +149,8 @@ pub fn findings(query: &Query, described: &Described) -> Vec<Finding> {
     if let Some(pages) = query.pages() {
         let line = query.line_of_param("page").unwrap_or(first_line);
         for column in pages.order().iter() {
-            if let Some(message) = unpageable(query, description, &column.name) {
-                findings.push(at(line, Severity::Error, message));
+            if let Some((severity, message)) = unpageable(query, description, &column.name) {
+                findings.push(at(line, severity, message));
             }
         }
     }
@@ -162,35 +163,51 @@ pub fn findings(query: &Query, described: &Described) -> Vec<Finding> {
 }
 
 /// Why no page can begin behind the values of this column.
-fn unpageable(query: &Query, description: &Description, name: &str) -> Option<String> {
+fn unpageable(query: &Query, description: &Description, name: &str) -> Option<(Severity, String)> {
     let columns = columns(query, description);
     if columns.is_empty() {
         return None;
     }
+    let wrong = |message: String| Some((Severity::Error, message));
     let Some(column) = columns.iter().find(|column| column.name == name) else {
-        return Some(format!("`-- page:` names the column `{name}`, which the result does not have"));
+        return wrong(format!("`-- page:` names the column `{name}`, which the result does not have"));
     };
+    let coalesce = format!("select `coalesce({name}, …) AS {name}_or_more` and page by that");
     if column.nullable == Some(true) {
-        return Some(format!(
+        return wrong(format!(
             "the column `{name}` of `-- page:` may be NULL, and rows with a NULL there would be left out: page by columns \
-             that are NOT NULL, or select `coalesce({name}, …) AS {name}_or_more` and page by that"
+             that are NOT NULL, or {coalesce}"
+        ));
+    }
+    if let Some(origin) = &column.origin
+        && query.joins_outer(&origin.table)
+    {
+        // Whether one is ever NULL, the condition of the query may say.
+        return Some((
+            Severity::Warning,
+            format!(
+                "the column `{name}` of `-- page:` comes by an outer join, and where that finds no row of `{}` it is \
+                 NULL: such rows would be left out. Page by columns of the other table, or {coalesce}",
+                origin.table
+            ),
         ));
     }
     let kind = column.type_name.to_ascii_lowercase();
     // They are ordered by their number and compared by their name.
     if query.dialect() == Dialect::Mysql && (kind.starts_with("enum") || kind.starts_with("set")) {
-        return Some(format!(
+        return wrong(format!(
             "the column `{name}` of `-- page:` is of the type `{}`, which MySQL orders otherwise than it compares: select \
              `CAST({name} AS CHAR) AS …` and page by that",
             column.type_name
         ));
     }
-    matches!(column.form, Form::Array(_) | Form::Value(JsonType::Json)).then(|| {
-        format!(
+    match column.form {
+        Form::Array(_) | Form::Value(JsonType::Json) => wrong(format!(
             "the column `{name}` of `-- page:` is of the type `{}`, behind which no page can begin",
             column.type_name
-        )
-    })
+        )),
+        _ => None,
+    }
 }
 
 /// What is wrong with the rows that are to be replied.
@@ -258,17 +275,26 @@ pub async fn report(app: &App, by: Deadline) -> Result<Report<'_>> {
     let mut lease = app.sessions().lease(Access::Read, by, &mut Cost::default()).await?;
     let mut queries = Vec::new();
     for query in app.queries() {
-        let described = within(by, described(&mut lease, query)).await?;
+        let described = within(by, shown(&mut lease, query, &query.blank())).await?;
         let mut findings = findings(query, &described);
-        if let Described::Statement(_) = &described {
-            for (severity, message) in within(by, policies::troubles(lease.session(), query)).await? {
-                findings.push(Finding {
-                    file: query.file().to_owned(),
-                    line: Some(query.line_of_sql(1)),
-                    severity,
-                    message: format!("{}: {message}", query.name()),
-                });
+        if let Described::Statement(description) = &described {
+            let first_line = query.line_of_sql(1);
+            let at = |line, (severity, message): (Severity, String)| Finding {
+                file: query.file().to_owned(),
+                line: Some(line),
+                severity,
+                message: format!("{}: {message}", query.name()),
+            };
+            // What is wrong with the columns is wrong with each page, too.
+            let sound = findings.iter().all(|finding| finding.severity < Severity::Error);
+            if let Some(page) = query.blank_page().filter(|_| sound) {
+                let page = within(by, shown(&mut lease, query, &page)).await?;
+                let trouble = order::trouble(lease.session(), query, description, page);
+                let line = query.line_of_param("page").unwrap_or(first_line);
+                findings.extend(within(by, trouble).await?.map(|trouble| at(line, trouble)));
             }
+            let troubles = within(by, policies::troubles(lease.session(), query)).await?;
+            findings.extend(troubles.into_iter().map(|trouble| at(first_line, trouble)));
         }
         queries.push(Checked { query, described, findings });
     }
@@ -302,7 +328,7 @@ pub(crate) async fn columns_of(
 ) -> Result<()> {
     let mut lease = app.sessions().lease(Access::Read, by, &mut Cost::default()).await?;
     for query in queries {
-        match within(by, described(&mut lease, query)).await? {
+        match within(by, shown(&mut lease, query, &query.blank())).await? {
             Described::Statement(description) if description.has_rows() => {
                 told(query, Some(columns(query, &description)));
             }
@@ -316,12 +342,13 @@ pub(crate) async fn columns_of(
     Ok(())
 }
 
-/// What the server says of a query; where its tables are in a schema that the caller chooses, in the first of those.
-async fn described(lease: &mut Lease, query: &Query) -> Result<Described> {
+/// What the server says of a statement of a query; where its tables are in a schema that the caller chooses, in the first
+/// of those.
+async fn shown(lease: &mut Lease, query: &Query, statement: &Statement) -> Result<Described> {
     let settings = query.identity().settings().iter();
     let mut paths = settings.filter(|setting| setting.name().eq_ignore_ascii_case("search_path"));
     let Some(schema) = paths.next().and_then(|path| path.choice()?.first()) else {
-        return lease.session().describe(&query.blank()).await;
+        return lease.session().describe(statement).await;
     };
     let schema = policies::name(schema);
     // A setting of the session would be somebody else's behind a pooler.
@@ -330,7 +357,7 @@ async fn described(lease: &mut Lease, query: &Query) -> Result<Described> {
         false => (format!("SET search_path = {schema}"), "RESET search_path"),
     };
     lease.session().ask(&before).await?;
-    let described = lease.session().describe(&query.blank()).await;
+    let described = lease.session().describe(statement).await;
     lease.session().ask(after).await?;
     described
 }
@@ -411,7 +438,8 @@ mod tests {
     }
 
     fn column(name: &str, form: Form) -> Column {
-        Column { name: name.to_owned(), type_name: "box".to_owned(), form, nullable: Some(false) }
+        let type_name = "box".to_owned();
+        Column { name: name.to_owned(), type_name, form, nullable: Some(false), origin: None }
     }
 
     fn rows(columns: &[Column]) -> Described {

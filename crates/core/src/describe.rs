@@ -47,6 +47,19 @@ pub struct Column {
     pub form: Form,
     /// `Some(false)`: it is a column of a table that holds no NULL, which an outer join may still make of it.
     pub nullable: Option<bool>,
+    /// The column of a table that it is as it stands there; `None` for an expression, and where nobody tells.
+    pub origin: Option<Origin>,
+}
+
+/// A column of a table, by the server's own names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The schema of the table; on MySQL the database, on SQLite nothing.
+    pub schema: String,
+    /// The table.
+    pub table: String,
+    /// The column.
+    pub column: String,
 }
 
 /// What the values of a column are in JSON.

@@ -12,8 +12,9 @@ use crate::error::{Error, Fault, Phase, Result};
 use crate::form::{Coding, Form};
 use crate::once::{self, Found, Key, Store};
 use crate::queries::{Caller, Query, Verb};
+use crate::reply::error_text;
 use crate::retry::{self, Next, Progress};
-use crate::rows::{Limits, RowWriter};
+use crate::rows::{Exit, Limits, RowWriter};
 
 /// One statement of a call.
 #[derive(Debug)]
@@ -57,6 +58,10 @@ pub(crate) struct Work<'q> {
     /// What the reply is compressed by, and whether it may be left as it is: the rows of one `:many` are compressed while
     /// they are written, whoever has another result does that afterwards.
     pub(crate) coding: Option<(Coding, bool)>,
+    /// Where the rows of one `:many` leave while they are written, if they do.
+    pub(crate) exit: Option<Exit>,
+    /// Whose invocation it is, for a failure that is told in the midst of rows.
+    pub(crate) request_id: &'q str,
     pub(crate) int64: Int64,
     /// The longest that a statement may take whose query does not say.
     pub(crate) query_timeout: Duration,
@@ -184,7 +189,15 @@ pub(crate) async fn run(work: &Work<'_>, sessions: &Arc<Sessions>, trace: &mut T
             }
             Err(error) => {
                 let lost = progress == Progress::Keyed;
-                attempts.failed(error, progress, lease, settled_by, trace).await?;
+                attempts.begun = rows.begun();
+                if let Err(error) = attempts.failed(error, progress, lease, settled_by, trace).await {
+                    if attempts.begun
+                        && let Some(outlet) = work.exit.as_ref().and_then(|exit| exit.outlet.as_ref())
+                    {
+                        outlet.leave_last_words(rows.broken_off(&error_text(&error, work.request_id)));
+                    }
+                    return Err(error);
+                }
                 before.expected |= lost && work.once.as_ref().is_some_and(|once| once.store.looks_first());
             }
         }
@@ -228,6 +241,8 @@ pub(crate) struct Attempts<'a> {
     met: Vec<Fault>,
     /// How to stop what may still run on the server for the attempt before, whose connection is lost.
     left: Option<Left>,
+    /// Whether something of the reply has been given, which ends all attempts.
+    begun: bool,
 }
 
 /// What a lost connection has left on the server.
@@ -239,7 +254,7 @@ struct Left {
 
 impl<'a> Attempts<'a> {
     pub(crate) fn new(sessions: &'a Arc<Sessions>, access: Access, by: Deadline) -> Self {
-        Self { sessions, access, by, met: Vec::new(), left: None }
+        Self { sessions, access, by, met: Vec::new(), left: None, begun: false }
     }
 
     /// Lends the session of the next attempt.
@@ -298,7 +313,7 @@ impl<'a> Attempts<'a> {
         // Each fault has its own number of times: a lost connection is not made worse by a conflict before it.
         let same = self.met.iter().filter(|fault| **fault == error.fault());
         let tries = u32::try_from(same.count()).unwrap_or(u32::MAX);
-        if tries >= times || self.by.remaining() <= pause {
+        if self.begun || tries >= times || self.by.remaining() <= pause {
             stop(self.left.take(), self.by).await;
             return Err(error);
         }
@@ -376,6 +391,10 @@ impl Work<'_> {
             Some(paging) => rows.paged(paging.clone()),
             None => rows,
         };
+        let leaving = |rows: RowWriter| match &self.exit {
+            Some(exit) => rows.leaving(exit.clone()),
+            None => rows,
+        };
         let rows = match self.steps.as_slice() {
             [step] if !self.list => {
                 let verb = step.query.verb();
@@ -384,14 +403,14 @@ impl Work<'_> {
                 let limits = Limits { max_rows: step.query.max_rows(), escaped, ..self.limits };
                 let rows = RowWriter::new(verb, limits, self.int64);
                 if let Some((coding, identity)) = compressed {
-                    return paged(rows.in_form(self.form)).compressed(coding, identity);
+                    return leaving(paged(rows.in_form(self.form)).compressed(coding, identity));
                 }
                 rows
             }
             _ => RowWriter::list(self.limits, self.int64),
         };
         let rows = if self.inside_string() { rows.inside_string() } else { rows };
-        paged(rows.in_form(self.form))
+        leaving(paged(rows.in_form(self.form)))
     }
 
     /// Whether the result is written as it stands inside a JSON string.
@@ -548,6 +567,8 @@ async fn attempt_once(
     let count = rows.rows();
     let body = once::plain(rows.finish()?, work.limits.escaped)?;
     store.fits(&body)?;
+    // What follows COMMIT cannot fail: it would be told of a write that is there.
+    let carried = once::carried(body.clone(), work.limits.escaped, work.limits.bytes)?;
     // The table is the function's own: its role and schemas are no caller's.
     let reset = work.steps.last().and_then(|step| Caller::nobody().statement(&step.caller));
     let (keep, sweep) = (store.keep(key, &body), store.sweep());
@@ -563,7 +584,7 @@ async fn attempt_once(
     }
     run.ours()?;
     store.meet(key);
-    Ok(Came::Kept(once::carried(body, work.limits.escaped, work.limits.bytes)?, count))
+    Ok(Came::Kept(carried, count))
 }
 
 /// That there is something to commit, says the server.

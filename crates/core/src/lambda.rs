@@ -9,6 +9,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::FutureExt as _;
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
@@ -24,7 +26,8 @@ use crate::config::Platform;
 use crate::deadline::Deadline;
 use crate::error::{Error, Fault};
 use crate::event::Invocation;
-use crate::reply::Raised;
+use crate::reply::{Raised, Reply};
+use crate::stream::{self, Inlet};
 
 /// Runs the function: builds the application with `start`, opens its first session, serves invocations until
 /// Lambda ends the environment.
@@ -181,16 +184,14 @@ async fn register(api: &Client) -> Result<impl Future<Output = ()> + use<>, BoxE
 /// Serves one invocation and posts what came of it: a reply as a response, what is raised as an error.
 async fn invoked(app: &App, api: &Client, headers: &HeaderMap, event: &[u8]) -> Result<(), BoxError> {
     let invocation = told(headers);
+    if app.streams() {
+        return streamed(app, api, headers, event, &invocation).await;
+    }
     let (outcome, untold) = match AssertUnwindSafe(app.answer(event, &invocation)).catch_unwind().await {
         Ok((outcome, untold)) => (outcome.map_err(Diagnostic::from), Some(untold)),
         Err(_) => (Err(internal()), None),
     };
-    let request = match outcome {
-        Ok(reply) => post(headers, &invocation.request_id, "response").body(Body::from(reply.into_json()))?,
-        Err(raised) => post(headers, &invocation.request_id, "error")
-            .header(ERROR_TYPE, &raised.error_type)
-            .body(json(&raised)?)?,
-    };
+    let request = answer(headers, &invocation, outcome)?;
     let tell = async {
         // The answer goes first: whoever waits for it does not wait for our log. Lambda freezes nothing before we
         // ask for the next invocation.
@@ -201,6 +202,97 @@ async fn invoked(app: &App, api: &Client, headers: &HeaderMap, event: &[u8]) -> 
     };
     tokio::join!(send(api, request), tell);
     Ok(())
+}
+
+/// The same for a function whose replies may be streams. The next invocation is not asked for before one has been taken
+/// to its end.
+async fn streamed(
+    app: &App,
+    api: &Client,
+    headers: &HeaderMap,
+    event: &[u8],
+    invocation: &Invocation,
+) -> Result<(), BoxError> {
+    let (outlet, inlet) = stream::channel();
+    let answered = async {
+        let answered = AssertUnwindSafe(app.answer_by(event, invocation, outlet)).catch_unwind().await;
+        let (outcome, untold) = match answered {
+            Ok((outcome, untold)) => (outcome.map_err(Diagnostic::from), Some(untold)),
+            Err(_) => (Err(internal()), None),
+        };
+        // The end of the reply is on its way by now, or nothing is.
+        tokio::task::yield_now().await;
+        if let Some(untold) = untold {
+            untold.tell();
+        }
+        outcome
+    };
+    let (outcome, sent) = tokio::join!(answered, send_stream(api, headers, invocation, inlet));
+    let request = match (outcome, sent?) {
+        // All is said, also of what has failed behind the beginning.
+        (Ok(None), _) | (Err(_), true) => return Ok(()),
+        (Ok(Some(reply)), _) => answer(headers, invocation, Ok(reply))?,
+        (Err(raised), false) => answer(headers, invocation, Err(raised))?,
+    };
+    send(api, request).await;
+    Ok(())
+}
+
+/// Posts a reply while it is written, if it is one that is, and tells that.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html#runtimes-custom-response-streaming>
+async fn send_stream(
+    api: &Client,
+    headers: &HeaderMap,
+    invocation: &Invocation,
+    mut inlet: Inlet,
+) -> Result<bool, BoxError> {
+    let Some(head) = inlet.head().await else { return Ok(false) };
+    let (mut sender, body) = Body::channel();
+    let request = post(headers, &invocation.request_id, "response")
+        .header("lambda-runtime-function-response-mode", "streaming")
+        .header("transfer-encoding", "chunked")
+        .header("trailer", ERROR_TYPE)
+        .header("trailer", ERROR_BODY)
+        .header("content-type", head.content_type)
+        .body(body)?;
+    let feed = async move {
+        if let Some(mut prelude) = head.prelude {
+            prelude.extend_from_slice(&PRELUDE_END);
+            sender.send_data(prelude.into()).await?;
+        }
+        while let Some(part) = inlet.next().await {
+            match part {
+                Ok(bytes) => sender.send_data(bytes).await?,
+                Err(raised) => sender.send_trailers(trailers(&Diagnostic::from(raised))?).await?,
+            }
+        }
+        Ok::<_, BoxError>(())
+    };
+    // Why the rest is not taken any more, the answer says.
+    let (_, ()) = tokio::join!(feed, send(api, request));
+    Ok(true)
+}
+
+/// What tells Lambda that a reply has failed after it had begun.
+fn trailers(raised: &Diagnostic) -> Result<HeaderMap, BoxError> {
+    let mut trailers = HeaderMap::new();
+    trailers.insert(ERROR_TYPE, raised.error_type.parse()?);
+    trailers.insert(ERROR_BODY, BASE64.encode(serde_json::to_vec(raised)?).parse()?);
+    Ok(trailers)
+}
+
+/// The request that tells how an invocation ended which is no stream.
+fn answer(
+    headers: &HeaderMap,
+    invocation: &Invocation,
+    outcome: Result<Reply, Diagnostic>,
+) -> Result<http::Request<Body>, BoxError> {
+    Ok(match outcome {
+        Ok(reply) => post(headers, &invocation.request_id, "response").body(Body::from(reply.into_json()))?,
+        Err(raised) => post(headers, &invocation.request_id, "error")
+            .header(ERROR_TYPE, &raised.error_type)
+            .body(json(&raised)?)?,
+    })
 }
 
 /// A request that tells how the invocation ended.
@@ -307,6 +399,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 const EXTENSION_ID: &str = "lambda-extension-identifier";
 /// What Lambda shows in its telemetry as the type of an error.
 const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
+/// What stands in a trailer behind that type: an error as JSON, in base64.
+const ERROR_BODY: &str = "lambda-runtime-function-error-body";
+/// What parts the prelude of a stream from its body.
+const PRELUDE_END: [u8; 8] = [0; 8];
 /// Newer versions of the Runtime API have it beside the request id.
 const INVOCATION_ID: &str = "lambda-runtime-invocation-id";
 /// Lambda's convention is `Category.Reason`.

@@ -35,6 +35,7 @@ pub mod reply;
 pub mod retry;
 pub mod rows;
 mod schema;
+pub mod stream;
 pub mod tools;
 pub mod value;
 

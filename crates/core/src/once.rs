@@ -506,7 +506,8 @@ fn sent(from: &KeyFrom, origin: &Origin) -> Result<Option<String>> {
             let mut values =
                 origin.headers.iter().filter(|(header, _)| header == name).map(|(_, value)| value);
             let first = values.next().cloned();
-            if values.next().is_some() {
+            // Of two keys neither is the right one; and one that was doubled on its way would be another key.
+            if values.next().is_some() || origin.repeated_headers.contains(name) {
                 return Err(Error::told(Fault::BadEvent, format!("The header `{name}` is there twice.")));
             }
             first
@@ -622,8 +623,19 @@ fn canonical(value: &Value) -> String {
             }
             text + "]"
         }
+        Value::Decimal(digits) => format!("Decimal({})", significant(digits)),
+        // It equals 0.0.
+        Value::Float(float) if *float == 0.0 => format!("{:?}", Value::Float(0.0)),
         other => format!("{other:?}"),
     }
+}
+
+/// A decimal's digits without zeros that say nothing: one client writes 1.50 where the other one writes 1.5.
+fn significant(digits: &str) -> &str {
+    if !digits.contains('.') {
+        return digits;
+    }
+    digits.trim_end_matches('0').trim_end_matches('.')
 }
 
 /// JSON with the members of its objects in order and without blanks; numbers keep their digits.
@@ -796,6 +808,94 @@ mod tests {
             assert!(one.id == other.id && one.request != other.request);
         }
         assert_ne!(one.id, key(r#"{"a": 1}"#, "K", None).id);
+    }
+
+    #[test]
+    fn equal_values_are_one_request() {
+        let text = |kind: &str, json: &str| {
+            let raw = RawValue::from_string(json.to_owned()).unwrap();
+            canonical(&Kind::from_name(kind).unwrap().read(&Given::Json(raw)).unwrap())
+        };
+        for (kind, same) in [
+            ("decimal", &["1", "1.0", "1.00", "\"1\"", "\"+1.\"", "1e0", "10e-1", "0.1e1", "\"01.0\""][..]),
+            ("decimal", &["0", "0.0", "-0", "-0.00", "0e9"]),
+            ("decimal", &["100", "1e2", "100.0", "\"0100\""]),
+            ("decimal", &["-1.5", "-1.50", "-15e-1"]),
+            ("decimal", &["0.000000000000000000010", "1e-20"]),
+            ("float", &["1", "1.0", "1e0", "\"1\""]),
+            ("float", &["0", "-0.0", "0e5"]),
+            ("int", &["7", "\"7\"", "\"+7\""]),
+            ("decimal[]", &["[1, 2.50]", "[1.0,2.5]"]),
+            ("timestamptz", &["\"2026-01-31T13:37:00Z\"", "\"2026-01-31T14:37:00.000+01:00\""]),
+            ("uuid", &["\"01234567-89AB-cdef-0123-456789abcdef\"", "\"0123456789abcdef0123456789abcdef\""]),
+        ] {
+            for other in same {
+                assert_eq!(text(kind, same[0]), text(kind, other), "{kind} {other}");
+            }
+        }
+        for (kind, one, other) in [
+            ("decimal", "1", "10"),
+            ("decimal", "100", "1"),
+            ("decimal", "1", "-1"),
+            ("decimal", "12345678901234567890.1", "12345678901234567890.2"),
+            ("decimal", "\"NaN\"", "\"Infinity\""),
+            ("float", "1", "1.0000000000000002"),
+            ("text", "\"1\"", "\"1.0\""),
+            ("json", "1", "1.0"),
+            ("json", "{\"a\": [1, 2]}", "{\"a\": [2, 1]}"),
+            ("decimal[]", "[1, 2]", "[2, 1]"),
+            ("text[]", "[\"a\", \"b\"]", "[\"a,b\"]"),
+            ("text", "null", "\"\""),
+        ] {
+            assert_ne!(text(kind, one), text(kind, other), "{kind} {one} {other}");
+        }
+    }
+
+    /// No clock of the function's own is in what it asks or writes: nothing but the hashes, and how long a key holds. So a
+    /// clock that jumps, or that of another environment, changes nothing.
+    #[test]
+    fn times_are_the_servers() {
+        let table = Table::parse("keys").unwrap();
+        for (engine, dialect) in ENGINES {
+            let store = Store::new(engine, dialect, &table, 100);
+            let now = match dialect {
+                Dialect::Postgres => "now()",
+                Dialect::Mysql => "UTC_TIMESTAMP(6)",
+                Dialect::Sqlite => "unixepoch()",
+            };
+            let key = Key { id: [1; 32], request: [2; 32], keep: Duration::from_secs(3600) };
+            for (statement, times, sent) in [
+                (store.look_up(&key), 1, &["id"][..]),
+                (store.claim(&key), 2, &["id", "request", "keep"]),
+                (store.drop_expired(&key), 1, &["id"]),
+                (store.keep(&key, b"{}"), 0, &["reply", "id"]),
+                (store.sweep(), 1, &[]),
+            ] {
+                assert_eq!(statement.sql.matches(now).count(), times, "{}", statement.sql);
+                let names: Vec<&str> = statement.arguments.iter().map(|argument| &*argument.name).collect();
+                assert_eq!(names, sent, "{}", statement.sql);
+            }
+            let claim = store.claim(&key);
+            assert_eq!(claim.arguments.last().map(|keep| keep.value.clone()), Some(Value::Int(3600)));
+        }
+    }
+
+    #[test]
+    fn a_header_that_is_there_twice_is_no_key() {
+        let of = |headers: &[(&str, &str)], repeated: &[&str]| {
+            let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            let origin = Origin {
+                headers: headers.iter().map(pair).collect(),
+                repeated_headers: repeated.iter().map(|name| (*name).to_owned()).collect(),
+                ..Origin::default()
+            };
+            sent(&KeyFrom::Header("x".to_owned()), &origin).map_err(|error| error.message().to_owned())
+        };
+        assert_eq!(of(&[("x", "a"), ("y", "b")], &["y"]), Ok(Some("a".to_owned())));
+        assert_eq!(of(&[("y", "b")], &[]), Ok(None));
+        let twice = Err("The header `x` is there twice.".to_owned());
+        assert_eq!(of(&[("x", "a, a")], &["x"]), twice);
+        assert_eq!(of(&[("x", "a"), ("x", "b")], &[]), twice);
     }
 
     #[test]

@@ -699,6 +699,7 @@ SELECT 1 AS one;
             type_name: String::new(),
             form,
             nullable,
+            origin: None,
         };
         let columns = vec![
             column("id", Form::Value(JsonType::Int64), Some(false)),

@@ -6,6 +6,7 @@
 
 pub(crate) mod compress;
 mod csv;
+mod leaving;
 mod paging;
 
 use base64::Engine as _;
@@ -19,6 +20,8 @@ use crate::queries::Verb;
 use crate::value::{Value, time};
 use compress::Compressor;
 use csv::Csv;
+pub(crate) use leaving::Exit;
+use leaving::Leaving;
 use paging::Page;
 pub(crate) use paging::Paging;
 
@@ -78,16 +81,20 @@ struct More {
     csv: Option<Csv>,
     page: Option<Page>,
     compressed: Option<Compressed>,
+    leaving: Option<Leaving>,
 }
 
 /// A body that is compressed as it grows.
 #[derive(Debug)]
 struct Compressed {
     coding: Coding,
-    /// How many bytes of base64 there may be.
+    /// How many bytes there may be: of base64, unless they leave as they are.
     limit: usize,
     /// Whether it may stay as it is, where that is smaller.
     identity: bool,
+    /// Whether the bytes leave as they are, and how many have left.
+    leaves: bool,
+    left: usize,
     /// Most is there.
     compressor: Option<Compressor>,
     /// All is there.
@@ -164,7 +171,15 @@ impl RowWriter {
             let limit = body.told;
             // The buffer holds a piece, and a row that is as large as all of it might be.
             body.limit = body.limit.max(2 * compress::PIECE);
-            more.compressed = Some(Compressed { coding, limit, identity, compressor: None, whole: None });
+            more.compressed = Some(Compressed {
+                coding,
+                limit,
+                identity,
+                leaves: false,
+                left: 0,
+                compressor: None,
+                whole: None,
+            });
         }
         self
     }
@@ -181,6 +196,77 @@ impl RowWriter {
             body.limit *= 2;
         }
         self
+    }
+
+    /// Lets the rows of a `:many` leave while they are written: [`drain`](Self::drain). What is left once the result has
+    /// ended is the rest of the body. Belongs behind all else; no page leaves so.
+    #[must_use]
+    pub(crate) fn leaving(mut self, exit: Exit) -> Self {
+        if self.verb == Verb::Many {
+            let more = self.more.get_or_insert_default();
+            if let Some(compressed) = &mut more.compressed {
+                compressed.leaves = true;
+            }
+            more.leaving = Some(Leaving::new(exit, more.compressed.is_some()));
+        }
+        self
+    }
+
+    /// Whether what is written may leave before all of it is there.
+    #[must_use]
+    #[inline]
+    pub fn leaves(&self) -> bool {
+        self.more.as_ref().is_some_and(|more| more.leaving.is_some())
+    }
+
+    /// Whether something has left that cannot be taken back.
+    pub(crate) fn begun(&self) -> bool {
+        self.more.as_ref().and_then(|more| more.leaving.as_ref()).is_some_and(Leaving::begun)
+    }
+
+    /// How many bytes wait to leave.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        match self.more.as_deref() {
+            Some(More { csv: Some(csv), .. }) => csv.out.end,
+            _ => self.body.end,
+        }
+    }
+
+    /// Lets whole rows leave that have been written, and waits until they have room. Belongs between two rows, before each
+    /// wait for the server. What stands behind the last row stays: it is not known to be well before COMMIT.
+    ///
+    /// # Errors
+    /// [`Fault::ResultTooLarge`]; [`Fault::Internal`] if nobody takes them any more.
+    ///
+    /// # Cancel safety
+    /// None: what was to leave is lost, and the writer good for nothing.
+    pub async fn drain(&mut self) -> Result<()> {
+        if !self.open || self.in_result == 0 {
+            return Ok(());
+        }
+        let Some(more) = self.more.as_deref_mut() else { return Ok(()) };
+        let body = more.csv.as_mut().map_or(&mut self.body, |csv| &mut csv.out);
+        let taken = more.compressed.as_ref().map_or(0, Compressed::taken);
+        let Some(leaving) = more.leaving.as_mut().filter(|leaving| leaving.may(body.end + taken)) else {
+            return Ok(());
+        };
+        let bytes = match &mut more.compressed {
+            None => body.hand_over(),
+            Some(compressed) => compressed.hand_over(body, leaving.is_due())?,
+        };
+        leaving.send(bytes).await
+    }
+
+    /// What a body that has begun to leave ends with when it has failed, so that nobody takes it for whole: `error` is an
+    /// object in JSON. Rows that have not left are not among it.
+    pub(crate) fn broken_off(self, error: &str) -> Vec<u8> {
+        let Some(more) = self.more.map(|more| *more) else { return Vec::new() };
+        let words = leaving::last_words(more.form, error);
+        match more.compressed {
+            None => words,
+            Some(compressed) => compressed.broken_off(&words),
+        }
     }
 
     /// By what the next page is asked for, if there is one, once the result has ended.
@@ -703,6 +789,10 @@ impl More {
         if let Some(compressed) = &mut self.compressed {
             compressed.compressor = None;
             compressed.whole = None;
+            compressed.left = 0;
+        }
+        if let Some(leaving) = &mut self.leaving {
+            leaving.clear();
         }
     }
 
@@ -760,6 +850,32 @@ impl Compressed {
         compressor.map_or(0, |compressor| compress::encoded(compressor.length() + compress::HELD))
     }
 
+    /// What so many bytes take in the reply, with those that have left.
+    fn counted(&self, length: usize) -> usize {
+        if self.leaves { self.left + length } else { compress::encoded(length) }
+    }
+
+    /// How much has been taken over, if not less is known of it.
+    fn taken(&self) -> usize {
+        self.compressor.as_ref().map_or(0, |compressor| compressor.length().max(compress::PIECE))
+    }
+
+    /// Takes over what the buffer holds, and gives what is compressed; with `all`, all of it.
+    fn hand_over(&mut self, body: &mut Body, all: bool) -> Result<Vec<u8>> {
+        self.take(body)?;
+        let Some(compressor) = &mut self.compressor else { return Ok(Vec::new()) };
+        let bytes = compressor.hand_over(all)?;
+        self.left += bytes.len();
+        Ok(bytes)
+    }
+
+    /// What is compressed with these words behind it, and without an end.
+    fn broken_off(mut self, words: &[u8]) -> Vec<u8> {
+        let Some(compressor) = &mut self.compressor else { return Vec::new() };
+        // What cannot be compressed any more is not missed: there is no end in any case.
+        compressor.write(words).and_then(|()| compressor.hand_over(true)).unwrap_or_default()
+    }
+
     /// Takes over what the buffer holds.
     fn take(&mut self, body: &mut Body) -> Result<()> {
         let compressor = match &mut self.compressor {
@@ -767,8 +883,9 @@ impl Compressed {
             none => none.insert(Compressor::new(self.coding)?),
         };
         compressor.write(&body.bytes[..body.end])?;
+        let length = compressor.length();
         body.clear();
-        match compress::encoded(compressor.length()) > self.limit {
+        match self.counted(length) > self.limit {
             true => Err(too_large(self.limit)),
             false => Ok(()),
         }
@@ -780,7 +897,7 @@ impl Compressed {
                 return Ok(());
             }
             let whole = compress::whole(self.coding, &body.bytes[..body.end])?;
-            let (gained, without) = (compress::encoded(whole.len()), body.end);
+            let (gained, without) = (self.counted(whole.len()), body.end);
             if gained < without {
                 self.whole = Some(whole);
             }
@@ -789,7 +906,7 @@ impl Compressed {
         self.take(body)?;
         let Some(compressor) = self.compressor.take() else { return Ok(()) };
         let whole = compressor.finish()?;
-        if compress::encoded(whole.len()) > self.limit {
+        if self.counted(whole.len()) > self.limit {
             return Err(too_large(self.limit));
         }
         self.whole = Some(whole);
@@ -858,6 +975,14 @@ impl Body {
     fn clear(&mut self) {
         self.end = 0;
         self.used = 0;
+    }
+
+    /// Gives what is written, which stays accounted for.
+    fn hand_over(&mut self) -> Vec<u8> {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.truncate(self.end);
+        self.end = 0;
+        bytes
     }
 
     fn mark(&mut self) {
@@ -1259,10 +1384,12 @@ fn write_field(out: &mut Vec<u8>, number: i64, unit: u8) {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
     use proptest::prelude::*;
     use serde_json::Value as Json;
 
     use super::*;
+    use crate::stream;
 
     const WIDE: Limits = Limits { bytes: 1 << 20, escaped: false, max_rows: None };
 
@@ -1603,6 +1730,130 @@ mod tests {
         rows.end_result(done(0)).unwrap();
         assert_eq!(rows.coding(), Some(Coding::Gzip));
         assert_eq!(expanded(Coding::Gzip, &rows.finish().unwrap()), b"[]");
+    }
+
+    /// A writer whose rows leave, and what takes them.
+    fn leaving(form: Form, coding: Option<Coding>, bytes: usize, held: bool) -> (RowWriter, stream::Inlet) {
+        let (outlet, inlet) = stream::channel();
+        let head = stream::Head { prelude: None, content_type: form.content_type() };
+        let limits = Limits { bytes, ..WIDE };
+        let mut rows = RowWriter::new(Verb::Many, limits, Int64::Number).in_form(form);
+        if let Some(coding) = coding {
+            rows = rows.compressed(coding, true);
+        }
+        (rows.leaving(Exit { outlet: Some(outlet), head, held }), inlet)
+    }
+
+    /// What has left by now, of which somebody takes each piece.
+    async fn taken(inlet: &mut stream::Inlet, into: &mut Vec<u8>) {
+        while let Some(Some(Ok(bytes))) = inlet.next().now_or_never() {
+            into.extend_from_slice(&bytes);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_has_left_and_the_rest_are_the_body() {
+        for coding in [None, Some(Coding::Gzip), Some(Coding::Zstd)] {
+            for form in Form::ALL {
+                for count in [0, 1, 3000] {
+                    let mut whole = RowWriter::new(Verb::Many, WIDE, Int64::Number).in_form(form);
+                    let (mut rows, mut inlet) = leaving(form, coding, WIDE.bytes, false);
+                    let mut found = Vec::new();
+                    whole.columns(&["id"]).unwrap();
+                    rows.columns(&["id"]).unwrap();
+                    for id in 0..count {
+                        let text = format!("{id} \"of\" them, {}", id * 7919);
+                        row(&mut whole, |rows| rows.text(&text)).unwrap();
+                        row(&mut rows, |rows| rows.text(&text)).unwrap();
+                        if id % 7 == 0 {
+                            rows.drain().await.unwrap();
+                            taken(&mut inlet, &mut found).await;
+                        }
+                        assert!(rows.waiting() < 64 * 1024);
+                    }
+                    assert_eq!(rows.begun(), count == 3000 || count == 1 && coding.is_none());
+                    let behind = found.len();
+                    rows.end_result(done(0)).unwrap();
+                    // What closes the body stays until it is known to be well.
+                    rows.drain().await.unwrap();
+                    taken(&mut inlet, &mut found).await;
+                    assert_eq!(found.len(), behind);
+                    let used = rows.coding();
+                    assert_eq!(used, coding.filter(|_| count == 3000));
+                    found.extend(rows.finish().unwrap());
+                    let found = used.map_or(found.clone(), |coding| expanded(coding, &found));
+                    assert_eq!(found, whole.finish().unwrap(), "{form:?} {coding:?} {count}");
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_limit_counts_what_has_left() {
+        let (mut rows, mut inlet) = leaving(Form::Json, None, 100, false);
+        rows.columns(&["v"]).unwrap();
+        let mut found = Vec::new();
+        let error = loop {
+            match row(&mut rows, |rows| rows.int32(1)) {
+                Err(error) => break error,
+                Ok(()) => rows.drain().await.unwrap(),
+            }
+            taken(&mut inlet, &mut found).await;
+        };
+        assert_eq!((error.fault(), found.len()), (Fault::ResultTooLarge, 96));
+    }
+
+    #[tokio::test]
+    async fn a_write_is_held_back_and_may_start_over() {
+        let (mut rows, mut inlet) = leaving(Form::Json, None, WIDE.bytes, true);
+        for run in 0..2 {
+            rows.columns(&["v"]).unwrap();
+            row(&mut rows, |rows| rows.int32(run)).unwrap();
+            rows.drain().await.unwrap();
+            assert!(!rows.begun());
+            if run == 0 {
+                rows.reset();
+            }
+        }
+        assert!(inlet.next().now_or_never().is_none());
+        assert_eq!(text(rows), "[{\"v\":1}]");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_broken_off_is_not_whole() {
+        for coding in [None, Some(Coding::Gzip), Some(Coding::Zstd)] {
+            for (form, end) in [
+                (Form::Json, "[{\"v\":1}"),
+                (Form::Ndjson, "{\"v\":1}\n{\"error\":{}}\n"),
+                (Form::Csv, "v\r\n1\r\n\"{\"\"error\"\":{}}"),
+            ] {
+                use std::io::Read as _;
+                let (mut rows, mut inlet) = leaving(form, coding, WIDE.bytes, false);
+                rows.columns(&["v"]).unwrap();
+                row(&mut rows, |rows| rows.int32(1)).unwrap();
+                rows.more.as_mut().unwrap().leaving.as_mut().unwrap().hold = 1;
+                rows.drain().await.unwrap();
+                let mut found = Vec::new();
+                taken(&mut inlet, &mut found).await;
+                // Half a row is none.
+                rows.begin().unwrap();
+                rows.key(0).unwrap();
+                found.extend(rows.broken_off("{\"error\":{}}"));
+                let Some(coding) = coding else {
+                    assert_eq!(String::from_utf8(found).unwrap(), end);
+                    continue;
+                };
+                let mut text = Vec::new();
+                let read = match coding {
+                    Coding::Gzip => flate2::read::GzDecoder::new(&found[..]).read_to_end(&mut text),
+                    Coding::Zstd => {
+                        zstd::stream::read::Decoder::new(&found[..]).unwrap().read_to_end(&mut text)
+                    }
+                };
+                read.unwrap_err();
+                assert_eq!(String::from_utf8(text).unwrap(), end);
+            }
+        }
     }
 
     #[test]

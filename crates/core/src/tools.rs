@@ -511,6 +511,7 @@ SELECT 1 AS a;
             type_name: String::new(),
             form: Form::Value(of),
             nullable,
+            origin: None,
         };
         let columns =
             vec![column("id", JsonType::Int64, Some(false)), column("at", JsonType::Timestamptz, None)];

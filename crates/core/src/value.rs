@@ -150,8 +150,10 @@ pub struct Origin {
     pub message_id: Option<String>,
     /// Whether the message has been delivered before.
     pub redelivered: bool,
-    /// The HTTP request's headers, names in lower case.
+    /// The HTTP request's headers, names in lower case; one that was sent several times is one, with commas.
     pub headers: Vec<(String, String)>,
+    /// The names of those that were sent several times, where the gateway tells.
+    pub repeated_headers: Vec<String>,
     /// The `idempotencyKey` of a direct event.
     pub idempotency_key: Option<String>,
 }

@@ -5,7 +5,7 @@ use lambda_rds_core::backend::Statement;
 use lambda_rds_core::connect::live::Protocol as _;
 use lambda_rds_core::connect::wire::Wire;
 use lambda_rds_core::describe::{
-    Column, Described as Answer, Description, Form as Described, JsonType, Refused, Writes,
+    Column, Described as Answer, Description, Form as Described, JsonType, Origin, Refused, Writes,
 };
 use lambda_rds_core::error::Result;
 
@@ -45,9 +45,12 @@ pub(crate) async fn describe(session: &mut MySql, wire: &mut Wire, statement: &S
         // A zero date is replied as null.
         let dated =
             matches!(form, Described::Value(JsonType::Date | JsonType::Timestamp | JsonType::Timestamptz));
-        let nullable = if has_views || dated { None } else { nullable(session, wire, column).await? };
+        let nullable = nullable(session, wire, column).await?;
+        let origin = nullable.map(|_| origin(column));
+        // What may be NULL in the table may be so behind a view.
+        let nullable = nullable.filter(|nullable| *nullable || !(has_views || dated));
         let (name, type_name) = (column.name.clone(), column.type_name().to_owned());
-        columns.push(Column { name, type_name, form, nullable });
+        columns.push(Column { name, type_name, form, nullable, origin });
     }
     Ok(Answer::Statement(Description { parameters: Vec::new(), columns, writes }))
 }
@@ -79,6 +82,12 @@ async fn nullable(session: &mut MySql, wire: &mut Wire, column: &decode::Describ
     );
     let rows = session.ask(wire, &question).await?;
     Ok(rows.first().and_then(|row| row.first()?.as_deref()).map(|nullable| nullable != "NO"))
+}
+
+/// Where a column of a table stands.
+fn origin(column: &decode::Described) -> Origin {
+    let [schema, table, column] = column.origin.clone();
+    Origin { schema, table, column }
 }
 
 /// A text as SQL has it, in a session of ours, where backslashes escape.

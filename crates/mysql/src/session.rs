@@ -840,6 +840,10 @@ impl Listener for Run<'_, '_> {
         }
         self.heard()
     }
+
+    async fn pause(&mut self) {
+        self.answers.drain().await;
+    }
 }
 
 /// How long the server may wait for a lock, in seconds, under a statement that may take this long: the wait ends

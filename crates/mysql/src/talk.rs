@@ -96,6 +96,11 @@ pub(crate) trait Listener {
 
     /// A row of the answer that is too large to be held, and was passed over.
     fn too_large(&mut self, command: usize) -> Heard;
+
+    /// The server is about to be waited for.
+    fn pause(&mut self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
 }
 
 /// What a listener makes of it.
@@ -210,6 +215,7 @@ impl Talk<'_> {
                 }
             }
             if !asked.is_empty() {
+                listener.pause().await;
                 let more = self.ahead && !enough && said < commands.len();
                 self.wire.turn(more).await?;
             }

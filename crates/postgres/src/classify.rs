@@ -134,6 +134,9 @@ fn is_stale(told: &Told<'_>) -> bool {
             matches!(told.routine, Some("getTypeBinaryInputInfo" | "getTypeInputInfo"))
                 || told.context.is_none()
         }
+        // "bind message has 2 result formats but query has 3 columns": it was learned by another session, and has more
+        // columns since, or fewer.
+        PROTOCOL_VIOLATION => told.routine == Some("PortalSetResultFormat"),
         // "cached plan must not change result type", told by the server's function: the text is translated.
         FEATURE_NOT_SUPPORTED => told.routine == Some("RevalidateCachedQuery"),
         _ => false,

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use lambda_rds_core::backend::Statement;
 use lambda_rds_core::connect::wire::Wire;
-use lambda_rds_core::describe::{Column, Described, Description, JsonType, Parameter, Refused, Writes};
+use lambda_rds_core::describe::{
+    Column, Described, Description, JsonType, Origin, Parameter, Refused, Writes,
+};
 use lambda_rds_core::error::Result;
 use lambda_rds_core::queries::Dialect;
 
@@ -39,12 +41,13 @@ pub(crate) async fn describe(pg: &mut Pg, wire: &mut Wire, statement: &Statement
         trouble: None,
     });
     let parameters = parameters.collect();
-    let not_null = not_null(pg, wire, &known.fields).await?;
+    let stored = stored(pg, wire, &known.fields).await?;
     let columns = known.fields.iter().zip(of_columns).map(|(field, type_name)| Column {
         name: field.name.clone(),
         type_name: type_name.clone(),
         form: form(pg.decoder(field.oid)),
-        nullable: not_null.get(&field.origin).map(|not_null| !not_null),
+        nullable: stored.get(&field.origin).map(|(_, not_null)| !not_null),
+        origin: stored.get(&field.origin).map(|(origin, _)| origin.clone()),
     });
     let columns = columns.collect();
     let writes = writes(pg, wire, &statement.sql).await?;
@@ -136,9 +139,13 @@ fn json_type(form: Form) -> JsonType {
     }
 }
 
-/// Whether the tables' columns hold no NULL. Views, whose columns never say so, and foreign tables, where nobody
-/// enforces it, are left out.
-async fn not_null(pg: &mut Pg, wire: &mut Wire, fields: &[Field]) -> Result<HashMap<(u32, i16), bool>> {
+/// The tables' columns, and whether they hold no NULL. Views, whose columns never say so, and foreign tables, where
+/// nobody enforces it, are left out.
+async fn stored(
+    pg: &mut Pg,
+    wire: &mut Wire,
+    fields: &[Field],
+) -> Result<HashMap<(u32, i16), (Origin, bool)>> {
     let mut relations: Vec<String> =
         fields.iter().filter(|field| field.origin.0 != 0).map(|field| field.origin.0.to_string()).collect();
     relations.sort();
@@ -148,17 +155,20 @@ async fn not_null(pg: &mut Pg, wire: &mut Wire, fields: &[Field]) -> Result<Hash
     }
     // Numbers only, and no statement that a pooler's next client would meet.
     let sql = format!(
-        "SELECT attrelid::int8 AS relation, attnum::int4 AS number, attnotnull AS not_null \
+        "SELECT attrelid::int8 AS relation, attnum::int4 AS number, attnotnull AS not_null, \
+                n.nspname::text AS schema, c.relname::text AS name, attname::text AS column_name \
          FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind IN ('r', 'p') AND a.attnum > 0 AND a.attrelid IN ({})",
         relations.join(", ")
     );
     let mut found = HashMap::new();
     for row in pg.simple(wire, &sql, At::ours(Doing::Read)).await? {
-        if let [Some(relation), Some(number), Some(not_null)] = row.as_slice()
+        if let Ok([Some(relation), Some(number), Some(not_null), Some(schema), Some(table), Some(column)]) =
+            <[Option<String>; 6]>::try_from(row)
             && let (Ok(relation), Ok(number)) = (relation.parse(), number.parse())
         {
-            found.insert((relation, number), not_null == "t");
+            found.insert((relation, number), (Origin { schema, table, column }, not_null == "t"));
         }
     }
     Ok(found)

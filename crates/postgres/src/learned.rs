@@ -13,6 +13,9 @@ use crate::types::{self, Decoder, Types};
 #[derive(Debug, Default)]
 pub(crate) struct Learned {
     statements: Mutex<ByStatement<Arc<Known>>>,
+    /// Those that were another statement inside a transaction than outside of it: what stands before them there changes
+    /// tables, or the path on which they are searched.
+    depending: Mutex<ByStatement<()>>,
     types: Mutex<Types>,
 }
 
@@ -49,6 +52,19 @@ impl Learned {
 
     pub(crate) fn forget(&self, statement: &Statement) {
         self.statements().remove(statement);
+    }
+
+    /// Whether the statement is to be asked about where it stands in a transaction.
+    pub(crate) fn depends(&self, statement: &Statement) -> bool {
+        self.depending().get(statement).is_some()
+    }
+
+    pub(crate) fn depend(&self, statement: &Statement) {
+        self.depending().insert(statement, ());
+    }
+
+    pub(crate) fn settle(&self, statement: &Statement) {
+        self.depending().remove(statement);
     }
 
     /// The types that must be asked about before values of them can be read.
@@ -89,6 +105,10 @@ impl Learned {
 
     fn statements(&self) -> MutexGuard<'_, ByStatement<Arc<Known>>> {
         self.statements.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn depending(&self) -> MutexGuard<'_, ByStatement<()>> {
+        self.depending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn types(&self) -> MutexGuard<'_, Types> {

@@ -21,6 +21,7 @@ use lambda_rds_core::connect::live::Protocol;
 use lambda_rds_core::connect::wire::{FEED, Wire};
 use lambda_rds_core::describe::Described;
 use lambda_rds_core::error::{Error, Fault, Result};
+use lambda_rds_core::value::{Argument, Value};
 use postgres_protocol::IsNull;
 use postgres_protocol::message::frontend;
 
@@ -54,6 +55,10 @@ pub(crate) struct Pg {
     pub(crate) reported: Reported,
     /// The same after the login.
     pub(crate) login: Reported,
+    /// A statement that refused a text as what its place was when the statement was given its name.
+    doubted: Option<Statement>,
+    /// The statements that have no name because they were learned where they stood, and what had one before.
+    in_place: Vec<(Statement, Option<Prepared>)>,
     /// What the transaction, or the statement outside one, may do.
     pub(crate) doing: Doing,
     cancel: Option<PgCancel>,
@@ -152,6 +157,8 @@ impl Pg {
             owed: 0,
             login: reported.clone(),
             reported,
+            doubted: None,
+            in_place: Vec::new(),
             doing: Doing::Read,
             cancel,
             pooling: to.pooling,
@@ -184,7 +191,14 @@ impl Pg {
             Frame::Within | Frame::Commit => self.doing,
         };
         let first = answers.at();
-        let outcome = self.attempt(wire, frame, statements, answers).await;
+        if !within(frame) {
+            // Inside a transaction that had failed the server could not be asked.
+            self.settle_doubt(wire).await?;
+        }
+        let mut outcome = self.attempt(wire, frame, statements, answers).await;
+        if let Err(error) = outcome {
+            outcome = Err(if within(frame) { error } else { self.doubt(wire, error).await? });
+        }
         match outcome {
             Err(error) if error.is_refused() && !within(frame) && answers.again(first) => {
                 for statement in statements {
@@ -202,6 +216,37 @@ impl Pg {
         }
     }
 
+    /// The error, once it is known whether the statement is to blame that the caller's text was refused: then it is
+    /// forgotten, and may run again.
+    async fn doubt(&mut self, wire: &mut Wire, error: Error) -> Result<Error> {
+        if self.doubted.is_none() || self.owed > 0 || wire.closed() {
+            return Ok(error);
+        }
+        if self.status != IDLE {
+            self.rollback(wire).await?;
+        }
+        let outgrown = self.settle_doubt(wire).await?;
+        Ok(if outgrown { error.into_fault(Fault::ConnectionLost).as_refused() } else { error })
+    }
+
+    /// Asks the server what it takes the parameters of the doubted statement for. The types of texts are inferred where
+    /// the statement gets its name, and stay for as long as it has that: a column that has another type since, into which
+    /// the old one can be put, would never be given what it takes. True if it is so; then the statement is forgotten.
+    async fn settle_doubt(&mut self, wire: &mut Wire) -> Result<bool> {
+        let Some(statement) = self.doubted.take() else { return Ok(false) };
+        let Some(known) = self.prepared.get(&statement).map(|it| Arc::clone(&it.known)) else {
+            return Ok(false);
+        };
+        let learning = Learning { index: 0, declared: known.declared.to_vec(), first: None };
+        // Without a name it leaves nothing behind.
+        let asked = self.ask_about(wire, std::slice::from_ref(&learning), &[&statement], false).await?;
+        let same = asked.0.first().is_some_and(|(_, now)| *now.taken == *known.taken);
+        if !same {
+            self.forget(&statement);
+        }
+        Ok(!same)
+    }
+
     async fn attempt(
         &mut self,
         wire: &mut Wire,
@@ -209,17 +254,28 @@ impl Pg {
         statements: &[&Statement],
         answers: &mut Answers<'_>,
     ) -> Result<()> {
+        // The first one that was put aside is the one that had a name.
+        for (statement, named) in std::mem::take(&mut self.in_place).into_iter().rev() {
+            self.prepared.remove(&statement);
+            if let Some(named) = named {
+                self.prepared.insert(&statement, named);
+            }
+        }
         if !within(frame)
             && let Err(error) = self.learn(wire, statements).await
         {
             // What ends a session while it is asked about statements ends it before any of them has run.
             return Err(if self.owed > 0 || wire.closed() { error.as_refused() } else { error });
         }
-        let mut next = 0;
+        let (mut next, mut in_place, mut same) = (0, false, true);
         while next < statements.len() {
-            if self.learned.known(statements[next]).is_none() {
+            let behind = next > 0 || within(frame);
+            if behind && self.learned.depends(statements[next]) {
+                in_place = true;
+                same &= self.learn_in_place(wire, statements[next]).await?;
+            } else if self.learned.known(statements[next]).is_none() {
                 // What it needs has been made by a step before it, or it fails.
-                if next == 0 && !within(frame) {
+                if !behind {
                     return Err(Error::new(Fault::Internal, "bug: a statement was not learned"));
                 }
                 self.learn_one(wire, statements[next]).await?;
@@ -228,8 +284,9 @@ impl Pg {
             let mut redefined = redefines(&statements[next].sql);
             while end < statements.len() && !redefined {
                 // A batch has a thousand of one.
-                if !alike(statements[end - 1], statements[end]) {
-                    if self.learned.known(statements[end]).is_none() {
+                if !equal(statements[end - 1], statements[end]) {
+                    if self.learned.depends(statements[end]) || self.learned.known(statements[end]).is_none()
+                    {
                         break;
                     }
                     redefined = redefines(&statements[end].sql);
@@ -248,6 +305,10 @@ impl Pg {
                 }
             }
             next = end;
+        }
+        if in_place && same {
+            // It was the world that had moved on, and not the transaction.
+            statements.iter().for_each(|it| self.learned.settle(it));
         }
         Ok(())
     }
@@ -355,13 +416,16 @@ impl Pg {
         let stands =
             |refused: &Refused| frame == Frame::Alone && refused.unit == Unit::Control(Control::Reading);
         if let Some(refused) = heard.refused.filter(|refused| !stands(refused)) {
-            return Err(self.refusal(&refused, statements));
+            return Err(self.refusal(&refused, statements, within(frame)));
         }
         if frame == Frame::Commit && whole {
             committed(&heard.tag)?;
         }
         if heard.outdated {
-            for statement in &statements[part] {
+            for (index, statement) in part.clone().zip(&statements[part]) {
+                if index > 0 || within(frame) {
+                    self.learned.depend(statement);
+                }
                 self.forget(statement);
             }
             let why = "the statement gives other columns than it did before";
@@ -375,8 +439,8 @@ impl Pg {
         Ok(())
     }
 
-    /// The error that a statement's refusal is.
-    fn refusal(&mut self, refused: &Refused, statements: &[&Statement]) -> Error {
+    /// The error that a statement's refusal is. `behind` says that the transaction has begun before the first of them.
+    fn refusal(&mut self, refused: &Refused, statements: &[&Statement], behind: bool) -> Error {
         let told = refused.notice.told();
         let (doing, statement) = match refused.unit {
             Unit::Step(index) | Unit::Learn(index) => (self.doing, statements.get(index)),
@@ -395,12 +459,24 @@ impl Pg {
             error = error.into_fault(Fault::ConnectionLost).as_refused();
         }
         if error.is_refused() {
+            if let Unit::Step(index) = refused.unit
+                && (index > 0 || behind)
+            {
+                // And so may be those behind it.
+                statements[index..].iter().for_each(|it| self.learned.depend(it));
+            }
             self.forget(statement);
         }
         self.dropped(&error);
         // Its context names the parameter: what the caller gave is not what the place takes, whatever the type's own
         // reader calls that.
-        match told.parameter().filter(|_| !refused.bound).and_then(|at| statement.arguments.get(at)) {
+        let parameter = told.parameter().filter(|_| !refused.bound);
+        if let Some(at) = parameter
+            && self.prepared.get(statement).is_some_and(|it| it.known.declared.get(at) == Some(&0))
+        {
+            self.doubted = Some(bare(statement));
+        }
+        match parameter.and_then(|at| statement.arguments.get(at)) {
             Some(argument) if matches!(error.fault(), Fault::QueryFailed | Fault::BadParameter) => {
                 Error::told(
                     Fault::BadParameter,
@@ -437,10 +513,10 @@ impl Pg {
     async fn learn(&mut self, wire: &mut Wire, statements: &[&Statement]) -> Result<()> {
         let mut unknown: Vec<usize> = Vec::new();
         for (index, statement) in statements.iter().enumerate() {
-            if index > 0 && alike(statements[index - 1], statement) {
+            if index > 0 && equal(statements[index - 1], statement) {
                 continue;
             }
-            let met = |other: &usize| alike(statements[*other], statement);
+            let met = |other: &usize| equal(statements[*other], statement);
             if self.learned.known(statement).is_none() && !unknown.iter().any(met) {
                 unknown.push(index);
             }
@@ -448,7 +524,7 @@ impl Pg {
         let mut learning: Vec<Learning> =
             unknown.into_iter().map(|index| Learning::of(index, statements[index])).collect();
         while !learning.is_empty() {
-            let (learned, refused) = self.ask_about(wire, &learning, statements).await?;
+            let (learned, refused) = self.ask_about(wire, &learning, statements, true).await?;
             for (at, description) in learned {
                 self.keep(wire, statements[learning[at].index], &learning[at], description).await?;
             }
@@ -466,7 +542,7 @@ impl Pg {
                     && let Some(notice) = it.first
                 {
                     let refused = Refused { unit: Unit::Learn(0), bound: false, notice };
-                    return Err(self.refusal(&refused, statements));
+                    return Err(self.refusal(&refused, statements, false));
                 }
             }
             learning = again;
@@ -477,7 +553,8 @@ impl Pg {
     /// The same for one statement inside a transaction.
     async fn learn_one(&mut self, wire: &mut Wire, statement: &Statement) -> Result<()> {
         let learning = Learning::of(0, statement);
-        let (learned, refused) = self.ask_about(wire, std::slice::from_ref(&learning), &[statement]).await?;
+        let (learned, refused) =
+            self.ask_about(wire, std::slice::from_ref(&learning), &[statement], true).await?;
         for (_, description) in learned {
             self.keep(wire, statement, &learning, description).await?;
         }
@@ -485,18 +562,51 @@ impl Pg {
             None => Ok(()),
             Some((_, notice)) => {
                 let refused = Refused { unit: Unit::Learn(0), bound: false, notice };
-                Err(self.refusal(&refused, &[statement]))
+                Err(self.refusal(&refused, &[statement], false))
             }
         }
     }
 
+    /// The same for one that may be another statement here than where it was learned, for what stands before it in the
+    /// transaction: without a name, and for this once. True if it is the same.
+    async fn learn_in_place(&mut self, wire: &mut Wire, statement: &Statement) -> Result<bool> {
+        let elsewhere = self.learned.known(statement);
+        let mut learning = Learning::of(0, statement);
+        if let Some(known) = &elsewhere {
+            learning.declared = known.declared.to_vec();
+        }
+        loop {
+            let (learned, refused) =
+                self.ask_about(wire, std::slice::from_ref(&learning), &[statement], false).await?;
+            if let Some((_, notice)) = refused.into_iter().next() {
+                let refused = Refused { unit: Unit::Learn(0), bound: false, notice };
+                return Err(self.refusal(&refused, &[statement], false));
+            }
+            let Some((_, description)) = learned.into_iter().next() else {
+                return Err(garbage("no description of a statement"));
+            };
+            let met = self.learned.unknown_types(&description.fields).is_empty();
+            let (known, _, columns) = self.understand(wire, &learning, description).await?;
+            if !met {
+                // The question about the types has taken the place of what has no name.
+                continue;
+            }
+            let same =
+                elsewhere.as_ref().is_some_and(|it| it.fields == known.fields && it.taken == known.taken);
+            self.in_place.push((bare(statement), self.prepared.remove(statement)));
+            self.prepared.insert(statement, Prepared { name: "".into(), known, columns });
+            return Ok(same);
+        }
+    }
+
     /// Parses statements and hears what the server makes of them: their descriptions, and the refusals, by their place in
-    /// the list.
+    /// the list. With names, where statements have any, or without.
     async fn ask_about(
         &mut self,
         wire: &mut Wire,
         learning: &[Learning],
         statements: &[&Statement],
+        named: bool,
     ) -> Result<(Vec<(usize, Description)>, Vec<(usize, Notice)>)> {
         let mut units = VecDeque::with_capacity(2 * learning.len());
         let asked: Vec<Asked<'_>> = learning
@@ -504,7 +614,8 @@ impl Pg {
             .enumerate()
             .map(|(at, it)| {
                 units.extend([Unit::Learn(at), Unit::Sync]);
-                Asked { sql: &statements[it.index].sql, declared: &it.declared, name: self.name() }
+                let name = if named { self.name() } else { String::new() };
+                Asked { sql: &statements[it.index].sql, declared: &it.declared, name }
             })
             .collect();
         let mut descriptions = Vec::new();
@@ -530,6 +641,21 @@ impl Pg {
         learning: &Learning,
         description: Description,
     ) -> Result<()> {
+        let (known, name, columns) = self.understand(wire, learning, description).await?;
+        self.learned.keep(statement, &known);
+        if !name.is_empty() {
+            self.prepared.insert(statement, Prepared { name: name.into(), known, columns });
+        }
+        Ok(())
+    }
+
+    /// What a description means: what is known of the statement by it, its name, and how its rows are read.
+    async fn understand(
+        &mut self,
+        wire: &mut Wire,
+        learning: &Learning,
+        description: Description,
+    ) -> Result<(Arc<Known>, String, Option<Columns>)> {
         let Description { taken, mut fields, name } = description;
         let unknown = self.learned.unknown_types(&fields);
         if !unknown.is_empty() {
@@ -541,17 +667,9 @@ impl Pg {
         }
         let formats = fields.iter().map(|field| field.format).collect();
         let columns = self.learned.columns(&fields);
-        let known = Arc::new(Known {
-            declared: learning.declared.clone().into(),
-            taken: taken.into(),
-            fields,
-            formats,
-        });
-        self.learned.keep(statement, &known);
-        if !name.is_empty() {
-            self.prepared.insert(statement, Prepared { name: name.into(), known, columns });
-        }
-        Ok(())
+        let known =
+            Known { declared: learning.declared.clone().into(), taken: taken.into(), fields, formats };
+        Ok((Arc::new(known), name, columns))
     }
 
     /// A name for a statement; none behind a pooler, where it would stay on a connection that somebody else gets next.
@@ -769,6 +887,9 @@ impl Pg {
             wire.take(used);
             if units.is_empty() {
                 return Ok(heard);
+            }
+            if let Hearing::Steps { answers, .. } = hearing {
+                answers.drain().await;
             }
             wire.turn(sent < units.len()).await.map_err(|error| lost(&heard, error))?;
         }
@@ -1028,7 +1149,7 @@ impl Pg {
         let mut learning = Learning::of(0, statement);
         loop {
             let (learned, refused) =
-                self.ask_about(wire, std::slice::from_ref(&learning), &[statement]).await?;
+                self.ask_about(wire, std::slice::from_ref(&learning), &[statement], true).await?;
             for (_, description) in learned {
                 self.keep(wire, statement, &learning, description).await?;
             }
@@ -1296,8 +1417,14 @@ impl Place {
     }
 }
 
-/// Whether the server takes both for the same statement.
-fn alike(one: &Statement, other: &Statement) -> bool {
+/// A statement without its values, which may be large and are nobody's to keep.
+fn bare(statement: &Statement) -> Statement {
+    let bare = |it: &Argument| Argument { name: Arc::clone(&it.name), kind: it.kind, value: Value::Null };
+    Statement { sql: Arc::clone(&statement.sql), arguments: statement.arguments.iter().map(bare).collect() }
+}
+
+/// Whether two are one statement, with other values maybe.
+fn equal(one: &Statement, other: &Statement) -> bool {
     one.sql == other.sql
         && one.arguments.iter().map(|it| it.kind).eq(other.arguments.iter().map(|it| it.kind))
 }

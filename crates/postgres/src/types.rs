@@ -50,6 +50,8 @@ pub(crate) fn decoder(oid: u32, types: &Types) -> Option<Decoder> {
     match oid {
         // unknown, record
         705 | 2249 => Some(Decoder::Text),
+        // An array of records, which the catalog counts among the pseudo-types.
+        2287 => Some(Decoder::Texts(b',')),
         _ => types.get(&oid).copied(),
     }
 }
@@ -197,6 +199,7 @@ mod tests {
             (142, Some(Decoder::Value(Form::Text))),
             (30, Some(Decoder::Array(Form::Oid))),
             (705, Some(Decoder::Text)),
+            (2287, Some(Decoder::Texts(b','))),
             (99_999, None),
         ] {
             assert_eq!(decoder(oid, &none), expected, "{oid}");

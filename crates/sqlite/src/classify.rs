@@ -1,7 +1,7 @@
 //! From SQLite's result codes to faults.
 
-use lambda_rds_core::backend::Access;
-use lambda_rds_core::error::{Error, Fault};
+use lambda_rds_core::backend::{Access, Statement};
+use lambda_rds_core::error::{Error, Fault, quotes};
 
 /// A driver's error as ours, for a statement that had this access.
 pub(crate) fn to_error(error: &sqlx::Error, access: Access) -> Error {
@@ -24,6 +24,40 @@ pub(crate) fn to_error(error: &sqlx::Error, access: Access) -> Error {
         _ => Error::new(fault, text.to_owned()),
     };
     error.with_sqlstate(code.to_string())
+}
+
+/// The same for a statement that was running, when SQLite had understood its text: what SQLite or one of its functions does not
+/// take then is a value, if the statement was given any, and its words may quote it.
+pub(crate) fn while_running(
+    error: &sqlx::Error,
+    access: Access,
+    statement: &Statement,
+    log_values: bool,
+) -> Error {
+    let told = to_error(error, access);
+    let Some(database) = error.as_database_error() else { return told };
+    let code = code(database);
+    let error = if code == ERROR && !statement.arguments.is_empty() {
+        Error::new(Fault::BadParameter, "").with_sqlstate(code.to_string())
+    } else {
+        told
+    };
+    // A constraint's words name what it is about and quote nothing, but a trigger's, which are the author's. Those that are ours
+    // say what to do.
+    if log_values
+        || matches!(primary(code), READONLY)
+        || primary(code) == CONSTRAINT && code != CONSTRAINT_TRIGGER
+    {
+        return match error.detail() {
+            "" => error.with_detail(database.message().to_owned()),
+            _ => error,
+        };
+    }
+    let shown = match code {
+        CONSTRAINT_TRIGGER => HIDDEN.to_owned(),
+        _ => quotes::hidden(database.message(), &statement.sql, []),
+    };
+    error.with_detail(shown)
 }
 
 /// The kind of a failure of the driver's.
@@ -67,7 +101,12 @@ fn primary(code: i32) -> i32 {
     code & 0xff
 }
 
+/// Stands for a text that is an author's and may quote values.
+const HIDDEN: &str =
+    "… (the text is the query's own, and may quote a value: LAMBDA_RDS_LOG_VALUES=true shows it)";
+
 // https://www.sqlite.org/rescode.html
+const ERROR: i32 = 1;
 const BUSY: i32 = 5;
 const LOCKED: i32 = 6;
 const NOMEM: i32 = 7;

@@ -33,7 +33,7 @@ pub(crate) async fn connect(to: &Target) -> Result<SqliteSession> {
         .max_lifetime(None)
         .acquire_timeout(to.statement_timeout)
         .connect_lazy_with(options);
-    match to.by.bound(SqliteSession::open(pool, to.statement_timeout)).await {
+    match to.by.bound(SqliteSession::open(pool, to.statement_timeout, to.log_values)).await {
         Ok(session) => session.map_err(|error| {
             let detail = format!("{} (the file is `{}`, from DB_NAME)", error.detail(), to.database);
             error.with_detail(detail).with_phase(Phase::Ready)

@@ -2,7 +2,7 @@
 //! the one that its table declares, which SQLite itself follows as far as a value allows.
 
 use lambda_rds_core::backend::Statement;
-use lambda_rds_core::describe::{Column, Described, Description, Form, JsonType, Refused, Writes};
+use lambda_rds_core::describe::{Column, Described, Description, Form, JsonType, Origin, Refused, Writes};
 use sqlx::{
     AssertSqlSafe, Column as _, ColumnOrigin, Executor as _, Row as _, SqlSafeStr as _, SqliteConnection,
     Statement as _,
@@ -35,9 +35,13 @@ pub(crate) async fn describe(
         .await?;
     let mut columns = Vec::with_capacity(prepared.columns().len());
     for column in prepared.columns() {
-        let declared = match column.origin() {
-            ColumnOrigin::Table(origin) => declared(connection, &origin.table, &origin.name).await?,
-            _ => None,
+        let (declared, origin) = match column.origin() {
+            ColumnOrigin::Table(origin) => {
+                let (table, column) = (origin.table.to_string(), origin.name.to_string());
+                let declared = declared(connection, &table, &column).await?;
+                (declared, Some(Origin { schema: String::new(), table, column }))
+            }
+            _ => (None, None),
         };
         let (type_name, form, nullable) = match declared {
             Some(Declared { type_name, not_null }) => {
@@ -46,7 +50,7 @@ pub(crate) async fn describe(
             }
             None => ("any".to_owned(), Form::Any, None),
         };
-        columns.push(Column { name: column.name().to_owned(), type_name, form, nullable });
+        columns.push(Column { name: column.name().to_owned(), type_name, form, nullable, origin });
     }
     let writes = writes(connection, &statement.sql).await?;
     Ok(Described::Statement(Description { parameters: Vec::new(), columns, writes }))

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, TryStreamExt};
 use lambda_rds_core::answers::{self, Answers, OneByOne};
 use lambda_rds_core::backend::{Access, CancelHandle, Done, Effect, Frame, Session, State, Statement};
 use lambda_rds_core::describe::Described;
@@ -21,7 +21,7 @@ use sqlx::{
 
 use crate::bind;
 use crate::cancel::{Canceller, INSTRUCTIONS, Watch};
-use crate::classify::to_error;
+use crate::classify::{to_error, while_running};
 use crate::decode::{Column, Declared, write_row};
 use crate::describe;
 
@@ -31,6 +31,7 @@ pub(crate) struct SqliteSession {
     pub(crate) pool: SqlitePool,
     pub(crate) connection: Option<PoolConnection<Sqlite>>,
     pub(crate) statement_timeout: Duration,
+    log_values: bool,
     /// Shared with SQLite's thread: whether the statement may go on.
     pub(crate) watch: Arc<Watch>,
     /// Shared with SQLite's thread: whether the statement has inserted a row.
@@ -53,11 +54,16 @@ impl SqliteSession {
     ///
     /// # Errors
     /// SQLite's, classified.
-    pub(crate) async fn open(pool: SqlitePool, statement_timeout: Duration) -> Result<Self> {
+    pub(crate) async fn open(
+        pool: SqlitePool,
+        statement_timeout: Duration,
+        log_values: bool,
+    ) -> Result<Self> {
         let mut session = Self {
             pool,
             connection: None,
             statement_timeout,
+            log_values,
             watch: Arc::default(),
             inserted: Arc::default(),
             prepared: HashMap::new(),
@@ -85,7 +91,20 @@ impl SqliteSession {
         let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&statement.sql)), arguments);
         let mut stream = self.connection().await?.fetch_many(query);
         let (mut read, mut changed, mut last_insert_id) = (0, 0, None);
-        while let Some(item) = stream.try_next().await? {
+        loop {
+            if rows.leaves() && rows.waiting() >= PIECE {
+                rows.drain().await.map_err(Stopped::Unread)?;
+            }
+            // While the file is read, what there is may leave.
+            let at_once = if rows.leaves() { stream.try_next().now_or_never() } else { None };
+            let next = match at_once {
+                Some(next) => next,
+                None => {
+                    rows.drain().await.map_err(Stopped::Unread)?;
+                    stream.try_next().await
+                }
+            };
+            let Some(item) = next.map_err(Stopped::Running)? else { break };
             match item {
                 Either::Right(row) => {
                     if rows.wants_rows() {
@@ -226,6 +245,9 @@ impl OneByOne for SqliteSession {
             self.busy = matches!(outcome, Err(Stopped::Unread(_)));
             outcome.map_err(|stopped| match stopped {
                 Stopped::Driver(error) => self.noted(to_error(&error, self.access)),
+                Stopped::Running(error) => {
+                    self.noted(while_running(&error, self.access, statement, self.log_values))
+                }
                 Stopped::Ours(error) | Stopped::Unread(error) => error,
             })
         })
@@ -384,10 +406,15 @@ impl Drop for SqliteSession {
     }
 }
 
+/// So much of a body leaves at once.
+const PIECE: usize = 16 * 1024;
+
 /// Why a statement ended early.
 enum Stopped {
     /// The driver's error; SQLite has reset the statement.
     Driver(sqlx::Error),
+    /// The same, of a statement that had been prepared.
+    Running(sqlx::Error),
     /// Our own, before anything ran.
     Ours(Error),
     /// Our own, with rows left unread.

@@ -144,7 +144,10 @@ pub(crate) fn unpacked_servers() -> PathBuf {
 ///
 /// Below the range from which the kernel serves outgoing connections (32768 on Linux), so that a server which
 /// is restarted gets its port back.
-pub(crate) fn free_port() -> Result<u16> {
+///
+/// # Errors
+/// If there is none.
+pub fn free_port() -> Result<u16> {
     for _ in 0..1000 {
         let Ok(offset) = u16::try_from(background::random() % 17_000) else { continue };
         let port = 15_000 + offset;

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::background::{self, lock};
 use crate::process::{self, Process};
-use crate::runtime_api::{InitError, Outcome, RuntimeApi};
+use crate::runtime_api::{Begun, InitError, Outcome, RuntimeApi};
 use crate::secrets::Secrets;
 
 /// How long a function may take to report on its INIT, or to end after a signal. Generous: machines are busy.
@@ -62,6 +62,15 @@ impl Function {
         self.invoke_with(event, None).await
     }
 
+    /// The same with this function timeout, whatever that of the others is.
+    ///
+    /// # Errors
+    /// As [`Self::invoke`].
+    pub async fn invoke_within(&self, timeout: Duration, event: impl serde::Serialize) -> Result<Outcome> {
+        let event = serde_json::to_vec(&event)?;
+        self.answered(self.api.clone().with_timeout(timeout).invoke(event)).await
+    }
+
     /// The same with a client context: JSON.
     ///
     /// # Errors
@@ -71,10 +80,27 @@ impl Function {
         event: impl Into<Bytes>,
         client_context: Option<String>,
     ) -> Result<Outcome> {
+        self.answered(self.api.invoke_with(event, client_context)).await
+    }
+
+    async fn answered(&self, invoked: impl Future<Output = Result<Outcome>>) -> Result<Outcome> {
         tokio::select! {
             // In this order: an answer that was posted before the process ended is an answer.
             biased;
-            outcome = self.api.invoke_with(event, client_context) => outcome.with_context(|| self.shown_log()),
+            outcome = invoked => outcome.with_context(|| self.shown_log()),
+            status = self.ended() => bail!("the function ended while invoked: {status}{}", self.shown_log()),
+        }
+    }
+
+    /// Invokes it with a JSON event, for an answer that may be a stream.
+    ///
+    /// # Errors
+    /// As [`Self::invoke`].
+    pub async fn begin(&self, event: impl serde::Serialize) -> Result<Begun> {
+        let event = serde_json::to_vec(&event)?;
+        tokio::select! {
+            biased;
+            begun = self.api.begin(event, None) => begun.with_context(|| self.shown_log()),
             status = self.ended() => bail!("the function ended while invoked: {status}{}", self.shown_log()),
         }
     }

@@ -33,11 +33,15 @@ mod standin;
 mod tokens;
 
 pub use cluster::{Approach, Cluster};
+pub use folder::free_port;
 pub use function::{Builder as FunctionBuilder, Function};
 pub use mysql::{Builder as MysqlBuilder, Mysql, MysqlKind};
 pub use pgbouncer::Pgbouncer;
 pub use postgres::{Builder as PostgresBuilder, Certificate, Database, Login, Postgres, Stop};
 pub use proxy::{After, Cut, Direction, Fault, Proxy, Unanswered};
-pub use runtime_api::{Answer, FUNCTION_ARN, InitError, Outcome, RESPONSE_LIMIT, RuntimeApi};
+pub use runtime_api::{
+    Answer, Begun, FUNCTION_ARN, HTTP_RESPONSE, InitError, Outcome, Piece, RESPONSE_LIMIT, RuntimeApi,
+    Streamed, Streaming,
+};
 pub use secrets::{Fault as SecretsFault, Secret, SecretRequest, Secrets};
 pub use tokens::MysqlTokens;

@@ -148,6 +148,12 @@ impl Proxy {
         }
     }
 
+    /// Whether a fault is armed that has not struck yet.
+    #[must_use]
+    pub fn armed(&self) -> bool {
+        lock(&self.shared.state).fault.is_some()
+    }
+
     /// Disarms the fault, and says whether it had still been armed: whether it has not struck. What it has done
     /// stays done.
     pub fn disarm(&self) -> bool {

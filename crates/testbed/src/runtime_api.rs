@@ -9,10 +9,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use http::{Method, Request, Response};
-use http_body_util::Full;
-use tokio::sync::{Notify, oneshot, watch};
+use http::{HeaderMap, Method, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::background::{self, lock};
 use crate::standin::{Handler, Reply, Server, json};
@@ -22,6 +25,9 @@ pub const FUNCTION_ARN: &str = "arn:aws:lambda:eu-central-1:123456789012:functio
 
 /// What Lambda takes as the reply to a synchronous invocation: 6 MB and a little, in bytes.
 pub const RESPONSE_LIMIT: usize = 6 * 1024 * 1024 + 100;
+
+/// The type of a stream that begins with a prelude.
+pub const HTTP_RESPONSE: &str = "application/vnd.awslambda.http-integration-response";
 
 /// How long after the function's timeout an answer is still waited for, so that a test sees a late one as late.
 const GRACE: Duration = Duration::from_secs(5);
@@ -84,6 +90,17 @@ impl RuntimeApi {
         event: impl Into<Bytes>,
         client_context: Option<String>,
     ) -> Result<Outcome> {
+        match self.begin(event, client_context).await? {
+            Begun::Whole(outcome) => Ok(outcome),
+            Begun::Streaming(streaming) => bail!("the function streams its reply: {streaming:?}"),
+        }
+    }
+
+    /// Hands `event` to the next poller and waits until its answer begins, which may be a stream.
+    ///
+    /// # Errors
+    /// As [`Self::invoke`].
+    pub async fn begin(&self, event: impl Into<Bytes>, client_context: Option<String>) -> Result<Begun> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let request_id = format!("5a3d1c9e-0000-4000-8000-{:012x}", NEXT.fetch_add(1, Ordering::Relaxed));
         let (answer, answered) = oneshot::channel();
@@ -107,7 +124,13 @@ impl RuntimeApi {
         let what = "the function's answer";
         let (answer, at) =
             background::within(self.timeout + GRACE, what, answered).await?.context("no answer")?;
-        Ok(Outcome { answer, elapsed: at.duration_since(started), request_id })
+        let elapsed = at.duration_since(started);
+        Ok(match answer {
+            Sent::Answer(answer) => Begun::Whole(Outcome { answer, elapsed, request_id }),
+            Sent::Stream { content_type, pieces } => {
+                Begun::Streaming(Streaming { request_id, content_type, pieces })
+            }
+        })
     }
 
     /// Waits for the function to report that its INIT failed.
@@ -182,6 +205,120 @@ impl Outcome {
     }
 }
 
+/// An answer that has begun.
+#[derive(Debug)]
+pub enum Begun {
+    /// All of it is there.
+    Whole(Outcome),
+    /// It comes piece by piece.
+    Streaming(Streaming),
+}
+
+/// An answer that comes piece by piece, and no faster than its pieces are taken. Dropped, its connection is closed.
+#[derive(Debug)]
+pub struct Streaming {
+    /// The invocation's id, as the function saw it.
+    pub request_id: String,
+    /// The header `Content-Type`.
+    pub content_type: Option<String>,
+    pieces: mpsc::Receiver<Piece>,
+}
+
+/// What comes of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Bytes of the body.
+    Bytes(Bytes),
+    /// What stands behind the body.
+    Trailers(HeaderMap),
+    /// The end, in words: all has come that was to come.
+    End,
+}
+
+impl Streaming {
+    /// The next piece. `None` behind the end, or if the connection was closed without one.
+    ///
+    /// # Errors
+    /// If nothing has come by `limit`.
+    pub async fn next(&mut self, limit: Duration) -> Result<Option<Piece>> {
+        tokio::time::timeout(limit, self.pieces.recv())
+            .await
+            .with_context(|| format!("waited {limit:?} for a piece of a stream"))
+    }
+
+    /// All the rest of it.
+    ///
+    /// # Errors
+    /// If nothing has come for as long as `limit`.
+    pub async fn collect(mut self, limit: Duration) -> Result<Streamed> {
+        let mut streamed = Streamed {
+            request_id: self.request_id.clone(),
+            content_type: self.content_type.clone(),
+            ..Streamed::default()
+        };
+        while let Some(piece) = self.next(limit).await? {
+            match piece {
+                Piece::Bytes(bytes) => {
+                    streamed.pieces += 1;
+                    streamed.bytes.extend_from_slice(&bytes);
+                }
+                Piece::Trailers(trailers) => streamed.trailers = Some(trailers),
+                Piece::End => streamed.whole = true,
+            }
+        }
+        Ok(streamed)
+    }
+}
+
+/// A stream that has ended.
+#[derive(Debug, Clone, Default)]
+pub struct Streamed {
+    /// The invocation's id, as the function saw it.
+    pub request_id: String,
+    /// The header `Content-Type`.
+    pub content_type: Option<String>,
+    /// All that has come, with the prelude.
+    pub bytes: Vec<u8>,
+    /// In how many pieces.
+    pub pieces: usize,
+    /// What stood behind the body.
+    pub trailers: Option<HeaderMap>,
+    /// Whether the last chunk has come that ends a message of HTTP.
+    pub whole: bool,
+}
+
+impl Streamed {
+    /// The prelude of a response to HTTP and its body: what a gateway makes of it.
+    ///
+    /// # Errors
+    /// If there is no prelude, or not a good one.
+    pub fn response(&self) -> Result<(serde_json::Value, &[u8])> {
+        if self.content_type.as_deref() != Some(HTTP_RESPONSE) {
+            bail!("the stream's type is {:?}", self.content_type);
+        }
+        let end = self.bytes.windows(8).position(|bytes| bytes == [0; 8]).context("no end of a prelude")?;
+        if end > 16 * 1024 {
+            bail!("the prelude takes {end} bytes");
+        }
+        let prelude = serde_json::from_slice(&self.bytes[..end]).context("the prelude is not JSON")?;
+        Ok((prelude, &self.bytes[end + 8..]))
+    }
+
+    /// What the trailers say went wrong, in the midst of it: the type, and the body as JSON.
+    ///
+    /// # Errors
+    /// If the trailers are not as the Runtime API has them.
+    pub fn failure(&self) -> Result<Option<(String, serde_json::Value)>> {
+        let Some(trailers) = &self.trailers else { return Ok(None) };
+        let text = |name: &str| trailers.get(name).and_then(|value| value.to_str().ok());
+        let error_type = text("lambda-runtime-function-error-type").context("no type of the error")?;
+        let body = text("lambda-runtime-function-error-body").context("no body of the error")?;
+        let body = BASE64.decode(body).context("the error's body is not base64")?;
+        let body = serde_json::from_slice(&body).context("the error's body is not JSON")?;
+        Ok(Some((error_type.to_owned(), body)))
+    }
+}
+
 /// What a function can answer.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Answer {
@@ -232,7 +369,14 @@ struct Api {
 #[derive(Debug, Default)]
 struct State {
     queue: VecDeque<Queued>,
-    pending: HashMap<String, oneshot::Sender<(Answer, Instant)>>,
+    pending: HashMap<String, oneshot::Sender<(Sent, Instant)>>,
+}
+
+/// How an invocation was answered.
+#[derive(Debug)]
+enum Sent {
+    Answer(Answer),
+    Stream { content_type: Option<String>, pieces: mpsc::Receiver<Piece> },
 }
 
 #[derive(Debug)]
@@ -275,6 +419,34 @@ impl Drop for Waiting<'_> {
 }
 
 impl Handler for Api {
+    async fn read(&self, request: Request<Incoming>) -> Result<Reply, Request<Incoming>> {
+        let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+        if header("lambda-runtime-function-response-mode") != Some("streaming") {
+            return Err(request);
+        }
+        let content_type = header("content-type").map(str::to_owned);
+        let path: Vec<&str> = request.uri().path().trim_start_matches('/').split('/').collect();
+        let ["2018-06-01", "runtime", "invocation", id, "response"] = path[..] else { return Err(request) };
+        let (sender, pieces) = mpsc::channel(1);
+        let taken = self.settle_with(id, Sent::Stream { content_type, pieces });
+        let mut body = request.into_body();
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return Ok(None) };
+            let piece = match frame.into_data() {
+                Ok(bytes) => Piece::Bytes(bytes),
+                Err(frame) => match frame.into_trailers() {
+                    Ok(trailers) => Piece::Trailers(trailers),
+                    Err(_) => continue,
+                },
+            };
+            if sender.send(piece).await.is_err() {
+                return Ok(None);
+            }
+        }
+        let _ = sender.send(Piece::End).await;
+        Ok(taken)
+    }
+
     async fn answer(&self, request: Request<Bytes>) -> Reply {
         let (head, body) = request.into_parts();
         let error_type = || {
@@ -331,6 +503,10 @@ impl Api {
     }
 
     fn settle(&self, id: &str, answer: Answer) -> Reply {
+        self.settle_with(id, Sent::Answer(answer))
+    }
+
+    fn settle_with(&self, id: &str, answer: Sent) -> Reply {
         let pending = lock(&self.state).pending.remove(id);
         match pending.map(|pending| pending.send((answer, Instant::now()))) {
             Some(Ok(())) => json(202, r#"{"status":"OK"}"#),

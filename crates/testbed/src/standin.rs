@@ -30,6 +30,14 @@ pub(crate) type Reply = Option<Response<Full<Bytes>>>;
 pub(crate) trait Handler: Send + Sync + 'static {
     /// Answers one request whose body has been read. Dropped when the client hangs up.
     fn answer(&self, request: Request<Bytes>) -> impl Future<Output = Reply> + Send;
+
+    /// Answers one request whose body it reads itself, if it is such a one; else gives the request back.
+    fn read(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Reply, Request<Incoming>>> + Send {
+        async { Err(request) }
+    }
 }
 
 /// A listening server. Dropped: no longer listening, connections closed.
@@ -93,6 +101,10 @@ async fn serve<H: Handler>(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 
     let service = service_fn(|request: Request<Incoming>| {
         let handler = Arc::clone(&handler);
         async move {
+            let request = match handler.read(request).await {
+                Ok(reply) => return reply.ok_or(Hangup),
+                Err(request) => request,
+            };
             let (head, body) = request.into_parts();
             let body = body.collect().await.map_err(|_| Hangup)?.to_bytes();
             handler.answer(Request::from_parts(head, body)).await.ok_or(Hangup)

@@ -1,4 +1,5 @@
-# Queries as an API: GET /active_users?limit=10 with a token whose claims the queries may bind.
+# Queries as an API for many tenants: GET /notes with a token, and row-level security gives each caller the rows of their
+# tenant. The table and its policies are in schema.sql, the queries in queries/.
 
 module "function" {
   source = "../.."
@@ -30,8 +31,14 @@ module "function" {
     cors_origin = var.cors_origin
   }
 
+  # What every transaction is told of its caller. The policies go by it, and no query can leave it out.
+  session = {
+    set  = ["app.tenant = claims.${var.tenant_claim}", "request.jwt.claims = claims"]
+    role = "member"
+  }
+
   # 64-bit ids survive JavaScript as strings.
-  function = {
-    environment = { LAMBDA_RDS_INT64 = "string" }
+  replies = {
+    int64 = "string"
   }
 }

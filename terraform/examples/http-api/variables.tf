@@ -17,7 +17,7 @@ variable "architecture" {
 }
 
 variable "zip_directory" {
-  description = "Where cargo xtask zip --engine postgres put the zip."
+  description = "Where cargo xtask zip --engine postgres --queries terraform/examples/http-api/queries put the zip."
   type        = string
   default     = "../../../target/lambda"
 }
@@ -54,6 +54,12 @@ variable "jwt" {
     issuer   = string
     audience = list(string)
   })
+}
+
+variable "tenant_claim" {
+  description = "The claim with the caller's tenant: tenant, custom:tenant (Cognito), https://example.com/tenant (Auth0)."
+  type        = string
+  default     = "tenant"
 }
 
 variable "cors_origin" {

@@ -25,6 +25,7 @@ module "function" {
   database        = try(var.call.database, null)
   connections     = try(var.call.connections, null)
   session         = try(var.call.session, null)
+  replies         = try(var.call.replies, null)
   idempotency     = try(var.call.idempotency, null)
   budget          = try(var.call.budget, null)
   proxy           = try(var.call.proxy, null)

@@ -80,6 +80,7 @@ module "behind" {
   } }
   http_api     = { authorization_type = "AWS_IAM", domain = { name = "api.example.com", certificate_arn = "arn:aws:acm:eu-central-1:123456789012:certificate/0", hosted_zone = { id = "Z0" } }, disable_execute_api_endpoint = true }
   function_url = {}
+  replies      = { stream = true }
   agents       = { mcp = {}, agentcore = { tools = file("../tools.json") } }
   logs         = { log_group_class = "INFREQUENT_ACCESS" }
 }

@@ -41,7 +41,7 @@ pub(super) fn check(workspace: &Path) -> Result<()> {
     let page = fs::read_to_string(workspace.join(PAGE)).with_context(|| format!("cannot read {PAGE}"))?;
     let blocks: Vec<&str> =
         page.split("```sh\n").skip(1).filter_map(|block| Some(block.split_once("```")?.0)).collect();
-    let [pip, npm, tar, pack, pack_layer, pack_image] = blocks.as_slice() else {
+    let [sums, pip, npm, tar, pack, pack_layer, pack_image] = blocks.as_slice() else {
         bail!("{PAGE} has other blocks of `sh` than are tried")
     };
     let tried = || -> Result<()> {
@@ -50,6 +50,7 @@ pub(super) fn check(workspace: &Path) -> Result<()> {
             by_npm(folder.path(), &out, npm)?,
             by_hand(folder.path(), &out, tar)?,
         ];
+        desks[0].at(&out).types(sums)?;
         for desk in &desks {
             desk.begins()?;
             desk.packs_the_same(workspace, arch)?;

@@ -6,15 +6,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Response, StatusCode};
-use http_body_util::Full;
 use lambda_rds::event::Invocation;
 use lambda_rds::reply::Reply;
+use lambda_rds::stream::Head;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
+
+use super::{Body, full};
 
 /// Whether a path is that of Lambda's own Invoke.
 pub(super) fn is_invoke(path: &str) -> bool {
@@ -31,13 +32,21 @@ pub(super) fn with_client_context(invocation: Invocation, head: &Parts) -> Optio
     Some(invocation.with_client_context(&context))
 }
 
+/// The invocation for the tenant that the request names, as Lambda's Invoke takes it.
+/// <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>
+pub(super) fn with_tenant(invocation: Invocation, head: &Parts) -> Invocation {
+    let named = head.headers.get("x-amz-tenant-id").and_then(|id| id.to_str().ok());
+    let tenant_id = named.filter(|id| !id.is_empty()).map(str::to_owned).or(invocation.tenant_id);
+    Invocation { tenant_id, ..invocation }
+}
+
 /// The event of a request.
 pub(super) fn http_api(
     head: &Parts,
     body: &[u8],
     peer: IpAddr,
     domain: &str,
-    claims: &[(String, String)],
+    claims: &Map<String, Value>,
     request_id: &str,
 ) -> Value {
     let path = head.uri.path();
@@ -68,9 +77,6 @@ pub(super) fn http_api(
         "timeEpoch": u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
     });
     if !claims.is_empty() {
-        // Each name is one claim, and a claim is text here as it is there.
-        let claims: Map<String, Value> =
-            claims.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
         let authorizer = match claims.get("userArn") {
             Some(principal) => json!({"jwt": {"claims": claims}, "iam": {"userArn": principal}}),
             None => json!({"jwt": {"claims": claims, "scopes": null}}),
@@ -116,13 +122,22 @@ fn headers(head: &Parts) -> Map<String, Value> {
 }
 
 /// The response that a gateway makes of a reply; `None` for a reply that it would not understand.
-pub(super) fn response(reply: &Reply) -> Option<Response<Full<Bytes>>> {
+pub(super) fn response(reply: &Reply) -> Option<Response<Body>> {
     let reply = serde_json::to_value(reply).ok()?;
-    let status = u16::try_from(reply.get("statusCode")?.as_u64()?).ok()?;
     let body = reply.get("body")?.as_str()?;
     let encoded = reply.get("isBase64Encoded").and_then(Value::as_bool) == Some(true);
     let body = if encoded { BASE64.decode(body).ok()? } else { body.as_bytes().to_vec() };
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+    with_head(&reply, full(body))
+}
+
+/// The response that a gateway begins to send when a stream begins.
+pub(super) fn begun(head: &Head, body: Body) -> Option<Response<Body>> {
+    with_head(&serde_json::from_slice(head.prelude.as_ref()?).ok()?, body)
+}
+
+fn with_head(reply: &Value, body: Body) -> Option<Response<Body>> {
+    let status = u16::try_from(reply.get("statusCode")?.as_u64()?).ok()?;
+    let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).ok()?;
     for (name, value) in reply.get("headers")?.as_object()? {
         let name = HeaderName::try_from(name.as_str()).ok()?;
@@ -139,8 +154,9 @@ mod tests {
 
     use super::*;
 
-    fn event(request: Request<&[u8]>, claims: &[(String, String)]) -> Value {
+    fn event(request: Request<&[u8]>, claims: &Value) -> Value {
         let (head, body) = request.into_parts();
+        let claims = claims.as_object().unwrap();
         http_api(&head, body, Ipv4Addr::LOCALHOST.into(), "127.0.0.1:9000", claims, "r-1")
     }
 
@@ -152,7 +168,7 @@ mod tests {
             .header("user-agent", "curl/8")
             .body(&b"{\"a\":1}"[..])
             .unwrap();
-        let event = event(request, &[]);
+        let event = event(request, &json!({}));
         assert_eq!(event["version"], "2.0");
         assert_eq!((&event["rawPath"], &event["rawQueryString"]), (&json!("/a b"), &json!("x=%31&y")));
         assert_eq!(event["headers"], json!({"x-one": "1,2", "user-agent": "curl/8"}));
@@ -164,15 +180,15 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_text_go_in_base64() {
-        let event = event(Request::post("/a").body(&b"\xff\x00"[..]).unwrap(), &[]);
+        let event = event(Request::post("/a").body(&b"\xff\x00"[..]).unwrap(), &json!({}));
         assert_eq!((&event["body"], &event["isBase64Encoded"]), (&json!("/wA="), &json!(true)));
     }
 
     #[test]
     fn claims_stand_where_an_authorizer_puts_them() {
-        let claims = [("sub".to_owned(), "42".to_owned())];
+        let claims = json!({"sub": "42", "groups": ["staff"]});
         let event = event(Request::get("/a").body(&b""[..]).unwrap(), &claims);
-        assert_eq!(event["requestContext"]["authorizer"]["jwt"]["claims"], json!({"sub": "42"}));
+        assert_eq!(event["requestContext"]["authorizer"]["jwt"]["claims"], claims);
         assert!(event.get("body").is_none());
     }
 

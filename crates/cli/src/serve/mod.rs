@@ -18,21 +18,28 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Args;
+use futures_util::StreamExt as _;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, Limited, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use lambda_rds::app::App;
+use lambda_rds::error::Fault;
 use lambda_rds::event::Invocation;
+use lambda_rds::observe::Record;
+use lambda_rds::reply::{Raised, Reply};
+use lambda_rds::stream::{self, Head, Inlet};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::caller::{Caller, Object};
 use crate::failure::{Failure, note};
 use crate::output;
 pub(crate) use crate::serve::live::Live;
@@ -52,9 +59,6 @@ pub(crate) struct Serve {
     /// Where to listen: a port, or an address and a port; port 0 takes a free one
     #[arg(long, value_name = "[ADDRESS:]PORT", default_value = "9000")]
     listen: Listen,
-    /// A claim that the authorizer has verified, for queries with `from claims.NAME`; may be given several times
-    #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = claim)]
-    claims: Vec<(String, String)>,
     /// Do not tell of each request on stderr
     #[arg(long, short)]
     quiet: bool,
@@ -62,12 +66,15 @@ pub(crate) struct Serve {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    caller: Caller,
+    #[command(flatten)]
     settings: Settings,
 }
 
 impl Serve {
     /// Serves until it is interrupted.
     pub(crate) async fn run(self) -> Result<(), Failure> {
+        let claims = self.caller.claims()?;
         let defaults = [("LAMBDA_RDS_LOG", "warn"), ("DB_MAX_CONNECTIONS", SESSIONS)];
         let config = self.settings.config_with(self.json, &defaults).await?;
         let live = Live::start(config)?;
@@ -75,13 +82,20 @@ impl Serve {
         let listener = TcpListener::bind(self.listen.0).await.map_err(unheard)?;
         let address = listener.local_addr().map_err(unheard)?;
         if !address.ip().is_loopback() {
-            note("whoever reaches this address may call the queries: nobody is asked who they are");
+            note(match claims.is_empty() && self.caller.tenant().is_none() {
+                true => "whoever reaches this address may call the queries: nobody is asked who they are",
+                false => {
+                    "whoever reaches this address may call the queries, and does so as whom --claim, --claims and --tenant \
+                     name: nobody is asked who they are"
+                }
+            });
         }
         self.announce(address, &live.app())?;
         let server = Arc::new(Server {
             live,
             domain: address.to_string(),
-            claims: self.claims,
+            claims,
+            tenant: self.caller.tenant().map(str::to_owned),
             quiet: self.quiet,
             json: self.json,
         });
@@ -121,7 +135,8 @@ impl Serve {
 struct Server {
     live: Live,
     domain: String,
-    claims: Vec<(String, String)>,
+    claims: Object,
+    tenant: Option<String>,
     quiet: bool,
     json: bool,
 }
@@ -186,7 +201,7 @@ async fn connection(
 }
 
 impl Server {
-    async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Body> {
         let started = Instant::now();
         let (head, body) = request.into_parts();
         let (method, target) = (head.method.clone(), head.uri.to_string());
@@ -204,21 +219,25 @@ impl Server {
         response
     }
 
-    async fn reply(
-        &self,
-        mut head: http::request::Parts,
-        body: &[u8],
-        peer: IpAddr,
-    ) -> Response<Full<Bytes>> {
+    async fn reply(&self, mut head: http::request::Parts, body: &[u8], peer: IpAddr) -> Response<Body> {
         let app = self.live.current();
-        let invocation = Invocation { request_id: request_id(), ..Invocation::default() };
+        let tenant_id = self.tenant.clone();
+        let invocation = Invocation { request_id: request_id(), tenant_id, ..Invocation::default() };
         if event::is_invoke(head.uri.path()) {
-            return invoke(&app, &head, body, invocation).await;
+            return invoke(&app, &head, body, event::with_tenant(invocation, &head)).await;
         }
         let pretended = page::pretended(&mut head.headers);
-        let claims = pretended.as_deref().unwrap_or(&self.claims);
+        let claims = pretended.as_ref().unwrap_or(&self.claims);
         let event = event::http_api(&head, body, peer, &self.domain, claims, &invocation.request_id);
-        let (outcome, record) = app.handle_and_tell(event.to_string().as_bytes(), &invocation).await;
+        let event = event.to_string().into_bytes();
+        let (outcome, record) = if app.streams() {
+            match streamed(&app, event, invocation).await {
+                Ok((head, inlet)) => return event::begun(&head, streaming(inlet)).unwrap_or_else(internal),
+                Err(answered) => answered,
+            }
+        } else {
+            app.handle_and_tell(&event, &invocation).await
+        };
         let mut response = match outcome {
             Ok(reply) => event::response(&reply).unwrap_or_else(internal),
             // The gateway's own words for a function that failed.
@@ -252,7 +271,7 @@ async fn invoke(
     head: &http::request::Parts,
     body: &[u8],
     invocation: Invocation,
-) -> Response<Full<Bytes>> {
+) -> Response<Body> {
     if head.method != Method::POST {
         return gateway(StatusCode::METHOD_NOT_ALLOWED, &json!({"message": "Method Not Allowed"}));
     }
@@ -276,17 +295,16 @@ async fn invoke(
             });
             empty(StatusCode::ACCEPTED)
         }
-        _ => match app.handle(body, &invocation).await {
-            // As it is: read and written again, its numbers would be others.
-            Ok(reply) => json_response(StatusCode::OK, reply.into_json()),
-            Err(raised) => {
-                let told = json!({"errorType": raised.code, "errorMessage": raised.message});
-                let mut response = gateway(StatusCode::OK, &told);
-                let unhandled = HeaderValue::from_static("Unhandled");
-                response.headers_mut().insert(HeaderName::from_static("x-amz-function-error"), unhandled);
+        _ if app.streams() => match streamed(app, body.to_vec(), invocation).await {
+            Ok((head, inlet)) => {
+                let mut response = Response::new(streaming(inlet));
+                let content_type = HeaderValue::from_static(head.content_type);
+                response.headers_mut().insert(header::CONTENT_TYPE, content_type);
                 response
             }
+            Err((outcome, _)) => invoked(outcome),
         },
+        _ => invoked(app.handle(body, &invocation).await),
     };
     let headers = response.headers_mut();
     headers.insert(HeaderName::from_static("x-amz-executed-version"), HeaderValue::from_static("$LATEST"));
@@ -296,25 +314,85 @@ async fn invoke(
     response
 }
 
+/// The answer to an invocation that is no stream.
+fn invoked(outcome: Result<Reply, Raised>) -> Response<Body> {
+    match outcome {
+        // As it is: read and written again, its numbers would be others.
+        Ok(reply) => json_response(StatusCode::OK, reply.into_json()),
+        Err(raised) => {
+            let told = json!({"errorType": raised.code, "errorMessage": raised.message});
+            let mut response = gateway(StatusCode::OK, &told);
+            let unhandled = HeaderValue::from_static("Unhandled");
+            response.headers_mut().insert(HeaderName::from_static("x-amz-function-error"), unhandled);
+            response
+        }
+    }
+}
+
+/// Lets the function answer, and gives its reply when that begins; or the whole, if it is no stream.
+async fn streamed(
+    app: &Arc<App>,
+    event: Vec<u8>,
+    invocation: Invocation,
+) -> Result<(Head, Inlet), (Result<Reply, Raised>, Record)> {
+    let (outlet, mut inlet) = stream::channel_of_any_http();
+    let app = Arc::clone(app);
+    // It goes on while the response is sent; nobody there, and it ends by itself.
+    let answering = tokio::spawn(async move { app.stream(&event, &invocation, outlet).await });
+    if let Some(head) = inlet.head().await {
+        return Ok((head, inlet));
+    }
+    match answering.await {
+        Ok((Ok(Some(reply)), record)) => Err((Ok(reply), record)),
+        Ok((Err(raised), record)) => Err((Err(raised), record)),
+        Ok((Ok(None), record)) => Err((Err(nothing()), record)),
+        Err(_) => Err((Err(nothing()), Record::default())),
+    }
+}
+
+/// The function has not answered, which is a bug of ours.
+fn nothing() -> Raised {
+    Raised { code: Fault::Internal.code(), message: Fault::Internal.advice().to_owned() }
+}
+
+/// A body that comes while it is sent. Broken off, the response has no end.
+fn streaming(inlet: Inlet) -> Body {
+    let parts = inlet.into_stream().map(|part| {
+        if let Err(raised) = &part {
+            note(&format!("the response was broken off: {raised}"));
+        }
+        part.map(Frame::data)
+    });
+    StreamBody::new(parts).boxed_unsync()
+}
+
+/// A body that is there.
+fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// The body of a response.
+type Body = UnsyncBoxBody<Bytes, Raised>;
+
 /// What comes from the gateway, not from the function.
-fn gateway(status: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
+fn gateway(status: StatusCode, body: &serde_json::Value) -> Response<Body> {
     json_response(status, body.to_string().into_bytes())
 }
 
-fn json_response(status: StatusCode, body: Vec<u8>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+fn json_response(status: StatusCode, body: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(full(body));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
-fn empty(status: StatusCode) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::default());
+fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(full(Bytes::new()));
     *response.status_mut() = status;
     response
 }
 
-fn internal() -> Response<Full<Bytes>> {
+fn internal() -> Response<Body> {
     gateway(StatusCode::INTERNAL_SERVER_ERROR, &json!({"message": "Internal Server Error"}))
 }
 
@@ -335,14 +413,6 @@ impl FromStr for Listen {
         text.parse()
             .map(Self)
             .map_err(|_| "write a port such as 9000, or an address such as 127.0.0.1:9000".to_owned())
-    }
-}
-
-/// Reads `name=value`.
-pub(crate) fn claim(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write name=value".to_owned()),
     }
 }
 

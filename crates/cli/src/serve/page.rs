@@ -1,15 +1,15 @@
 //! The page at `/`, for people with a browser: every query with a form, made from the OpenAPI document. It is no part of
 //! the function.
 
-use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Response};
-use http_body_util::Full;
 use lambda_rds::app::App;
 use lambda_rds::config::Function;
 use lambda_rds::observe::Record;
 use lambda_rds::openapi::{self, About, Rows};
-use serde_json::json;
+use serde_json::{Map, Value, json};
+
+use super::{Body, full};
 
 /// Whether a request is somebody's who looks at the address in a browser: `/`, and HTML before JSON.
 pub(super) fn is_wanted(method: &Method, path: &str, headers: &HeaderMap) -> bool {
@@ -39,15 +39,15 @@ fn prefers_html(headers: &HeaderMap) -> bool {
 pub(super) fn response(
     app: &App,
     function: &Function,
-    claims: &[(String, String)],
+    claims: &Map<String, Value>,
     nonce: &str,
-) -> Response<Full<Bytes>> {
+) -> Response<Body> {
     let document = openapi::document(app.queries(), function, &Rows::new(), &About::of(app.platform()));
     let claims = json!(claims);
     // Inside a script element only `<` could end it.
     let data = format!("{{\"api\":{document},\"claims\":{claims}}}").replace('<', "\\u003c");
     let page = PAGE.replace("{nonce}", nonce).replacen("{document}", &data, 1);
-    let mut response = Response::new(Full::new(Bytes::from(page)));
+    let mut response = Response::new(full(page));
     let policy = format!(
         "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; \
          img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -66,11 +66,10 @@ pub(super) fn response(
 
 /// The claims that the page would have verified, as it sends them. No other page can: a browser asks first, and is told
 /// of no such header.
-pub(super) fn pretended(headers: &mut HeaderMap) -> Option<Vec<(String, String)>> {
+pub(super) fn pretended(headers: &mut HeaderMap) -> Option<Map<String, Value>> {
     let sent = headers.remove(CLAIMS)?;
     let text = percent_encoding::percent_decode(sent.as_bytes()).decode_utf8().ok()?;
-    let claims: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).ok()?;
-    Some(claims.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned()))).collect())
+    serde_json::from_str(&text).ok()
 }
 
 /// Where the time went, as browsers' tools and the page show it. <https://www.w3.org/TR/server-timing/>

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::server::{database, env};
-use crate::user::User;
+use crate::user::{User, run_on};
 
 /// The findings, in the order told, and the exit code.
 fn findings(user: &User, settings: &[(&str, &str)], more: &[&str]) -> (i32, Vec<String>) {
@@ -245,4 +245,36 @@ fn colours_are_for_terminals() {
     assert!(forced.stdout.contains("\u{1b}[1m\u{1b}[31merror"), "{:?}", forced.stdout);
     let refused = user.run_with(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], &["check"], "");
     assert!(!refused.stdout.contains('\u{1b}'), "{}", refused.stdout);
+}
+
+#[test]
+fn pages_whose_order_is_not_total_are_told() {
+    let user = User::new();
+    run_on(&user.folder().join("shop.db"), "CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT NOT NULL)");
+    user.write("queries/p.sql", "-- name: alike :many\n-- page: name\nSELECT id, name FROM t;\n");
+    let settings = [("DB_ENGINE", "sqlite"), ("DB_NAME", "shop.db")];
+    let (code, found) = findings(&user, &settings, &[]);
+    let told = "queries/p.sql:2: warning: alike: no unique index is within the columns `name` of `-- page:`, so two rows may be \
+                alike in all of them; where a page ends between such rows, the others are left out. Put the key of `t` behind \
+                it: `id`";
+    assert_eq!((code, found), (0, vec![told.to_owned()]));
+}
+
+#[test]
+fn pages_that_the_server_refuses_are_told() {
+    let user = User::new();
+    let check = |schema: &str, query: &str| {
+        user.write("queries/p.sql", query);
+        findings(&user, &env(&database(schema)), &[]).1
+    };
+    let found = check("", "-- name: x :many\n-- page: spot, id\nSELECT 1 AS id, point(1, 2) AS spot;\n");
+    let told = "queries/p.sql:2: error: x: its pages, as `-- page:` has them, are refused: ";
+    assert!(found[0].starts_with(told), "{found:?}");
+    assert!(found[0].contains("operator") && found[0].ends_with(" [42883]"), "{found:?}");
+    // In whichever schema a caller chooses.
+    let found = check(
+        "CREATE SCHEMA a; CREATE TABLE a.there (n int PRIMARY KEY, m int NOT NULL);",
+        "-- name: x :many\n-- set: search_path = claims.shop in {a, b}\n-- page: n\nSELECT n FROM there;\n",
+    );
+    assert!(!found.iter().any(|line| line.contains("page")), "{found:?}");
 }

@@ -157,6 +157,33 @@ fn claims_and_headers_reach_the_queries() {
 }
 
 #[test]
+fn a_tenant_is_the_command_lines_or_that_of_an_invoke() {
+    let user = User::new();
+    user.write(
+        "queries/a.sql",
+        "-- name: whose :one\n-- http: GET\n-- param: tenant text from context.tenantId\n\
+         -- param: groups json from claims.groups\nSELECT :tenant AS tenant, :groups AS groups;\n\
+         -- name: tenant :one\n-- param: tenant text from context.tenantId\nSELECT :tenant AS tenant;\n",
+    );
+    const INVOKE: &str = "/2015-03-31/functions/any/invocations";
+    let event = r#"{"query": "tenant", "reply": "raw"}"#;
+    let red = [("X-Amz-Tenant-Id", "red")];
+
+    let said = ["--tenant", "blue", "--claims", r#"{"groups": ["staff"]}"#];
+    let served = Served::start(&user, &[], &said);
+    // Over HTTP no header says it.
+    let answer = served.send("GET", "/whose", &red, "");
+    assert_eq!(answer.json(), json!({"tenant": "blue", "groups": "[\"staff\"]"}));
+    assert_eq!(served.send("POST", INVOKE, &[], event).json(), json!({"tenant": "blue"}));
+    assert_eq!(served.send("POST", INVOKE, &red, event).json(), json!({"tenant": "red"}));
+    drop(served);
+
+    let served = Served::start(&user, &[], &[]);
+    assert_eq!(served.send("GET", "/whose", &red, "").status, 400);
+    assert_eq!(served.send("POST", INVOKE, &red, event).json(), json!({"tenant": "red"}));
+}
+
+#[test]
 fn lambdas_own_invoke_answers() {
     let user = User::new();
     let served = Served::start(&user, &[], &[]);

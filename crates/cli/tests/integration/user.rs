@@ -61,6 +61,12 @@ impl User {
         self.run_with(env, &args, stdin)
     }
 
+    /// Runs SQL on the sample database, which is there once something has run.
+    pub(crate) fn sample(&self, sql: &str) {
+        let file = self.home.path().join(".cache/lambda-rds/sample.db");
+        run_on(&file, sql);
+    }
+
     /// Runs the command with these words.
     pub(crate) fn run(&self, args: &[&str]) -> Run {
         self.run_with(&[], args, "")
@@ -83,6 +89,19 @@ impl User {
             stderr: String::from_utf8(output.stderr).unwrap(),
         }
     }
+}
+
+/// Runs SQL on an SQLite file, which is made if it is not there.
+pub(crate) fn run_on(file: &Path, sql: &str) {
+    use sqlx::{AssertSqlSafe, ConnectOptions, Connection, sqlite::SqliteConnectOptions};
+    let options = SqliteConnectOptions::new().filename(file).create_if_missing(true);
+    let run = async {
+        let mut connection = options.connect().await?;
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await?;
+        connection.close().await
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(run).unwrap();
 }
 
 impl Run {

@@ -20,11 +20,13 @@ use crate::queries::Identity;
 mod keys;
 mod read;
 mod reference;
+mod sources;
+mod words;
 
-pub use read::{ConfigError, Sources};
 pub use reference::reference;
+pub use sources::{ConfigError, Sources};
 
-pub(crate) use read::host;
+pub(crate) use words::host;
 
 /// All of the configuration.
 #[derive(Debug, Clone)]
@@ -422,6 +424,10 @@ pub struct Function {
     pub tool_bytes: usize,
     /// Whether replies over HTTP are compressed for who takes that.
     pub compress: bool,
+    /// Whether the function is invoked with a response stream, so that rows are sent while they are read.
+    pub stream: bool,
+    /// How many bytes of body a stream takes.
+    pub stream_bytes: usize,
     /// What every query is told of its caller.
     pub identity: Identity,
     /// Whether `{"diagnose": true}` is answered.

@@ -1,103 +1,23 @@
 //! From what the user wrote to what it means, with every mistake at once.
-//!
-//! figment merges the sources and remembers where each value came from. Its own deserializer is not used, since
-//! it stops at the first mistake; the table of keys says what each text may be.
 
-use std::fmt;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use figment::providers::{Format, Toml};
-use figment::value::{Dict, Map, Num, Value};
-use figment::{Figment, Metadata, Profile, Provider};
 use secrecy::SecretString;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use super::keys::{self, Key, Preset, SECTIONS, Section};
+use super::keys;
+use super::sources::{ConfigError, Reader, Source, Sources, get};
+use super::words::{
+    DAY, base_path, certificates, filter, host, instance_pattern, issuer, openapi, origin, path, secret_id,
+    span, text, whole,
+};
 use super::{
-    AccessKey, Auth, Config, ConnectAt, Db, DirectErrors, Engine, Function, InstancePattern, Int64, OpenApi,
-    Platform, Pooler, ReadFrom, Tls, TlsMode,
+    AccessKey, Auth, Config, ConnectAt, Db, DirectErrors, Engine, Function, Int64, OpenApi, Platform, Pooler,
+    ReadFrom, Tls, TlsMode,
 };
 use crate::credentials::Login;
 use crate::queries::{Identity, Part};
-
-/// Where configuration is read from.
-#[derive(Clone, Default)]
-pub struct Sources {
-    /// The environment: names and values.
-    pub env: Vec<(String, String)>,
-    /// The file, where there is one.
-    pub file: Option<PathBuf>,
-    /// The program's own folders, in which a relative path is looked for that leads nowhere from the working
-    /// folder.
-    pub beside: Vec<PathBuf>,
-}
-
-impl Sources {
-    /// This process's environment, and the `lambda-rds.toml` beside its binary (or in `LAMBDA_TASK_ROOT`) if
-    /// there is one.
-    #[must_use]
-    pub fn process() -> Self {
-        // Lossy: the character that stands for bytes which are no text is refused where a value is read.
-        let env: Vec<(String, String)> = std::env::vars_os()
-            .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
-            .collect();
-        let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
-        let root = get(&env, "LAMBDA_TASK_ROOT").map(PathBuf::from);
-        let beside: Vec<PathBuf> = [beside, root].into_iter().flatten().collect();
-        let file = beside.iter().map(|folder| folder.join("lambda-rds.toml")).find(|file| file.is_file());
-        Self { env, file, beside }
-    }
-
-    /// A path that the user wrote. Lambda's working folder is the program's, others' need not be.
-    fn locate(&self, path: PathBuf) -> PathBuf {
-        if path.exists() {
-            return path;
-        }
-        self.beside.iter().map(|folder| folder.join(&path)).find(|path| path.exists()).unwrap_or(path)
-    }
-}
-
-impl fmt::Debug for Sources {
-    /// The names only: the values hold secrets.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sources")
-            .field("env", &self.env.iter().map(|(name, _)| name).collect::<Vec<_>>())
-            .field("file", &self.file)
-            .field("beside", &self.beside)
-            .finish()
-    }
-}
-
-/// Everything that is wrong with the configuration. `Display` lists it, a line each, with what to do; no secret
-/// is shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError {
-    mistakes: Vec<String>,
-}
-
-impl ConfigError {
-    /// One sentence per mistake.
-    #[must_use]
-    pub fn mistakes(&self) -> &[String] {
-        &self.mistakes
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.mistakes.as_slice() {
-            [one] => write!(f, "The configuration is wrong: {one}"),
-            all => {
-                write!(f, "The configuration has {} mistakes:", all.len())?;
-                all.iter().try_for_each(|mistake| write!(f, "\n- {mistake}"))
-            }
-        }
-    }
-}
-
-impl std::error::Error for ConfigError {}
 
 /// Reads all of the configuration.
 pub(super) fn config(sources: &Sources, built_in: &[Engine]) -> Result<Config, ConfigError> {
@@ -393,6 +313,10 @@ fn function(r: &mut Reader<'_>, engine: Option<Engine>, platform: &Platform) -> 
         text.parse().ok().filter(|bytes| (1..=MOST_TOOL_BYTES).contains(bytes))
     });
     let compress = r.word(&keys::LAMBDA_RDS_COMPRESS, &[("auto", true), ("off", false)]);
+    let stream = r.flag(&keys::LAMBDA_RDS_STREAM);
+    let stream_bytes = r.value(&keys::LAMBDA_RDS_STREAM_BYTES, |text| {
+        text.parse().ok().filter(|bytes| (1..=MOST_STREAM_BYTES).contains(bytes))
+    });
     let identity = r.identity(engine);
     let diagnose = r.flag(&keys::LAMBDA_RDS_DIAGNOSE);
     let log_values = r.flag(&keys::LAMBDA_RDS_LOG_VALUES);
@@ -415,6 +339,8 @@ fn function(r: &mut Reader<'_>, engine: Option<Engine>, platform: &Platform) -> 
         mcp_authorization_server,
         tool_bytes: tool_bytes?,
         compress: compress?,
+        stream: stream?,
+        stream_bytes: stream_bytes?,
         identity,
         diagnose: diagnose?,
         log_values: log_values?,
@@ -430,180 +356,8 @@ enum Way {
     Password,
 }
 
-/// The merged sources, and what was found wrong in them so far.
-struct Reader<'a> {
-    sources: &'a Sources,
-    figment: Figment,
-    prefix: &'a str,
-    mistakes: Vec<String>,
-    warnings: Vec<String>,
-}
-
-/// What the user wrote for a key.
-struct Found {
-    text: String,
-    source: Source,
-}
-
-/// Who wrote it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Environment,
-    File,
-    Default,
-}
-
-impl<'a> Reader<'a> {
-    fn new(sources: &'a Sources, prefix: &'a str) -> Self {
-        let mut reader =
-            Self { sources, figment: Figment::new(), prefix, mistakes: Vec::new(), warnings: Vec::new() };
-        if let Some(path) = &sources.file {
-            match std::fs::read_to_string(path) {
-                Ok(text) => reader.file(&text),
-                Err(error) => reader.mistakes.push(format!("{} cannot be read: {error}.", path.display())),
-            }
-        }
-        let variables = Variables::new(&sources.env, prefix);
-        reader.figment = std::mem::take(&mut reader.figment).merge(variables);
-        reader
-    }
-
-    /// Takes the file in, and notes what has no place in one.
-    fn file(&mut self, text: &str) {
-        let path = self.file_name();
-        let provider = Toml::string(text);
-        let data = match provider.data() {
-            Ok(data) => data,
-            Err(error) => {
-                self.mistakes.push(format!("{path} is no TOML: {}.", without_source(&error.to_string())));
-                return;
-            }
-        };
-        for (name, value) in data.values().flatten() {
-            let section = SECTIONS.iter().find(|section| section.name == name);
-            match (section, value) {
-                (Some(section), Value::Dict(_, keys)) => {
-                    for name in keys.keys().filter(|name| keys::find(*section, name).is_none()) {
-                        let advice = advice(*section, name, |key| format!("`{}`", key.name()));
-                        self.mistakes
-                            .push(format!("{path}: unknown key `{name}` in [{}]. {advice}", section.name));
-                    }
-                }
-                (Some(section), _) => self.mistakes.push(format!(
-                    "{path}: `{name}` is a table: write [{}] and the keys below it.",
-                    section.name
-                )),
-                (None, _) => {
-                    let place = SECTIONS.iter().find(|section| keys::find(**section, name).is_some());
-                    let advice = match place {
-                        Some(section) => format!("It belongs below [{}].", section.name),
-                        None => "Keys stand in [db] and [function].".to_owned(),
-                    };
-                    self.mistakes.push(format!("{path}: unknown key `{name}`. {advice}"));
-                }
-            }
-        }
-        self.figment = std::mem::take(&mut self.figment).merge(provider);
-    }
-
-    /// Notes the variables that look like ours and are not. Other software may own a `DB_*`, nobody else a
-    /// `LAMBDA_RDS_*`.
-    fn unknown_variables(&mut self, env: &[(String, String)]) {
-        for (variable, _) in env {
-            for section in SECTIONS {
-                // Of a second database only its own variables are looked at.
-                let ours = section == keys::DB || self.prefix == keys::DB.prefix;
-                let prefix = if section == keys::DB { self.prefix } else { section.prefix };
-                let Some(name) = variable.strip_prefix(prefix).filter(|_| ours) else { continue };
-                if keys::KEYS.iter().any(|key| key.section() == section && self.name(key) == *variable) {
-                    continue;
-                }
-                let advice = advice(section, name, |key| self.name(key));
-                if section == keys::FUNCTION {
-                    self.mistakes.push(format!("{variable} (environment) is unknown. {advice}"));
-                } else {
-                    self.warnings.push(format!("{variable} (environment) is unknown and ignored. {advice}"));
-                }
-            }
-        }
-    }
-
-    /// What holds for this key, if anything does.
-    fn found(&mut self, key: &Key) -> Option<Found> {
-        let path = format!("{}.{}", key.section().name, key.name());
-        let Ok(value) = self.figment.find_value(&path) else {
-            return match key.default {
-                Preset::Is(text) => Some(Found { text: text.to_owned(), source: Source::Default }),
-                Preset::Told(_) => None,
-            };
-        };
-        let environment = self.figment.get_metadata(value.tag()).is_some_and(|m| m.name == ENVIRONMENT);
-        let source = if environment { Source::Environment } else { Source::File };
-        let text = match &value {
-            Value::String(_, text) => text.clone(),
-            Value::Char(_, c) => c.to_string(),
-            Value::Bool(_, truth) => truth.to_string(),
-            Value::Num(_, Num::F32(number)) => number.to_string(),
-            Value::Num(_, Num::F64(number)) => number.to_string(),
-            Value::Num(_, number) => number.to_i128().map(|n| n.to_string()).unwrap_or_default(),
-            Value::Empty(..) => String::new(),
-            Value::Array(_, entries) if key.env == keys::LAMBDA_RDS_SET.env => {
-                let texts: Option<Vec<&str>> = entries.iter().map(Value::as_str).collect();
-                texts.map_or_else(|| "\u{0}".to_owned(), |texts| texts.join(";"))
-            }
-            // A table or a list: no other key takes one, and no text that a key takes looks like this.
-            Value::Dict(..) | Value::Array(..) => "\u{0}".to_owned(),
-        };
-        Some(Found { text, source })
-    }
-
-    /// What holds for this key, as `parse` understands it; what it does not is noted.
-    fn value<T>(&mut self, key: &Key, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
-        let Found { text, source } = self.found(key)?;
-        let text_is_plain = !text.is_empty() && !text.contains(['\u{0}', char::REPLACEMENT_CHARACTER]);
-        if text_is_plain && let Some(value) = parse(&text) {
-            return Some(value);
-        }
-        let problem = if text.is_empty() {
-            "is empty".to_owned()
-        } else if text == "\u{0}" {
-            "is a table or a list".to_owned()
-        } else if text.contains(char::REPLACEMENT_CHARACTER) {
-            "is no valid UTF-8".to_owned()
-        } else {
-            format!("is {}", shown(key, &text))
-        };
-        let label = self.label_of(key, source);
-        self.mistakes.push(format!("{label} {problem}. Allowed: {}.", key.allowed));
-        None
-    }
-
-    /// One of several words.
-    fn word<T: Copy>(&mut self, key: &Key, words: &[(&str, T)]) -> Option<T> {
-        debug_assert!(
-            key.allowed.split(" · ").eq(words.iter().map(|(word, _)| *word)),
-            "{} allows other words than it is read by",
-            key.env
-        );
-        self.value(key, |text| words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning))
-    }
-
-    fn flag(&mut self, key: &Key) -> Option<bool> {
-        self.word(key, &[("true", true), ("false", false), ("1", true), ("0", false)])
-    }
-
-    /// A duration that stops something. Not below a millisecond: servers take whole ones, and 0 for no limit.
-    fn limit(&mut self, key: &Key) -> Option<Duration> {
-        self.value(key, |text| span(text, Duration::from_millis(1)..=DAY))
-    }
-
-    /// Notes that a key is needed and missing, unless it is there or what was written for it has been noted.
-    fn need(&mut self, key: &Key, there: bool, advice: &str) {
-        if !there && self.found(key).is_none() {
-            self.mistakes.push(format!("{} is not set. {advice}", self.name(key)));
-        }
-    }
-
+/// What several keys say together.
+impl Reader<'_> {
     /// What the mode and its companions say together.
     fn tls(&mut self, mode: Option<TlsMode>, ca: Option<&Path>, server_name: bool) {
         let label = self.label(&keys::DB_TLS);
@@ -674,205 +428,12 @@ impl<'a> Reader<'a> {
         }
         identity
     }
-
-    /// The variable's name, under this prefix.
-    fn name(&self, key: &Key) -> String {
-        match key.env.strip_prefix(keys::DB.prefix) {
-            Some(rest) => format!("{}{rest}", self.prefix),
-            None => key.env.to_owned(),
-        }
-    }
-
-    /// The variable's name, and where its value stands.
-    fn label(&mut self, key: &Key) -> String {
-        let source = self.found(key).map_or(Source::Default, |found| found.source);
-        self.label_of(key, source)
-    }
-
-    fn label_of(&self, key: &Key, source: Source) -> String {
-        let name = self.name(key);
-        match source {
-            Source::Environment => format!("{name} (environment)"),
-            Source::File => format!("{name} ({}: [{}] {})", self.file_name(), key.section().name, key.name()),
-            Source::Default => format!("{name} (default)"),
-        }
-    }
-
-    fn file_name(&self) -> String {
-        self.sources.file.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
-    }
-}
-
-/// What to write instead of a name that is no key of this table: the key that was probably meant, or all.
-fn advice(section: Section, name: &str, shown: impl Fn(&Key) -> String) -> String {
-    if let Some(key) = keys::suggest(section, name) {
-        return format!("Did you mean {}?", shown(key));
-    }
-    let all = keys::KEYS.iter().filter(|key| key.section() == section);
-    format!("Allowed: {}.", all.map(shown).collect::<Vec<_>>().join(", "))
-}
-
-/// The environment as figment's provider: figment's own `Env` would make a number of `DB_PASSWORD=123456`.
-struct Variables(Map<Profile, Dict>);
-
-/// What figment knows the environment as.
-const ENVIRONMENT: &str = "environment";
-
-impl Variables {
-    fn new(env: &[(String, String)], prefix: &str) -> Self {
-        let mut sections = Dict::new();
-        for section in SECTIONS {
-            let prefix = if section == keys::DB { prefix } else { section.prefix };
-            let values: Dict = keys::KEYS
-                .iter()
-                .filter(|key| key.section() == section)
-                .filter_map(|key| {
-                    let rest = key.env.strip_prefix(section.prefix)?;
-                    let (_, value) = env.iter().find(|(name, _)| name.strip_prefix(prefix) == Some(rest))?;
-                    Some((key.name(), Value::from(value.clone())))
-                })
-                .collect();
-            sections.insert(section.name.to_owned(), Value::from(values));
-        }
-        Self(Profile::Default.collect(sections))
-    }
-}
-
-impl Provider for Variables {
-    fn metadata(&self) -> Metadata {
-        Metadata::named(ENVIRONMENT)
-    }
-
-    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        Ok(self.0.clone())
-    }
-}
-
-/// The value of a variable; an empty one of AWS's is none.
-fn get<'e>(env: &'e [(String, String)], name: &str) -> Option<&'e str> {
-    env.iter()
-        .find(|(known, _)| known == name)
-        .map(|(_, value)| value.as_str())
-        .filter(|value| !value.is_empty())
-}
-
-/// What was found, for an error message. Not a secret, nor what looks as if it held one: a URL with a password
-/// in it, or the JSON of a secret.
-fn shown(key: &Key, text: &str) -> String {
-    if key.secret() || text.contains(['@', '{']) {
-        return "something else (not shown)".to_owned();
-    }
-    match text.char_indices().nth(60) {
-        Some((end, _)) => format!("{:?}…", &text[..end]),
-        None => format!("{text:?}"),
-    }
-}
-
-/// A parser's message without the line of the file that it quotes, which may hold a password.
-fn without_source(message: &str) -> String {
-    let lines = message.lines().map(str::trim).filter(|line| !line.is_empty());
-    lines
-        .filter(|line| !line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with('|'))
-        .collect::<Vec<_>>()
-        .join(": ")
-}
-
-/// Proves that this file has certificates.
-fn certificates(path: &Path) -> Result<(), String> {
-    use rustls::pki_types::{CertificateDer, pem::PemObject};
-    let pem = std::fs::read(path).map_err(|error| format!("it cannot be read ({error})"))?;
-    let mut certificates = CertificateDer::pem_slice_iter(&pem);
-    match certificates.next() {
-        Some(Ok(_)) if certificates.all(|each| each.is_ok()) => Ok(()),
-        _ => Err("it holds no PEM certificate".to_owned()),
-    }
-}
-
-fn text(text: &str) -> Option<String> {
-    Some(text.to_owned())
-}
-
-fn path(text: &str) -> Option<PathBuf> {
-    Some(PathBuf::from(text))
-}
-
-/// A whole number above 0.
-fn whole<T: std::str::FromStr + PartialOrd + From<u8>>(text: &str) -> Option<T> {
-    text.parse().ok().filter(|number| *number >= T::from(1))
-}
-
-fn span(text: &str, allowed: RangeInclusive<Duration>) -> Option<Duration> {
-    humantime::parse_duration(text).ok().filter(|span| allowed.contains(span))
-}
-
-/// A filter of log lines. A lone word must be a level: tracing would take `wran` for the name of a module, and
-/// log nothing else.
-fn filter(text: &str) -> Option<Targets> {
-    let sound = text.split(',').all(|part| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok());
-    text.parse().ok().filter(|_| sound)
-}
-
-/// A host: what consoles and URLs show with it (a port, a scheme, a path) is refused here, where it can be said.
-pub(crate) fn host(text: &str) -> Option<String> {
-    let address = text.parse::<std::net::IpAddr>().is_ok();
-    let name = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
-    (!text.is_empty() && (address || name)).then(|| text.to_owned())
-}
-
-/// A host with one `?`, and perhaps a port.
-fn instance_pattern(text: &str) -> Option<InstancePattern> {
-    let (name, port) = match text.rsplit_once(':') {
-        Some((name, port)) => (name, Some(whole::<u16>(port)?)),
-        None => (text, None),
-    };
-    let (before, after) = name.split_once('?')?;
-    // With any instance's name it must be a host.
-    host(&format!("{before}x{after}"))?;
-    Some(InstancePattern { before: before.to_owned(), after: after.to_owned(), port })
-}
-
-/// A secret's name, or its ARN.
-fn secret_id(text: &str) -> Option<String> {
-    let fits = text.len() <= 2048
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/_+=.@!:-".contains(&b))
-        && (!text.contains(':') || crate::credentials::region_of(text).is_some());
-    fits.then(|| text.to_owned())
-}
-
-fn base_path(text: &str) -> Option<String> {
-    let fits = text.starts_with('/') && !text.contains(['?', '#']) && !text.contains("//");
-    fits.then(|| text.trim_end_matches('/').to_owned())
-}
-
-/// An origin as browsers send it: anything after the host would never match.
-fn origin(text: &str) -> Option<String> {
-    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let fits = host.is_some_and(|host| {
-        !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
-    });
-    (fits || text == "*").then(|| text.to_owned())
-}
-
-/// A word, or a file of the kind that there is no doubt about.
-/// The URL of an authorization server, as it names itself (RFC 8414, 2): without a query or a fragment.
-fn issuer(text: &str) -> Option<String> {
-    let rest = text.strip_prefix("https://")?;
-    let fits = |b: u8| b.is_ascii_graphic() && !b"\"\\<>^`{|}?#".contains(&b);
-    (!rest.is_empty() && !rest.starts_with('/') && rest.bytes().all(fits)).then(|| text.to_owned())
-}
-
-fn openapi(text: &str) -> Option<OpenApi> {
-    match text {
-        "true" | "1" => Some(OpenApi::Made),
-        "false" | "0" => Some(OpenApi::Off),
-        file => file.ends_with(".json").then(|| OpenApi::File(file.into())),
-    }
 }
 
 /// A reply of Lambda's holds no more.
 const MOST_TOOL_BYTES: usize = 6_000_000;
-/// The longest that any limit may be.
-const DAY: Duration = Duration::from_secs(24 * 3600);
+/// What Lambda streams at most: <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+const MOST_STREAM_BYTES: usize = 200 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -914,7 +475,7 @@ mod tests {
     fn check_sources(sources: &Sources, built_in: &[Engine], mistakes: &[&str]) {
         let found = match config(sources, built_in) {
             Ok(_) => Vec::new(),
-            Err(error) => error.mistakes,
+            Err(error) => error.mistakes().to_vec(),
         };
         assert_eq!(found, mistakes);
     }
@@ -1164,7 +725,7 @@ mod tests {
     }
 
     #[test]
-    fn what_agents_need() {
+    fn what_agents_and_streams_need() {
         let function = |name: &str, value: &str| {
             let env = [("DB_ENGINE", "sqlite"), ("DB_NAME", "x"), ("LAMBDA_RDS_MCP", "true"), (name, value)];
             let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
@@ -1172,7 +733,14 @@ mod tests {
         };
         assert_eq!(function("AWS_REGION", "x").unwrap().tool_bytes, 65_536);
         assert_eq!(function("LAMBDA_RDS_TOOL_BYTES", "1000").unwrap().tool_bytes, 1_000);
+        let streams = function("LAMBDA_RDS_STREAM", "true").unwrap();
+        assert_eq!((streams.stream, streams.stream_bytes), (true, 209_715_200));
+        assert_eq!(function("LAMBDA_RDS_STREAM_BYTES", "1000").unwrap().stream_bytes, 1_000);
         for (name, value) in [
+            ("LAMBDA_RDS_STREAM", "yes"),
+            ("LAMBDA_RDS_STREAM_BYTES", "0"),
+            ("LAMBDA_RDS_STREAM_BYTES", "1MB"),
+            ("LAMBDA_RDS_STREAM_BYTES", "209715201"),
             ("LAMBDA_RDS_TOOL_BYTES", "0"),
             ("LAMBDA_RDS_TOOL_BYTES", "64k"),
             ("LAMBDA_RDS_TOOL_BYTES", "6000001"),
@@ -1214,7 +782,7 @@ mod tests {
             assert!(warning.starts_with(&format!("{name} (environment) {all}")), "{warning}");
         }
         for (_, ours) in keys::OTHER_NAMES {
-            assert!(SECTIONS.iter().any(|section| keys::find(*section, ours).is_some()), "{ours}");
+            assert!(keys::SECTIONS.iter().any(|section| keys::find(*section, ours).is_some()), "{ours}");
         }
         check(
             &[("LAMBDA_RDS_FOO", "x")],
@@ -1222,7 +790,8 @@ mod tests {
                 "LAMBDA_RDS_FOO (environment) is unknown. Allowed: LAMBDA_RDS_QUERIES, LAMBDA_RDS_DEFAULT_QUERY, \
                LAMBDA_RDS_BASE_PATH, LAMBDA_RDS_HTTP_TIMEOUT, LAMBDA_RDS_HTTP_BATCH, LAMBDA_RDS_CORS_ORIGIN, \
                LAMBDA_RDS_DIRECT_ERRORS, LAMBDA_RDS_INT64, LAMBDA_RDS_OPENAPI, LAMBDA_RDS_MCP, \
-               LAMBDA_RDS_MCP_AUTHORIZATION_SERVER, LAMBDA_RDS_TOOL_BYTES, LAMBDA_RDS_COMPRESS, LAMBDA_RDS_SET, \
+               LAMBDA_RDS_MCP_AUTHORIZATION_SERVER, LAMBDA_RDS_TOOL_BYTES, LAMBDA_RDS_COMPRESS, LAMBDA_RDS_STREAM, \
+               LAMBDA_RDS_STREAM_BYTES, LAMBDA_RDS_SET, \
                LAMBDA_RDS_ROLE, \
                LAMBDA_RDS_DIAGNOSE, LAMBDA_RDS_LOG, LAMBDA_RDS_LOG_VALUES.",
             ],

@@ -697,7 +697,7 @@ mod tests {
         Arc::new(Sessions::new(backend, Arc::new(Fixed), credentials, settings))
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn what_can_pass_is_waited_for_and_what_the_server_said_is_reported() {
         use Answer::{Fails, Hangs, Opens};
         const BUSY: Answer = Fails(Fault::TooManyConnections, Phase::Auth);
@@ -732,7 +732,7 @@ mod tests {
         check(&[GOING, UNTRUSTED, Opens], Err((Fault::Unreachable, Phase::Tls)), 2).await;
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_session_that_was_idle_for_long_is_asked_and_one_that_is_silent_replaced() {
         let now = SystemTime::now();
         let long = TRUSTED_IDLE + Duration::from_secs(1);

@@ -360,23 +360,44 @@ async fn a_stale_secret_is_better_than_none() {
     }
     assert_eq!(fake.questions(), 4);
     // An endpoint that hangs leaves half of the time for logging in.
-    let begun = std::time::Instant::now();
-    let by = Deadline::after(Duration::from_millis(600));
-    assert_eq!(credentials.get(by).await.unwrap().login.user, "app");
-    let waited = begun.elapsed();
-    assert!(waited >= Duration::from_millis(290) && !by.passed(), "{waited:?}");
+    one_of_five(async || {
+        let begun = std::time::Instant::now();
+        let by = Deadline::after(Duration::from_millis(600));
+        let found = credentials.get(by).await;
+        let in_time = !by.passed();
+        assert!(begun.elapsed() >= Duration::from_millis(290), "{:?}", begun.elapsed());
+        in_time && found.unwrap().login.user == "app"
+    })
+    .await;
+}
+
+/// A machine with other things to do may stop us for a second: of what is about time, one attempt of five must be in time.
+async fn one_of_five(in_time: impl AsyncFn() -> bool) {
+    for _ in 0..5 {
+        if in_time().await {
+            return;
+        }
+    }
+    panic!("none of five attempts was in time");
 }
 
 #[tokio::test]
 async fn a_question_that_hangs_is_asked_again_on_a_new_connection() {
-    let full = secret(FULL, "v1");
-    let fake = Fake::new(move |n| (n > 0).then(|| (200, full.clone()))).await;
-    let begun = std::time::Instant::now();
-    assert_eq!(fake.credentials(&[]).get(soon()).await.unwrap().login.user, "app");
-    let waited = begun.elapsed();
-    // One second for the first, and two in all.
-    assert!(waited >= Duration::from_secs(1) && waited < Duration::from_secs(2), "{waited:?}");
-    assert_eq!(fake.questions(), 2);
+    one_of_five(async || {
+        let full = secret(FULL, "v1");
+        let fake = Fake::new(move |n| (n > 0).then(|| (200, full.clone()))).await;
+        let begun = std::time::Instant::now();
+        let found = fake.credentials(&[]).get(soon()).await;
+        let waited = begun.elapsed();
+        // One second for the first, and two in all.
+        assert!(waited >= Duration::from_secs(1), "{waited:?}");
+        if waited >= Duration::from_secs(2) {
+            return false;
+        }
+        assert_eq!((found.unwrap().login.user.as_str(), fake.questions()), ("app", 2));
+        true
+    })
+    .await;
 }
 
 #[tokio::test]

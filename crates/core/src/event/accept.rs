@@ -37,7 +37,8 @@ impl Wanted {
     }
 
     /// What a direct event says by its `format`.
-    pub(super) fn format(form: Form) -> Self {
+    #[must_use]
+    pub fn format(form: Form) -> Self {
         Self { forms: vec![form], named: true, ..Self::default() }
     }
 

@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(found.map_or("none".to_owned(), |claims| claims.join(" ")), expected);
     }
 
-    const V1: Source = Source::RestApi { multi_value: true, method: Method::Get };
+    const V1: Source = Source::RestApi { multi_value: true, http_api: false, method: Method::Get };
     const V2: Source = Source::HttpApi { method: Method::Get };
     const URL: Source = Source::FunctionUrl { method: Method::Get };
 

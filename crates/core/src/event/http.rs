@@ -153,7 +153,8 @@ fn source(event: &Object<'_>, context: &Object<'_>) -> Result<Option<Source>> {
     }
     if event.has("httpMethod") {
         let method = method(event.text("httpMethod")?);
-        return Ok(Some(Source::RestApi { multi_value, method }));
+        // Only an HTTP API says the version of the format.
+        return Ok(Some(Source::RestApi { multi_value, http_api: event.has("version"), method }));
     }
     Ok(None)
 }
@@ -180,7 +181,7 @@ fn request(
     if method == Method::Options {
         return Ok(Request::Preflight);
     }
-    let headers = headers(event)?;
+    let (headers, repeated_headers) = headers(event)?;
     *wanted = Wanted::of_headers(
         header(&headers, "accept"),
         header(&headers, "accept-encoding").filter(|_| function.compress),
@@ -221,8 +222,8 @@ fn request(
         json::check_depth(&body, "The body")?;
         Object::parse(&body, "The body")?
     };
-    let origin =
-        Arc::new(Origin { claims: claims::verified(source, context)?, headers, ..invocation.origin() });
+    let claims = claims::verified(source, context)?;
+    let origin = Arc::new(Origin { claims, headers, repeated_headers, ..invocation.origin() });
     if query.is_none() && ["transaction", "batch", "diagnose"].iter().any(|form| body.has(form)) {
         return several(&body, &query_string, function, &origin);
     }
@@ -245,7 +246,7 @@ fn message(
         Ok(Some(name)) if name == mcp::ENDPOINT => {}
         _ => return Ok(None),
     }
-    let headers = headers(event)?;
+    let (headers, repeated_headers) = headers(event)?;
     let claims = claims::verified(source, context)?;
     // "Servers MUST validate the Origin header": a page of somebody else's may reach what its reader reaches.
     let ours = function.cors_origin.as_deref();
@@ -269,7 +270,7 @@ fn message(
         )));
     }
     let body = body(event, &headers)?;
-    let origin = Origin { claims, headers, ..invocation.origin() };
+    let origin = Origin { claims, headers, repeated_headers, ..invocation.origin() };
     let headers = origin.headers.clone();
     Ok(Some(mcp::read(&body, Some((source.clone(), &headers)), function, Arc::new(origin))))
 }
@@ -365,7 +366,7 @@ fn path(event: &Object<'_>, context: &Object<'_>, source: &Source) -> Result<Vec
         Source::HttpApi { .. } => (event.text("rawPath")?, true),
         Source::FunctionUrl { .. } => (event.text("rawPath")?, false),
         // Only HTTP APIs tell a version.
-        Source::RestApi { .. } => (event.text("path")?, event.has("version")),
+        Source::RestApi { http_api, .. } => (event.text("path")?, *http_api),
         _ => (event.text("path")?, false),
     };
     // A stage that is called `$default` is in no path, and a REST API leaves its stage out.
@@ -400,12 +401,16 @@ fn name(path: &[String], base_path: &str) -> Result<Option<String>> {
     }
 }
 
-/// The headers, names in lower case; one that was sent several times is one, with commas (RFC 9110, 5.2).
-fn headers(event: &Object<'_>) -> Result<Vec<(String, String)>> {
-    let mut headers = Vec::new();
+/// The headers, names in lower case; one that was sent several times is one, with commas (RFC 9110, 5.2). And the names of
+/// those, which gateways that join them themselves do not tell.
+fn headers(event: &Object<'_>) -> Result<(Headers, Vec<String>)> {
+    let (mut headers, mut repeated) = (Vec::new(), Vec::new());
     if let Some(all) = event.object("multiValueHeaders")? {
         for (name, values) in all.iter() {
             let values = texts(name, values)?;
+            if values.len() > 1 {
+                repeated.push(name.to_ascii_lowercase());
+            }
             if !values.is_empty() {
                 headers.push((name.to_ascii_lowercase(), values.join(", ")));
             }
@@ -426,8 +431,10 @@ fn headers(event: &Object<'_>) -> Result<Vec<(String, String)>> {
             headers.push(("cookie".to_owned(), cookies.join("; ")));
         }
     }
-    Ok(headers)
+    Ok((headers, repeated))
 }
+
+type Headers = Vec<(String, String)>;
 
 fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
     headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
@@ -897,6 +904,7 @@ mod tests {
         let Ok(Request::Call(call)) = event.request else { panic!() };
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(call.origin.headers, [pair("x-one", "1"), pair("x-two", "a, b")]);
+        assert_eq!(call.origin.repeated_headers, ["x-two"]);
     }
 
     #[test]

@@ -326,6 +326,8 @@ pub(crate) mod testing {
             mcp_authorization_server: None,
             tool_bytes: 65_536,
             compress: true,
+            stream: false,
+            stream_bytes: 200 << 20,
             identity: crate::queries::Identity::default(),
             diagnose: false,
             log_values: false,

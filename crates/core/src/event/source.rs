@@ -24,6 +24,8 @@ pub enum Source {
     RestApi {
         /// Whether the event had `multiValueHeaders`.
         multi_value: bool,
+        /// Whether it was an HTTP API.
+        http_api: bool,
         /// The request's method.
         method: Method,
     },
@@ -101,6 +103,24 @@ impl Source {
         }
     }
 
+    /// Whether a function that is invoked with a response stream is by this source. Of the HTTP sources an HTTP API and
+    /// a load balancer never do; one that stands in for an HTTP API may (`http_apis`).
+    #[must_use]
+    pub fn streams(&self, http_apis: bool) -> bool {
+        match self {
+            Self::Direct { .. } | Self::FunctionUrl { .. } => true,
+            Self::RestApi { http_api, .. } => http_apis || !http_api,
+            Self::HttpApi { .. } => http_apis,
+            Self::Mcp(exchange) => exchange.http().is_some_and(|http| http.streams(http_apis)),
+            Self::Alb { .. }
+            | Self::EventBridge
+            | Self::Sqs
+            | Self::AgentCore { .. }
+            | Self::Bedrock(_)
+            | Self::Unserved => false,
+        }
+    }
+
     /// How much room a reply to this source has for its body.
     #[must_use]
     pub fn limits(&self) -> Limits {
@@ -156,6 +176,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn who_takes_a_stream() {
+        let method = Method::Get;
+        let rest = |http_api| Source::RestApi { multi_value: true, http_api, method };
+        for (source, aws, any) in [
+            (Source::DIRECT, true, true),
+            (Source::FunctionUrl { method }, true, true),
+            (rest(false), true, true),
+            (rest(true), false, true),
+            (Source::HttpApi { method }, false, true),
+            (Source::Alb { multi_value: false, method }, false, false),
+            (Source::EventBridge, false, false),
+            (Source::Sqs, false, false),
+            (Source::AgentCore { bytes: 1 }, false, false),
+            (Source::Unserved, false, false),
+        ] {
+            assert_eq!((source.streams(false), source.streams(true)), (aws, any), "{source:?}");
+        }
+    }
+
+    #[test]
     fn limits() {
         fn check(source: Source, bytes: usize, escaped: bool) {
             assert_eq!(source.limits(), Limits { bytes, escaped, max_rows: None }, "{source:?}");
@@ -164,7 +204,7 @@ mod tests {
         check(Source::DIRECT, 6_290_532, true);
         check(Source::Direct { raw: true, on_error: None, states: false }, 6_290_532, false);
         check(Source::Direct { raw: false, on_error: None, states: true }, 259_072, true);
-        check(Source::RestApi { multi_value: true, method }, 6_290_532, true);
+        check(Source::RestApi { multi_value: true, http_api: false, method }, 6_290_532, true);
         check(Source::HttpApi { method }, 6_290_532, true);
         check(Source::FunctionUrl { method }, 6_290_532, true);
         check(Source::Alb { multi_value: false, method }, 1_047_552, true);

@@ -371,7 +371,8 @@ fn page_size(value: &str) -> Result<Param, String> {
         Err(_) => value.to_owned(),
     };
     parse_param(&mut param, &format!("int = {bounded}")).map_err(|_| FORM)?;
-    let holds = |rows| param.bounds.as_ref().is_some_and(|bounds| bounds.contain(&Value::Int(rows)));
+    // A number that is no count of rows has got no bounds above.
+    let holds = |rows| param.bounds.as_ref().is_none_or(|bounds| bounds.contain(&Value::Int(rows)));
     if param.choice.is_some() || param.from.is_some() || holds(0) || holds(10_001) {
         return Err(FORM.to_owned());
     }

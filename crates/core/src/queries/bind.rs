@@ -112,6 +112,18 @@ impl Query {
             .unwrap_or_else(|_| Statement { sql: self.sql().into(), arguments: Vec::new() })
     }
 
+    /// The same of a page that is not the first, where it has pages.
+    pub(crate) fn blank_page(&self) -> Option<Statement> {
+        let pages = self.pages.as_ref()?;
+        let of_page = pages.order().iter().map(|_| Value::Null).chain([Value::Int(1)]);
+        let values: Vec<Value> =
+            self.params[..pages.page].iter().map(|_| Value::Null).chain(of_page).collect();
+        let mut params = self.params[..pages.page].to_vec();
+        let of_page = values[pages.page..].iter().map(|value| page::parameter(crate::page::kind(value)));
+        params.extend(of_page);
+        pages.next.fill(&params, values).ok()
+    }
+
     fn unknown(&self, name: &str) -> Error {
         // What a caller made up is repeated only as far as a name goes.
         let short: String = name.chars().take(64).filter(|c| !c.is_control()).collect();

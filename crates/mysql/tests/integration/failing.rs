@@ -248,6 +248,9 @@ async fn a_deadlock_is_a_conflict_and_a_lock_a_lock_timeout(kind: MysqlKind) {
     let outcome = write(&mut second, "SELECT n FROM t WHERE id = 1 FOR UPDATE NOWAIT", &[]).await;
     assert_eq!(failure(outcome), (Fault::LockTimeout, nowait));
 
+    // Who waits longer than a machine stops.
+    opening.statement_timeout = Duration::from_secs(60);
+    let mut second = opening.connect().await.unwrap();
     second.begin(Access::Write).await.unwrap();
     within(&mut second, &update(2)).await.unwrap();
     let (to_2, to_1) = (update(2), update(1));
@@ -262,7 +265,12 @@ async fn a_killed_statement_is_a_timeout(kind: MysqlKind) {
     let slow = "SELECT COUNT(*) AS n FROM information_schema.collations a, information_schema.collations b, \
                 information_schema.collations c, information_schema.collations d";
     let kill = async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        let runs = format!(
+            "SELECT COUNT(*) FROM information_schema.processlist WHERE id = {id} AND info LIKE '%collations%'"
+        );
+        while server(kind).sql(&runs).unwrap() == "0" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         server(kind).sql(&format!("KILL QUERY {id}")).unwrap();
     };
     let (outcome, ()) = tokio::join!(rows(&mut session, slow, &[]), kill);

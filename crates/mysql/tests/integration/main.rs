@@ -5,6 +5,7 @@
 mod cancelling;
 mod connecting;
 mod describing;
+mod every_type;
 mod failing;
 mod fixture;
 mod login;

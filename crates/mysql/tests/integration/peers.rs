@@ -11,6 +11,9 @@ use lambda_rds_core::deadline::Deadline;
 use lambda_rds_core::error::{Error, Fault, Result};
 use lambda_rds_mysql::Mysql as Backend;
 use lambda_rds_testbed::{MysqlKind, Proxy};
+use proptest::prelude::*;
+use proptest::sample::Index;
+use proptest::test_runner::Config;
 use serde_json::{Value, json};
 
 use crate::fixture::{Opening, alone, database, int, list, rows, server, statement};
@@ -122,13 +125,8 @@ const VAR_STRING: u8 = 0xfd;
 const LONGLONG: u8 = 8;
 const MORE: u8 = 2 | 8;
 
-/// Lets everybody in, and takes every setting.
-fn let_in(stream: &mut TcpStream) {
-    stream.write_all(&greeting()).unwrap();
-    heard(stream).unwrap();
-    stream.write_all(&ok(2, 0, 2)).unwrap();
-    // The settings, and the question whether they took.
-    heard(stream).unwrap();
+/// What lets everybody in, and takes every setting: each as the client has spoken, but the first.
+fn welcome() -> [Vec<u8>; 3] {
     let values = [
         "1",
         "+00:00",
@@ -152,7 +150,18 @@ fn let_in(stream: &mut TcpStream) {
     }
     said.extend(packet(4 + count, &told));
     said.extend(ok(5 + count, 0xfe, 2));
-    stream.write_all(&said).unwrap();
+    [greeting(), ok(2, 0, 2), said]
+}
+
+/// Lets everybody in.
+fn let_in(stream: &mut TcpStream) {
+    let [greeting, ok, settings] = welcome();
+    stream.write_all(&greeting).unwrap();
+    heard(stream).unwrap();
+    stream.write_all(&ok).unwrap();
+    // The settings, and the question whether they took.
+    heard(stream).unwrap();
+    stream.write_all(&settings).unwrap();
 }
 
 /// A server that speaks to one client, and then waits until it goes.
@@ -335,5 +344,57 @@ async fn a_login_that_asks_for_something_else_is_refused_at_once() {
         assert!(begun.elapsed() < LONG / 2, "{error}");
         assert!(error.detail().contains(detail), "{detail}: {error}");
         assert!(!error.to_string().contains("s3cret"), "{error}");
+    }
+}
+
+/// Some bytes, at a place, taken out and others put in.
+type Splice = (Index, usize, Vec<u8>);
+
+fn damaged(words: &[u8], splices: &[Splice]) -> Vec<u8> {
+    splices.iter().fold(words.to_vec(), |mut words, (at, out, put)| {
+        let from = at.index(words.len() + 1);
+        words.splice(from..words.len().min(from + out), put.iter().copied());
+        words
+    })
+}
+
+proptest! {
+    #![proptest_config(Config { failure_persistence: None, ..Config::default() })]
+
+    /// What a server greets with, says at the login, of a statement or of its rows, with bytes bent, cut out and put in, and then
+    /// nothing more: the call is over, with rows or an error.
+    #[test]
+    fn whatever_a_server_says_ends_one_call(
+        part in 0..5_usize,
+        splices in prop::collection::vec(
+            (any::<Index>(), prop_oneof![0..6_usize, 0..300_usize], prop::collection::vec(any::<u8>(), 0..12)),
+            1..4,
+        ),
+    ) {
+        let mut parts = welcome().to_vec();
+        parts.push(prepared());
+        parts.push([columns(), row(3, 1), row(4, -2), ok(5, 0xfe, 2)].concat());
+        parts.truncate(part + 1);
+        parts[part] = damaged(&parts[part], &splices);
+        let opening = peer(move |stream| {
+            for (at, words) in parts.iter().enumerate() {
+                if at > 0 && heard(stream).is_none() {
+                    return;
+                }
+                // The client may have hung up.
+                let _ = stream.write_all(words);
+            }
+            let _ = stream.shutdown(Shutdown::Write);
+        });
+        let call = async {
+            let mut session = opening.connect().await?;
+            rows(&mut session, "SELECT n", &[]).await
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        match runtime.block_on(Deadline::after(LONG).bound(call)) {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => prop_assert!(!error.to_string().contains("s3cret"), "{}", error),
+            Err(_) => prop_assert!(false, "it waits for more"),
+        }
     }
 }

@@ -135,6 +135,7 @@ async fn nothing_stays_of_what_was_sent_with_a_duplicate_key(kind: MysqlKind) {
 /// Two transactions that wait for each other; `victim`'s list has the failing step in the middle. Gives the step that failed
 /// and why.
 async fn deadlocked(
+    kind: MysqlKind,
     opening: &Opening,
     victim: &mut Box<dyn Session>,
 ) -> (usize, lambda_rds_core::error::Error) {
@@ -145,13 +146,30 @@ async fn deadlocked(
     let steps = [update(1), update(10), insert(5), insert(6), insert(7)];
     let steps = list(victim, Frame::Begin(Access::Write), &steps);
     let back = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        until_one_waits(kind, opening).await;
         within(&mut other, "UPDATE t SET n = n + 1 WHERE id = 1").await
     };
     let (outcome, back) = tokio::join!(steps, back);
     back.unwrap();
     other.rollback().await.unwrap();
     outcome.unwrap_err()
+}
+
+/// Until one of the user's sessions waits for a lock. What the server tells of that is a tenth of a second old, and as long
+/// as it is asked more often, older.
+async fn until_one_waits(kind: MysqlKind, opening: &Opening) {
+    let waits = format!(
+        "SELECT COUNT(*) FROM information_schema.innodb_trx JOIN information_schema.processlist ON trx_mysql_thread_id = id \
+         WHERE user = '{}' AND trx_state = 'LOCK WAIT'",
+        opening.user
+    );
+    for _ in 0..300 {
+        if server(kind).sql(&waits).unwrap() != "0" {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    panic!("nobody waits for a lock");
 }
 
 fn rows_to_lock() -> String {
@@ -165,7 +183,7 @@ async fn nothing_stays_of_what_was_sent_behind_a_deadlock(kind: MysqlKind) {
     // So that all is prepared, and goes out in one flight.
     list(&mut session, Frame::Begin(Access::Write), &[update(1), insert(5)]).await.unwrap();
     session.rollback().await.unwrap();
-    let (step, error) = deadlocked(&opening, &mut session).await;
+    let (step, error) = deadlocked(kind, &opening, &mut session).await;
     assert_eq!((step, error.fault(), error.sqlstate()), (1, Fault::Conflict, Some("1213")), "{error}");
     assert!(in_transaction(&session));
     assert_eq!(seen(kind, &opening), before);
@@ -204,7 +222,7 @@ async fn a_transaction_that_a_deadlock_has_ended_takes_nothing_more(kind: MysqlK
     session.begin(Access::Write).await.unwrap();
     within(&mut session, "UPDATE t SET n = 7 WHERE id = 1").await.unwrap();
     let back = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        until_one_waits(kind, &opening).await;
         within(&mut other, "UPDATE t SET n = n + 1 WHERE id = 1").await
     };
     let (outcome, back) = tokio::join!(within(&mut session, "UPDATE t SET n = 7 WHERE id = 10"), back);

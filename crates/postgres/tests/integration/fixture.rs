@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lambda_rds_core::answers::{Answers, Expected};
 use lambda_rds_core::backend::{
-    Backend, Endpoint, Frame, Phases, Pooling, Session, State, Statement, Target,
+    Access, Backend, Endpoint, Frame, Phases, Pooling, Session, State, Statement, Target,
 };
 use lambda_rds_core::config::{Engine, Int64, Tls, TlsMode};
 use lambda_rds_core::connect::tls::TlsClient;
@@ -30,26 +30,33 @@ pub(crate) struct Live {
     backend: lambda_rds_postgres::Postgres,
     session: Option<Box<dyn Session>>,
     database: Database,
+    pooling: Pooling,
 }
 
 impl Live {
     /// A session on a new database in which the superuser has run this script.
     pub(crate) fn new(script: &str) -> Self {
+        Self::pooled(script, Pooling::None)
+    }
+
+    /// The same, spoken to as if a pooler were between.
+    pub(crate) fn pooled(script: &str, pooling: Pooling) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let database =
             server().database(&format!("engine_{}", NEXT.fetch_add(1, Ordering::Relaxed))).unwrap();
         server().psql(&database.name, script).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let backend = lambda_rds_postgres::Postgres::default();
-        let mut live = Self { runtime, backend, session: None, database };
+        let mut live = Self { runtime, backend, session: None, database, pooling };
         live.reconnect();
         live
     }
 
     /// Takes a new session.
     pub(crate) fn reconnect(&mut self) {
+        let to = Target { pooling: self.pooling, ..target(&self.database) };
         // What one session has learned is the next one's, too.
-        let session = self.runtime.block_on(self.backend.connect(&target(&self.database)));
+        let session = self.runtime.block_on(self.backend.connect(&to));
         self.session = Some(session.unwrap());
     }
 
@@ -152,4 +159,26 @@ pub(crate) fn query(sql: &str, params: &[(&str, &str)]) -> Statement {
     let queries = Queries::parse(&[("q.sql".to_owned(), text)], Engine::Postgres, Dialect::Postgres);
     let queries = queries.unwrap_or_else(|error| panic!("{error}"));
     queries.get("q").unwrap().bind(&values, &Origin::default()).unwrap()
+}
+
+/// Runs a query inside a transaction, in which it is not known, gives the reply, and undoes it.
+pub(crate) fn undone(live: &mut Live, sql: &str, params: &[(&str, &str)]) -> Result<String> {
+    let statement = query(sql, params);
+    let limits = Limits { bytes: 1 << 20, escaped: false, max_rows: None };
+    let mut rows = RowWriter::new(Verb::Many, limits, Int64::Number);
+    let expected = [Expected { verb: Verb::Many, max_rows: None, limit: Duration::MAX, silent: false }];
+    let mut answers = Answers::new(&mut rows, &expected, false);
+    let statements = [&statement];
+    let ran = live.block_on(|session| {
+        Box::pin(async {
+            let outcome = session.run(Frame::Begin(Access::Write), &statements, &mut answers).await;
+            if session.state() != State::Idle {
+                session.rollback().await.unwrap();
+            }
+            outcome
+        })
+    });
+    ran?;
+    answers.outcome().map_err(|(_, error)| error)?;
+    Ok(String::from_utf8(rows.finish()?).unwrap())
 }

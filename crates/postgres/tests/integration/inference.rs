@@ -1,15 +1,8 @@
 //! What the server takes a `text` or `json` parameter for: what stands beside it, at each of its places.
 
-use std::time::Duration;
+use lambda_rds_core::error::Fault;
 
-use lambda_rds_core::answers::{Answers, Expected};
-use lambda_rds_core::backend::{Access, Frame, State};
-use lambda_rds_core::config::Int64;
-use lambda_rds_core::error::{Fault, Result};
-use lambda_rds_core::queries::Verb;
-use lambda_rds_core::rows::{Limits, RowWriter};
-
-use crate::fixture::{Live, query};
+use crate::fixture::{Live, query, undone};
 
 const SCHEMA: &str = "
 CREATE EXTENSION citext;
@@ -26,31 +19,9 @@ INSERT INTO t (id, name, short, fixed, address, work, mood, doc, raw, at) VALUES
 GRANT ALL ON t TO PUBLIC;
 ";
 
-/// Runs a query inside a transaction, in which it is not known, and gives the reply.
-fn run(live: &mut Live, sql: &str, params: &[(&str, &str)]) -> Result<String> {
-    let statement = query(sql, params);
-    let limits = Limits { bytes: 1 << 20, escaped: false, max_rows: None };
-    let mut rows = RowWriter::new(Verb::Many, limits, Int64::Number);
-    let expected = [Expected { verb: Verb::Many, max_rows: None, limit: Duration::MAX, silent: false }];
-    let mut answers = Answers::new(&mut rows, &expected, false);
-    let statements = [&statement];
-    let ran = live.block_on(|session| {
-        Box::pin(async {
-            let outcome = session.run(Frame::Begin(Access::Write), &statements, &mut answers).await;
-            if session.state() != State::Idle {
-                session.rollback().await.unwrap();
-            }
-            outcome
-        })
-    });
-    ran?;
-    answers.outcome().map_err(|(_, error)| error)?;
-    Ok(String::from_utf8(rows.finish()?).unwrap())
-}
-
 #[track_caller]
 fn check(live: &mut Live, sql: &str, params: &[(&str, &str)], reply: &str) {
-    let outcome = run(live, sql, params).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    let outcome = undone(live, sql, params).unwrap_or_else(|error| panic!("{sql}: {error}"));
     assert_eq!(outcome, reply, "{sql} {params:?}");
 }
 
@@ -257,7 +228,7 @@ fn text_that_the_place_does_not_take_is_the_callers_and_named() {
         ("count", "-1", Fault::Constraint),
     ] {
         let sql = format!("UPDATE t SET {column} = :v WHERE id = 1 RETURNING id");
-        let error = run(&mut live, &sql, &[("v text", &format!("\"{value}\""))]).unwrap_err();
+        let error = undone(&mut live, &sql, &[("v text", &format!("\"{value}\""))]).unwrap_err();
         assert_eq!(error.fault(), fault, "{sql} {value}: {error}");
         assert!(!error.detail().contains("glad") && !error.message().contains("glad"), "{error}");
         if matches!(column, "id" | "key" | "tree" | "page") {
@@ -265,6 +236,6 @@ fn text_that_the_place_does_not_take_is_the_callers_and_named() {
         }
     }
     // A value that is fine where it stands, and a query that is not.
-    let error = run(&mut live, "SELECT 10 / :v::int AS v", &[("v text", "\"0\"")]).unwrap_err();
+    let error = undone(&mut live, "SELECT 10 / :v::int AS v", &[("v text", "\"0\"")]).unwrap_err();
     assert_eq!(error.fault(), Fault::BadParameter, "{error}");
 }

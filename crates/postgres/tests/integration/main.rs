@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod describing;
+mod every_type;
 mod fixture;
 mod inference;
 mod login;

@@ -2,7 +2,7 @@
 //! not used again.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,9 @@ use lambda_rds_core::deadline::Deadline;
 use lambda_rds_core::error::{Error, Fault, Phase, Result};
 use lambda_rds_core::queries::Verb;
 use lambda_rds_core::rows::{Limits, RowWriter};
+use proptest::prelude::*;
+use proptest::sample::Index;
+use proptest::test_runner::Config;
 
 /// One message.
 fn message(kind: u8, body: &[u8]) -> Vec<u8> {
@@ -53,9 +56,8 @@ fn synced(stream: &mut TcpStream, mut syncs: usize) {
     }
 }
 
-/// Lets everybody in.
-fn let_in(stream: &mut TcpStream) {
-    startup(stream);
+/// What lets everybody in.
+fn welcome() -> Vec<u8> {
     let mut said = message(b'R', &[0; 4]);
     let settings =
         [("default_transaction_read_only", "on"), ("TimeZone", "UTC"), ("client_encoding", "UTF8")];
@@ -64,7 +66,13 @@ fn let_in(stream: &mut TcpStream) {
     }
     said.extend(message(b'K', &[1; 8]));
     said.extend(message(b'Z', b"I"));
-    stream.write_all(&said).unwrap();
+    said
+}
+
+/// Lets everybody in.
+fn let_in(stream: &mut TcpStream) {
+    startup(stream);
+    stream.write_all(&welcome()).unwrap();
 }
 
 /// The columns of a result: so many of type int4.
@@ -389,5 +397,56 @@ async fn hashing_does_not_hold_the_runtime() {
     tokio::select! {
         () = ticks => {}
         error = connect(&to) => panic!("no time was given to others: {error:?}"),
+    }
+}
+
+/// Some bytes, at a place, taken out and others put in.
+type Splice = (Index, usize, Vec<u8>);
+
+fn damaged(words: &[u8], splices: &[Splice]) -> Vec<u8> {
+    splices.iter().fold(words.to_vec(), |mut words, (at, out, put)| {
+        let from = at.index(words.len() + 1);
+        words.splice(from..words.len().min(from + out), put.iter().copied());
+        words
+    })
+}
+
+proptest! {
+    #![proptest_config(Config { failure_persistence: None, ..Config::default() })]
+
+    /// What a server says at the login, of a statement or of its rows, with bytes bent, cut out and put in, and then nothing
+    /// more: the call is over, with rows or an error.
+    #[test]
+    fn whatever_a_server_says_ends_one_call(
+        part in 0..3_usize,
+        splices in prop::collection::vec(
+            (any::<Index>(), prop_oneof![0..6_usize, 0..300_usize], prop::collection::vec(any::<u8>(), 0..12)),
+            1..4,
+        ),
+    ) {
+        let mut parts = vec![welcome(), described(), [bound(), row(1), row(2), ended()].concat()];
+        parts.truncate(part + 1);
+        parts[part] = damaged(&parts[part], &splices);
+        let to = peer(move |stream| {
+            startup(stream);
+            for (at, words) in parts.iter().enumerate() {
+                if at > 0 {
+                    synced(stream, 1);
+                }
+                // The client may have hung up.
+                let _ = stream.write_all(words);
+            }
+            let _ = stream.shutdown(Shutdown::Write);
+        });
+        let call = async {
+            let mut session = connect(&to).await?;
+            read(&mut *session).await
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        match runtime.block_on(Deadline::after(LONG).bound(call)) {
+            Ok(Ok(reply)) => prop_assert!(serde_json::from_str::<serde_json::Value>(&reply).is_ok(), "{}", reply),
+            Ok(Err(error)) => prop_assert!(!error.to_string().contains("s3cret"), "{}", error),
+            Err(_) => prop_assert!(false, "it waits for more"),
+        }
     }
 }

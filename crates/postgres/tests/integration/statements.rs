@@ -1,6 +1,14 @@
 //! What a session keeps of its statements, and what becomes of it when the world moves on.
 
-use lambda_rds_core::backend::State;
+use std::time::Duration;
+
+use lambda_rds_core::answers::{Answers, Expected};
+use lambda_rds_core::backend::{Access, Frame, State, Statement};
+use lambda_rds_core::config::Int64;
+use lambda_rds_core::error::Fault;
+use lambda_rds_core::queries::Verb;
+use lambda_rds_core::rows::{Limits, RowWriter};
+use lambda_rds_core::value::Value;
 
 use crate::fixture::{Live, argument, given, query};
 
@@ -69,6 +77,8 @@ fn what_was_learned_in_another_session_may_be_old() {
         ("ALTER TABLE t ALTER COLUMN a TYPE bigint USING 3", "3"),
         // Another number of columns than formats.
         ("ALTER TABLE t ADD COLUMN b int, ADD COLUMN c int", "3"),
+        ("ALTER TABLE t DROP COLUMN b", "3"),
+        ("ALTER TABLE t ADD COLUMN d text, ADD COLUMN e text", "3"),
     ] {
         live.psql(change);
         live.reconnect();
@@ -92,7 +102,7 @@ fn statements_that_somebody_dropped_are_prepared_anew() {
 fn a_warm_statement_is_decoded_as_the_cold_one() {
     let mut live = Live::new("");
     let sql = "SELECT $1 AS a, 'x'::text AS b, ARRAY[1.5, NULL] AS c, $2 AS d FROM generate_series(1, 3)";
-    let arguments = [given("int", "1"), argument("text", lambda_rds_core::value::Value::Null)];
+    let arguments = [given("int", "1"), argument("text", Value::Null)];
     let cold = serde_json::to_string(&live.read(sql, &arguments).unwrap()).unwrap();
     for _ in 0..3 {
         assert_eq!(serde_json::to_string(&live.read(sql, &arguments).unwrap()).unwrap(), cold);
@@ -103,4 +113,65 @@ fn a_warm_statement_is_decoded_as_the_cold_one() {
         let rows = live.read(sql, &[given("int", count)]).unwrap();
         assert_eq!(rows.len().to_string(), count);
     }
+}
+
+/// The type of a text's place is inferred where the statement gets its name, and stays: a column that has become text would
+/// be given integers for as long as the session lives, and whatever is none would be the caller's mistake.
+#[test]
+fn a_place_that_takes_what_it_did_not_take_is_asked_about() {
+    let mut live =
+        Live::new("CREATE TABLE t (v integer); INSERT INTO t VALUES (7); GRANT ALL ON t TO PUBLIC");
+    let that = |text: &str| query("SELECT v FROM t WHERE v = :v", &[("v text", &format!("\"{text}\""))]);
+    let kept = |live: &mut Live| {
+        live.read("SELECT count(*) AS n FROM pg_prepared_statements", &[]).unwrap()[0]["n"].get().to_owned()
+    };
+    assert_eq!(live.run(&that("7")).unwrap().len(), 1);
+    let before = (kept(&mut live), kept(&mut live)).1;
+    for _ in 0..3 {
+        assert_eq!(live.run(&that("seven")).unwrap_err().fault(), Fault::BadParameter);
+        assert_eq!(live.session().state(), State::Idle);
+    }
+    assert_eq!(kept(&mut live), before, "a value that is refused leaves no statement behind");
+
+    for (becomes, text) in [("text USING 'seven'", "seven"), ("date USING '2026-01-31'", "2026-01-31")] {
+        live.psql(&format!("ALTER TABLE t ALTER v TYPE {becomes}"));
+        assert_eq!(live.run(&that(text)).unwrap().len(), 1, "{becomes}");
+        live.psql("ALTER TABLE t ALTER v TYPE text USING 'a'; ALTER TABLE t ALTER v TYPE integer USING 7");
+        assert_eq!(live.run(&that("7")).unwrap().len(), 1);
+    }
+
+    // Inside a transaction nothing can be asked any more: what comes after it finds out.
+    live.psql("ALTER TABLE t ALTER v TYPE text USING 'seven'");
+    live.block_on(|session| session.begin(Access::Read)).unwrap();
+    assert_eq!(live.run(&that("seven")).unwrap_err().fault(), Fault::BadParameter);
+    live.block_on(|session| session.rollback()).unwrap();
+    live.block_on(|session| session.begin(Access::Read)).unwrap();
+    live.block_on(|session| session.rollback()).unwrap();
+    assert_eq!(live.run(&that("seven")).unwrap().len(), 1);
+}
+
+/// 20 MB of parameters against 5 MB of results, all of it sent together: neither side waits for the other.
+#[test]
+fn large_parameters_meet_large_results() {
+    const STEPS: usize = 20;
+    let mut live = Live::new("");
+    let sql = "SELECT length($1) AS n, repeat('y', 250000) AS r";
+    let large = |step| argument("text", Value::Text("x".repeat(1_000_000 + step)));
+    let all: Vec<Statement> =
+        (0..STEPS).map(|step| Statement { sql: sql.into(), arguments: vec![large(step)] }).collect();
+    let all: Vec<&Statement> = all.iter().collect();
+    let one = Expected { verb: Verb::One, max_rows: None, limit: Duration::MAX, silent: false };
+    let expected = vec![one; STEPS];
+    let limits = Limits { bytes: 64 << 20, escaped: false, max_rows: None };
+    let mut rows = RowWriter::list(limits, Int64::Number);
+    let mut answers = Answers::new(&mut rows, &expected, true);
+    live.block_on(|session| session.run(Frame::Begin(Access::Read), &all, &mut answers)).unwrap();
+    answers.outcome().unwrap();
+    live.block_on(|session| session.commit()).unwrap();
+    let rows: Vec<serde_json::Value> = serde_json::from_slice(&rows.finish().unwrap()).unwrap();
+    for (step, row) in rows.iter().enumerate() {
+        let lengths = (row["n"].as_u64().unwrap(), row["r"].as_str().unwrap().len());
+        assert_eq!(lengths, (1_000_000 + step as u64, 250_000));
+    }
+    assert_eq!(rows.len(), STEPS);
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use lambda_rds_testbed::{Answer, Function, FunctionBuilder, RuntimeApi, Secrets};
 use serde_json::{Value, json};
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn function() -> FunctionBuilder {
     Function::builder(env!("CARGO_BIN_EXE_testbed-function"))

@@ -70,7 +70,7 @@ async fn eight_pollers_get_eight_events() {
         tokio::join!(poller(), poller(), poller(), poller(), poller(), poller(), poller(), poller());
     };
     let invoke = async {
-        api.idle(8, Duration::from_secs(5)).await.unwrap();
+        api.idle(8, Duration::from_secs(60)).await.unwrap();
         let invoke = |n: u8| api.invoke(n.to_string());
         let all = tokio::join!(
             invoke(0),

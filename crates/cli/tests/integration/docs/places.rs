@@ -1,6 +1,7 @@
 //! Where the pages are typed.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::Stdio;
 
 use lambda_rds_testbed::Postgres;
@@ -50,7 +51,7 @@ pub(super) fn diagnosed(_: &Page) -> Place {
     for (key, value) in &settings {
         place = place.env(key, value);
     }
-    deploy(place, root().join("queries").to_str().unwrap())
+    deploy(place, &format!("--queries '{}'", root().join("queries").display()))
 }
 
 /// The folder of somebody's queries, of which one is a tool, and a database of theirs.
@@ -111,13 +112,37 @@ pub(super) fn deployed(page: &Page) -> Place {
     for (key, value) in database(if tutorial { "" } else { USERS }) {
         place = place.env(key, value);
     }
-    deploy(place, folder.to_str().unwrap()).with(clone)
+    deploy(place, &format!("--queries '{}'", folder.display())).with(clone)
 }
 
-/// Serves the function's code with these queries, at Lambda's own API, to whoever says `aws lambda invoke`.
-fn deploy(place: Place, queries: &str) -> Place {
+/// A clone, and the function of the example with many tenants: its own table, queries and settings, for a caller of one
+/// of them.
+pub(super) fn tenants(_: &Page) -> Place {
+    let example = root().join("terraform/examples/http-api");
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+    let schema = read(&example.join("schema.sql")).replace(
+        "GRANT member TO app;",
+        "DO $$ BEGIN EXECUTE format('GRANT member TO %I', current_database() || '_owner'); END $$;",
+    );
+    let mut place = Place::home().within(root()).env("TOKEN", "verified by the gateway");
+    for (key, value) in database(&format!("RESET ROLE;\n{schema}")) {
+        place = place.env(key, value);
+    }
+    let planned: Value =
+        serde_json::from_str(&read(&root().join("terraform/tests/environments/http-api.json"))).unwrap();
+    for (key, value) in planned["environment"].as_object().unwrap() {
+        if key.starts_with("LAMBDA_RDS_") {
+            place = place.env(key, value.as_str().unwrap());
+        }
+    }
+    let queries = example.join("queries");
+    deploy(place, &format!("--queries '{}' --claim tenant=acme --claim sub=ada", queries.display()))
+}
+
+/// Serves the function's code with these options, at Lambda's own API, to whoever says `aws lambda invoke`.
+fn deploy(place: Place, options: &str) -> Place {
     let serve = format!(
-        "LAMBDA_RDS_DIAGNOSE=true LAMBDA_RDS_MCP=true exec lambda-rds serve --listen 0 --quiet --json --queries '{queries}'"
+        "LAMBDA_RDS_DIAGNOSE=true LAMBDA_RDS_MCP=true exec lambda-rds serve --listen 0 --quiet --json {options}"
     );
     let mut child = place.shell(&serve).stdout(Stdio::piped()).spawn().unwrap();
     let mut announced = String::new();
@@ -146,14 +171,4 @@ CREATE TABLE users (
 INSERT INTO users (name, email) VALUES ('Ada', 'ada@example.com');
 CREATE TABLE orders (message_id text PRIMARY KEY, amount numeric NOT NULL);
 CREATE TABLE tags (id bigint GENERATED ALWAYS AS IDENTITY, name text PRIMARY KEY);
-";
-
-/// A table of rows that belong to somebody.
-pub(super) const OWNED: &str = "
-CREATE TABLE orders (
-    id bigint PRIMARY KEY,
-    owner uuid NOT NULL,
-    placed_at timestamptz NOT NULL,
-    total numeric NOT NULL
-);
 ";

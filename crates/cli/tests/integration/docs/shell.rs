@@ -9,10 +9,10 @@
 
 use std::fmt::Debug;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use lambda_rds_testbed::free_port;
 use tempfile::TempDir;
 
 use super::page::{Block, repository};
@@ -64,7 +64,7 @@ impl Place {
             write_script(&tools.path().join(name), script);
         }
         // The port that the page names may be taken here.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        let port = free_port().unwrap().to_string();
         let env = vec![("REPOSITORY".to_owned(), repository().display().to_string())];
         let replaced = vec![("9000".to_owned(), port)];
         Self { user, folder, tools, path: Vec::new(), env, replaced, with: Vec::new() }
