@@ -57,6 +57,8 @@ pub(crate) struct Pg {
     pub(crate) login: Reported,
     /// A statement that refused a text as what its place was when the statement was given its name.
     doubted: Option<Statement>,
+    /// Those of the statements that were known wrongly, behind the beginning of a transaction.
+    moved: Option<std::ops::Range<usize>>,
     /// The statements that have no name because they were learned where they stood, and what had one before.
     in_place: Vec<(Statement, Option<Prepared>)>,
     /// What the transaction, or the statement outside one, may do.
@@ -158,6 +160,7 @@ impl Pg {
             login: reported.clone(),
             reported,
             doubted: None,
+            moved: None,
             in_place: Vec::new(),
             doing: Doing::Read,
             cancel,
@@ -176,8 +179,9 @@ impl Pg {
         self.pooling != Pooling::None
     }
 
-    /// Runs statements, and once more from the beginning if the first of them turned out to be known as it is not any more
-    /// and nothing else has happened.
+    /// Runs statements, and once more from the beginning if one of them turned out to be known as it is not any more and
+    /// nothing else has happened: the world has moved on. If it is so again with all of them learned anew, it is the
+    /// transaction that moves, and the last attempt asks about them where they stand.
     async fn run(
         &mut self,
         wire: &mut Wire,
@@ -195,25 +199,38 @@ impl Pg {
             // Inside a transaction that had failed the server could not be asked.
             self.settle_doubt(wire).await?;
         }
-        let mut outcome = self.attempt(wire, frame, statements, answers).await;
-        if let Err(error) = outcome {
-            outcome = Err(if within(frame) { error } else { self.doubt(wire, error).await? });
+        if within(frame) {
+            let outcome = self.attempt(wire, frame, statements, answers).await;
+            self.moves(statements);
+            return outcome;
         }
-        match outcome {
-            Err(error) if error.is_refused() && !within(frame) && answers.again(first) => {
-                for statement in statements {
-                    self.forget(statement);
-                }
-                if self.status != IDLE && self.owed == 0 {
-                    self.rollback(wire).await?;
-                }
-                if self.owed > 0 || wire.closed() {
-                    return Err(error);
-                }
-                self.attempt(wire, frame, statements, answers).await
+        for last in [false, true] {
+            let Err(error) = self.attempt(wire, frame, statements, answers).await else { return Ok(()) };
+            let error = self.doubt(wire, error).await?;
+            let again = error.is_refused() && answers.again(first);
+            if last || !again {
+                self.moves(statements);
             }
-            outcome => outcome,
+            if !again {
+                return Err(error);
+            }
+            for statement in statements {
+                self.forget(statement);
+            }
+            if self.status != IDLE && self.owed == 0 {
+                self.rollback(wire).await?;
+            }
+            if self.owed > 0 || wire.closed() {
+                return Err(error);
+            }
         }
+        self.attempt(wire, frame, statements, answers).await
+    }
+
+    /// Remembers that what was known wrongly behind the beginning of a transaction depends on its place there.
+    fn moves(&mut self, statements: &[&Statement]) {
+        let moved = self.moved.take().and_then(|moved| statements.get(moved));
+        moved.unwrap_or_default().iter().for_each(|it| self.learned.depend(it));
     }
 
     /// The error, once it is known whether the statement is to blame that the caller's text was refused: then it is
@@ -254,6 +271,7 @@ impl Pg {
         statements: &[&Statement],
         answers: &mut Answers<'_>,
     ) -> Result<()> {
+        self.moved = None;
         // The first one that was put aside is the one that had a name.
         for (statement, named) in std::mem::take(&mut self.in_place).into_iter().rev() {
             self.prepared.remove(&statement);
@@ -422,10 +440,8 @@ impl Pg {
             committed(&heard.tag)?;
         }
         if heard.outdated {
-            for (index, statement) in part.clone().zip(&statements[part]) {
-                if index > 0 || within(frame) {
-                    self.learned.depend(statement);
-                }
+            self.moved = Some(part.start.max(usize::from(!within(frame)))..part.end);
+            for statement in &statements[part] {
                 self.forget(statement);
             }
             let why = "the statement gives other columns than it did before";
@@ -463,7 +479,7 @@ impl Pg {
                 && (index > 0 || behind)
             {
                 // And so may be those behind it.
-                statements[index..].iter().for_each(|it| self.learned.depend(it));
+                self.moved = Some(index..statements.len());
             }
             self.forget(statement);
         }
