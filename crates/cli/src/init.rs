@@ -56,8 +56,12 @@ impl Init {
     }
 }
 
-/// A text as a word of a shell's line.
+/// A path as a word of a shell's line.
 fn word(text: &str) -> String {
+    if text.starts_with('-') {
+        // Quoted it would be an option as well.
+        return word(&format!("./{text}"));
+    }
     let plain = |c: char| c.is_alphanumeric() || "/._-+:@%".contains(c);
     match text.chars().all(plain) {
         true => text.to_owned(),
@@ -121,7 +125,8 @@ mod tests {
             ("../a-b.c", "../a-b.c"),
             ("a b", "'a b'"),
             ("it's", r"'it'\''s'"),
-            ("-x", "'-x'"),
+            ("-x", "./-x"),
+            ("-x y", "'./-x y'"),
         ] {
             assert_eq!(word(text), expected);
         }
