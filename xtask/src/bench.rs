@@ -132,12 +132,12 @@ fn rust(workspace: &Path, place: &Path, quick: bool) -> Result<()> {
 }
 
 /// The measuring tool.
-fn tool(workspace: &Path, place: &Path, built: bool) -> Result<PathBuf> {
+fn tool(workspace: &Path, place: &Path, build: bool) -> Result<PathBuf> {
     let mut command = cargo();
     command.args(["build", "--quiet", "--profile", "tool", "--package", "lambda-rds-bench"]);
     let target = in_bench(&mut command, workspace, place);
     let tool = target.join("tool/lambda-rds-bench");
-    if !built || !tool.is_file() {
+    if build || !tool.is_file() {
         run(&mut command)?;
     }
     Ok(tool)

@@ -1,8 +1,10 @@
 //! What a feature costs: calls that use it and the same without, one after the other, so that each pair has the same
 //! machine and the same moment. A sample is of one environment: the medians of its calls.
 
-use anyhow::{Context, Result, ensure};
-use lambda_rds_testbed::{Answer, Function, Outcome, RuntimeApi};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use lambda_rds_testbed::{Answer, Begun, Function, Outcome, Piece, RuntimeApi};
 use serde_json::{Value, json};
 
 use super::times;
@@ -19,6 +21,10 @@ const ZIPPED_CALLS: u32 = 10;
 const PAGE: usize = 990;
 const PAGES: usize = 1_000;
 const ZIPPED_ROWS: usize = 40_000;
+const STREAMED_CALLS: usize = 3;
+/// Of two kilobytes each: 202 MB as a stream, and as replies of 4 MB.
+const STREAMED_ROWS: usize = 100_000;
+const WHOLE_ROWS: usize = 2_000;
 
 /// What is measured, and what it is measured beside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +37,8 @@ pub(crate) enum Pair {
     Caller,
     Pages,
     Gzip,
+    FirstByte,
+    Stream,
 }
 
 /// What was aimed at.
@@ -47,7 +55,7 @@ pub(crate) enum Aim {
 }
 
 impl Pair {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Keyed,
         Self::Keys,
         Self::Gateway,
@@ -56,6 +64,8 @@ impl Pair {
         Self::Caller,
         Self::Pages,
         Self::Gzip,
+        Self::FirstByte,
+        Self::Stream,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -70,6 +80,8 @@ impl Pair {
             Self::Gzip => {
                 "40,000 rows compressed and sent at 10 MB/s, beside sent as they are, at 256 MB of memory"
             }
+            Self::FirstByte => "the first bytes of a stream of 202 MB, beside a reply of its first row",
+            Self::Stream => "202 MB as a stream, beside replies of 4 MB",
         }
     }
 
@@ -83,6 +95,9 @@ impl Pair {
             Self::Caller => Aim::More(0.06),
             Self::Pages => Aim::Times(1.2),
             Self::Gzip => Aim::Times(1.0),
+            Self::FirstByte => Aim::More(5.0),
+            // 100 MB in a second.
+            Self::Stream => Aim::Within(2_020.0),
         }
     }
 }
@@ -158,7 +173,10 @@ async fn round(place: &Place, peer: &Peer, calls: usize, section: &mut Section) 
     let mut first = Side::new(&few, "next", || page(None));
     let mut last = Side::new(&few, "next", || page(Some(&token)));
     pair(Pair::Pages, peer, [&mut first, &mut last], calls.div_ceil(4), section).await?;
-    gzip(&few, peer, calls, section).await
+    gzip(&few, peer, calls, section).await?;
+    let streams = peer.environment(place, place.direct()).queries(folder.path());
+    let streams = streams.env("LAMBDA_RDS_STREAM", "true").start(&RuntimeApi::start()?)?;
+    stream(&few, &streams, peer, calls, section).await
 }
 
 /// Calls both sides in turn: a sample of each median, and of what lies between them.
@@ -250,6 +268,59 @@ async fn gzip(function: &Function, peer: &Peer, calls: usize, section: &mut Sect
     section.sample(peer, Pair::Gzip.name(), "plain_bytes", sizes[0]);
     section.sample(peer, Pair::Gzip.name(), "zipped_bytes", sizes[1]);
     Ok(())
+}
+
+/// When a stream's first bytes come, and its last.
+async fn stream(
+    whole: &Function,
+    streams: &Function,
+    peer: &Peer,
+    calls: usize,
+    section: &mut Section,
+) -> Result<()> {
+    for turn in 0..=calls.min(STREAMED_CALLS) {
+        let row = whole.invoke(wide(1)).await?;
+        ensure!(has(&row, "xxxx"), "answered was {:.300?}", row.answer);
+        let mut replies = 0.0;
+        for _ in 0..STREAMED_ROWS / WHOLE_ROWS {
+            let reply = whole.invoke(wide(WHOLE_ROWS)).await?;
+            ensure!(has(&reply, "xxxx"), "answered was {:.300?}", reply.answer);
+            replies += millis(reply.elapsed);
+        }
+        let (first, last) = streamed(streams).await?;
+        // The first of each is not what the others are.
+        if turn > 0 {
+            keep(Pair::FirstByte, peer, millis(row.elapsed), first, section);
+            keep(Pair::Stream, peer, replies, last, section);
+        }
+    }
+    Ok(())
+}
+
+/// The milliseconds until the first bytes and until the end.
+async fn streamed(function: &Function) -> Result<(f64, f64)> {
+    let started = Instant::now();
+    let Begun::Streaming(mut streaming) = function.begin(wide(STREAMED_ROWS)).await? else {
+        bail!("the function does not stream");
+    };
+    let (mut first, mut bytes) = (None, 0);
+    loop {
+        match streaming.next(Duration::from_secs(60)).await? {
+            Some(Piece::Bytes(part)) => {
+                first.get_or_insert(started.elapsed());
+                bytes += part.len();
+            }
+            Some(Piece::End) => break,
+            other => bail!("behind {bytes} bytes came {other:?}"),
+        }
+    }
+    ensure!(bytes > 2_000 * STREAMED_ROWS, "the stream has {bytes} bytes");
+    Ok((millis(first.context("an empty stream")?), millis(started.elapsed())))
+}
+
+/// The call for rows of two kilobytes.
+fn wide(count: usize) -> Value {
+    json!({"query": "wide", "params": {"count": count}, "reply": "raw"})
 }
 
 /// How many bytes of body go out to the client: three of every four in base64.
@@ -363,6 +434,9 @@ fn queries(engine: Engine) -> String {
         format!("-- name: keyed_note :exec\n-- idempotency_key: header.Idempotency-Key\n{write}"),
         "-- name: some_rows :many\n-- http: GET\n-- param: count int\n\
          SELECT id, name, email FROM many ORDER BY id LIMIT :count;\n\n"
+            .to_owned(),
+        "-- name: wide :many\n-- timeout: 60s\n-- param: count int\n\
+         SELECT id, repeat('x', 2000) AS v FROM million WHERE id <= :count ORDER BY id;\n\n"
             .to_owned(),
         "-- name: page_of :many\n-- page: name, id\nSELECT id, name, email FROM million;\n\n".to_owned(),
     ];
