@@ -48,7 +48,7 @@ enum Part {
 }
 
 /// What a reply ends with.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct End {
     rest: Vec<u8>,
     failure: Option<Raised>,
@@ -58,8 +58,10 @@ struct End {
 #[derive(Debug)]
 pub struct Inlet {
     parts: mpsc::Receiver<Part>,
+    /// Until it is known.
     end: Option<oneshot::Receiver<End>>,
-    failure: Option<Raised>,
+    /// What is left of the end.
+    last: End,
 }
 
 /// Both ends of one reply.
@@ -84,7 +86,7 @@ fn between(http_apis: bool) -> (Outlet, Inlet) {
         last_words: Mutex::default(),
         http_apis,
     };
-    (Outlet(Arc::new(shared)), Inlet { parts: taken, end: Some(ended), failure: None })
+    (Outlet(Arc::new(shared)), Inlet { parts: taken, end: Some(ended), last: End::default() })
 }
 
 impl Outlet {
@@ -162,12 +164,7 @@ impl Inlet {
     /// # Errors
     /// Why the reply was broken off, behind everything that there is of it.
     pub async fn next(&mut self) -> Option<Result<Bytes, Raised>> {
-        loop {
-            if let Some(failure) = self.failure.take() {
-                return Some(Err(failure));
-            }
-            let end = self.end.as_mut()?;
-            // What stands before the end was given before it.
+        while let Some(end) = &mut self.end {
             let ended = tokio::select! {
                 biased;
                 part = self.parts.recv() => match part {
@@ -178,15 +175,17 @@ impl Inlet {
                 ended = &mut *end => ended,
             };
             self.end = None;
-            let End { rest, failure } = match ended {
-                Ok(end) => end,
-                Err(_) => End { rest: Vec::new(), failure: Some(abandoned()) },
-            };
-            self.failure = failure;
-            if !rest.is_empty() {
-                return Some(Ok(rest.into()));
+            self.last = ended.unwrap_or_else(|_| End { rest: Vec::new(), failure: Some(abandoned()) });
+        }
+        // What stands before the end was given before it: by another thread, maybe since it was looked for.
+        while let Ok(part) = self.parts.try_recv() {
+            if let Part::Bytes(bytes) = part {
+                return Some(Ok(bytes));
             }
-            self.failure.as_ref()?;
+        }
+        match std::mem::take(&mut self.last.rest) {
+            rest if rest.is_empty() => self.last.failure.take().map(Err),
+            rest => Some(Ok(rest.into())),
         }
     }
 
@@ -274,6 +273,45 @@ mod tests {
         let (outlet, inlet) = channel();
         drop(inlet);
         assert_eq!(outlet.send(&head(), b"a".to_vec()).await.unwrap_err().fault(), Fault::Internal);
+    }
+
+    /// As `serve` has it, where writing and sending are tasks of their own.
+    #[test]
+    fn nothing_is_lost_between_threads() {
+        for turn in 0..5_000_u32 {
+            let (outlet, mut inlet) = channel();
+            let looked = Arc::new(AtomicBool::new(false));
+            let seen = Arc::clone(&looked);
+            outlet.send(&head(), Vec::new()).now_or_never().unwrap().unwrap();
+            let written = std::thread::spawn(move || {
+                while !seen.load(Ordering::Acquire) {
+                    std::hint::spin_loop();
+                }
+                for _ in 0..turn % 64 {
+                    std::hint::spin_loop();
+                }
+                outlet.send(&head(), b"a".to_vec()).now_or_never().unwrap().unwrap();
+                outlet.finish(b"!".to_vec());
+            });
+            let waker = futures_util::task::noop_waker();
+            let mut context = std::task::Context::from_waker(&waker);
+            inlet.head().now_or_never().unwrap().unwrap();
+            let _ = inlet.next().now_or_never();
+            looked.store(true, Ordering::Release);
+            let mut text = String::new();
+            loop {
+                let next = std::pin::pin!(inlet.next()).poll(&mut context);
+                match next {
+                    std::task::Poll::Ready(Some(part)) => {
+                        text.push_str(std::str::from_utf8(&part.unwrap()).unwrap())
+                    }
+                    std::task::Poll::Ready(None) => break,
+                    std::task::Poll::Pending => {}
+                }
+            }
+            assert_eq!(text, "a!", "{turn}");
+            written.join().unwrap();
+        }
     }
 
     #[tokio::test]
