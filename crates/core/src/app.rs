@@ -27,7 +27,7 @@ use crate::execute::{self, Once, Step, Trace, Work};
 use crate::form::Form;
 use crate::observe;
 use crate::once::{Key, Store};
-use crate::openapi::{self, About};
+use crate::openapi::{self, About, Rows};
 use crate::page;
 use crate::queries::{Dialect, KeyFrom, LoadError, Queries, Query, Verb};
 use crate::reply::{self, Body, Negotiated, Raised, Reply, cors_headers};
@@ -594,9 +594,14 @@ impl App {
         if let Some(known) = self.tools.get() {
             return Ok(Body::new(known.clone()));
         }
-        let mut learned = self.learned.lock().await;
-        let all = learned.more(self, by.within(LEARN_TIMEOUT), LEARN_SPARE).await;
-        let list = tools::list(&self.queries, self.function.int64, learned.rows());
+        let by = by.within(LEARN_TIMEOUT);
+        let list = |rows: &Rows| tools::list(&self.queries, self.function.int64, rows);
+        // Another list may be asking, for as long as its own time lasts.
+        let Ok(mut learned) = by.bound(self.learned.lock()).await else {
+            return Ok(Body::new(list(&Rows::new())));
+        };
+        let all = learned.more(self, by, LEARN_SPARE).await;
+        let list = list(learned.rows());
         match all {
             // Set already only by a list that has waited for the same.
             Ok(true) => drop(self.tools.set(list.clone())),
@@ -1260,6 +1265,17 @@ mod tests {
             app.list_tools(by).await.unwrap();
             assert_eq!(described(), 10);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_does_not_wait_for_another_longer_than_for_the_database() {
+        let (app, backend) = buggy("-- name: t :many\n-- tool: Tool\n-- A tool.\nSELECT 1;\n");
+        let other = app.learned.lock().await;
+        let begun = tokio::time::Instant::now();
+        let list = app.list_tools(Deadline::after(Duration::from_secs(600))).await.unwrap();
+        assert_eq!((begun.elapsed().as_secs(), backend.described.load(Ordering::Relaxed)), (2, 0));
+        assert!(std::str::from_utf8(&list.json).unwrap().contains("\"t\""));
+        drop(other);
     }
 
     fn buggy(text: &str) -> (App, Arc<Buggy>) {
