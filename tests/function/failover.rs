@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::on_clusters;
+use crate::once::until_done_but_for;
 use crate::world::{Engine, Setup, World, last_log, until};
 
 on_clusters!(
@@ -426,18 +427,8 @@ async fn pay_and_count(
 ) -> (bool, String) {
     let steps = json!([{"query": "pay", "params": {"id": id}}, {"query": "run"}]);
     let event = json!({"transaction": steps, "idempotencyKey": id});
-    loop {
-        let reply = function.invoke(event.clone()).await.unwrap().json().unwrap();
-        let body = reply["body"].as_str().unwrap();
-        if reply["statusCode"] == 200 {
-            return (reply["headers"]["idempotency-replayed"] == "true", body.to_owned());
-        }
-        let told: Value = serde_json::from_str(body).unwrap();
-        assert!(told["error"]["retryable"] == true, "{body}");
-        let code = told["error"]["code"].as_str().unwrap().to_owned();
-        *faults.lock().unwrap().entry(code).or_default() += 1;
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let count = |code: &str| *faults.lock().unwrap().entry(code.to_owned()).or_default() += 1;
+    until_done_but_for(function, event, count).await
 }
 
 /// Writes with a key, which environments make one after the other.

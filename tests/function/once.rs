@@ -124,14 +124,25 @@ fn paid(world: &World, account: u64) -> u64 {
 
 /// Calls until it is told as done, as whoever has a key may: what else is told is retryable.
 async fn until_done(function: &Function, event: Value) -> (bool, String) {
+    until_done_but_for(function, event, |_| ()).await
+}
+
+/// The same, and tells of each other code.
+pub(crate) async fn until_done_but_for(
+    function: &Function,
+    event: Value,
+    mut told: impl FnMut(&str),
+) -> (bool, String) {
     loop {
         let reply = function.invoke(event.clone()).await.unwrap().json().unwrap();
         let body = reply["body"].as_str().unwrap();
         if reply["statusCode"] == 200 {
             return (reply["headers"]["idempotency-replayed"] == "true", body.to_owned());
         }
-        let told: Value = serde_json::from_str(body).unwrap();
-        assert!(told["error"]["retryable"] == true, "{body}");
+        let failure: Value = serde_json::from_str(body).unwrap();
+        assert!(failure["error"]["retryable"] == true, "{body}");
+        told(failure["error"]["code"].as_str().unwrap());
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
