@@ -195,15 +195,13 @@ impl Pg {
             Frame::Within | Frame::Commit => self.doing,
         };
         let first = answers.at();
-        if !within(frame) {
-            // Inside a transaction that had failed the server could not be asked.
-            self.settle_doubt(wire).await?;
-        }
         if within(frame) {
             let outcome = self.attempt(wire, frame, statements, answers).await;
             self.moves(statements);
             return outcome;
         }
+        // Inside a transaction that had failed the server could not be asked.
+        self.settle_doubt(wire).await?;
         for last in [false, true] {
             let Err(error) = self.attempt(wire, frame, statements, answers).await else { return Ok(()) };
             let error = self.doubt(wire, error).await?;
