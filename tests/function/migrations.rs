@@ -250,6 +250,91 @@ async fn a_column_that_takes_what_it_did_not_take() {
     }
 }
 
+/// A column whose old type takes the value, too, and makes another one of it: a number has lost its zeros before it
+/// becomes a text, a time its offset. What counts is the row that the server has then.
+#[tokio::test]
+async fn a_column_of_which_the_old_type_would_take_another_value() {
+    for pooled in [false, true] {
+        let schema = "CREATE EXTENSION citext;
+                      CREATE TABLE notes (id INTEGER PRIMARY KEY, v integer); INSERT INTO notes VALUES (1, NULL);";
+        let queries = "
+            -- name: set :exec
+            -- param: v text
+            UPDATE notes SET v = :v;
+            -- name: alone :exec
+            -- transaction: none
+            -- param: v text
+            UPDATE notes SET v = :v;
+            -- name: add :exec
+            -- param: id int
+            -- param: v text
+            INSERT INTO notes VALUES (:id, :v);
+            -- name: of :many
+            -- param: v text
+            SELECT id FROM notes WHERE v = :v;";
+        let setup = Setup::new(Engine::Postgres).schema(schema).queries(queries.replace("            ", ""));
+        let world = if pooled { setup.pooler(1) } else { setup }.start().await;
+        let stored = |id: u32| {
+            world.sql(&format!(
+                "SET timezone = 'UTC'; SELECT '[' || v::text || ']' FROM notes WHERE id = {id}"
+            ))
+        };
+        for (old, new, first, given, is) in [
+            ("integer", "text", "7", "007", "007"),
+            ("integer", "numeric", "7", " 7", "7"),
+            ("date", "timestamp", "2026-01-31", "2026-01-31 12:30", "2026-01-31 12:30:00"),
+            ("timestamp", "timestamptz", "2026-01-31 12:00", "2026-01-31 12:00+05", "2026-01-31 07:00:00+00"),
+            ("jsonb", "json", "{}", "{\"b\": 1.0, \"a\":2}", "{\"b\": 1.0, \"a\":2}"),
+            ("char(4)", "text", "a", "a ", "a "),
+        ] {
+            let steps = |v: &str| {
+                let step = json!({"query": "set", "params": {"v": v}});
+                json!({"transaction": [step, {"query": "add", "params": {"id": 2, "v": v}}, step]})
+            };
+            let sets = |v: &str| {
+                let set = |id: u32| json!({"id": id, "v": v});
+                json!({"batch": {"query": "add", "params": [set(3), set(4), set(5)]}})
+            };
+            for way in ["set", "alone", "transaction", "batch", "another session"] {
+                let case = format!("{old} to {new} by {way}, pooled {pooled}");
+                world.sql(&format!("TRUNCATE notes; ALTER TABLE notes DROP v, ADD v {old}; INSERT INTO notes VALUES (1, NULL)"));
+                let call = async |v: &str| match way {
+                    "transaction" => world.call(steps(v)).await,
+                    "batch" => world.call(sets(v)).await,
+                    "alone" => world.call(json!({"query": "alone", "params": {"v": v}})).await,
+                    _ => world.call(json!({"query": "set", "params": {"v": v}})).await,
+                };
+                for _ in 0..2 {
+                    let (status, body) = call(first).await;
+                    assert_eq!(status, 200, "{case}: {body}");
+                    world.sql("DELETE FROM notes WHERE id > 1");
+                }
+                world.sql(&format!("ALTER TABLE notes ALTER v TYPE {new} USING NULL::{new}"));
+                if way == "another session" {
+                    world.hang_up();
+                }
+                let (status, body) = call(given).await;
+                assert_eq!(status, 200, "{case}: {body}");
+                for id in match way {
+                    "transaction" => vec![1, 2],
+                    "batch" => vec![3, 4, 5],
+                    _ => vec![1],
+                } {
+                    assert_eq!(stored(id), format!("[{is}]"), "{case}, row {id}");
+                }
+            }
+        }
+        // And a read finds what it would find.
+        world.sql("TRUNCATE notes; ALTER TABLE notes ALTER v TYPE text; INSERT INTO notes VALUES (1, 'Ada')");
+        for _ in 0..2 {
+            assert_eq!(world.rows("of", json!({"v": "ADA"})).await, json!([]));
+        }
+        world.sql("ALTER TABLE notes ALTER v TYPE citext");
+        let (rows, retries) = call(&world, "of", json!({"v": "ADA"})).await;
+        assert_eq!((rows, retries), (json!([{"id": 1}]), 0), "pooled {pooled}");
+    }
+}
+
 /// What changes a table between two equal steps of one transaction, said or hidden: the second one is another statement than
 /// the first, and is prepared where it stands.
 #[tokio::test]

@@ -367,7 +367,9 @@ async fn expired_keys_go_a_few_with_each_write_under_load(engine: Engine) {
     let mut others = 0;
     while expired() > 0 {
         assert!(others < EXPIRED / 10, "they stay");
+        let before = expired();
         until_done(&world.function, pay("pay", &format!("other {others}"), 3)).await;
+        assert!(before - expired() <= 10, "{before} {}", expired());
         others += 1;
     }
     // What holds is there, and is heeded.

@@ -479,9 +479,15 @@ async fn what_fails_behind_it_never_looks_whole(engine: Engine) {
                 assert_eq!(head["headers"]["content-encoding"], coding);
                 let (text, whole) = expanded(coding, &body);
                 assert!(!whole, "{headers}");
+                if coding == "gzip" {
+                    assert!(gzip_says(&body).contains("unexpected end of file"), "{}", gzip_says(&body));
+                }
                 body = text;
             }
             never_whole(form, &body, "query_failed");
+            if form == "text/csv" && engine == Engine::Postgres {
+                refused_by_copy(&world, &body);
+            }
             let log = world.last_log(&found.request_id).await;
             assert_eq!((&log["outcome"], &log["retries"]), (&json!("query_failed"), &json!(0)), "{log}");
         }
@@ -493,6 +499,32 @@ async fn what_fails_behind_it_never_looks_whole(engine: Engine) {
     }
     // The session goes on.
     response(&world, url("GET", "/items", json!({}))).await;
+}
+
+/// What gzip says of a file that it does not take for whole.
+fn gzip_says(bytes: &[u8]) -> String {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut file, bytes).unwrap();
+    let gzip = std::process::Command::new("gzip").arg("-tv").stdin(file.reopen().unwrap()).output().unwrap();
+    String::from_utf8_lossy(&gzip.stderr).into_owned()
+}
+
+/// That PostgreSQL takes nothing of it: not even the rows that are whole.
+fn refused_by_copy(world: &World, csv: &[u8]) {
+    let text = std::str::from_utf8(csv).unwrap();
+    world.sql("CREATE TABLE IF NOT EXISTS copied (id int, more text, one int)");
+    let copy = |body: &str| {
+        let script = format!("COPY copied FROM STDIN (FORMAT csv, HEADER);\n{body}\\.\r\n");
+        world.server().psql(&world.database().name, &script)
+    };
+    let error = format!("{:#}", copy(&format!("{text}\n")).unwrap_err());
+    assert!(error.contains("unterminated CSV quoted field"), "{error}");
+    assert_eq!(world.count("copied"), 0);
+    // But for its last line it is a file.
+    let rows = &text[..=text.rfind('\n').unwrap()];
+    copy(rows).unwrap();
+    assert_eq!(world.count("copied"), rows.lines().count() as u64 - 1);
+    world.sql("DROP TABLE copied");
 }
 
 /// That no reader of this form takes it for whole, and that it has rows.
@@ -605,8 +637,10 @@ async fn who_stops_reading_holds_a_statement_no_longer_than_its_limit(engine: En
     let mut streaming =
         begin(&world, url("GET", "/endless", json!({"accept": "application/x-ndjson"}))).await;
     first_piece(&mut streaming).await;
+    let [session] = &world.session_ids()[..] else { panic!("{:?}", world.session_ids()) };
     // Nobody reads on, and the server has more to say than fits between. Until its limit the statement waits.
     until("the end of the statement", || world.running_that("endless") == 0).await;
+    until("the end of the session", || !world.session_ids().contains(session)).await;
     // The reply has not been taken, so that nothing else is asked for.
     world.api.idle(1, Duration::from_millis(200)).await.unwrap_err();
     let found = streaming.collect(PATIENCE).await.unwrap();
@@ -627,6 +661,8 @@ async fn who_leaves_takes_the_statement_along(engine: Engine) {
     first_piece(&mut streaming).await;
     let request_id = streaming.request_id.clone();
     assert_eq!(world.running_that("patient"), 1);
+    // Nobody reads on, and so the server waits: what is between is bounded.
+    until("the server waits for a reader", || world.waiting_for_a_reader("patient") == 1).await;
     drop(streaming);
     until("the end of the statement", || world.running_that("patient") == 0).await;
     let log = world.last_log(&request_id).await;

@@ -617,6 +617,29 @@ impl World {
         })
     }
 
+    /// How many of those wait, by the server's word, until somebody takes what they have to say.
+    pub(crate) fn waiting_for_a_reader(&self, words: &str) -> u64 {
+        self.sessions_that(&match self.engine.plain() {
+            Engine::Postgres => {
+                format!(
+                    "AND wait_event_type = 'Client' AND wait_event = 'ClientWrite' AND query LIKE '%{words}%'"
+                )
+            }
+            // MySQL's word, and MariaDB's.
+            _ => format!("AND state IN ('Sending to client', 'Writing to net') AND info LIKE '%{words}%'"),
+        })
+    }
+
+    /// By what the server knows the function's sessions.
+    pub(crate) fn session_ids(&self) -> Vec<String> {
+        let user = &self.database().user;
+        let ids = match self.engine.plain() {
+            Engine::Postgres => format!("SELECT pid FROM pg_stat_activity WHERE usename = '{user}'"),
+            _ => format!("SELECT id FROM information_schema.processlist WHERE user = '{user}'"),
+        };
+        self.members().flat_map(|member| self.rows_on(member, &ids)).collect()
+    }
+
     fn sessions_that(&self, condition: &str) -> u64 {
         let user = &self.database().user;
         let sessions = match self.engine.plain() {

@@ -66,7 +66,7 @@ fn bug(name: &str, what: &str) -> Error {
 }
 
 /// The type that the server is to infer.
-const UNKNOWN: u32 = 0;
+pub(crate) const UNKNOWN: u32 = 0;
 
 fn oid(kind: Kind) -> u32 {
     if kind.array { array_oid(kind.scalar) } else { scalar_oid(kind.scalar) }

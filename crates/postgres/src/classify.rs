@@ -147,10 +147,14 @@ fn is_stale(told: &Told<'_>) -> bool {
 /// once inferred: a column was text and is an enum now, or jsonb. A fresh session infers them anew, and finds out if
 /// the query is wrong instead.
 pub(crate) fn is_outgrown(told: &Told<'_>) -> bool {
-    // What is met while the statement is read has a position in it; what is met while it runs has none.
-    matches!(told.code, UNDEFINED_FUNCTION | DATATYPE_MISMATCH | AMBIGUOUS_FUNCTION)
-        && told.is_texts()
-        && told.context.is_none()
+    // What is met while the statement is read has a position in it; what is met while it runs has none. That a type
+    // cannot be told is met nowhere else, and has none, either.
+    let read = match told.code {
+        UNDEFINED_FUNCTION | DATATYPE_MISMATCH | AMBIGUOUS_FUNCTION | AMBIGUOUS_PARAMETER => told.is_texts(),
+        INDETERMINATE_DATATYPE => told.routine == Some("exec_parse_message"),
+        _ => false,
+    };
+    read && told.context.is_none()
 }
 
 /// The parameters whose type the server could not tell, of those that were left for it to infer; `None` for

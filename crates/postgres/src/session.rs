@@ -55,8 +55,6 @@ pub(crate) struct Pg {
     pub(crate) reported: Reported,
     /// The same after the login.
     pub(crate) login: Reported,
-    /// A statement that refused a text as what its place was when the statement was given its name.
-    doubted: Option<Statement>,
     /// Those of the statements that were known wrongly, behind the beginning of a transaction.
     moved: Option<std::ops::Range<usize>>,
     /// The statements that have no name because they were learned where they stood, and what had one before.
@@ -71,7 +69,7 @@ pub(crate) struct Pg {
     pub(crate) log_values: bool,
 }
 
-/// A statement that has a name.
+/// A statement that has a name, or one for this once, where it stands.
 #[derive(Debug)]
 struct Prepared {
     name: Arc<str>,
@@ -125,7 +123,7 @@ struct Heard {
     unlearned: Vec<(usize, Notice)>,
     /// What the last of our own statements was answered with.
     tag: String,
-    /// A statement gave other columns than it was known to give.
+    /// A statement gave other columns than it was known to give, or takes its parameters for something else.
     outdated: bool,
 }
 
@@ -159,7 +157,6 @@ impl Pg {
             owed: 0,
             login: reported.clone(),
             reported,
-            doubted: None,
             moved: None,
             in_place: Vec::new(),
             doing: Doing::Read,
@@ -204,7 +201,6 @@ impl Pg {
         self.settle_doubt(wire).await?;
         for last in [false, true] {
             let Err(error) = self.attempt(wire, frame, statements, answers).await else { return Ok(()) };
-            let error = self.doubt(wire, error).await?;
             let again = error.is_refused() && answers.again(first);
             if last || !again {
                 self.moves(statements);
@@ -229,37 +225,6 @@ impl Pg {
     fn moves(&mut self, statements: &[&Statement]) {
         let moved = self.moved.take().and_then(|moved| statements.get(moved));
         moved.unwrap_or_default().iter().for_each(|it| self.learned.depend(it));
-    }
-
-    /// The error, once it is known whether the statement is to blame that the caller's text was refused: then it is
-    /// forgotten, and may run again.
-    async fn doubt(&mut self, wire: &mut Wire, error: Error) -> Result<Error> {
-        if self.doubted.is_none() || self.owed > 0 || wire.closed() {
-            return Ok(error);
-        }
-        if self.status != IDLE {
-            self.rollback(wire).await?;
-        }
-        let outgrown = self.settle_doubt(wire).await?;
-        Ok(if outgrown { error.into_fault(Fault::ConnectionLost).as_refused() } else { error })
-    }
-
-    /// Asks the server what it takes the parameters of the doubted statement for. The types of texts are inferred where
-    /// the statement gets its name, and stay for as long as it has that: a column that has another type since, into which
-    /// the old one can be put, would never be given what it takes. True if it is so; then the statement is forgotten.
-    async fn settle_doubt(&mut self, wire: &mut Wire) -> Result<bool> {
-        let Some(statement) = self.doubted.take() else { return Ok(false) };
-        let Some(known) = self.prepared.get(&statement).map(|it| Arc::clone(&it.known)) else {
-            return Ok(false);
-        };
-        let learning = Learning { index: 0, declared: known.declared.to_vec(), first: None };
-        // Without a name it leaves nothing behind.
-        let asked = self.ask_about(wire, std::slice::from_ref(&learning), &[&statement], false).await?;
-        let same = asked.0.first().is_some_and(|(_, now)| *now.taken == *known.taken);
-        if !same {
-            self.forget(&statement);
-        }
-        Ok(!same)
     }
 
     async fn attempt(
@@ -422,16 +387,21 @@ impl Pg {
             }
         }
         let patience = if frame == Frame::Alone { usize::MAX } else { UNREAD };
+        // What such a statement has done stands before its description could be judged.
+        let sending = Sending::Steps { statements, lasting: matches!(frame, Frame::Alone | Frame::Commit) };
         let heard = if self.pipeline {
-            self.converse(wire, units, statements, Some(answers), patience).await?
+            let mut hearing = Hearing::Steps { answers, patience };
+            self.talk(wire, units, sending, &mut hearing).await?
         } else {
-            self.one_by_one(wire, units, statements, answers, patience).await?
+            self.one_by_one(wire, units, sending, answers, patience).await?
         };
         // What a statement by itself did stands, whatever becomes of that: a session that has not turned read-only again
         // says so.
         let stands =
             |refused: &Refused| frame == Frame::Alone && refused.unit == Unit::Control(Control::Reading);
-        if let Some(refused) = heard.refused.filter(|refused| !stands(refused)) {
+        // It may have been refused as what it is no more.
+        let excused = heard.outdated && frame != Frame::Alone && self.owed == 0;
+        if let Some(refused) = heard.refused.filter(|refused| !excused && !stands(refused)) {
             return Err(self.refusal(&refused, statements, within(frame)));
         }
         if frame == Frame::Commit && whole {
@@ -442,7 +412,7 @@ impl Pg {
             for statement in &statements[part] {
                 self.forget(statement);
             }
-            let why = "the statement gives other columns than it did before";
+            let why = "the statement gives other columns, or takes other parameters, than it did before";
             if frame != Frame::Alone {
                 return Err(Error::new(Fault::ConnectionLost, why).as_refused());
             }
@@ -485,11 +455,6 @@ impl Pg {
         // Its context names the parameter: what the caller gave is not what the place takes, whatever the type's own
         // reader calls that.
         let parameter = told.parameter().filter(|_| !refused.bound);
-        if let Some(at) = parameter
-            && self.prepared.get(statement).is_some_and(|it| it.known.declared.get(at) == Some(&0))
-        {
-            self.doubted = Some(bare(statement));
-        }
         match parameter.and_then(|at| statement.arguments.get(at)) {
             Some(argument) if matches!(error.fault(), Fault::QueryFailed | Fault::BadParameter) => {
                 Error::told(
@@ -700,14 +665,15 @@ impl Pg {
         &mut self,
         wire: &mut Wire,
         units: VecDeque<Unit>,
-        statements: &[&Statement],
+        sending: Sending<'_>,
         answers: &mut Answers<'_>,
         patience: usize,
     ) -> Result<Heard> {
         let mut last = Heard::default();
         for unit in units.into_iter().filter(|unit| !matches!(unit, Unit::Flush | Unit::Sync)) {
             let one = VecDeque::from([unit, Unit::Sync]);
-            last = self.converse(wire, one, statements, Some(answers), patience).await?;
+            let mut hearing = Hearing::Steps { answers, patience };
+            last = self.talk(wire, one, sending, &mut hearing).await?;
             // What belongs behind a statement that has ended, whatever became of it, is said all the same.
             let ends = matches!(unit, Unit::Step(_))
                 && (last.refused.is_some() || last.outdated || answers.failed());
@@ -721,20 +687,10 @@ impl Pg {
         Ok(last)
     }
 
-    /// Sends units and hears the answers to them.
-    async fn converse(
-        &mut self,
-        wire: &mut Wire,
-        units: VecDeque<Unit>,
-        statements: &[&Statement],
-        answers: Option<&mut Answers<'_>>,
-        patience: usize,
-    ) -> Result<Heard> {
-        let mut hearing = match answers {
-            Some(answers) => Hearing::Steps { answers, patience },
-            None => Hearing::Nothing,
-        };
-        self.talk(wire, units, Sending::Steps(statements), &mut hearing).await
+    /// Sends units that are none of the statements, and hears the answers to them.
+    async fn converse(&mut self, wire: &mut Wire, units: VecDeque<Unit>) -> Result<Heard> {
+        let sending = Sending::Steps { statements: &[], lasting: false };
+        self.talk(wire, units, sending, &mut Hearing::Nothing).await
     }
 
     async fn talk(
@@ -847,7 +803,7 @@ impl Pg {
                         sent -= 1;
                     }
                     (Unit::Step(index), kind) => {
-                        let (Hearing::Steps { answers, patience }, Sending::Steps(statements)) =
+                        let (Hearing::Steps { answers, patience }, Sending::Steps { statements, .. }) =
                             (&mut *hearing, &sending)
                         else {
                             return Err(garbage("a row").into());
@@ -935,6 +891,13 @@ impl Pg {
             return Ok(matches!(kind, COMMAND_COMPLETE | EMPTY_QUERY));
         }
         match kind {
+            // What it would be now, before anything of it has run.
+            PARAMETER_DESCRIPTION if !at.bound => {
+                let taken = taken(message.body).ok_or_else(|| garbage("a description of parameters"))?;
+                *outdated = self.prepared.get(statement).is_none_or(|it| *it.known.taken != *taken);
+                Ok(false)
+            }
+            ROW_DESCRIPTION | NO_DATA if !at.bound => Ok(false),
             DATA_ROW if at.bound => {
                 if let Some(rows) = answers.rows() {
                     let Some(columns) = &mut at.columns else { return Err(garbage("a row").into()) };
@@ -1014,7 +977,9 @@ impl Pg {
                 frontend::parse(name, sql, declared.iter().copied(), wire.output())
                     .and_then(|()| frontend::describe(b'S', name, wire.output()))
             }
-            (Unit::Step(at), Sending::Steps(statements)) => return self.encode_step(wire, statements[at]),
+            (Unit::Step(at), Sending::Steps { statements, lasting }) => {
+                return self.encode_step(wire, statements, at, *lasting);
+            }
             (Unit::Learn(_) | Unit::Step(_), _) => return Err(garbage("bug: nothing to send").into()),
         };
         written.map_err(unsendable)
@@ -1049,17 +1014,48 @@ impl Pg {
         }
     }
 
-    fn encode_step(&mut self, wire: &mut Wire, statement: &Statement) -> Result<(), Stopped> {
+    /// Sends one of the statements.
+    ///
+    /// The types that the server infers stay with the name of a statement for as long as it has that. If a column has
+    /// another type since, the value would be read as the old one and then turned into the new one, often without an
+    /// error: `007` into a number and then into a text. So the statement is shown to the server once more, without a name
+    /// and in front of itself: what is said there holds until the end of the transaction, since the lock on the tables
+    /// does. `lasting` says that nothing could be taken back then: such a statement has no name.
+    fn encode_step(
+        &mut self,
+        wire: &mut Wire,
+        statements: &[&Statement],
+        at: usize,
+        lasting: bool,
+    ) -> Result<(), Stopped> {
         let out = wire.output();
+        let statement = statements[at];
+        // A batch has a thousand of one.
+        let shown = at > 0 && alike(statements[at - 1], statement);
+        let inferred = |known: &Known| known.declared.contains(&bind::UNKNOWN);
+        if lasting && self.prepared.get(statement).is_some_and(|it| inferred(&it.known)) {
+            self.prepared.remove(statement);
+        }
         let (name, known, fresh) = match self.prepared.get(statement) {
-            Some(it) => (Arc::clone(&it.name), Arc::clone(&it.known), it.columns.is_none()),
+            Some(it) => {
+                if !it.name.is_empty() && !shown && inferred(&it.known) {
+                    frontend::parse("", &statement.sql, it.known.declared.iter().copied(), out)
+                        .and_then(|()| frontend::describe(b'S', "", out))
+                        .map_err(unsendable)?;
+                }
+                (Arc::clone(&it.name), Arc::clone(&it.known), it.columns.is_none())
+            }
             None => {
                 let known = self.learned.known(statement);
                 let known = known.ok_or_else(|| garbage("bug: a statement was not learned"))?;
-                let name: Arc<str> = self.name().into();
+                let name: Arc<str> = if lasting && inferred(&known) { "".into() } else { self.name().into() };
                 frontend::parse(&name, &statement.sql, known.declared.iter().copied(), out)
                     .map_err(unsendable)?;
                 if !name.is_empty() {
+                    if inferred(&known) {
+                        // Another session has learned it, and what its types were then.
+                        frontend::describe(b'S', &name, out).map_err(unsendable)?;
+                    }
                     let prepared =
                         Prepared { name: Arc::clone(&name), known: Arc::clone(&known), columns: None };
                     self.prepared.insert(statement, prepared);
@@ -1246,7 +1242,7 @@ impl Protocol for Pg {
     async fn commit(&mut self, wire: &mut Wire) -> Result<()> {
         let doing = if self.doing == Doing::Read { Doing::Read } else { Doing::Commit };
         let units = VecDeque::from([Unit::Control(Control::Commit), Unit::Sync]);
-        let heard = self.converse(wire, units, &[], None, 0).await?;
+        let heard = self.converse(wire, units).await?;
         if let Some(refused) = heard.refused {
             return Err(classify::error_of(&refused.notice.told(), At::ours(doing), self.log_values));
         }
@@ -1269,7 +1265,7 @@ impl Protocol for Pg {
     }
 
     async fn ping(&mut self, wire: &mut Wire) -> Result<()> {
-        let heard = self.converse(wire, VecDeque::from([Unit::Sync]), &[], None, 0).await?;
+        let heard = self.converse(wire, VecDeque::from([Unit::Sync])).await?;
         match heard.refused {
             None => Ok(()),
             Some(refused) => {
@@ -1350,8 +1346,13 @@ impl Control {
 }
 
 /// What is sent.
+#[derive(Clone, Copy)]
 enum Sending<'a> {
-    Steps(&'a [&'a Statement]),
+    /// Statements; `lasting` says that what they have done cannot be taken back once it has been described.
+    Steps {
+        statements: &'a [&'a Statement],
+        lasting: bool,
+    },
     Learn(&'a [Asked<'a>]),
 }
 
@@ -1413,9 +1414,7 @@ impl Place {
     fn learned(&mut self, kind: u8, message: Message<'_>) -> Result<bool, Stopped> {
         match kind {
             PARAMETER_DESCRIPTION => {
-                let mut rest = Rest(message.body);
-                let taken = rest.count().and_then(|count| (0..count).map(|_| rest.u32()).collect());
-                self.taken = taken.ok_or_else(|| garbage("a description of parameters"))?;
+                self.taken = taken(message.body).ok_or_else(|| garbage("a description of parameters"))?;
                 Ok(false)
             }
             ROW_DESCRIPTION => {
@@ -1489,6 +1488,13 @@ fn lost(heard: &Heard, error: io::Error) -> Stopped {
 /// What the protocol's crate refuses to write: a zero byte in a text, more parameters than there can be.
 fn unsendable(error: io::Error) -> Stopped {
     Stopped::Told(Error::new(Fault::QueryFailed, format!("the statement cannot be sent: {error}")))
+}
+
+/// The types in a description of parameters.
+fn taken(body: &[u8]) -> Option<Vec<u32>> {
+    let mut rest = Rest(body);
+    let count = rest.count()?;
+    (0..count).map(|_| rest.u32()).collect()
 }
 
 fn fields(body: &[u8]) -> Option<Vec<Field>> {

@@ -140,14 +140,49 @@ fn a_place_that_takes_what_it_did_not_take_is_asked_about() {
         assert_eq!(live.run(&that("7")).unwrap().len(), 1);
     }
 
-    // Inside a transaction nothing can be asked any more: what comes after it finds out.
+    // Inside a transaction nothing can be asked any more, and all of it runs again from its beginning.
     live.psql("ALTER TABLE t ALTER v TYPE text USING 'seven'");
     live.block_on(|session| session.begin(Access::Read)).unwrap();
-    assert_eq!(live.run(&that("seven")).unwrap_err().fault(), Fault::BadParameter);
+    let error = live.run(&that("seven")).unwrap_err();
+    assert_eq!((error.fault(), error.is_refused()), (Fault::ConnectionLost, true), "{error}");
     live.block_on(|session| session.rollback()).unwrap();
     live.block_on(|session| session.begin(Access::Read)).unwrap();
+    assert_eq!(live.run(&that("seven")).unwrap().len(), 1);
     live.block_on(|session| session.rollback()).unwrap();
     assert_eq!(live.run(&that("seven")).unwrap().len(), 1);
+}
+
+/// What the types are is asked in the statement's own flight, in front of it, so that the answer holds for it; and not where
+/// none is inferred. It costs no flight, also where a session is new, and leaves no statement behind.
+#[test]
+fn inferred_types_are_asked_for_again_at_no_flight() {
+    let mut live =
+        Live::new("CREATE TABLE t (v integer); INSERT INTO t VALUES (7); GRANT ALL ON t TO PUBLIC");
+    let text = query("SELECT v FROM t WHERE v = :v", &[("v text", "\"7\"")]);
+    let int = query("SELECT v FROM t WHERE v = :v", &[("v int", "7")]);
+    for statement in [&text, &int] {
+        live.run(statement).unwrap();
+        for another in [false, true, false] {
+            if another {
+                live.reconnect();
+            }
+            let before = live.session().flights().unwrap();
+            assert_eq!(live.run(statement).unwrap().len(), 1);
+            assert_eq!(live.session().flights().unwrap() - before, 1, "another session {another}");
+        }
+    }
+    let kept = "SELECT count(*) AS n FROM pg_prepared_statements WHERE statement LIKE 'SELECT v FROM t%'";
+    assert_eq!(live.read(kept, &[]).unwrap()[0]["n"].get(), "1", "of the last session, that of `int`");
+
+    // What another session learned, what the column was in between, and what it is again: the name goes with what it was.
+    live.psql("ALTER TABLE t ALTER v TYPE text");
+    live.reconnect();
+    assert_eq!(live.run(&text).unwrap().len(), 1);
+    live.psql("ALTER TABLE t ALTER v TYPE integer USING v::integer");
+    let padded = query("SELECT v FROM t WHERE v = :v", &[("v text", "\"007\"")]);
+    assert_eq!(live.run(&padded).unwrap().len(), 1);
+    live.psql("ALTER TABLE t ALTER v TYPE text");
+    assert_eq!(live.run(&padded).unwrap().len(), 0);
 }
 
 /// 20 MB of parameters against 5 MB of results, all of it sent together: neither side waits for the other.
