@@ -197,8 +197,6 @@ impl Pg {
             self.moves(statements);
             return outcome;
         }
-        // Inside a transaction that had failed the server could not be asked.
-        self.settle_doubt(wire).await?;
         for last in [false, true] {
             let Err(error) = self.attempt(wire, frame, statements, answers).await else { return Ok(()) };
             let again = error.is_refused() && answers.again(first);
