@@ -120,16 +120,19 @@ impl To {
         }
     }
 
-    /// Each address has its share of the time.
+    /// The first that answers. None takes the time of those behind it, which are asked soon: a question is given up and
+    /// asked again after a second.
     async fn dial(&self, by: Deadline) -> io::Result<TcpStream> {
         let found = by.bound(tokio::net::lookup_host((self.host.as_str(), self.port))).await;
-        let mut addresses: Vec<SocketAddr> = found.map_err(|_| self.late("its address"))??.collect();
-        // A name may have addresses of a version that leads nowhere from here, and most networks have the older one.
-        addresses.sort_by_key(SocketAddr::is_ipv6);
+        let addresses = in_order(found.map_err(|_| self.late("its address"))??.collect());
+        self.first_of(&addresses, by).await
+    }
+
+    async fn first_of(&self, addresses: &[SocketAddr], by: Deadline) -> io::Result<TcpStream> {
         let mut failure = io::Error::new(io::ErrorKind::NotFound, format!("{} has no address", self.host));
         for (tried, address) in addresses.iter().enumerate() {
-            let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-            match by.within(by.remaining() / left).bound(TcpStream::connect(address)).await {
+            let limit = if tried + 1 < addresses.len() { SOON } else { by.remaining() };
+            match by.within(limit).bound(TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => failure = io::Error::new(error.kind(), format!("{address}: {error}")),
                 Err(_) => failure = self.late("a connection"),
@@ -141,6 +144,12 @@ impl To {
     fn late(&self, what: &str) -> io::Error {
         io::Error::new(io::ErrorKind::TimedOut, format!("{} did not give {what} in time", self.host))
     }
+}
+
+/// A name may have addresses of a version that leads nowhere from here, and most networks have the older one.
+fn in_order(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    addresses.sort_by_key(SocketAddr::is_ipv6);
+    addresses
 }
 
 /// Asks on a new connection, and reads the answer to its end.
@@ -170,12 +179,72 @@ fn broken(error: hyper::Error) -> ConnectorError {
 
 /// Each question has a limit of its own; this one is for what has none. As long as INIT.
 const CONNECT: Duration = Duration::from_secs(8);
+/// How long an address is waited for if there is another one: as RFC 8305 has it.
+const SOON: Duration = Duration::from_millis(250);
 /// A secret has 64 KB.
 const MOST: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn to(port: u16) -> To {
+        To::of(&format!("http://127.0.0.1:{port}/").parse().unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn one_address_of_several_is_enough() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let open = listener.local_addr().unwrap();
+        let closed = std::net::TcpListener::bind("127.0.0.2:0").unwrap().local_addr().unwrap();
+        // Where nobody answers: the queue is full, and what more is asked is dropped.
+        let silent = tokio::net::TcpSocket::new_v4().unwrap();
+        silent.bind("127.0.0.3:0".parse().unwrap()).unwrap();
+        let silent = silent.listen(1).unwrap();
+        let nowhere = silent.local_addr().unwrap();
+        let mut queue = Vec::new();
+        while let Ok(stream) = tokio::time::timeout(SOON, TcpStream::connect(nowhere)).await {
+            queue.push(stream.unwrap());
+        }
+
+        let by = Deadline::after(Duration::from_secs(120));
+        let stream = to(1).first_of(&[closed, nowhere, open], by).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), open);
+        // The half of the time, each, would be a minute.
+        assert!(by.remaining() > Duration::from_secs(80), "{:?}", by.remaining());
+        let error = to(1).first_of(&[closed], by).await.unwrap_err();
+        assert!(error.to_string().starts_with(&closed.to_string()), "{error}");
+        let (old, new) = (open, "[2001:db8::1]:443".parse().unwrap());
+        assert_eq!(in_order(vec![new, old]), [old, new]);
+    }
+
+    /// Nothing is kept: neither a connection, which the server sees ended, nor a task.
+    #[tokio::test]
+    async fn a_question_leaves_nothing_behind() {
+        use std::io::{Read as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                asked.push(byte[0]);
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").unwrap();
+            (String::from_utf8(asked).unwrap(), stream.read(&mut [0]).unwrap())
+        });
+        let http = Http::new(RootCertStore::empty()).unwrap();
+        let mut request = HttpRequest::empty();
+        request.set_uri(format!("http://127.0.0.1:{port}/x")).unwrap();
+        let answer = http.call(request).await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.body().bytes()), (200, Some(&b"hi"[..])));
+        assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
+        let (asked, more) = server.join().unwrap();
+        assert!(asked.starts_with("GET /x HTTP/1.1\r\n"), "{asked}");
+        assert_eq!(more, 0, "the connection has ended");
+    }
 
     #[test]
     fn the_host_is_named_as_the_signature_has_it() {

@@ -408,8 +408,9 @@ async fn whoever_gives_up_leaves_nothing_behind() {
     let error = credentials.get(Deadline::after(Duration::from_millis(100))).await.unwrap_err();
     // Whoever of the two notices first says it in its own words.
     assert!(error.detail().starts_with("secret app: no answer from Secrets Manager"), "{error}");
-    let dropped = tokio::time::timeout(Duration::ZERO, credentials.get(soon())).await;
-    assert!(dropped.is_err());
+    // Dropped when it has begun, on however quick a machine.
+    let dropped = futures_util::FutureExt::now_or_never(credentials.get(soon()));
+    assert!(dropped.is_none());
     assert_eq!(credentials.get(soon()).await.unwrap().login.user, "app");
 }
 
