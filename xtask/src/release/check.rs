@@ -112,7 +112,7 @@ fn from_zips(workspace: &Path, command: &Path, arch: Arch) -> Result<Built> {
     let glibc = Needs::of(&bytes)?.glibc.context("the command is not linked with glibc")?;
     built.commands.insert(arch, Program { bytes, glibc });
     let bootstraps = built.bootstraps.values().map(Bootstrap::bytes);
-    built.libraries.insert(arch, libc::libraries(bootstraps, arch)?);
+    built.libraries.insert(arch, libc::libraries(workspace, bootstraps, arch)?);
     Ok(built)
 }
 

@@ -69,7 +69,8 @@ pub(crate) fn release(workspace: &Path, options: &Options) -> Result<()> {
         }
         if !options.without_images.contains(arch) {
             let bootstraps = built.bootstraps.iter().filter(|((_, of), _)| of == arch);
-            let libraries = libc::libraries(bootstraps.map(|(_, bootstrap)| bootstrap.bytes()), *arch)?;
+            let libraries =
+                libc::libraries(workspace, bootstraps.map(|(_, bootstrap)| bootstrap.bytes()), *arch)?;
             built.libraries.insert(*arch, libraries);
         }
     }
@@ -216,7 +217,10 @@ mod tests {
         let bytes = fs::read(std::env::current_exe().unwrap()).unwrap();
         let glibc = Needs::of(&bytes).unwrap().glibc.unwrap();
         let commands = BTreeMap::from([(arch, Program { bytes: bytes[..4096].to_vec(), glibc })]);
-        let libraries = BTreeMap::from([(arch, libc::libraries([bytes.as_slice()], arch).unwrap())]);
+        let libraries = BTreeMap::from([(
+            arch,
+            libc::libraries(Path::new("nowhere"), [bytes.as_slice()], arch).unwrap(),
+        )]);
         Built { commands, bootstraps: BTreeMap::new(), libraries }
     }
 
