@@ -597,11 +597,11 @@ async fn a_handle_for_a_caller_sees_their_rows() {
     let streamed = red.stream_raw(statement("SELECT n FROM notes")).await.unwrap();
     assert_eq!(streamed.try_collect::<Vec<_>>().await.unwrap().len(), 3);
     assert_eq!(rows(db).await, 0);
-    // Told, asked and ended, each by itself.
+    // Begun and told in one, asked, ended.
     let wire = world.wire().unwrap();
     wire.reset();
     assert_eq!(rows(&red).await, 3);
-    assert_eq!(wire.flights(), 4, "a SELECT");
+    assert_eq!(wire.flights(), 3, "a SELECT");
     // Where there is no transaction to tell, nothing is run.
     assert!(red.connection().await.is_err() && red.writer().await.is_err());
     assert!(red.execute_unprepared("CALL nothing()").await.is_err());

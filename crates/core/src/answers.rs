@@ -350,6 +350,22 @@ pub(crate) async fn read(session: &mut dyn Session, verb: Verb, sql: &str) -> Re
     rows.finish()
 }
 
+/// Begins a transaction together with statements of ours, in one flight; they give nothing that is wanted.
+#[cfg(feature = "sea-orm")]
+pub(crate) async fn begin(
+    session: &mut dyn Session,
+    access: Access,
+    statements: &[&Statement],
+) -> Result<()> {
+    let limits = Limits { bytes: 1 << 20, escaped: false, max_rows: None };
+    let ours = Expected { verb: Verb::Exec, max_rows: None, limit: Duration::MAX, silent: true };
+    let expected = vec![ours; statements.len()];
+    let mut rows = RowWriter::list(limits, Int64::Number);
+    let mut answers = Answers::new(&mut rows, &expected, true);
+    session.run(Frame::Begin(access), statements, &mut answers).await?;
+    answers.outcome().map_err(|(_, error)| error)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

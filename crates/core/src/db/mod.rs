@@ -108,7 +108,7 @@ impl Db {
     /// The same database for this caller: each statement and each transaction begins with what the server is told of them,
     /// and ends with it, so that row-level security gives them their rows and nobody else's. PostgreSQL only.
     ///
-    /// A SELECT has a transaction of its own then, as behind a pooler: four round trips instead of one. What commits by
+    /// A SELECT has a transaction of its own then, as behind a pooler: three round trips instead of one. What commits by
     /// itself cannot be run, nor sea-orm's own connection be had, since there is no transaction to tell.
     ///
     /// ```

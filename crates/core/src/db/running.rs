@@ -9,6 +9,7 @@ use futures_util::stream::BoxStream;
 use sea_orm::{DbErr, IsolationLevel, Statement};
 
 use super::{Limits, database_backend, orm};
+use crate::answers;
 use crate::backend::{self, Access, Failure, Item, Sql, State};
 use crate::connect::sessions::Lease;
 use crate::error::{Error, Fault, Result};
@@ -148,17 +149,30 @@ impl Running {
             }
             // Before any other statement.
             (Dialect::Postgres, Some(set)) => {
-                self.begin_as_nobody(limits).await?;
-                self.script(set, limits).await?;
-                self.introduce(limits).await
+                let set = backend::Statement { sql: set.into(), arguments: Vec::new() };
+                self.begin_with(Some(set), limits).await
             }
             (Dialect::Sqlite, _) | (_, None) => self.begin(limits).await,
         }
     }
 
     pub(super) async fn begin(&mut self, limits: Limits) -> Result<(), DbErr> {
-        self.begin_as_nobody(limits).await?;
-        self.introduce(limits).await
+        self.begin_with(None, limits).await
+    }
+
+    /// Begins, runs this first, and tells whom it is for, all in one flight.
+    async fn begin_with(&mut self, first: Option<backend::Statement>, limits: Limits) -> Result<(), DbErr> {
+        let told = self.caller.statement(&Caller::nobody());
+        let statements: Vec<&backend::Statement> = first.iter().chain(&told).collect();
+        if statements.is_empty() {
+            return self.begin_as_nobody(limits).await;
+        }
+        let access = self.access;
+        let session = self.lease.session();
+        let cancel = session.cancel_handle();
+        let begun = answers::begin(session, access, &statements);
+        let begun = limited(cancel, limits.statement(), self.progress, begun).await;
+        self.noted(begun)
     }
 
     /// Begins, and tells nothing yet of whom it is for.
