@@ -116,7 +116,7 @@ async fn a_cancel_that_comes_too_late_is_no_error(kind: MysqlKind) {
 /// Whether the statement that is to be stopped runs: a busy server shows what the session did before for a while.
 fn has_begun(kind: MysqlKind, opening: &Opening) -> bool {
     let sql = format!(
-        "SELECT COUNT(*) FROM information_schema.processlist WHERE user = '{}' AND (info LIKE '%collations%' OR info LIKE '%SLEEP(60)%')",
+        "SELECT COUNT(*) FROM information_schema.processlist WHERE user = '{}' AND command = 'Execute' AND (info LIKE '%collations%' OR info LIKE '%SLEEP(60)%')",
         opening.user
     );
     server(kind).sql(&sql).unwrap() != "0"
