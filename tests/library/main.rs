@@ -593,6 +593,8 @@ async fn a_handle_for_a_caller_sees_their_rows() {
     assert_eq!((read(&blue).await.unwrap(), read(&red).await.unwrap(), read(db).await.unwrap()), (1, 3, 0));
     let begun = red.begin_with_config(Some(IsolationLevel::RepeatableRead), None).await.unwrap();
     assert_eq!(begun.query_all_raw(statement("SELECT n FROM notes")).await.unwrap().len(), 3);
+    let level = begun.query_one_raw(statement("SHOW transaction_isolation")).await.unwrap().unwrap();
+    assert_eq!(level.try_get_by_index::<String>(0).unwrap(), "repeatable read");
     begun.rollback().await.unwrap();
     let streamed = red.stream_raw(statement("SELECT n FROM notes")).await.unwrap();
     assert_eq!(streamed.try_collect::<Vec<_>>().await.unwrap().len(), 3);
@@ -602,6 +604,24 @@ async fn a_handle_for_a_caller_sees_their_rows() {
     wire.reset();
     assert_eq!(rows(&red).await, 3);
     assert_eq!(wire.flights(), 3, "a SELECT");
+    for flights in [4, 3] {
+        wire.reset();
+        red.execute_raw(statement("INSERT INTO notes (n) SELECT 5 WHERE false")).await.unwrap();
+        assert_eq!(wire.flights(), flights, "a write, which is shown to the server first");
+    }
+    wire.reset();
+    let begun = red.begin_with_config(Some(IsolationLevel::RepeatableRead), None).await.unwrap();
+    assert_eq!(wire.flights(), 1, "all that stands in front");
+    begun.rollback().await.unwrap();
+    // What of it the server refuses is none of the caller's, and leaves nothing open.
+    let lost = db.as_caller(Caller::nobody().role("no_such_role").unwrap()).unwrap();
+    let refused = db.error(&lost.query_all_raw(statement("SELECT n FROM notes")).await.unwrap_err());
+    assert_eq!((refused.fault(), refused.sqlstate()), (Fault::QueryFailed, Some("22023")), "{refused}");
+    let lost = lost.read(async |tx| Ok(tx.query_all_raw(statement("SELECT 1")).await?.len())).await;
+    assert_eq!(lost.unwrap_err().fault(), Fault::QueryFailed);
+    let open = "SELECT count(*) FROM pg_stat_activity WHERE usename = current_user AND state ^@ 'idle in transaction'";
+    let open = db.query_one_raw(statement(open)).await.unwrap().unwrap();
+    assert_eq!(open.try_get_by_index::<i64>(0).unwrap(), 0);
     // Where there is no transaction to tell, nothing is run.
     assert!(red.connection().await.is_err() && red.writer().await.is_err());
     assert!(red.execute_unprepared("CALL nothing()").await.is_err());

@@ -350,11 +350,11 @@ pub(crate) async fn read(session: &mut dyn Session, verb: Verb, sql: &str) -> Re
     rows.finish()
 }
 
-/// Begins a transaction together with statements of ours, in one flight; they give nothing that is wanted.
+/// Runs statements of ours that give nothing that is wanted.
 #[cfg(feature = "sea-orm")]
-pub(crate) async fn begin(
+pub(crate) async fn silently(
     session: &mut dyn Session,
-    access: Access,
+    frame: Frame,
     statements: &[&Statement],
 ) -> Result<()> {
     let limits = Limits { bytes: 1 << 20, escaped: false, max_rows: None };
@@ -362,7 +362,7 @@ pub(crate) async fn begin(
     let expected = vec![ours; statements.len()];
     let mut rows = RowWriter::list(limits, Int64::Number);
     let mut answers = Answers::new(&mut rows, &expected, true);
-    session.run(Frame::Begin(access), statements, &mut answers).await?;
+    session.run(frame, statements, &mut answers).await?;
     answers.outcome().map_err(|(_, error)| error)
 }
 

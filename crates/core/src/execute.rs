@@ -706,21 +706,29 @@ impl<'a, 'b> Run<'a, 'b> {
             Which::Step(step) if self.list => error.at_step(step),
             Which::Step(_) => error,
             Which::Silent(at) if at < self.guards => error,
-            Which::Silent(_) if matches!(error.fault(), Fault::BadParameter | Fault::QueryFailed) => {
-                // A role that does not exist is nothing that the caller could mend. The server's words may quote, so
-                // that the log has them without names: those of ours it may have.
+            Which::Silent(_) => {
                 let caller = self.steps.get(self.answers.step()).map(|step| &step.caller);
-                let told = caller.filter(|caller| !caller.is_nobody()).map(|caller| format!(": {caller:?}"));
-                let detail = format!(
-                    "{}; it is of what was sent before the statement{}",
-                    error.detail(),
-                    told.unwrap_or_default()
-                );
-                error.into_fault(Fault::QueryFailed).with_detail(detail)
+                of_ours(error, caller)
             }
-            Which::Silent(_) => error,
         }
     }
+}
+
+/// What the failure of a statement means that is sent before the caller's.
+///
+/// A role that does not exist is nothing that the caller could mend. The server's words may quote, so that the log has them
+/// without names: those of ours it may have.
+pub(crate) fn of_ours(error: Error, caller: Option<&Caller>) -> Error {
+    if !matches!(error.fault(), Fault::BadParameter | Fault::QueryFailed) {
+        return error;
+    }
+    let told = caller.filter(|caller| !caller.is_nobody()).map(|caller| format!(": {caller:?}"));
+    let detail = format!(
+        "{}; it is of what was sent before the statement{}",
+        error.detail(),
+        told.unwrap_or_default()
+    );
+    error.into_fault(Fault::QueryFailed).with_detail(detail)
 }
 
 /// Bounds what a session does; what comes too late is stopped on the server.

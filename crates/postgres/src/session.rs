@@ -1529,9 +1529,12 @@ fn affected(body: &[u8]) -> u64 {
 /// Whether what follows a statement in a list may be another statement after it: it may change tables and types.
 fn redefines(sql: &str) -> bool {
     const PLAIN: [&str; 8] = ["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH", "VALUES", "TABLE"];
-    let word =
-        sql.split(|c: char| !c.is_ascii_alphabetic()).find(|word| !word.is_empty()).unwrap_or_default();
-    !PLAIN.iter().any(|plain| plain.eq_ignore_ascii_case(word))
+    let mut words = sql.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty());
+    let word = words.next().unwrap_or_default();
+    // Of a transaction itself it changes how it reads, and no table.
+    let transaction = word.eq_ignore_ascii_case("SET")
+        && words.next().is_some_and(|next| next.eq_ignore_ascii_case("TRANSACTION"));
+    !transaction && !PLAIN.iter().any(|plain| plain.eq_ignore_ascii_case(word))
 }
 
 /// Whether RDS Proxy keeps its connection to the server for a session that runs this: what it says of texts, and of
@@ -1596,6 +1599,9 @@ mod tests {
             ("ALTER TABLE t ADD c int", true),
             ("DO $$ begin end $$", true),
             ("call p()", true),
+            ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", false),
+            ("SET search_path = other", true),
+            ("SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE", true),
             ("/* SELECT */ DROP TABLE t", false),
             ("", true),
         ] {

@@ -8,15 +8,14 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use sea_orm::{DbErr, IsolationLevel, Statement};
 
-use super::{Limits, database_backend, orm};
+use super::{Limits, orm};
 use crate::answers;
-use crate::backend::{self, Access, Failure, Item, Sql, State};
+use crate::backend::{self, Access, Failure, Frame, Item, Sql, State};
 use crate::connect::sessions::Lease;
 use crate::error::{Error, Fault, Result};
-use crate::execute::{limited, stopped};
+use crate::execute::{limited, of_ours, stopped};
 use crate::queries::{Caller, Dialect, Effect};
 use crate::retry::Progress;
-use crate::value::{Argument, Value};
 
 /// Gives statements of one text and values of other types different texts. A session keeps prepared statements by their
 /// text, and would bind to the types of the first ones: PostgreSQL reads the bytes of a double as an integer, and to
@@ -89,17 +88,24 @@ impl Running {
         self.say(statement, limits).await
     }
 
-    /// Runs a statement of ours whose values are texts.
+    /// Runs a statement of ours in the transaction.
     async fn say(&mut self, statement: Option<backend::Statement>, limits: Limits) -> Result<(), DbErr> {
         let Some(statement) = statement else { return Ok(()) };
-        let value = |argument: &Argument| match &argument.value {
-            Value::Text(text) => sea_orm::Value::String(Some(text.clone())),
-            _ => sea_orm::Value::String(None),
-        };
-        let values: Vec<sea_orm::Value> = statement.arguments.iter().map(value).collect();
-        let dialect = database_backend(self.lease.sessions());
-        let sql = Statement::from_sql_and_values(dialect, &*statement.sql, values);
-        collected(self.run(Sql::Prepared(sql), limits, false), &mut Vec::new()).await
+        self.silently(Frame::Within, &[&statement], limits).await
+    }
+
+    async fn silently(
+        &mut self,
+        frame: Frame,
+        statements: &[&backend::Statement],
+        limits: Limits,
+    ) -> Result<(), DbErr> {
+        let session = self.lease.session();
+        let cancel = session.cancel_handle();
+        let said = answers::silently(session, frame, statements);
+        let said = limited(cancel, limits.statement(), self.progress, said).await;
+        let caller = Arc::clone(&self.caller);
+        self.noted(said.map_err(|error| of_ours(error, Some(&caller))))
     }
 
     /// One statement with what has to stand around it.
@@ -160,19 +166,14 @@ impl Running {
         self.begin_with(None, limits).await
     }
 
-    /// Begins, runs this first, and tells whom it is for, all in one flight.
+    /// Begins, runs this first, and tells whom it is for: one flight on PostgreSQL, where statements may be sent ahead.
     async fn begin_with(&mut self, first: Option<backend::Statement>, limits: Limits) -> Result<(), DbErr> {
         let told = self.caller.statement(&Caller::nobody());
         let statements: Vec<&backend::Statement> = first.iter().chain(&told).collect();
         if statements.is_empty() {
             return self.begin_as_nobody(limits).await;
         }
-        let access = self.access;
-        let session = self.lease.session();
-        let cancel = session.cancel_handle();
-        let begun = answers::begin(session, access, &statements);
-        let begun = limited(cancel, limits.statement(), self.progress, begun).await;
-        self.noted(begun)
+        self.silently(Frame::Begin(self.access), &statements, limits).await
     }
 
     /// Begins, and tells nothing yet of whom it is for.

@@ -2,10 +2,9 @@
 //!
 //! The condition that continues is written so that an index on the columns of the order is used. PostgreSQL and SQLite
 //! take a comparison of rows for a range of such an index, as long as all columns go one way. MySQL takes none, and makes
-//! a range of each part of an OR, one for each column that may differ. It judges each row by the condition as well, which
-//! is most of what a later page takes longer than the first, so nothing is said twice there.
-//! PostgreSQL and SQLite find no range in an OR: where directions are mixed, the first column has a condition of its own
-//! before it.
+//! a range of each part of an OR, one for each column that may differ; it judges each row by the condition as well, so
+//! nothing is said twice there. Where directions are mixed, PostgreSQL and SQLite get a condition on the first column alone
+//! in front of the OR, which is a range: it begins at the first row of the same first column.
 
 use std::sync::Arc;
 
