@@ -25,6 +25,10 @@ pub(super) fn check(workspace: &Path) -> Result<()> {
     let servers = servers::ready(workspace, false)?;
     let arch = build::this_arch()?;
     let [command, sample, runner] = &built(workspace, [COMMAND, "sample_postgres", "run_function"])?;
+    for other in [Arch::X86, Arch::Arm] {
+        libc::at_hand(workspace, other)?;
+    }
+    println!("the C library is at hand for the images of both processors");
     let contents = Contents::of(workspace)?;
     let files = assemble(&from_zips(workspace, command, arch)?, &contents)?;
 

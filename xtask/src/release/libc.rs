@@ -56,6 +56,18 @@ pub(super) fn libraries<'a>(
     Ok(entries)
 }
 
+/// Looks whether images for a processor could be made here.
+///
+/// # Errors
+/// If a library that every one of ours needs is not on this machine, and cannot be had.
+pub(super) fn at_hand(workspace: &Path, arch: Arch) -> Result<()> {
+    let roots = roots(workspace, arch);
+    for name in ["libc.so.6", "libgcc_s.so.1"] {
+        locate(name, arch, &roots)?;
+    }
+    Ok(())
+}
+
 /// The folders that have the processor's libraries in the place that a distribution gives them: the root of this machine,
 /// or where packages are unpacked in the workspace.
 fn roots(workspace: &Path, arch: Arch) -> Vec<PathBuf> {
