@@ -4,7 +4,7 @@ use insta::{allow_duplicates, assert_snapshot};
 use lambda_rds_testbed::{Function, Proxy, RuntimeApi};
 use serde_json::{Value, json};
 
-use crate::world::{Engine, PATIENCE, Setup, last_log, mysql, one_of_five, postgres};
+use crate::world::{Engine, PATIENCE, Setup, last_log, mysql, one_of_five, postgres, until};
 use crate::{on_clusters, on_every_engine};
 
 on_every_engine!(
@@ -238,12 +238,48 @@ mod without_a_server {
     use super::{
         a_server_that_is_down_at_init_is_reported_by_the_first_call_and_used_once_it_is_up,
         a_server_that_is_silent_at_init_is_not_waited_for_any_longer_than_it_may_take_to_connect,
+        what_init_opened_ahead_leaves_half_of_the_places_to_those_who_are_called,
     };
 
     crate::on_every_server!(
+        what_init_opened_ahead_leaves_half_of_the_places_to_those_who_are_called,
         a_server_that_is_down_at_init_is_reported_by_the_first_call_and_used_once_it_is_up,
         a_server_that_is_silent_at_init_is_not_waited_for_any_longer_than_it_may_take_to_connect,
     );
+}
+
+/// Environments for which INIT ran ahead hold half of what the server has for them, and no more, until somebody calls
+/// them: so those who are called find a place at once.
+async fn what_init_opened_ahead_leaves_half_of_the_places_to_those_who_are_called(engine: Engine) {
+    const PLACES: u64 = 8;
+    let world = Setup::new(engine).env("DB_CONNECT_AT", "init").start().await;
+    world.sessions_at_most(PLACES).await;
+    for how in ["provisioned-concurrency", "lambda-managed-instances"] {
+        let mut environments = Vec::new();
+        for _ in 0..PLACES + 2 {
+            environments.push(world.another_with(&[("AWS_LAMBDA_INITIALIZATION_TYPE", how)]).await);
+        }
+        until("the end of what was given back", || world.sessions() <= PLACES / 2).await;
+        assert_eq!(world.sessions(), PLACES / 2, "{how}");
+        // Those that came too late for half of the places find the other half, and those that have one use it.
+        for (environment, connects) in
+            environments.iter().rev().zip([true; 4]).chain(environments.iter().zip([false; 4]))
+        {
+            let called = environment.invoke(json!({"query": "active_users"})).await.unwrap();
+            assert_eq!(called.reply().unwrap().0, 200, "{how}");
+            let log = last_log(environment, &called.request_id).await;
+            assert_eq!(log["connectMillis"].is_number(), connects, "{how} {log}");
+        }
+        drop(environments);
+        until("the end of their sessions", || world.sessions() == 0).await;
+    }
+
+    // Where the call follows, nothing is given back.
+    let mut environments = Vec::new();
+    for _ in 0..PLACES {
+        environments.push(world.another_with(&[("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")]).await);
+    }
+    assert_eq!(world.sessions(), PLACES);
 }
 
 /// A way to the server of this kind that all tests share.

@@ -668,10 +668,15 @@ impl World {
 
     /// Lets the function's user have one session and no second one; what there was has ended.
     pub(crate) async fn one_session(&self) {
+        self.sessions_at_most(1).await;
+    }
+
+    /// Lets the function's user have so many sessions and no more; what there was has ended.
+    pub(crate) async fn sessions_at_most(&self, most: u64) {
         let user = &self.database().user;
         self.sql(&match self.engine.plain() {
-            Engine::Postgres => format!("ALTER ROLE {user} CONNECTION LIMIT 1"),
-            _ => format!("ALTER USER '{user}'@'%' WITH MAX_USER_CONNECTIONS 1"),
+            Engine::Postgres => format!("ALTER ROLE {user} CONNECTION LIMIT {most}"),
+            _ => format!("ALTER USER '{user}'@'%' WITH MAX_USER_CONNECTIONS {most}"),
         });
         // MySQL counts the sessions that begin from now on.
         self.hang_up();

@@ -179,7 +179,12 @@ impl App {
         if self.db.connect_at == ConnectAt::FirstUse {
             return;
         }
-        if let Err(error) = self.sessions.warm(Deadline::after(INIT_TIMEOUT)).await {
+        let by = Deadline::after(INIT_TIMEOUT);
+        let warmed = match self.platform.ahead {
+            true => self.sessions.warm_ahead(by).await,
+            false => self.sessions.warm(by).await,
+        };
+        if let Err(error) = warmed {
             tracing::warn!("no session at INIT, the first call will try again: {error}");
         }
     }

@@ -220,7 +220,8 @@ keys! {
         "Sessions per environment and endpoint.";
     DB_CONNECT_AT: Is("init"), "init · first-use",
         "When the first session opens: during INIT, of which a failure is logged and no more, or with the first \
-         call that needs it.";
+         call that needs it. Where INIT runs ahead of any call (provisioned concurrency, managed instances), the session is \
+         given back if more than half of the server's connections are taken.";
     DB_READER_HOST: Told("the cluster's reader endpoint"), HOST,
         "Aurora: where readers are found, on the cluster's port. A custom endpoint, or one instance, is taken at its \
          word: reads go there. Anything else only helps to find the cluster's members.";
@@ -305,6 +306,10 @@ pub(super) const PLATFORM: &[(&str, &str)] = &[
     (
         "AWS_LAMBDA_MAX_CONCURRENCY",
         "How many invocations an environment serves at a time, and the sessions for it.",
+    ),
+    (
+        "AWS_LAMBDA_INITIALIZATION_TYPE",
+        "Whether INIT runs ahead of the first invocation: everything but `on-demand` does.",
     ),
     ("AWS_LAMBDA_LOG_FORMAT", "`Text` makes the log text."),
     ("AWS_LAMBDA_LOG_LEVEL", "What is logged, where `LAMBDA_RDS_LOG` is not set."),

@@ -482,6 +482,9 @@ pub struct Platform {
     pub memory_mb: Option<u32>,
     /// How many invocations this environment serves at a time; at least 1.
     pub max_concurrency: usize,
+    /// Whether INIT runs ahead of the first invocation, for which nobody may ever wait: provisioned concurrency, managed
+    /// instances. On demand, the invocation that INIT runs for follows it.
+    pub ahead: bool,
     /// Whether log lines are JSON.
     pub log_json: bool,
     /// What is logged, unless the function's own filter says.

@@ -91,6 +91,7 @@ pub(super) fn platform(env: &[(String, String)], warnings: &mut Vec<String>) -> 
         function_version: text("AWS_LAMBDA_FUNCTION_VERSION"),
         memory_mb,
         max_concurrency: max_concurrency.unwrap_or(1),
+        ahead: get(env, "AWS_LAMBDA_INITIALIZATION_TYPE").is_some_and(|how| how != "on-demand"),
         log_json: lambda && !text_wanted,
         log_level,
         region: text("AWS_REGION").or(text("AWS_DEFAULT_REGION")),

@@ -17,6 +17,7 @@ use crate::backend::{
     Topology,
 };
 use crate::config;
+use crate::connect::places::Places;
 use crate::connect::tls::TlsClient;
 use crate::credentials::{Credentials, Login, Relogin, Resolved};
 use crate::deadline::Deadline;
@@ -224,10 +225,37 @@ impl Sessions {
     /// # Errors
     /// Why it could not be opened. The first call will try again.
     pub async fn warm(self: &Arc<Self>, by: Deadline) -> Result<()> {
+        self.first(by).await?.park();
+        Ok(())
+    }
+
+    /// As [`warm`](Self::warm), where nobody waits for the first call: the session is kept only while the server has more
+    /// than half of its places free, so that sessions which nobody uses never keep out those who are called.
+    ///
+    /// # Errors
+    /// Why it could not be opened, or the server not be asked. The first call will try again.
+    pub async fn warm_ahead(self: &Arc<Self>, by: Deadline) -> Result<()> {
+        let mut lease = self.first(by).await?;
+        // A pooler's connections to the server are not ours while no transaction is open.
+        if !lease.pooled()
+            && let Some(places) = Places::ask(self.backend.dialect(), lease.session(), by).await?
+            && places.scarce()
+        {
+            tracing::info!(
+                "the session of INIT is given back: {places} are taken, and nobody has called this environment yet"
+            );
+            lease.close().await;
+            return Ok(());
+        }
+        lease.park();
+        Ok(())
+    }
+
+    /// The session of INIT.
+    async fn first(self: &Arc<Self>, by: Deadline) -> Result<Lease> {
         // For the secret INIT has more time than a connect, which finds it cached then.
         self.credentials.get(by).await?;
-        self.lease(Access::Read, by, &mut Cost::default()).await?.park();
-        Ok(())
+        self.lease(Access::Read, by, &mut Cost::default()).await
     }
 
     /// Ends everything, within 300 ms: cancels what runs, says goodbye to the server on every parked session, and
@@ -458,6 +486,13 @@ impl Lease {
     /// Sees to it that the session is closed, not parked, however it looks.
     pub fn spoil(&mut self) {
         self.spoilt = true;
+    }
+
+    /// Says goodbye to the server.
+    async fn close(mut self) {
+        if let Some(session) = self.session.take() {
+            let _ = Deadline::after(CLOSE_TIMEOUT).bound(session.close()).await;
+        }
     }
 
     /// Gives the session back for the next call, if it can take one.
