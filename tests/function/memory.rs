@@ -120,11 +120,11 @@ async fn a_table_of_millions_of_rows_ends_at_the_limit_and_so_does_the_server(en
     }
 }
 
-/// As many parameters as Lambda lets an event hold, against as large a result as it takes, all of it sent together: who does not
-/// read while it writes waits for ever.
+/// More parameters than Lambda lets an event hold, against as large a result as it takes, all of it sent together: who does not
+/// read while it writes waits for ever, and who keeps the event, what it gave and what was bound of it needs the limit for that.
 async fn large_parameters_meet_large_results(engine: Engine) {
     const STEPS: usize = 20;
-    const LENGTH: usize = 290_000;
+    const LENGTH: usize = 1_000_000;
     let world = setup(engine).env("DB_QUERY_TIMEOUT", "100s").timeout(Duration::from_secs(200)).start().await;
     let sets: Vec<Value> = (0..STEPS).map(|step| json!({"v": "x".repeat(LENGTH + step)})).collect();
     for query in ["both", "both_writing"] {

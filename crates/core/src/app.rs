@@ -245,7 +245,7 @@ impl App {
     /// As [`stream`](Self::stream); the line in the log and the metrics are left to the caller.
     pub(crate) async fn answer_by(
         &self,
-        event: &[u8],
+        event: impl AsRef<[u8]>,
         invocation: &Invocation,
         outlet: Outlet,
     ) -> (Result<Option<Reply>, Raised>, Untold<'_>) {
@@ -258,7 +258,7 @@ impl App {
     /// for the reply need not wait for them.
     pub(crate) async fn answer(
         &self,
-        event: &[u8],
+        event: impl AsRef<[u8]>,
         invocation: &Invocation,
     ) -> (Result<Reply, Raised>, Untold<'_>) {
         let span = observe::span(&invocation.request_id);
@@ -268,21 +268,26 @@ impl App {
 
     async fn respond(
         &self,
-        event: &[u8],
+        event: impl AsRef<[u8]>,
         invocation: &Invocation,
     ) -> (Result<Reply, Raised>, observe::Record) {
         let invocation = &*self.with_deadline(invocation);
-        self.respond_to(event::parse(event, &self.function, invocation), invocation).await
+        self.respond_to(self.parsed(event, invocation), invocation).await
+    }
+
+    /// What an event asks. Its bytes are not kept beside that.
+    fn parsed(&self, event: impl AsRef<[u8]>, invocation: &Invocation) -> Event {
+        event::parse(event.as_ref(), &self.function, invocation)
     }
 
     async fn respond_by(
         &self,
-        event: &[u8],
+        event: impl AsRef<[u8]>,
         invocation: &Invocation,
         outlet: &Outlet,
     ) -> (Result<Option<Reply>, Raised>, observe::Record) {
         let invocation = &*self.with_deadline(invocation);
-        let event = event::parse(event, &self.function, invocation);
+        let event = self.parsed(event, invocation);
         let (id, function) = (&invocation.request_id, &self.function);
         if !self.function.stream || !event.source.streams(outlet.http_apis()) {
             let (reply, record) = self.respond_to(event, invocation).await;
@@ -570,7 +575,7 @@ impl App {
             Request::Diagnose if !self.function.diagnose => Err(no_diagnose()),
             Request::Diagnose => Ok(Body::new(self.diagnose_until(call.by).await.to_json())),
             Request::Records(records) => Ok(self.records(records, way, call).await),
-            other => self.execute(&other, way, call).await,
+            other => self.execute(other, way, call).await,
         }
     }
 
@@ -619,21 +624,22 @@ impl App {
     }
 
     /// Plans and runs one unit of work, and keeps what its failure is told with.
-    async fn execute(&self, request: &Request, way: &Way<'_>, call: &mut Observed<'_>) -> Result<Body> {
+    async fn execute(&self, request: Request, way: &Way<'_>, call: &mut Observed<'_>) -> Result<Body> {
         if call.record.query.is_none() {
-            call.record.query = self.first(request).map(|query| query.name().to_owned());
+            call.record.query = self.first(&request).map(|query| query.name().to_owned());
         }
+        let values = self.function.log_values.then(|| request.values());
         let outcome = self.attempt(request, way, call).await;
-        if outcome.is_err() && self.function.log_values {
-            call.record.values = Some(request.values());
+        if outcome.is_err() && values.is_some() {
+            call.record.values = values;
         }
         outcome
     }
 
     /// A call, a transaction or a batch.
-    async fn attempt(&self, request: &Request, way: &Way<'_>, call: &mut Observed<'_>) -> Result<Body> {
+    async fn attempt(&self, request: Request, way: &Way<'_>, call: &mut Observed<'_>) -> Result<Body> {
         let Way { limits, wanted, .. } = *way;
-        let (mut steps, list) = match request {
+        let (mut steps, list) = match &request {
             Request::Call(one) => {
                 let step = self.plan(one).map_err(|error| match one.agent {
                     true => error,
@@ -654,7 +660,7 @@ impl App {
             }
         };
         execute::introduce(&mut steps);
-        let agents = matches!(request, Request::Call(Call { agent: true, .. }));
+        let agents = matches!(&request, Request::Call(Call { agent: true, .. }));
         let limits = match steps.first().filter(|_| agents) {
             Some(step) => tools::room(step.query, limits),
             None => limits,
@@ -663,7 +669,13 @@ impl App {
             [step] if !list => step.query.cache(),
             _ => None,
         };
-        let once = self.key(request, &steps)?;
+        let once = self.key(&request, &steps)?;
+        let paged = steps.iter().any(|step| step.query.is_paged());
+        // What was given has been bound, and may be large. Only the next page is told in its words.
+        let paging = match request {
+            Request::Call(call) if paged => Some((call.method, call.params)),
+            _ => None,
+        };
         // What is kept for a repeat is JSON, whoever asks for it.
         let many =
             once.is_none() && !list && steps.first().is_some_and(|step| step.query.verb() == Verb::Many);
@@ -674,7 +686,6 @@ impl App {
         }
         // A page is whole before it leaves: over HTTP the next one is told before its rows. What an agent gets stands in
         // its message, and who has said how much they take is told before the first row that it was too much.
-        let paged = steps.iter().any(|step| step.query.is_paged());
         let fits = |leaving: &Leaving<'_>| !matches!(leaving.source, Source::Direct { states: true, .. });
         let leaving = way.leaving.filter(|leaving| many && !paged && !agents && fits(leaving));
         let exit = leaving.map(|leaving| -> Result<Exit> {
@@ -719,11 +730,11 @@ impl App {
         let execute::Written { bytes, coding, next, replayed } = written?;
         let body = Body { inside_string: work.inside_string(), form, coding, ..Body::new(bytes) };
         let mut body = marked(body.cached(cache), replayed);
-        if let (Some(token), Request::Call(call)) = (next, request)
+        if let (Some(token), Some((method, params))) = (next, paging)
             // A page that is no JSON cannot say it otherwise.
-            && (call.method.is_some() || form != Form::Json)
+            && (method.is_some() || form != Form::Json)
         {
-            body.headers.push(("link", page::link(&call.params, &token)));
+            body.headers.push(("link", page::link(&params, &token)));
         }
         if many {
             // It was compressed while it was written, or was found not to gain.
@@ -829,7 +840,7 @@ impl App {
             } else {
                 let outcome = match request {
                     Ok(request) => {
-                        let run = self.execute(&request, way, call);
+                        let run = self.execute(request, way, call);
                         AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))
                     }
                     Err(error) => Err(error),

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
@@ -146,7 +147,7 @@ async fn work(app: Arc<App>, api: Arc<Client>) -> Result<(), BoxError> {
             return Err(format!("asking for the next invocation was answered with {}", head.status).into());
         }
         let body = body.collect().await?.to_bytes();
-        invoked(&app, &api, &head.headers, &body).await?;
+        invoked(&app, &api, &head.headers, body).await?;
     }
 }
 
@@ -182,7 +183,7 @@ async fn register(api: &Client) -> Result<impl Future<Output = ()> + use<>, BoxE
 }
 
 /// Serves one invocation and posts what came of it: a reply as a response, what is raised as an error.
-async fn invoked(app: &App, api: &Client, headers: &HeaderMap, event: &[u8]) -> Result<(), BoxError> {
+async fn invoked(app: &App, api: &Client, headers: &HeaderMap, event: Bytes) -> Result<(), BoxError> {
     let invocation = told(headers);
     if app.streams() {
         return streamed(app, api, headers, event, &invocation).await;
@@ -210,7 +211,7 @@ async fn streamed(
     app: &App,
     api: &Client,
     headers: &HeaderMap,
-    event: &[u8],
+    event: Bytes,
     invocation: &Invocation,
 ) -> Result<(), BoxError> {
     let (outlet, inlet) = stream::channel();

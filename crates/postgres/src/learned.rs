@@ -80,6 +80,14 @@ impl Learned {
         unknown
     }
 
+    /// Whether the values of all these columns are read from their binary form.
+    pub(crate) fn all_binary(&self, fields: &[Field]) -> bool {
+        let types = self.types();
+        let binary =
+            |field: &Field| types::decoder(field.oid, &types).is_some_and(|it| it.format() == types::BINARY);
+        fields.iter().all(binary)
+    }
+
     /// Takes in what the catalog says of types; those that it does not know come as text.
     pub(crate) fn learn_types(&self, asked: &[u32], rows: &[Vec<Option<String>>]) {
         let mut types = self.types();

@@ -13,6 +13,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use lambda_rds_core::answers::Answers;
 use lambda_rds_core::backend::{
     Access, CancelHandle, Done, Effect, Frame, Pooling, State, Statement, Target,
@@ -125,6 +126,8 @@ struct Heard {
     tag: String,
     /// A statement gave other columns than it was known to give, or takes its parameters for something else.
     outdated: bool,
+    /// What the server says of statements that were tried and whose rows did not come as we read them.
+    unread: Vec<(usize, Description)>,
 }
 
 /// Why a conversation ended early.
@@ -192,6 +195,9 @@ impl Pg {
             Frame::Within | Frame::Commit => self.doing,
         };
         let first = answers.at();
+        if frame == Frame::Read && self.attempt_untold(wire, statements, answers).await? {
+            return Ok(());
+        }
         if within(frame) {
             let outcome = self.attempt(wire, frame, statements, answers).await;
             self.moves(statements);
@@ -225,13 +231,149 @@ impl Pg {
         moved.unwrap_or_default().iter().for_each(|it| self.learned.depend(it));
     }
 
-    async fn attempt(
+    /// Runs a read that the environment does not know yet, in the flight in which the server tells of it: with its rows
+    /// asked for in binary, which is how nearly all types are read. False if that was not to be, and nothing was given:
+    /// then what was learned is kept, and it runs as any other.
+    ///
+    /// Only a read, since nothing of it need be taken back where it was in vain.
+    async fn attempt_untold(
         &mut self,
         wire: &mut Wire,
-        frame: Frame,
         statements: &[&Statement],
         answers: &mut Answers<'_>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
+        let mut learning = self.unknown(statements);
+        let stays = |at: usize| at == 0 || !self.learned.depends(statements[at]);
+        if learning.is_empty()
+            || !self.pipeline
+            || statements.iter().any(|it| redefines(&it.sql))
+            || !(0..statements.len()).all(stays)
+        {
+            return Ok(false);
+        }
+        let first = answers.at();
+        self.restore();
+        loop {
+            let asked: Vec<Asked<'_>> = learning
+                .iter()
+                .map(|it| Asked {
+                    index: it.index,
+                    sql: &statements[it.index].sql,
+                    declared: &it.declared,
+                    name: self.name(),
+                })
+                .collect();
+            let names: Vec<String> = asked.iter().map(|it| it.name.clone()).collect();
+            let outcome = self.fly_untold(wire, statements, &asked, answers).await;
+            for it in &learning {
+                // What has no name is gone with its flight.
+                if self.prepared.get(statements[it.index]).is_some_and(|it| it.name.is_empty()) {
+                    self.prepared.remove(statements[it.index]);
+                }
+            }
+            let heard = outcome?;
+            let gone = self.owed > 0 || wire.closed();
+            let mut again = false;
+            match heard.refused {
+                None if !heard.outdated => return Ok(true),
+                Some(refused) if gone || !heard.outdated => {
+                    let mut told = None;
+                    let uninferred = classify::uninferred(&refused.notice.told());
+                    if let (Unit::Learn(index), Some(uninferred), false) = (refused.unit, uninferred, gone)
+                        && let Some(it) = learning.iter_mut().find(|it| it.index == index)
+                    {
+                        again = bind::declare(&mut it.declared, &statements[index].arguments, uninferred);
+                        told = Some(it.first.get_or_insert(refused.notice.clone()).clone());
+                    }
+                    if !again {
+                        let notice = told.unwrap_or(refused.notice);
+                        let error = self.refusal(&Refused { notice, ..refused }, statements, false);
+                        if gone || !error.is_refused() {
+                            return Err(error);
+                        }
+                    }
+                }
+                _ => {}
+            }
+            if !answers.again(first) || gone {
+                return Err(garbage("bug: a read was given that was in vain"));
+            }
+            if self.status != IDLE {
+                self.rollback(wire).await?;
+            }
+            if again {
+                continue;
+            }
+            for (index, mut description) in heard.unread {
+                if let Some(at) = learning.iter().position(|it| it.index == index) {
+                    description.name.clone_from(&names[at]);
+                    self.keep(wire, statements[index], &learning[at], description).await?;
+                }
+            }
+            return Ok(false);
+        }
+    }
+
+    /// Sends a read with what is asked about its statements: before it all, where an error begins no transaction; or
+    /// behind what stands before the statement, which may depend on it.
+    async fn fly_untold(
+        &mut self,
+        wire: &mut Wire,
+        statements: &[&Statement],
+        asked: &[Asked<'_>],
+        answers: &mut Answers<'_>,
+    ) -> Result<Heard> {
+        let mut units = VecDeque::with_capacity(3 * statements.len() + 4);
+        let unknown = |index: usize| asked.iter().any(|it| it.index == index).then_some(Unit::Learn(index));
+        units.extend(unknown(0));
+        self.push_begin(&mut units, Access::Read);
+        for index in 0..statements.len() {
+            if index > 0 {
+                units.push_back(Unit::Flush);
+                units.extend(unknown(index));
+            }
+            units.push_back(Unit::Step(index));
+        }
+        units.extend([Unit::Control(Control::Commit), Unit::Sync]);
+        answers.told_every(1);
+        let sending = Sending::Steps { statements, lasting: false, untold: asked };
+        self.talk(wire, units, sending, &mut Hearing::Steps { answers, patience: UNREAD }).await
+    }
+
+    /// Takes in what the server says of a statement that it is about to run. Given back if its rows will come otherwise
+    /// than we read them.
+    fn told(
+        &mut self,
+        statement: &Statement,
+        asked: &Asked<'_>,
+        description: Description,
+    ) -> Option<Description> {
+        if !self.learned.all_binary(&description.fields) {
+            return Some(description);
+        }
+        let Description { taken, mut fields, .. } = description;
+        fields.iter_mut().for_each(|field| field.format = types::BINARY);
+        let formats = fields.iter().map(|field| field.format).collect();
+        let columns = self.learned.columns(&fields);
+        let known = Arc::new(Known { declared: asked.declared.into(), taken: taken.into(), fields, formats });
+        self.learned.keep(statement, &known);
+        self.prepared.insert(statement, Prepared { name: asked.name.as_str().into(), known, columns });
+        None
+    }
+
+    /// Begins a transaction, with its limits where no session has them.
+    fn push_begin(&self, units: &mut VecDeque<Unit>, access: Access) {
+        units.push_back(Unit::Control(match access {
+            Access::Read => Control::BeginRead,
+            Access::Write => Control::BeginWrite,
+        }));
+        if self.pooling == Pooling::Transaction {
+            units.extend([Control::Limit, Control::IdleLimit].map(Unit::Control));
+        }
+    }
+
+    /// Gives the statements that were learned where they stood the names back that they had before.
+    fn restore(&mut self) {
         self.moved = None;
         // The first one that was put aside is the one that had a name.
         for (statement, named) in std::mem::take(&mut self.in_place).into_iter().rev() {
@@ -240,6 +382,16 @@ impl Pg {
                 self.prepared.insert(&statement, named);
             }
         }
+    }
+
+    async fn attempt(
+        &mut self,
+        wire: &mut Wire,
+        frame: Frame,
+        statements: &[&Statement],
+        answers: &mut Answers<'_>,
+    ) -> Result<()> {
+        self.restore();
         if !within(frame)
             && let Err(error) = self.learn(wire, statements).await
         {
@@ -303,15 +455,6 @@ impl Pg {
     ) -> Result<()> {
         let pooled = self.pooled();
         let mut units = VecDeque::with_capacity(part.len() + 6);
-        let begin = |units: &mut VecDeque<Unit>, access| {
-            units.push_back(Unit::Control(match access {
-                Access::Read => Control::BeginRead,
-                Access::Write => Control::BeginWrite,
-            }));
-            if self.pooling == Pooling::Transaction {
-                units.extend([Control::Limit, Control::IdleLimit].map(Unit::Control));
-            }
-        };
         // The server keeps its answers to itself until the Sync, or until its buffer is full, and each step has a limit of
         // its own: so it is told to say them sooner. It takes that for a reason to write to the socket, so not each time
         // in a long list.
@@ -330,7 +473,7 @@ impl Pg {
             // In several parts only where something must be learned of a statement that those before it lead to.
             Frame::Read => {
                 if part.start == 0 {
-                    begin(&mut units, Access::Read);
+                    self.push_begin(&mut units, Access::Read);
                 }
                 units.extend(steps(part.clone()));
                 if whole {
@@ -340,7 +483,7 @@ impl Pg {
             }
             Frame::Begin(access) => {
                 if part.start == 0 {
-                    begin(&mut units, access);
+                    self.push_begin(&mut units, access);
                 }
                 units.extend(steps(part.clone()));
                 units.push_back(Unit::Sync);
@@ -353,13 +496,13 @@ impl Pg {
                     units.push_back(Unit::Control(Control::WriteNow));
                 }
                 units.extend(steps(0..guards));
-                begin(&mut units, Access::Write);
+                self.push_begin(&mut units, Access::Write);
                 units.extend(steps(guards..part.end));
                 units.push_back(Unit::Sync);
             }
             Frame::Guarded(_) => {
                 if part.start == 0 {
-                    begin(&mut units, Access::Write);
+                    self.push_begin(&mut units, Access::Write);
                 }
                 units.extend(steps(part.clone()));
                 units.push_back(Unit::Sync);
@@ -386,7 +529,8 @@ impl Pg {
         }
         let patience = if frame == Frame::Alone { usize::MAX } else { UNREAD };
         // What such a statement has done stands before its description could be judged.
-        let sending = Sending::Steps { statements, lasting: matches!(frame, Frame::Alone | Frame::Commit) };
+        let lasting = matches!(frame, Frame::Alone | Frame::Commit);
+        let sending = Sending::Steps { statements, lasting, untold: &[] };
         let heard = if self.pipeline {
             let mut hearing = Hearing::Steps { answers, patience };
             self.talk(wire, units, sending, &mut hearing).await?
@@ -488,18 +632,7 @@ impl Pg {
     /// # Errors
     /// Why the first of them was not learned. The others may need what comes before them.
     async fn learn(&mut self, wire: &mut Wire, statements: &[&Statement]) -> Result<()> {
-        let mut unknown: Vec<usize> = Vec::new();
-        for (index, statement) in statements.iter().enumerate() {
-            if index > 0 && alike(statements[index - 1], statement) {
-                continue;
-            }
-            let met = |other: &usize| alike(statements[*other], statement);
-            if self.learned.known(statement).is_none() && !unknown.iter().any(met) {
-                unknown.push(index);
-            }
-        }
-        let mut learning: Vec<Learning> =
-            unknown.into_iter().map(|index| Learning::of(index, statements[index])).collect();
+        let mut learning = self.unknown(statements);
         while !learning.is_empty() {
             let (learned, refused) = self.ask_about(wire, &learning, statements, true).await?;
             for (at, description) in learned {
@@ -525,6 +658,21 @@ impl Pg {
             learning = again;
         }
         Ok(())
+    }
+
+    /// The statements that the environment does not know, each once.
+    fn unknown(&self, statements: &[&Statement]) -> Vec<Learning> {
+        let mut unknown: Vec<Learning> = Vec::new();
+        for (index, statement) in statements.iter().enumerate() {
+            if index > 0 && alike(statements[index - 1], statement) {
+                continue;
+            }
+            let met = |other: &Learning| alike(statements[other.index], statement);
+            if self.learned.known(statement).is_none() && !unknown.iter().any(met) {
+                unknown.push(Learning::of(index, statement));
+            }
+        }
+        unknown
     }
 
     /// The same for one statement inside a transaction.
@@ -592,7 +740,7 @@ impl Pg {
             .map(|(at, it)| {
                 units.extend([Unit::Learn(at), Unit::Sync]);
                 let name = if named { self.name() } else { String::new() };
-                Asked { sql: &statements[it.index].sql, declared: &it.declared, name }
+                Asked { index: at, sql: &statements[it.index].sql, declared: &it.declared, name }
             })
             .collect();
         let mut descriptions = Vec::new();
@@ -687,7 +835,7 @@ impl Pg {
 
     /// Sends units that are none of the statements, and hears the answers to them.
     async fn converse(&mut self, wire: &mut Wire, units: VecDeque<Unit>) -> Result<Heard> {
-        let sending = Sending::Steps { statements: &[], lasting: false };
+        let sending = Sending::Steps { statements: &[], lasting: false, untold: &[] };
         self.talk(wire, units, sending, &mut Hearing::Nothing).await
     }
 
@@ -835,19 +983,28 @@ impl Pg {
                         }
                     }
                     (Unit::Learn(index), kind) => {
-                        let Hearing::Learn(descriptions) = &mut *hearing else {
-                            return Err(garbage("a description").into());
-                        };
-                        if at.learned(kind, message)? {
-                            let description = Description {
-                                taken: std::mem::take(&mut at.taken),
-                                fields: std::mem::take(&mut at.fields),
-                                name: String::new(),
-                            };
-                            descriptions.push((index, description));
-                            units.pop_front();
-                            sent -= 1;
+                        if !at.learned(kind, message)? {
+                            continue;
                         }
+                        let description = Description {
+                            taken: std::mem::take(&mut at.taken),
+                            fields: std::mem::take(&mut at.fields),
+                            name: String::new(),
+                        };
+                        match (&mut *hearing, &sending) {
+                            (Hearing::Learn(descriptions), _) => descriptions.push((index, description)),
+                            (Hearing::Steps { .. }, Sending::Steps { statements, untold, .. }) => {
+                                let asked = untold.iter().find(|it| it.index == index);
+                                let asked = asked.ok_or_else(|| garbage("a description"))?;
+                                if let Some(unread) = self.told(statements[index], asked, description) {
+                                    heard.unread.push((index, unread));
+                                    heard.outdated = true;
+                                }
+                            }
+                            _ => return Err(garbage("a description").into()),
+                        }
+                        units.pop_front();
+                        sent -= 1;
                     }
                     (_, kind) => return Err(garbage(&format!("a message of kind {kind:#04x}")).into()),
                 }
@@ -970,15 +1127,20 @@ impl Pg {
                 Ok(())
             }
             (Unit::Control(control), _) => self.encode_control(wire, control),
-            (Unit::Learn(at), Sending::Learn(asked)) => {
-                let Asked { sql, declared, name } = &asked[at];
+            (Unit::Learn(at), Sending::Learn(asked) | Sending::Steps { untold: asked, .. }) => {
+                let it = asked.iter().find(|it| it.index == at);
+                let Asked { sql, declared, name, .. } =
+                    it.ok_or_else(|| garbage("bug: nothing to ask about"))?;
                 frontend::parse(name, sql, declared.iter().copied(), wire.output())
                     .and_then(|()| frontend::describe(b'S', name, wire.output()))
             }
-            (Unit::Step(at), Sending::Steps { statements, lasting }) => {
-                return self.encode_step(wire, statements, at, *lasting);
+            (Unit::Step(at), Sending::Steps { statements, lasting, untold }) => {
+                return match untold.iter().find(|it| alike(statements[it.index], statements[at])) {
+                    Some(asked) => encode_untold(wire.output(), statements[at], asked),
+                    None => self.encode_step(wire, statements, at, *lasting),
+                };
             }
-            (Unit::Learn(_) | Unit::Step(_), _) => return Err(garbage("bug: nothing to send").into()),
+            (Unit::Step(_), _) => return Err(garbage("bug: nothing to send").into()),
         };
         written.map_err(unsendable)
     }
@@ -1061,27 +1223,7 @@ impl Pg {
                 (name, known, true)
             }
         };
-        let mut trouble = None;
-        let bound = frontend::bind(
-            "",
-            &name,
-            statement.arguments.iter().map(bind::format),
-            &statement.arguments,
-            |argument, out| match bind::encode(argument, out) {
-                Ok(true) => Ok(IsNull::No),
-                Ok(false) => Ok(IsNull::Yes),
-                Err(error) => {
-                    trouble = Some(error);
-                    Err("refused".into())
-                }
-            },
-            known.formats.iter().copied(),
-            out,
-        );
-        if let Some(error) = trouble {
-            return Err(error.into());
-        }
-        bound.map_err(|_| unsendable(io::ErrorKind::InvalidInput.into()))?;
+        bind(out, &name, statement, &known.formats)?;
         if fresh {
             frontend::describe(b'P', "", out).map_err(unsendable)?;
         }
@@ -1346,10 +1488,12 @@ impl Control {
 /// What is sent.
 #[derive(Clone, Copy)]
 enum Sending<'a> {
-    /// Statements; `lasting` says that what they have done cannot be taken back once it has been described.
+    /// Statements; `lasting` says that what they have done cannot be taken back once it has been described. Those that
+    /// are `untold` are not known, and asked about in the same flight.
     Steps {
         statements: &'a [&'a Statement],
         lasting: bool,
+        untold: &'a [Asked<'a>],
     },
     Learn(&'a [Asked<'a>]),
 }
@@ -1368,6 +1512,8 @@ enum Hearing<'a, 'b> {
 
 /// A statement that is shown to the server.
 struct Asked<'a> {
+    /// The number of its [`Unit::Learn`].
+    index: usize,
     sql: &'a str,
     declared: &'a [u32],
     name: String,
@@ -1481,6 +1627,42 @@ fn lost(heard: &Heard, error: io::Error) -> Stopped {
         }
         None => Stopped::Wire(error),
     }
+}
+
+/// Binds a statement's values, with the formats that its columns are asked for in.
+fn bind(out: &mut BytesMut, name: &str, statement: &Statement, formats: &[i16]) -> Result<(), Stopped> {
+    let mut trouble = None;
+    let bound = frontend::bind(
+        "",
+        name,
+        statement.arguments.iter().map(bind::format),
+        &statement.arguments,
+        |argument, out| match bind::encode(argument, out) {
+            Ok(true) => Ok(IsNull::No),
+            Ok(false) => Ok(IsNull::Yes),
+            Err(error) => {
+                trouble = Some(error);
+                Err("refused".into())
+            }
+        },
+        formats.iter().copied(),
+        out,
+    );
+    if let Some(error) = trouble {
+        return Err(error.into());
+    }
+    bound.map_err(|_| unsendable(io::ErrorKind::InvalidInput.into()))
+}
+
+/// Sends a statement that the server has just been asked about, and has not answered yet.
+fn encode_untold(out: &mut BytesMut, statement: &Statement, asked: &Asked<'_>) -> Result<(), Stopped> {
+    if asked.name.is_empty() {
+        // What has no name either, BEGIN, has taken its place.
+        frontend::parse("", asked.sql, asked.declared.iter().copied(), out).map_err(unsendable)?;
+    }
+    // One format is that of all columns.
+    bind(out, &asked.name, statement, &[types::BINARY])?;
+    frontend::execute("", 0, out).map_err(unsendable)
 }
 
 /// What the protocol's crate refuses to write: a zero byte in a text, more parameters than there can be.

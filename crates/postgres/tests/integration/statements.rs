@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lambda_rds_core::answers::{Answers, Expected};
-use lambda_rds_core::backend::{Access, Frame, State, Statement};
+use lambda_rds_core::backend::{Access, Frame, Pooling, State, Statement};
 use lambda_rds_core::config::Int64;
 use lambda_rds_core::error::Fault;
 use lambda_rds_core::queries::Verb;
@@ -209,4 +209,80 @@ fn large_parameters_meet_large_results() {
         assert_eq!(lengths, (1_000_000 + step as u64, 250_000));
     }
     assert_eq!(rows.len(), STEPS);
+}
+
+/// A read that the environment does not know takes the flight that a known one takes, where its rows come as they are asked
+/// for; else what was in vain is undone, and asked about.
+#[test]
+fn a_read_that_nobody_knows_is_one_flight_with_what_the_server_says_of_it() {
+    let script = "CREATE TYPE mood AS ENUM ('fine'); CREATE TABLE t (id bigint, m mood, p point);
+                  INSERT INTO t VALUES (1, 'fine', '(1,2)'); GRANT ALL ON t TO PUBLIC";
+    let text = |sql: &str| query(sql, &[("v text", "\"7\"")]);
+    for pooling in [Pooling::None, Pooling::Transaction, Pooling::RdsProxy] {
+        let cases = [
+            ("nothing", query("SELECT id FROM t WHERE false", &[]), 1, "[]"),
+            ("one row", query("SELECT id, 'a' AS v FROM t", &[]), 1, r#"[{"id":1,"v":"a"}]"#),
+            ("no column", query("SELECT FROM t", &[]), 1, "[{}]"),
+            ("an inferred place", text("SELECT id FROM t WHERE id + 6 = :v"), 1, r#"[{"id":1}]"#),
+            // Shown once more, with the type that could not be inferred.
+            ("no type", text("SELECT concat('a', :v) AS v"), 2, r#"[{"v":"a7"}]"#),
+            // Comes as text.
+            ("a record", query("SELECT row(1, 2) AS v", &[]), 2, r#"[{"v":"(1,2)"}]"#),
+            // The catalog is asked, once per type.
+            ("an enum", query("SELECT m FROM t", &[]), 3, r#"[{"m":"fine"}]"#),
+            ("the enum again", query("SELECT m, id FROM t", &[]), 2, r#"[{"id":1,"m":"fine"}]"#),
+            // It has no binary form, and the server says so where the transaction has begun.
+            (
+                "no binary",
+                query("SELECT relacl IS NULL AS v, relacl FROM pg_class WHERE relname = 't'", &[]),
+                4,
+                "",
+            ),
+        ];
+        let mut live = Live::pooled(script, pooling);
+        // Our own BEGIN and COMMIT, which have no name yet, need no flight of their own.
+        for (what, statement, flights, rows) in cases {
+            for known in [false, true] {
+                let before = live.session().flights().unwrap();
+                let told = live.run(&statement).unwrap_or_else(|error| panic!("{what}: {error}"));
+                let taken = live.session().flights().unwrap() - before;
+                assert_eq!(taken, if known { 1 } else { flights }, "{what}, known: {known}, {pooling:?}");
+                if !rows.is_empty() {
+                    assert_eq!(serde_json::to_string(&told).unwrap(), rows, "{what}");
+                }
+                assert_eq!(live.session().state(), State::Idle, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_read_that_nobody_knows_fails_as_a_known_one() {
+    let mut live =
+        Live::new("CREATE TABLE t (id integer); INSERT INTO t VALUES (0); GRANT ALL ON t TO PUBLIC");
+    for sql in [
+        "SELECT nothing FROM t",
+        "SELECT FROM nowhere",
+        "SELECT 1 / id FROM t",
+        "SELECT 1 / g FROM generate_series(1, 0, -1) AS g",
+        "INSERT INTO t VALUES (1)",
+        "SELECT set_config('transaction_read_only', 'off', true)",
+    ] {
+        let tell = |live: &mut Live| {
+            let error = live.read(sql, &[]).unwrap_err();
+            assert_eq!(live.session().state(), State::Idle, "{sql}");
+            (error.fault(), error.sqlstate().map(str::to_owned), error.detail().to_owned())
+        };
+        let first = tell(&mut live);
+        for _ in 0..2 {
+            assert_eq!(tell(&mut live), first, "{sql}");
+        }
+    }
+    // The value is at fault, and the statement is known by then.
+    let that = |text: &str| query("SELECT id FROM t WHERE id = :v", &[("v text", &format!("\"{text}\""))]);
+    for _ in 0..2 {
+        assert_eq!(live.run(&that("seven")).unwrap_err().fault(), Fault::BadParameter);
+        assert_eq!(live.session().state(), State::Idle);
+    }
+    assert_eq!(live.run(&that("0")).unwrap().len(), 1);
 }
