@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
@@ -138,7 +138,7 @@ async fn work(app: Arc<App>, api: Arc<Client>) -> Result<(), BoxError> {
             .method("GET")
             .uri("/2018-06-01/runtime/invocation/next")
             .body(Body::empty())?;
-        let (head, body) = api.call(next).await?.into_parts();
+        let (head, mut body) = api.call(next).await?.into_parts();
         // So local stand-ins of Lambda say that there is nothing yet.
         if head.status == http::StatusCode::NO_CONTENT {
             continue;
@@ -146,9 +146,21 @@ async fn work(app: Arc<App>, api: Arc<Client>) -> Result<(), BoxError> {
         if !head.status.is_success() {
             return Err(format!("asking for the next invocation was answered with {}", head.status).into());
         }
-        let body = body.collect().await?.to_bytes();
-        invoked(&app, &api, &head.headers, body).await?;
+        // Into one place as it comes, since an event may be large.
+        let mut event = BytesMut::with_capacity(length(&head.headers).min(SET_ASIDE));
+        while let Some(frame) = body.frame().await {
+            if let Ok(part) = frame?.into_data() {
+                event.extend_from_slice(&part);
+            }
+        }
+        invoked(&app, &api, &head.headers, event.freeze()).await?;
     }
+}
+
+/// How long a body is, as far as its sender has said.
+fn length(headers: &HeaderMap) -> usize {
+    let told = headers.get(http::header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    told.and_then(|length| length.parse().ok()).unwrap_or_default()
 }
 
 /// Registers an extension that listens for nothing: Lambda sends SIGTERM only to environments that have one.
@@ -397,6 +409,8 @@ fn fail(reason: &str) -> ExitCode {
 
 /// Whoever answers is on the same machine.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// What is set aside at most for an event before it has come. Lambda's are of 6 MB at most.
+const SET_ASIDE: usize = 32 << 20;
 const EXTENSION_ID: &str = "lambda-extension-identifier";
 /// What Lambda shows in its telemetry as the type of an error.
 const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
