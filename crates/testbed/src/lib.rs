@@ -46,5 +46,5 @@ pub use runtime_api::{
     Streamed, Streaming,
 };
 pub use secrets::{Fault as SecretsFault, Secret, SecretRequest, Secrets};
-pub use stalls::{Stalls, unless_stalled};
+pub use stalls::{Attempts, Stalls, unless_stalled};
 pub use tokens::MysqlTokens;

@@ -15,61 +15,84 @@ use std::time::{Duration, Instant};
 
 use crate::background::lock;
 
-/// Makes an attempt that must hold, and gives what it held.
-///
-/// One that does not hold says why, and counts, unless the machine stalled meanwhile for more than a quarter of
-/// `limit`, the shortest time that the attempt is about: then it is made again, when the machine has come to rest, ten
-/// times in all. One that holds has held, whatever the machine did.
+/// Makes an attempt that must hold, and gives what it held: see [`Attempts`].
 ///
 /// # Panics
-/// At an attempt that counts and does not hold. Or when the machine stalled in ten of them.
-pub async fn unless_stalled<T>(limit: Duration, attempt: impl AsyncFnMut() -> Result<T, String>) -> T {
-    Stalls::watch().excuse(limit, attempt).await
+/// As [`Attempts::end`].
+pub async fn unless_stalled<T>(limit: Duration, mut attempt: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let mut attempts = Attempts::new(limit);
+    loop {
+        if let Some(held) = attempts.end(attempt().await).await {
+            return held;
+        }
+    }
+}
+
+/// Attempts at what must hold.
+///
+/// One that does not hold says why, and counts, unless the machine stalled meanwhile for more than a quarter of the limit,
+/// the shortest time that the attempt is about: then it is made again, when the machine has come to rest, ten times in all.
+/// One that holds has held, whatever the machine did.
+#[derive(Debug)]
+pub struct Attempts {
+    limit: Duration,
+    stalls: Stalls,
+    spoilt: Vec<String>,
+}
+
+impl Attempts {
+    /// The first one begins now.
+    #[must_use]
+    pub fn new(limit: Duration) -> Self {
+        Self { limit, stalls: Stalls::watch(), spoilt: Vec::new() }
+    }
+
+    /// What the machine did before is of no matter: for an attempt that begins with what takes long.
+    pub fn begin_here(&mut self) {
+        self.stalls = Stalls::watch();
+    }
+
+    /// Ends an attempt. None: another one begins now.
+    ///
+    /// # Panics
+    /// If it counts and does not hold, or if this is the tenth that the machine spoilt.
+    pub async fn end<T>(&mut self, attempt: Result<T, String>) -> Option<T> {
+        let failure = match attempt {
+            Ok(held) => return Some(held),
+            Err(failure) => failure,
+        };
+        match judge(self.limit, self.stalls.so_far(), failure) {
+            Verdict::Counts(failure) => panic!("{failure}"),
+            Verdict::Spoilt(failure) => self.spoilt.push(failure),
+        }
+        assert!(
+            self.spoilt.len() < ATTEMPTS,
+            "the machine stalled too much, in each of {ATTEMPTS} attempts:\n{}",
+            self.spoilt.join("\n")
+        );
+        rest().await;
+        self.begin_here();
+        None
+    }
 }
 
 /// A watch over the machine.
 #[derive(Debug)]
 pub struct Stalls {
-    since: Mutex<Reading>,
+    since: Reading,
 }
 
 impl Stalls {
     /// Watches from now on.
     #[must_use]
     pub fn watch() -> Self {
-        Self { since: Mutex::new(Reading::now()) }
+        Self { since: Reading::now() }
     }
 
-    /// Forgets what has been so far: for an attempt whose limit concerns only what follows.
-    pub fn forget(&self) {
-        *lock(&self.since) = Reading::now();
-    }
-
-    /// For how long the machine stalled.
+    /// For how long the machine has stalled.
     #[must_use]
     pub fn so_far(&self) -> Duration {
-        Reading::now().since(*lock(&self.since))
-    }
-
-    /// As [`unless_stalled`], by this watch, which begins anew with each attempt.
-    ///
-    /// # Panics
-    /// As [`unless_stalled`].
-    pub async fn excuse<T>(&self, limit: Duration, mut attempt: impl AsyncFnMut() -> Result<T, String>) -> T {
-        let mut spoilt = Vec::new();
-        while spoilt.len() < ATTEMPTS {
-            self.forget();
-            let failure = match attempt().await {
-                Ok(held) => return held,
-                Err(failure) => failure,
-            };
-            match judge(limit, self.so_far(), failure) {
-                Verdict::Counts(failure) => panic!("{failure}"),
-                Verdict::Spoilt(failure) => spoilt.push(failure),
-            }
-            rest().await;
-        }
-        panic!("the machine stalled too much, in each of {ATTEMPTS} attempts:\n{}", spoilt.join("\n"));
+        Reading::now().since(self.since)
     }
 }
 
