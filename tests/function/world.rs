@@ -781,27 +781,6 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// For what a second of the world's time is about: a machine that stops for one, as CI's do, spoils an attempt. One of five
-/// must hold, and what the last one says of itself is told.
-pub(crate) async fn one_of_five<T>(mut attempt: impl AsyncFnMut() -> Result<T, String>) -> T {
-    let mut spoilt = Vec::new();
-    while spoilt.len() < 5 {
-        match attempt().await {
-            Ok(held) => return held,
-            Err(what) => spoilt.push(what),
-        }
-    }
-    panic!("none of five attempts held:\n{}", spoilt.join("\n"));
-}
-
-/// How long the end of a statement may take that is told to stop: a fifth of a second; and on a machine that is busy, as
-/// long as ten questions of somebody else do.
-pub(crate) fn soon(world: &World) -> Duration {
-    let asked = Instant::now();
-    world.running();
-    Duration::from_millis(200) + 10 * asked.elapsed()
-}
-
 /// How long stopping a statement may take: a fifth of a second.
 pub(crate) const CANCEL: Duration = Duration::from_millis(200);
 
