@@ -65,6 +65,12 @@ async fn nobody_sees_the_parameters_of_another(engine: Engine) {
 }
 
 async fn eight_run_at_once_on_eight_sessions_at_most(engine: Engine) {
+    // A cluster's readers are asked as well where its writer has not answered after four tenths of a second, and a read
+    // makes do with one of them for a while: then the writer is connected to once more later.
+    unless_stalled(Duration::from_millis(400), async || eight_on_eight(engine).await).await;
+}
+
+async fn eight_on_eight(engine: Engine) -> Result<(), String> {
     let world = long(engine).start().await;
     world.api.idle(8, PATIENCE).await.unwrap();
     // Two rounds: with eight sessions to open, and with eight at hand.
@@ -74,10 +80,9 @@ async fn eight_run_at_once_on_eight_sessions_at_most(engine: Engine) {
     // Twice as many wait for their turn, and get it.
     join_all((0..16).map(|n| world.rows("sleep", json!({"seconds": 0.2, "n": n})))).await;
     assert_eq!(world.sessions(), 8);
-    // The search for a cluster's writer may ask again on a machine that is busy.
-    let connections = world.wire().connections();
-    assert!(connections == 8 || connections > 8 && engine != engine.plain(), "{connections}");
     assert_eq!(world.secrets.count(), 1);
+    let connections = world.wire().connections();
+    if connections == 8 { Ok(()) } else { Err(format!("{connections} connections")) }
 }
 
 /// Eight calls that wait on the server for a table, and end when all of them do.
