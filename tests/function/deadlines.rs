@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lambda_rds_testbed::{After, Cut, Direction, Fault, Outcome, Postgres, Stop, Unanswered};
+use futures_util::future::join_all;
+use lambda_rds_testbed::{After, Cut, Direction, Fault, Outcome, Postgres, Stop, Unanswered, unless_stalled};
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
 
-use crate::world::{Engine, Setup, World, last_log, mysql, one_of_five, postgres, soon, until};
+use crate::world::{CANCEL, Engine, Setup, World, last_log, until};
 use crate::{on_clusters, on_every_server};
 
 on_every_server!(
@@ -124,9 +124,10 @@ fn traced(engine: Engine) -> Setup {
     }
 }
 
-/// For how many milliseconds a process of the server ran its statement with the sleep of a minute, once it has ended:
-/// by the server's own clock, for ours may be late for many reasons on a busy machine. None, if it runs on.
-async fn ran(world: &World, process: u64) -> Option<u64> {
+/// For how many milliseconds a process of the server ran its statement with the sleep of a minute, once *we* have had it
+/// stopped; `kills` is the count from before. By the server's own clock, for ours may be late for many reasons on a busy
+/// machine; and by its own word for why, for its limit for statements ends them, too.
+async fn stopped(world: &World, process: u64, kills: u64) -> Result<u64, String> {
     let end = Instant::now() + Duration::from_secs(5);
     loop {
         let ran = match world.engine.plain() {
@@ -135,37 +136,54 @@ async fn ran(world: &World, process: u64) -> Option<u64> {
                 let process = format!("[{process}]");
                 let find = |word: &str, text: &str| {
                     let wanted = |line: &&str| [&process, word, text].iter().all(|part| line.contains(part));
-                    log.lines().rfind(wanted).map(millis)
+                    log.lines().rfind(wanted)
                 };
-                let stopped = find("ERROR:", "canceling statement due to");
                 const DAY: u64 = 24 * 60 * 60 * 1000;
-                stopped.map(|stopped| (stopped + DAY - find("LOG:", "pg_sleep(60)").unwrap()) % DAY)
+                find("ERROR:", "").map(|stopped| {
+                    assert!(stopped.contains("canceling statement due to user request"), "{stopped}");
+                    (millis(stopped) + DAY - millis(find("LOG:", "pg_sleep(60)").unwrap())) % DAY
+                })
             }
             _ => {
+                // Not by TIME_TO_SEC, in which MariaDB has the fraction, too.
                 let ran = world.sql(&format!(
-                    "SELECT TIME_TO_SEC(query_time) * 1000 + MICROSECOND(query_time) DIV 1000
+                    "SELECT (60 * MINUTE(query_time) + SECOND(query_time)) * 1000 + MICROSECOND(query_time) DIV 1000
                      FROM mysql.slow_log WHERE thread_id = {process} AND sql_text LIKE '%SLEEP(60)%'
                      ORDER BY start_time, query_time"
                 ));
-                // `300.000000`: the number of seconds has a fraction.
-                ran.split('.').next().and_then(|ran| ran.parse().ok())
+                let ran = ran.parse().ok();
+                if ran.is_some() {
+                    assert_eq!(world.kills() - kills, 1, "what has ended it was no KILL QUERY");
+                }
+                ran
             }
         };
-        if ran.is_some() || Instant::now() > end {
-            return ran;
+        if let Some(ran) = ran {
+            return Ok(ran);
+        }
+        if Instant::now() > end {
+            return Err("it runs on".to_owned());
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// A function whose impatient calls have three seconds for their work, and seven more until their deadline: a busy machine
-/// is late by itself. Its other calls have the time that they need.
+/// A function whose calls may be impatient; the others have the time that they need.
 fn impatient(engine: Engine) -> Setup {
-    setup(engine).env("DB_CONNECT_AT", "first-use").env("DB_DEADLINE_RESERVE", "7s")
+    setup(engine).env("DB_CONNECT_AT", "first-use")
 }
 
 /// The time of a call that is impatient.
-const IMPATIENT: Duration = Duration::from_secs(10);
+const IMPATIENT: Duration = Duration::from_secs(2);
+/// What of it is reserved: a machine that stalls for a part of it may be late.
+const RESERVE: Duration = Duration::from_millis(250);
+/// That an answer came before the deadline.
+fn in_time(outcome: &Outcome) -> Result<(), String> {
+    if outcome.elapsed < IMPATIENT { Ok(()) } else { Err(format!("{:?}", outcome.elapsed)) }
+}
+
+/// The server's limit for statements is longer than anybody here waits, so that what ends is what we have had stopped.
+const NO_LIMIT: (&str, &str) = ("DB_QUERY_TIMEOUT", "600s");
 
 fn marks(world: &World) -> u64 {
     world.count("marks")
@@ -189,23 +207,20 @@ fn millis(line: &str) -> u64 {
 async fn a_query_over_its_time_is_stopped_on_the_server_within_200_ms(engine: Engine) {
     let world = traced(engine).start().await;
     for query in ["short_nap", "slow_mark"] {
-        one_of_five(async || {
+        unless_stalled(CANCEL, async || {
             // A process of its own for each attempt, so that the record is of this one.
             world.hang_up();
             let pid = world.rows("pid", json!({})).await["pid"].as_u64().unwrap();
+            let kills = if engine.plain() == Engine::Postgres { 0 } else { world.kills() };
             let outcome = world.invoke(json!({"query": query})).await;
             assert_eq!(code(&outcome), failure(504, "timeout"));
-            let ran = ran(&world, pid).await;
+            let ran = stopped(&world, pid, kills).await;
             // Its session has heard of it in time, and goes on, or is closed; nothing is open on the server either way.
-            if ran.is_none() {
-                world.hang_up();
-            }
-            until("the end of its transaction", || world.running() == 0 && world.in_transaction() == 0).await;
-            // The timeout, of which preparing takes a part, and 200 ms; and as much again for a timer that is late.
-            let most = 500 + u64::try_from(soon(&world).as_millis()).unwrap();
-            match ran {
-                Some(ran) if (150..most).contains(&ran) => Ok(()),
-                ran => Err(format!("{query} ran for {ran:?} ms of {most}")),
+            let at_rest = world.at_rest().await;
+            // The timeout, of which preparing takes a part, and 200 ms.
+            match ran? {
+                150..500 => at_rest,
+                ran => Err(format!("{query} ran for {ran} ms")),
             }
         })
         .await;
@@ -216,66 +231,68 @@ async fn a_query_over_its_time_is_stopped_on_the_server_within_200_ms(engine: En
 /// Before a write's first statement there may be a round trip that looks at its tables, and so waits for one that is
 /// locked: on PostgreSQL it learns what a text is taken for, on MySQL it prepares the statement.
 async fn a_write_that_waits_before_its_transaction_is_stopped_in_its_time(engine: Engine) {
-    let world = setup(engine).schema("CREATE TABLE labels (label TEXT NOT NULL);").start().await;
-    let name = world.database().name.clone();
-    let cluster = (engine != engine.plain()).then(|| Arc::clone(world.cluster()));
-    let holder = std::thread::spawn(move || {
-        let script = match engine.plain() {
-            Engine::Postgres => "BEGIN; LOCK TABLE labels IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60)",
-            _ => "LOCK TABLES labels WRITE;\nSELECT SLEEP(60)",
-        };
-        // Ended by the test, in whatever way the client tells of that.
-        match cluster {
-            Some(cluster) => cluster.sql(cluster.writer(), &name, script).is_err(),
-            None if engine == Engine::Postgres => postgres().psql(&name, script).is_err(),
-            None => mysql(engine).script(&name, script).is_err(),
-        }
-    });
-    until("the lock", || world.anybody_running("sleep(60)") == 1).await;
-    let outcome = world.invoke(json!({"query": "label", "params": {"label": "x"}})).await;
-    assert_eq!(code(&outcome), failure(504, "timeout"));
-    // Before DB_QUERY_TIMEOUT, which is ten seconds, however busy the machine.
-    assert!(outcome.elapsed < Duration::from_secs(9), "{:?}", outcome.elapsed);
-    until("the end of what waited", || world.running() == 0).await;
-    world.hang_up();
-    assert!(holder.join().unwrap(), "nobody waited for it to end");
+    let setup = setup(engine).env(NO_LIMIT.0, NO_LIMIT.1);
+    let world = setup.schema("CREATE TABLE labels (label TEXT NOT NULL);").start().await;
+    unless_stalled(CANCEL, async || {
+        // For longer than is waited for the end of what waits for it.
+        let holder = world.meanwhile(match engine.plain() {
+            Engine::Postgres => "BEGIN; LOCK TABLE labels IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(100)",
+            _ => "LOCK TABLES labels WRITE;\nSELECT SLEEP(100)",
+        });
+        until("the lock", || world.anybody_running("sleep(100)") == 1).await;
+        let outcome = world.invoke(json!({"query": "label", "params": {"label": "x"}})).await;
+        assert_eq!(code(&outcome), failure(504, "timeout"));
+        let at_rest = world.at_rest().await;
+        world.hang_up();
+        assert!(!holder.join().unwrap(), "it was to hold the lock for longer");
+        // Its 300 ms, what a cancel may take, and what the invocation is beside that.
+        let in_time = outcome.elapsed < Duration::from_millis(300) + 2 * CANCEL;
+        if in_time { at_rest } else { Err(format!("{:?}", outcome.elapsed)) }
+    })
+    .await;
 }
 
 async fn the_configured_query_timeout_holds_for_queries_without_one(engine: Engine) {
     let world = setup(engine).env("DB_QUERY_TIMEOUT", "300ms").start().await;
-    let outcome = world.invoke(json!({"query": "nap", "params": {"seconds": 60}})).await;
-    assert_eq!(code(&outcome), failure(504, "timeout"));
-    assert_eq!(world.last_log(&outcome.request_id).await["phase"], "query");
+    unless_stalled(CANCEL, async || {
+        let outcome = world.invoke(json!({"query": "nap", "params": {"seconds": 60}})).await;
+        assert_eq!(code(&outcome), failure(504, "timeout"));
+        assert_eq!(world.last_log(&outcome.request_id).await["phase"], "query");
+        let in_time = outcome.elapsed < Duration::from_millis(300) + 2 * CANCEL;
+        if in_time { Ok(()) } else { Err(format!("{:?}", outcome.elapsed)) }
+    })
+    .await;
     assert_eq!(world.rows("nap", json!({"seconds": 0})).await, json!({"x": 1}));
 }
 
 async fn the_invocations_deadline_less_the_reserve_wins(engine: Engine) {
-    let world = impatient(engine).start().await;
-    let outcome = world.invoke_within(IMPATIENT, json!({"query": "nap", "params": {"seconds": 60}})).await;
-    assert_eq!(code(&outcome), failure(504, "timeout"));
-    assert!(outcome.elapsed < IMPATIENT, "{:?}", outcome.elapsed);
-    until("the end of what it ran", || world.running() == 0 && world.in_transaction() == 0).await;
+    let world = impatient(engine).env(NO_LIMIT.0, NO_LIMIT.1).start().await;
+    unless_stalled(CANCEL, async || {
+        let outcome =
+            world.invoke_within(IMPATIENT, json!({"query": "nap", "params": {"seconds": 600}})).await;
+        assert_eq!(code(&outcome), failure(504, "timeout"));
+        in_time(&outcome)?;
+        world.at_rest().await
+    })
+    .await;
 }
 
-/// The call ends before the deadline, unreachable in this phase, and the log says why. As [`one_of_five`]: a machine that stops
-/// for long enough leaves no time to come so far.
+/// The call ends before the deadline, unreachable in this phase, and the log says why.
 async fn unreachable(world: &World, phase: &str, says: &str) {
-    let mut logs = Vec::new();
-    while logs.len() < 5 {
+    unless_stalled(RESERVE, async || {
         let outcome = world.invoke_within(IMPATIENT, json!({"query": "pid"})).await;
         let log = world.last_log(&outcome.request_id).await;
-        assert!(outcome.elapsed < IMPATIENT, "{:?}", outcome.elapsed);
-        if log["phase"] == phase && log["detail"].as_str().unwrap().contains(says) {
-            assert_eq!(code(&outcome), failure(503, "unreachable"), "{log}");
-            return;
+        in_time(&outcome)?;
+        if log["phase"] != phase || !log["detail"].as_str().unwrap().contains(says) {
+            return Err(format!("not {phase} with `{says}`: {log}"));
         }
-        logs.push(log);
-    }
-    panic!("not {phase} with `{says}`: {logs:#?}")
+        assert_eq!(code(&outcome), failure(503, "unreachable"), "{log}");
+        Ok(())
+    })
+    .await;
 }
 
 async fn silence_while_connecting_is_answered_in_time_and_names_the_phase(engine: Engine) {
-    let mut all = JoinSet::new();
     let phases: &[&str] = match engine {
         // The server's answers: to the TLS request, the client's hello, the startup message, and SCRAM's two.
         Engine::Postgres => &["tls", "tls", "auth", "auth", "auth"],
@@ -284,16 +301,14 @@ async fn silence_while_connecting_is_answered_in_time_and_names_the_phase(engine
         Engine::Mysql => &["tls", "tls", "auth", "auth", "ready"],
         _ => &["tls", "tls", "auth", "ready"],
     };
-    for (answer, phase) in (0_u64..).zip(phases) {
+    let all = (0_u64..).zip(phases).map(async |(answer, phase)| {
         let world = impatient(engine).start().await;
-        all.spawn(async move {
-            world.wire().inject(Fault::stall(Direction::ToClient, After::Flights(answer)).always());
-            unreachable(&world, phase, "did not").await;
-            world.wire().disarm();
-            world.rows("pid", json!({})).await;
-        });
-    }
-    all.join_all().await;
+        world.wire().inject(Fault::stall(Direction::ToClient, After::Flights(answer)).always());
+        unreachable(&world, phase, "did not").await;
+        world.wire().disarm();
+        world.rows("pid", json!({})).await;
+    });
+    join_all(all).await;
 }
 
 async fn a_port_where_nobody_answers(engine: Engine) {
@@ -324,25 +339,25 @@ async fn a_refused_port_and_an_unknown_name_are_told_at_once(engine: Engine) {
 }
 
 async fn silence_during_a_query_is_answered_in_time(engine: Engine) {
-    let mut all = JoinSet::new();
-    for query in ["pid", "mark"] {
+    let all = ["pid", "mark"].map(async |query| {
         let world = impatient(engine).start().await;
-        all.spawn(async move {
+        unless_stalled(RESERVE, async || {
             world.rows("pid", json!({})).await;
             world.rows("mark", json!({"id": 1})).await;
             world.wire().black_hole();
             let params = if query == "mark" { json!({"id": 2}) } else { json!({}) };
             let event = json!({"query": query, "params": params});
             let outcome = world.invoke_within(IMPATIENT, event).await;
+            world.wire().flow();
             assert_eq!(code(&outcome), failure(504, "timeout"));
             assert_eq!(world.last_log(&outcome.request_id).await["phase"], "query");
-            assert!(outcome.elapsed < IMPATIENT, "{:?}", outcome.elapsed);
-            world.wire().flow();
             world.rows("pid", json!({})).await;
             assert_eq!(world.count("marks WHERE id = 2"), 0);
-        });
-    }
-    all.join_all().await;
+            in_time(&outcome)
+        })
+        .await;
+    });
+    join_all(all).await;
 }
 
 async fn a_busy_server_is_waited_for_inside_the_deadline(engine: Engine) {
@@ -351,17 +366,17 @@ async fn a_busy_server_is_waited_for_inside_the_deadline(engine: Engine) {
     world.rows("pid", json!({})).await;
     let clustered = engine != engine.plain();
     // There a writer that has not answered by then may be gone.
-    let limit = if clustered { "3s" } else { "1s" };
+    let limit = Duration::from_secs(if clustered { 3 } else { 1 });
     // A read would be given a reader.
     let event =
         if clustered { json!({"query": "mark", "params": {"id": 1}}) } else { json!({"query": "pid"}) };
-    let waiter = world.another_with(&[("DB_CONNECT_AT", "first-use"), ("DB_CONNECT_TIMEOUT", limit)]).await;
-    one_of_five(async || {
+    let text = format!("{}s", limit.as_secs());
+    let waiter = world.another_with(&[("DB_CONNECT_AT", "first-use"), ("DB_CONNECT_TIMEOUT", &text)]).await;
+    unless_stalled(limit, async || {
         let outcome = waiter.invoke(event.clone()).await.unwrap();
         let log = last_log(&waiter, &outcome.request_id).await;
         // The search for the writer asks again by itself, which is one try.
         let tried = clustered || log["retries"].as_u64().unwrap() >= 2;
-        // A machine that stops for as long leaves no time for an answer, or for a second try.
         if code(&outcome) != failure(503, "database_busy") || !tried {
             return Err(log.to_string());
         }
@@ -399,10 +414,9 @@ async fn a_server_on_its_way_down_and_up_is_waited_for_inside_the_deadline() {
     };
     until("the stop", || server.log().unwrap().contains("received smart shutdown request")).await;
 
-    one_of_five(async || {
+    unless_stalled(Duration::from_secs(1), async || {
         let outcome = hasty.invoke(json!({"query": "pid"})).await;
         let log = hasty.last_log(&outcome.request_id).await;
-        // A machine that stops for a second leaves no time for an answer.
         if log["sqlstate"] != "57P03" {
             return Err(log.to_string());
         }
@@ -539,12 +553,18 @@ async fn a_write_whose_commit_is_cut_is_never_run_again(engine: Engine) {
 
 async fn a_commit_without_an_answer_is_an_unknown_outcome_in_time(engine: Engine) {
     let world = impatient(engine).start().await;
-    world.rows("mark", json!({"id": 1})).await;
-    world.wire().inject(Fault::stall(Direction::ToClient, After::Flights(engine.flights_of_a_write() - 1)));
-    let outcome = world.invoke_within(IMPATIENT, json!({"query": "mark", "params": {"id": 1}})).await;
-    assert_eq!(code(&outcome), failure(500, "outcome_unknown"));
-    assert!(outcome.elapsed < IMPATIENT, "{:?}", outcome.elapsed);
-    assert_eq!(marks(&world), 2);
+    unless_stalled(RESERVE, async || {
+        world.sql("TRUNCATE marks");
+        world.rows("mark", json!({"id": 1})).await;
+        world
+            .wire()
+            .inject(Fault::stall(Direction::ToClient, After::Flights(engine.flights_of_a_write() - 1)));
+        let outcome = world.invoke_within(IMPATIENT, json!({"query": "mark", "params": {"id": 1}})).await;
+        assert_eq!(code(&outcome), failure(500, "outcome_unknown"));
+        assert_eq!(marks(&world), 2);
+        in_time(&outcome)
+    })
+    .await;
 }
 
 async fn a_read_that_is_cut_runs_again_once(engine: Engine) {

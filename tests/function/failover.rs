@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
-use lambda_rds_testbed::{After, Cluster, Direction, Fault, Function};
+use lambda_rds_testbed::{After, Cluster, Direction, Fault, Function, unless_stalled};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -43,25 +43,26 @@ async fn a_crash_of_the_writer_under_load(engine: Engine) {
 
     let mut latencies = Vec::new();
     for _ in 0..3 {
-        let old = cluster.writer();
-        let new = (old + 1) % cluster.len();
-        writes.each_succeeds_after(Instant::now()).await;
-        reads.each_succeeds_after(Instant::now()).await;
-        cluster.change(move |cluster| cluster.crash(old)).await;
-        // There is no writer now, and reads go on.
-        reads.each_succeeds_after(Instant::now()).await;
-        let accepted = cluster.change(move |cluster| cluster.promote(new)).await;
-        let first = writes.each_succeeds_after(accepted).await;
-        latencies.push(first.duration_since(accepted));
-        reads.each_succeeds_after(accepted).await;
-        cluster.change(move |cluster| cluster.restart(old)).await;
+        let latency = unless_stalled(FAILOVER, async || {
+            let old = cluster.writer();
+            let new = (old + 1) % cluster.len();
+            writes.each_succeeds_after(Instant::now()).await;
+            reads.each_succeeds_after(Instant::now()).await;
+            cluster.change(move |cluster| cluster.crash(old)).await;
+            // There is no writer now, and reads go on.
+            reads.each_succeeds_after(Instant::now()).await;
+            let accepted = cluster.change(move |cluster| cluster.promote(new)).await;
+            let first = writes.each_succeeds_after(accepted).await;
+            reads.each_succeeds_after(accepted).await;
+            cluster.change(move |cluster| cluster.restart(old)).await;
+            in_time(first.duration_since(accepted))
+        });
+        latencies.push(latency.await);
     }
     let reads = reads.stop().await;
     let writes = writes.stop().await;
 
     println!("{engine:?}: the last environment's first write after the new writer accepts: {latencies:?}");
-    // The contract says 1.3 s; this machine may have other things to do, and stop for seconds in one of the three.
-    assert!(latencies.iter().any(|latency| *latency < Duration::from_secs(4)), "{latencies:?}");
     assert!(reads.iter().all(|call| call.status == 200), "{:?}", failed(&reads));
     for call in failed(&writes) {
         // Neither is a lie: nothing was written, or we cannot know.
@@ -69,6 +70,13 @@ async fn a_crash_of_the_writer_under_load(engine: Engine) {
         assert!(known.contains(&call.code.as_str()), "{call:?}");
     }
     check_marks(&world, &writes);
+}
+
+/// From the moment on that the new writer accepts writes until the last environment has written.
+const FAILOVER: Duration = Duration::from_millis(1_300);
+
+fn in_time(latency: Duration) -> Result<Duration, String> {
+    if latency < FAILOVER { Ok(latency) } else { Err(format!("the first write after {latency:?}")) }
 }
 
 /// A host that is cut off before it dies: its connections stay open, and nothing comes back on them.
@@ -136,6 +144,11 @@ async fn a_switchover_under_load(engine: Engine) {
 /// A partition that leaves the old writer where it is, reachable, and led to by the endpoint: only that it takes no more
 /// writes, while another one has been promoted.
 async fn a_writer_that_is_fenced_off_under_load(engine: Engine) {
+    let latency = unless_stalled(FAILOVER, async || a_writer_that_is_fenced_off(engine).await).await;
+    println!("{engine:?}: the last environment's first write: {latency:?}");
+}
+
+async fn a_writer_that_is_fenced_off(engine: Engine) -> Result<Duration, String> {
     let cluster = cluster(engine, 3);
     let world = world(engine, &cluster).start().await;
     assert_eq!(mark(&world.function, "before").await.0, 200);
@@ -148,9 +161,6 @@ async fn a_writer_that_is_fenced_off_under_load(engine: Engine) {
     assert!(format!("{:#}", refuses.unwrap_err()).contains("read-only"));
     let accepted = cluster.change(|cluster| cluster.promote(1)).await;
     let first = writes.each_succeeds_after(accepted).await;
-    println!("{engine:?}: the last environment's first write: {:?}", first.duration_since(accepted));
-    // As after a crash: 1.3 s by the contract. This machine may stop for seconds, and there is one try.
-    assert!(first.duration_since(accepted) < Duration::from_secs(20));
     reads.each_succeeds_after(accepted).await;
 
     // It is reached, and left: by one who had a session there all the time, and by one who is led there.
@@ -171,6 +181,7 @@ async fn a_writer_that_is_fenced_off_under_load(engine: Engine) {
     check_marks(&world, &writes);
     let marks = marks(&world);
     assert!(["before", "idle", "new"].iter().all(|id| marks.get(*id) == Some(&1)), "{marks:?}");
+    in_time(first.duration_since(accepted))
 }
 
 /// Once while the old writer is dead, once while it is a reader that would still take the session.
@@ -244,11 +255,16 @@ async fn nobody_is_left(engine: Engine) {
     let world = setup.env("DB_CONNECT_TIMEOUT", "3s").start().await;
     assert_eq!(mark(&world.function, "before").await.0, 200);
     let refused = async |id: &str| {
-        let outcome = world.invoke(json!({"query": "mark", "params": {"id": id}})).await;
-        let (status, body) = outcome.reply().unwrap();
-        assert!(outcome.elapsed < timeout, "{:?}: {body}", outcome.elapsed);
-        assert_eq!((status, &body["error"]["retryable"]), (503, &json!(true)), "{body}");
-        body["error"]["code"].as_str().unwrap().to_owned()
+        unless_stalled(Duration::from_secs(1), async || {
+            let outcome = world.invoke(json!({"query": "mark", "params": {"id": id}})).await;
+            let (status, body) = outcome.reply().unwrap();
+            assert_eq!((status, &body["error"]["retryable"]), (503, &json!(true)), "{body}");
+            // DB_CONNECT_TIMEOUT, and what the invocation is beside that.
+            let in_time = outcome.elapsed < Duration::from_secs(4);
+            let code = body["error"]["code"].as_str().unwrap().to_owned();
+            if in_time { Ok(code) } else { Err(format!("{:?}: {body}", outcome.elapsed)) }
+        })
+        .await
     };
 
     cluster.change(|cluster| cluster.crash(0)).await;

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use lambda_rds_testbed::{After, Direction, Fault};
+use lambda_rds_testbed::{After, Attempts, Direction, Fault};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::world::{Engine, SECRET, Setup, World, until};
+use crate::world::{CANCEL, Engine, SECRET, Setup, World, until};
 use crate::{on_clusters, on_every_server};
 
 on_every_server!(
@@ -117,6 +117,16 @@ async fn while_the_password_rotates(engine: Engine) {
 /// most, before a statement is sent on it. The age of a session is what this is about, and no clock but the world's
 /// tells that, so the test waits that long.
 async fn for_longer_than_a_connection_is_trusted(engine: Engine) {
+    let mut attempts = Attempts::new(ASKED);
+    loop {
+        let attempt = longer_than_trusted(engine, &mut attempts).await;
+        if attempts.end(attempt).await.is_some() {
+            break;
+        }
+    }
+}
+
+async fn longer_than_trusted(engine: Engine, attempts: &mut Attempts) -> Result<(), String> {
     let alive = setup(engine).start().await;
     let swallowed = setup(engine).start().await;
     let forgotten = setup(engine).start().await;
@@ -129,41 +139,56 @@ async fn for_longer_than_a_connection_is_trusted(engine: Engine) {
     swallowed.wire().inject(Fault::stall(Direction::ToServer, After::Bytes(0)));
     forgotten.wire().forget();
     tokio::time::sleep(TRUSTED_IDLE + Duration::from_secs(1)).await;
-    for (world, reconnects) in [(&alive, 0..=1), (&swallowed, 1..=1), (&forgotten, 1..=1)] {
+    attempts.begin_here();
+    for (world, reconnects) in [(&alive, 0), (&swallowed, 1), (&forgotten, 1)] {
         let connections = world.wire().connections();
         world.function.resume().unwrap();
         let outcome = world.invoke(json!({"query": "read", "params": {"n": 0}})).await;
         assert_eq!(outcome.reply().unwrap(), (200, json!({"notes": 1})));
-        // On a busy machine an answer may take longer than a connection is given.
-        let reconnected = world.wire().connections() - connections;
-        assert!(reconnects.contains(&reconnected), "{reconnected} connections");
         // No statement was lost on the way.
         assert_eq!(world.last_log(&outcome.request_id).await["retries"], 0);
-        assert!(outcome.elapsed < Duration::from_secs(20), "{:?}", outcome.elapsed);
+        let reconnected = world.wire().connections() - connections;
+        if reconnected != reconnects || outcome.elapsed > ASKED + Duration::from_secs(1) {
+            return Err(format!("{reconnected} of {reconnects} connections in {:?}", outcome.elapsed));
+        }
     }
+    Ok(())
 }
 
+/// How long a connection has to say that it is alive.
+const ASKED: Duration = Duration::from_millis(300);
 const TRUSTED_IDLE: Duration = Duration::from_secs(30);
 
 /// Too young to be asked, so the statement itself goes into nothing. Its bytes are not acknowledged, and after three
 /// seconds the kernel gives the connection up; nothing of the statement was done.
 async fn a_connection_that_was_forgotten_a_moment_ago(engine: Engine) {
     let world = setup(engine).start().await;
+    let mut n = 0;
     for query in ["read", "write"] {
-        warm(&world).await;
-        let connections = world.wire().connections();
-        world.wire().forget();
-        let outcome = world.invoke(json!({"query": query, "params": {"n": 1}})).await;
-        let reply = outcome.reply().unwrap();
-        let success = if query == "read" { json!({"notes": 0}) } else { json!({"rowsAffected": 1}) };
-        assert_eq!(reply, (200, success), "{query}\n{}", world.function.logs().join("\n"));
-        // One for the new session, and one that stops what may still run of the old one, if the machine does not take the
-        // fifth of a second that there is for it.
-        let opened = world.wire().connections() - connections;
-        assert!((1..=2).contains(&opened), "{opened}");
-        assert_eq!(world.last_log(&outcome.request_id).await["retries"], 1);
+        let mut attempts = Attempts::new(CANCEL);
+        loop {
+            n += 1;
+            if attempts.end(forgotten(&world, query, n).await).await.is_some() {
+                break;
+            }
+        }
     }
-    assert_eq!(world.count("notes WHERE n = 1"), 1);
+}
+
+async fn forgotten(world: &World, query: &str, n: u32) -> Result<(), String> {
+    warm(world).await;
+    let connections = world.wire().connections();
+    world.wire().forget();
+    let outcome = world.invoke(json!({"query": query, "params": {"n": n}})).await;
+    let reply = outcome.reply().unwrap();
+    let success = if query == "read" { json!({"notes": 0}) } else { json!({"rowsAffected": 1}) };
+    assert_eq!(reply, (200, success), "{query}\n{}", world.function.logs().join("\n"));
+    assert_eq!(world.last_log(&outcome.request_id).await["retries"], 1);
+    assert_eq!(world.count(&format!("notes WHERE n = {n}")), u64::from(query == "write"));
+    // One for the new session, and one that stops what may still run of the old one, for which there is a fifth of a
+    // second.
+    let opened = world.wire().connections() - connections;
+    if opened == 2 { Ok(()) } else { Err(format!("{query}: {opened} connections")) }
 }
 
 /// The statement was done and its answer is lost: the kernel's probes are not answered either. A read runs again; of

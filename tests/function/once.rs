@@ -7,10 +7,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use lambda_rds::config::Table;
 use lambda_rds::queries::Dialect;
-use lambda_rds_testbed::{After, Cut, Direction, Fault, Function};
+use lambda_rds_testbed::{After, Cut, Direction, Fault, Function, unless_stalled};
 use serde_json::{Value, json};
 
-use crate::world::{Engine, PATIENCE, Setup, World, one_of_five, until};
+use crate::world::{Engine, PATIENCE, Setup, World, until};
 use crate::{on_clusters, on_every_engine, on_every_server};
 
 on_every_engine!(
@@ -994,24 +994,31 @@ async fn a_million_keys_are_found_by_their_index() {
 #[tokio::test]
 async fn who_waits_too_long_for_its_twin_is_told_so() {
     let slow = "\n-- name: slow :exec\n-- http: POST\n-- idempotency_key: header.Idempotency-Key\n\
-                INSERT INTO payments (account) SELECT 5 FROM (SELECT pg_sleep(8)) AS nap;\n";
+                INSERT INTO payments (account) SELECT 5 FROM (SELECT pg_advisory_xact_lock(7)) AS waited;\n";
     let world = Setup::new(Engine::Postgres)
         .schema(schema(Engine::Postgres))
         .queries(queries(Engine::Postgres) + slow)
         .env("AWS_LAMBDA_MAX_CONCURRENCY", "2")
         .env("LAMBDA_RDS_HTTP_TIMEOUT", "1s")
+        .env("DB_QUERY_TIMEOUT", "90s")
+        .timeout(Duration::from_secs(100))
         .start()
         .await;
+    // The first one waits until it is let through.
+    let holder = world.meanwhile("SELECT pg_advisory_lock(7); SELECT pg_sleep(100)");
+    until("the lock", || world.anybody_running("pg_sleep(100)") == 1).await;
     let direct = json!({"query": "slow", "idempotencyKey": "k"});
     let first = reply(&world, direct.clone());
     let second = async {
-        until("the first one", || world.running_that("pg_sleep") > 0).await;
-        // A machine that stops for a second leaves no time for a session to wait on.
-        one_of_five(async || {
+        until("the first one", || world.running_that("advisory") > 0).await;
+        let told = unless_stalled(Duration::from_secs(1), async || {
             let told = code(&world, post("slow", Some("k"), None, "{}")).await;
             if told == (409, "conflict".into()) { Ok(told) } else { Err(format!("{told:?}")) }
         })
-        .await
+        .await;
+        world.end_who_runs("pg_sleep(100)");
+        assert!(!holder.join().unwrap(), "it was to hold the lock for longer");
+        told
     };
     let (first, second) = futures_util::future::join(first, second).await;
     assert_eq!((first.0, first.1, second), (200, false, (409, "conflict".into())));

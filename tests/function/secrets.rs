@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use lambda_rds_testbed::certs::Authority;
-use lambda_rds_testbed::{Function, Secrets, SecretsFault, Unanswered};
+use lambda_rds_testbed::{Function, Secrets, SecretsFault, Unanswered, unless_stalled};
 use serde_json::{Value, json};
 
-use crate::world::{Engine, SECRET, Setup, World, last_log, one_of_five, until};
+use crate::world::{Engine, SECRET, Setup, World, last_log, until};
 use crate::{on_clusters, on_every_server};
 
 on_every_server!(
@@ -174,8 +174,8 @@ async fn a_slow_secrets_manager_does_not_fail_a_cold_start(engine: Engine) {
     let world = start(engine).await;
     for (delay, when) in [(1_500, "first-use"), (3_500, "first-use"), (6_000, "init")] {
         world.secrets.fail(SecretsFault::Delay(Duration::from_millis(delay)));
-        // A machine that stops for seconds takes them from the time that there is for an answer.
-        one_of_five(async || {
+        // What is left of the time to connect, five seconds, when the slowest has answered.
+        unless_stalled(Duration::from_secs(1), async || {
             let cold = world.another_with(&[("DB_CONNECT_AT", when)]).await;
             let status = read(&cold).await;
             if status == 200 { Ok(()) } else { Err(format!("{delay} {when}: {}", cold.logs().join("\n"))) }
@@ -229,8 +229,8 @@ async fn the_cached_secret_carries_on_when_secrets_manager_is_down(engine: Engin
         (SecretsFault::Hang, "secret prod/app"),
         (SecretsFault::Delay(Duration::from_secs(10)), "secret prod/app"),
     ] {
-        // A machine that stops for the time of a question makes a silence of whatever would have been answered.
-        one_of_five(async || {
+        // A question to Secrets Manager has two seconds, and silence is told as that.
+        unless_stalled(Duration::from_secs(2), async || {
             world.secrets.reset();
             world.secrets.fail(fault);
             world.hang_up();

@@ -1,11 +1,12 @@
 //! Several steps as one: all of them or none, also where the wire is cut in between, and never twice.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use lambda_rds_testbed::{After, Cut, Direction, Fault};
+use lambda_rds_testbed::{After, Cut, Direction, Fault, unless_stalled};
 use serde_json::{Value, json};
 
-use crate::world::{Engine, Setup, World, one_of_five, until};
+use crate::world::{Engine, Setup, World, until};
 use crate::{on_clusters, on_every_engine};
 
 on_every_engine!(
@@ -328,8 +329,7 @@ async fn a_cut_anywhere_leaves_all_or_nothing(engine: Engine) {
 async fn a_cut_that_comes_again_leaves_nothing_but_what_is_said(engine: Engine) {
     let world = world(engine).env("DB_CONNECT_TIMEOUT", "1s").start().await;
     for (token, flights) in (0_u64..).zip([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]) {
-        // A busy machine may take longer than a second to open a session.
-        one_of_five(async || {
+        unless_stalled(Duration::from_secs(1), async || {
             let (status, body) = world.call(json!({"query": "count"})).await;
             if status == 200 { Ok(()) } else { Err(body.to_string()) }
         })

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use lambda_rds_testbed::{
@@ -412,15 +413,20 @@ impl World {
         self.database().secret(&self.host(), self.wire().port())
     }
 
-    /// The servers' logs so far.
+    /// The servers' logs so far, of all together.
     pub(crate) fn server_log(&self) -> String {
+        self.server_logs().concat()
+    }
+
+    /// The same of each server.
+    pub(crate) fn server_logs(&self) -> Vec<String> {
         match self.engine {
-            Engine::Postgres => self.server().log().unwrap(),
+            Engine::Postgres => vec![self.server().log().unwrap()],
             Engine::AuroraPostgres | Engine::AuroraMysql => {
                 let cluster = self.cluster();
                 (0..cluster.len()).map(|member| cluster.log(member).unwrap()).collect()
             }
-            _ => self.mysql().log().unwrap(),
+            _ => vec![self.mysql().log().unwrap()],
         }
     }
 
@@ -609,6 +615,25 @@ impl World {
         })
     }
 
+    /// That nothing of the function's runs on the server any more, a cancel's time after an answer. MySQL finds out by
+    /// itself that a client is gone, but later: of who waits for a table each second, of who sleeps every five. What is
+    /// left is ended, so that another attempt finds nothing of it.
+    pub(crate) async fn at_rest(&self) -> Result<(), String> {
+        let answered = Instant::now();
+        loop {
+            let took = answered.elapsed();
+            let (running, open) = (self.running(), self.in_transaction());
+            if running == 0 && open == 0 {
+                return if took < CANCEL { Ok(()) } else { Err(format!("it ran on for {took:?}")) };
+            }
+            if took > Duration::from_secs(5) {
+                self.hang_up();
+                return Err(format!("{running} run on, {open} transactions are open"));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// How many of them run a statement with these words in it.
     pub(crate) fn running_that(&self, words: &str) -> u64 {
         self.sessions_that(&match self.engine.plain() {
@@ -628,6 +653,15 @@ impl World {
             // MySQL's word, and MariaDB's.
             _ => format!("AND state IN ('Sending to client', 'Writing to net') AND info LIKE '%{words}%'"),
         })
+    }
+
+    /// How many statements and sessions MySQL and MariaDB have been told to end, by whoever.
+    pub(crate) fn kills(&self) -> u64 {
+        let kills = |member| {
+            let status = self.rows_on(member, "SHOW GLOBAL STATUS LIKE 'Com_kill'");
+            status[0].split('|').nth(1).unwrap().parse::<u64>().unwrap()
+        };
+        self.members().map(kills).sum()
     }
 
     /// By what the server knows the function's sessions.
@@ -650,20 +684,53 @@ impl World {
         self.members().map(|member| self.rows_on(member, &count)[0].parse::<u64>().unwrap()).sum()
     }
 
-    /// How many sessions of anybody but who asks run a statement with these words in it.
+    /// How many sessions of anybody but who asks run a statement with these words in it, in this database.
     pub(crate) fn anybody_running(&self, words: &str) -> u64 {
-        self.sql(&match self.engine.plain() {
+        self.sql(&format!("SELECT count(*) {}", self.who_runs(words))).parse().unwrap()
+    }
+
+    /// Ends those sessions.
+    pub(crate) fn end_who_runs(&self, words: &str) {
+        let who = self.who_runs(words);
+        if self.engine.plain() == Engine::Postgres {
+            self.sql(&format!("SELECT pg_terminate_backend(pid) {who}"));
+            return;
+        }
+        for id in self.rows_of(&format!("SELECT id {who}")) {
+            self.sql(&format!("KILL {id}"));
+        }
+    }
+
+    fn who_runs(&self, words: &str) -> String {
+        match self.engine.plain() {
             Engine::Postgres => format!(
-                "SELECT count(*) FROM pg_stat_activity
-                 WHERE state = 'active' AND query LIKE '%{words}%' AND pid <> pg_backend_pid()"
+                "FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'
+                 AND query LIKE '%{words}%' AND pid <> pg_backend_pid()"
             ),
             _ => format!(
-                "SELECT count(*) FROM information_schema.processlist
-                 WHERE info LIKE '%{words}%' AND id <> CONNECTION_ID()"
+                "FROM information_schema.processlist WHERE db = DATABASE() AND info LIKE '%{words}%'
+                 AND id <> CONNECTION_ID()"
             ),
+        }
+    }
+
+    /// Runs a script beside the function while the test goes on; tells whether it came to its end.
+    pub(crate) fn meanwhile(&self, script: &str) -> JoinHandle<bool> {
+        let (engine, name, script) = (self.engine, self.database().name.clone(), script.to_owned());
+        let (cluster, server) = (self.cluster.clone(), self.server.clone());
+        let own_mysql = self.own_mysql.clone();
+        std::thread::spawn(move || {
+            let ran = match (engine.plain(), cluster) {
+                (_, Some(cluster)) => cluster.sql(cluster.writer(), &name, &script),
+                (Engine::Postgres, None) => {
+                    server.as_deref().unwrap_or_else(|| postgres()).psql(&name, &script)
+                }
+                (engine, None) => {
+                    own_mysql.as_deref().unwrap_or_else(|| mysql(engine)).script(&name, &script)
+                }
+            };
+            ran.is_ok()
         })
-        .parse()
-        .unwrap()
     }
 
     /// Lets the function's user have one session and no second one; what there was has ended.
@@ -719,26 +786,8 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// For what a second of the world's time is about: a machine that stops for one, as CI's do, spoils an attempt. One of five
-/// must hold, and what the last one says of itself is told.
-pub(crate) async fn one_of_five<T>(mut attempt: impl AsyncFnMut() -> Result<T, String>) -> T {
-    let mut spoilt = Vec::new();
-    while spoilt.len() < 5 {
-        match attempt().await {
-            Ok(held) => return held,
-            Err(what) => spoilt.push(what),
-        }
-    }
-    panic!("none of five attempts held:\n{}", spoilt.join("\n"));
-}
-
-/// How long the end of a statement may take that is told to stop: a fifth of a second; and on a machine that is busy, as
-/// long as ten questions of somebody else do.
-pub(crate) fn soon(world: &World) -> Duration {
-    let asked = Instant::now();
-    world.running();
-    Duration::from_millis(200) + 10 * asked.elapsed()
-}
+/// How long stopping a statement may take: a fifth of a second.
+pub(crate) const CANCEL: Duration = Duration::from_millis(200);
 
 /// How long is waited for what must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

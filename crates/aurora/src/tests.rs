@@ -1,6 +1,7 @@
 //! The topology alone, on a fleet whose servers do as they are told, in a time that passes by itself.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -53,6 +54,10 @@ struct State {
     /// Whom the servers know, and who of them was the writer.
     list: Vec<(String, bool)>,
     alive: Option<SystemTime>,
+    /// Names that are in nobody's certificate.
+    mistrusted: HashSet<String>,
+    /// How long a login takes on the first server.
+    slow: Duration,
     connects: usize,
     questions: usize,
 }
@@ -61,6 +66,11 @@ struct State {
 struct Server {
     does: Does,
     sessions: usize,
+    /// Connections that there have been, and those that there are: also before they are sessions.
+    connections: usize,
+    open: usize,
+    /// The most of them that there were at a time.
+    most: usize,
 }
 
 impl Fleet {
@@ -71,10 +81,16 @@ impl Fleet {
         let servers = members.iter().enumerate();
         let state = State {
             configured: CLUSTER.to_owned(),
-            servers: servers.map(|(at, does)| (name(at), Server { does: *does, sessions: 0 })).collect(),
+            servers: servers
+                .map(|(at, does)| {
+                    (name(at), Server { does: *does, sessions: 0, connections: 0, open: 0, most: 0 })
+                })
+                .collect(),
             dns: [(CLUSTER.to_owned(), name(0)), (READERS.to_owned(), name(1))].into(),
             list: (0..members.len()).map(|at| (name(at), at == 0)).collect(),
             alive: None,
+            mistrusted: HashSet::new(),
+            slow: Duration::ZERO,
             connects: 0,
             questions: 0,
         };
@@ -99,6 +115,22 @@ impl Fleet {
     /// How many sessions each member has.
     fn sessions(&self) -> Vec<usize> {
         self.state().servers.values().map(|server| server.sessions).collect()
+    }
+
+    /// How many connections each member has had, and the most at a time, since this was asked last.
+    fn connections(&self) -> Vec<(usize, usize)> {
+        let mut state = self.state();
+        let of = |server: &mut Server| {
+            (std::mem::take(&mut server.connections), std::mem::replace(&mut server.most, server.open))
+        };
+        state.servers.values_mut().map(of).collect()
+    }
+
+    /// What a host's name leads to.
+    fn server(&self, host: &str) -> String {
+        let own = host.strip_suffix(".c9.eu-west-1.rds.amazonaws.com").map(str::to_owned);
+        let state = self.state();
+        own.filter(|own| !own.contains('.')).or_else(|| state.dns.get(host).cloned()).unwrap_or_default()
     }
 
     /// Connects and questions so far.
@@ -136,14 +168,16 @@ impl Connect for Servers {
         Box::pin(async move {
             // No two connects take as long.
             tokio::time::sleep(Duration::from_millis(fastrand::u64(5..25))).await;
-            let (name, does) = {
+            let name = self.fleet.server(&endpoint.host);
+            let (does, slow) = {
                 let mut state = self.fleet.state();
                 state.connects += 1;
-                let own = endpoint.host.strip_suffix(".c9.eu-west-1.rds.amazonaws.com").map(str::to_owned);
-                let name = own.or_else(|| state.dns.get(&endpoint.host).cloned()).unwrap_or_default();
                 let does = state.servers.get(&name).map_or(NoSuchName, |server| server.does);
-                (name, does)
+                let does = if state.mistrusted.contains(&endpoint.host) { Mistrusted } else { does };
+                (does, if name == "app-1" { state.slow } else { Duration::ZERO })
             };
+            let connection = Connection::open(&self.fleet, &name);
+            tokio::time::sleep(slow).await;
             let fails =
                 |fault, phase| Err(Error::new(fault, format!("{endpoint} {does:?}")).with_phase(phase));
             match does {
@@ -164,7 +198,18 @@ impl Connect for Servers {
                 Write | Read | Single => {}
             }
             self.fleet.state().servers.get_mut(&name).unwrap().sessions += 1;
-            Ok(Box::new(Scripted { fleet: self.fleet.clone(), server: name }) as Box<dyn Session>)
+            let scripted = Scripted { fleet: self.fleet.clone(), server: name, _connection: connection };
+            Ok(Box::new(scripted) as Box<dyn Session>)
+        })
+    }
+
+    fn addresses(&self, endpoint: Endpoint, _: Deadline) -> BoxFuture<'_, Vec<SocketAddr>> {
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(1..5))).await;
+            let name = self.fleet.server(&endpoint.host);
+            let at = self.fleet.state().servers.keys().position(|server| *server == name);
+            let at = at.and_then(|at| u8::try_from(at).ok());
+            at.map(|at| SocketAddr::from(([10, 0, 0, at], endpoint.port))).into_iter().collect()
         })
     }
 
@@ -173,17 +218,44 @@ impl Connect for Servers {
     }
 }
 
+/// A connection to a server, if there is one of that name.
+#[derive(Debug)]
+struct Connection {
+    fleet: Fleet,
+    server: String,
+}
+
+impl Connection {
+    fn open(fleet: &Fleet, server: &str) -> Self {
+        if let Some(server) = fleet.state().servers.get_mut(server) {
+            server.connections += 1;
+            server.open += 1;
+            server.most = server.most.max(server.open);
+        }
+        Self { fleet: fleet.clone(), server: server.to_owned() }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(server) = self.fleet.state().servers.get_mut(&self.server) {
+            server.open -= 1;
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Scripted {
     fleet: Fleet,
     server: String,
+    _connection: Connection,
 }
 
 impl Scripted {
     fn answer(&self) -> Result<Vec<Vec<Option<String>>>> {
         let mut state = self.fleet.state();
         state.questions += 1;
-        let Server { does, sessions } = &state.servers[&self.server];
+        let Server { does, sessions, .. } = &state.servers[&self.server];
         if !matches!(does, Write | Read) {
             let absent = *does == Single;
             let fault = if absent { Fault::QueryFailed } else { Fault::ConnectionLost };
@@ -390,6 +462,70 @@ async fn a_new_writer_is_found_soon_after_it_is_one() {
         assert_eq!(host(&found.unwrap()), "app-3");
         assert!(promoted.elapsed() < Duration::from_millis(300), "{:?}", promoted.elapsed());
     }
+}
+
+/// The cluster's name, and that of its readers, lead to members; each of them is asked by one of its names.
+#[tokio::test(start_paused = true)]
+async fn a_server_is_asked_once_whatever_names_it_has() {
+    for _ in 0..20 {
+        let fleet = Fleet::new(&[Write, Read, Read]);
+        fleet.state().slow = 2 * HEDGE;
+        let topology = aurora(&[]);
+        // The members are learned from a reader, while the cluster's name is being asked; and then they are known.
+        for known in [false, true] {
+            let opened = fleet.open(&topology, Access::Write, FIVE).await.unwrap();
+            assert_eq!(fleet.connections(), [(1, 1); 3], "known: {known}");
+            drop(opened);
+            fleet.connections();
+        }
+        // It is lost, and nobody is the writer for a while: what is asked again is asked on one connection at a time, or on
+        // the session that there is.
+        let opened = fleet.open(&topology, Access::Write, FIVE).await.unwrap();
+        fleet.set(1, Refuse);
+        topology.blame(&opened.endpoint, Fault::ConnectionLost);
+        drop(opened);
+        fleet.connections();
+        let promoted = async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            fleet.set(3, Write);
+        };
+        let (found, ()) = tokio::join!(fleet.open(&topology, Access::Write, FIVE), promoted);
+        assert_eq!(host(&found.unwrap()), "app-3");
+        let connections = fleet.connections();
+        assert_eq!((connections[0].1, &connections[1..]), (1, &[(1, 1); 2][..]), "{connections:?}");
+    }
+}
+
+/// The cluster's name leads to a member that is asked by its own name, until it leads elsewhere: to one whom nobody knows
+/// of yet.
+#[tokio::test(start_paused = true)]
+async fn a_name_that_was_put_aside_is_followed_when_it_moves() {
+    for _ in 0..20 {
+        let fleet = Fleet::new(&[Read, Read, Write]);
+        fleet.state().list.truncate(2);
+        let moved = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            fleet.state().dns.insert(CLUSTER.to_owned(), "app-3".to_owned());
+            Instant::now()
+        };
+        let topology = aurora(&[]);
+        let (opened, moved) = tokio::join!(fleet.open(&topology, Access::Write, FIVE), moved);
+        assert_eq!((host(&opened.unwrap()), moved.elapsed() < Duration::from_millis(300)), ("app", true));
+        assert!(fleet.connections().iter().all(|(_, most)| *most <= 1));
+    }
+}
+
+/// A certificate may have one of its names and not the other.
+#[tokio::test(start_paused = true)]
+async fn a_server_is_asked_by_another_name_where_one_will_not_do() {
+    let fleet = Fleet::new(&[Write, Read]);
+    let topology = aurora(&[]);
+    drop(fleet.open(&topology, Access::Write, FIVE).await.unwrap());
+    let own = "app-1.c9.eu-west-1.rds.amazonaws.com";
+    topology.found(&Endpoint { host: own.to_owned(), port: 5432 });
+    fleet.state().mistrusted.insert(own.to_owned());
+    let opened = fleet.open(&topology, Access::Write, FIVE).await.unwrap();
+    assert_eq!(opened.endpoint.host, CLUSTER);
 }
 
 #[tokio::test(start_paused = true)]

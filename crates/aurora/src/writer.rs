@@ -1,9 +1,14 @@
 //! The search for the writer: one server is asked, and where that is not it, all of them at the same time.
+//!
+//! Each is asked once, whatever names it has: the cluster's own leads to a member, and so does the readers'. Two logins at a
+//! time on a writer that is slow make it slower, and a wrong password is counted twice.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::FuturesUnordered;
 use lambda_rds_core::backend::{Access, Connect, Endpoint, Opened, Session, State};
 use lambda_rds_core::deadline::Deadline;
@@ -35,9 +40,11 @@ struct Search<'a> {
     places: &'a Places,
     want: Access,
     by: Deadline,
-    running: FuturesUnordered<BoxFuture<'a, Asked>>,
-    /// Who is, or was, being asked.
+    running: FuturesUnordered<BoxFuture<'a, Event>>,
+    /// Everybody who has turned up.
     known: HashSet<Endpoint>,
+    /// Who is being asked, or has answered and is not left, and where that is, as far as is known.
+    asked: Vec<(Endpoint, Vec<SocketAddr>)>,
     /// Everybody is being asked.
     wide: bool,
     /// How many are being asked for the first time.
@@ -51,14 +58,23 @@ struct Search<'a> {
 struct Candidate {
     endpoint: Endpoint,
     tries: u32,
+    /// It is one of those who are asked for the first time.
+    new: bool,
     /// From the last time, to ask once more on.
     session: Option<Box<dyn Session>>,
+}
+
+enum Event {
+    Asked(Asked),
+    /// Where somebody is to ask, and where those are who are being asked.
+    Found(Vec<Candidate>, Vec<(Endpoint, Vec<SocketAddr>)>),
 }
 
 /// What came of asking.
 struct Asked {
     endpoint: Endpoint,
     tries: u32,
+    new: bool,
     outcome: Result<(Box<dyn Session>, Option<Answer>)>,
     /// It took longer than it may.
     late: bool,
@@ -80,6 +96,7 @@ impl<'a> Search<'a> {
             by,
             running: FuturesUnordered::new(),
             known: HashSet::new(),
+            asked: Vec::new(),
             wide: false,
             new: 0,
             held: None,
@@ -92,7 +109,11 @@ impl<'a> Search<'a> {
             let known = self.aurora.known();
             (known.writer.clone(), known.doubt)
         };
-        self.add(first.unwrap_or_else(|| self.places.configured.clone()));
+        // Its name is looked up where others are asked beside it.
+        let first = first.unwrap_or_else(|| self.places.configured.clone());
+        if let Some(first) = self.candidate(first) {
+            self.ask(first, Vec::new());
+        }
         if doubt {
             self.widen();
         }
@@ -114,7 +135,8 @@ impl<'a> Search<'a> {
                 until = until.min(*better_until);
             }
             match until.bound(self.running.next()).await {
-                Ok(Some(asked)) => {
+                Ok(Some(Event::Found(candidates, places))) => self.place(candidates, &places),
+                Ok(Some(Event::Asked(asked))) => {
                     if let Some(opened) = self.take(asked).await? {
                         return Ok(opened);
                     }
@@ -145,25 +167,71 @@ impl<'a> Search<'a> {
         // A reader knows the members, where nobody does yet.
         let readers = self.places.readers.clone().filter(|_| members.is_empty() && !self.places.pinned);
         let configured = self.places.configured.clone();
-        for endpoint in members.into_iter().chain(readers).chain([configured]) {
-            self.add(endpoint);
+        let all = members.into_iter().chain(readers).chain([configured]);
+        let new: Vec<_> = all.filter_map(|endpoint| self.candidate(endpoint)).collect();
+        if !new.is_empty() {
+            self.look_up(new, Duration::ZERO);
         }
     }
 
-    fn add(&mut self, endpoint: Endpoint) {
-        if self.known.insert(endpoint.clone()) {
-            self.new += 1;
-            self.ask(Candidate { endpoint, tries: 0, session: None });
+    /// Somebody who has not turned up before.
+    fn candidate(&mut self, endpoint: Endpoint) -> Option<Candidate> {
+        let fresh = self.known.insert(endpoint.clone());
+        self.new += usize::from(fresh);
+        fresh.then_some(Candidate { endpoint, tries: 0, new: true, session: None })
+    }
+
+    /// Finds out, after a pause, where these are, and who is being asked already.
+    fn look_up(&self, candidates: Vec<Candidate>, pause: Duration) {
+        let unplaced =
+            self.asked.iter().filter(|(_, at)| at.is_empty()).map(|(endpoint, _)| endpoint.clone());
+        let all = candidates.iter().map(|candidate| candidate.endpoint.clone()).chain(unplaced);
+        let all: Vec<Endpoint> = all.collect();
+        let (servers, by) = (self.servers, self.by);
+        self.running.push(Box::pin(async move {
+            wait(pause).await;
+            let by = by.within(LOOK_UP);
+            let places = all.into_iter().map(|endpoint| async move {
+                let at = servers.addresses(endpoint.clone(), by).await;
+                (endpoint, at)
+            });
+            let places = join_all(places).await;
+            Event::Found(candidates, places)
+        }));
+    }
+
+    /// Asks those who are where nobody is being asked. The others are looked up again: a name may lead elsewhere later, and a
+    /// server be asked by another name where one will not do, which is not in its certificate.
+    fn place(&mut self, candidates: Vec<Candidate>, places: &[(Endpoint, Vec<SocketAddr>)]) {
+        let place = |endpoint: &Endpoint| {
+            let found = places.iter().find(|(known, _)| known == endpoint);
+            found.map(|(_, at)| at.clone()).unwrap_or_default()
+        };
+        for (endpoint, at) in self.asked.iter_mut().filter(|(_, at)| at.is_empty()) {
+            *at = place(endpoint);
+        }
+        for candidate in candidates {
+            let at = place(&candidate.endpoint);
+            let taken = |at: &SocketAddr| self.asked.iter().any(|(_, taken)| taken.contains(at));
+            if !at.is_empty() && at.iter().all(taken) {
+                self.new -= usize::from(candidate.new);
+                self.look_up(vec![Candidate { new: false, ..candidate }], pause());
+            } else {
+                self.ask(candidate, at);
+            }
         }
     }
 
-    fn ask(&self, candidate: Candidate) {
+    fn ask(&mut self, candidate: Candidate, at: Vec<SocketAddr>) {
+        self.asked.push((candidate.endpoint.clone(), at));
+        self.question(candidate, Duration::ZERO);
+    }
+
+    fn question(&self, candidate: Candidate, pause: Duration) {
         let (aurora, servers, places, by) = (self.aurora, self.servers, self.places, self.by);
         self.running.push(Box::pin(async move {
-            let Candidate { endpoint, tries, session } = candidate;
-            if tries > 0 {
-                tokio::time::sleep(pause()).await;
-            }
+            let Candidate { endpoint, tries, new, session } = candidate;
+            wait(pause).await;
             let by = by.within(patience(tries));
             let outcome = match session.filter(|session| session.state() == State::Idle) {
                 Some(mut session) => {
@@ -171,15 +239,29 @@ impl<'a> Search<'a> {
                 }
                 None => aurora.greet(servers, places, &endpoint, by).await,
             };
-            Asked { endpoint, tries: tries + 1, late: by.passed() && outcome.is_err(), outcome }
+            let late = by.passed() && outcome.is_err();
+            Event::Asked(Asked { endpoint, tries: tries + 1, new, outcome, late })
         }));
     }
 
-    async fn take(&mut self, asked: Asked) -> Result<Option<Opened>> {
-        let Asked { endpoint, tries, outcome, late } = asked;
-        if tries == 1 {
-            self.new -= 1;
+    /// Asks again, after a pause: the same session where there is one; else wherever the name leads by then.
+    fn again(&mut self, candidate: Candidate) {
+        if candidate.session.is_some() {
+            self.question(candidate, pause());
+        } else {
+            self.leave(&candidate.endpoint);
+            self.look_up(vec![candidate], pause());
         }
+    }
+
+    /// This one is not being asked any more.
+    fn leave(&mut self, endpoint: &Endpoint) {
+        self.asked.retain(|(known, _)| known != endpoint);
+    }
+
+    async fn take(&mut self, asked: Asked) -> Result<Option<Opened>> {
+        let Asked { endpoint, tries, new, outcome, late } = asked;
+        self.new -= usize::from(new);
         match outcome {
             Ok((session, None)) if endpoint == self.places.configured => {
                 Ok(Some(Opened { session, endpoint, makeshift: None }))
@@ -197,7 +279,8 @@ impl<'a> Search<'a> {
                 } else {
                     // A member that is promoted keeps its sessions, or hangs up. A name may lead elsewhere later.
                     let member = endpoint != self.places.configured;
-                    self.ask(Candidate { endpoint, tries, session: Some(session).filter(|_| member) });
+                    let session = Some(session).filter(|_| member);
+                    self.again(Candidate { endpoint, tries, new: false, session });
                 }
                 Ok(None)
             }
@@ -206,7 +289,7 @@ impl<'a> Search<'a> {
                 if refused && self.want == Access::Write {
                     self.failures.read_only(&endpoint);
                     self.widen();
-                    self.ask(Candidate { endpoint, tries, session: None });
+                    self.again(Candidate { endpoint, tries, new: false, session: None });
                     return Ok(None);
                 }
                 self.aurora.found(&endpoint);
@@ -229,8 +312,19 @@ impl<'a> Search<'a> {
         self.failures.add(&endpoint, error, late);
         self.widen();
         if again {
-            self.ask(Candidate { endpoint, tries, session: None });
+            self.again(Candidate { endpoint, tries, new: false, session: None });
+            return Ok(());
         }
+        self.leave(&endpoint);
         Ok(())
     }
 }
+
+async fn wait(pause: Duration) {
+    if !pause.is_zero() {
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// For so long names are looked up before everybody is asked after all.
+const LOOK_UP: Duration = Duration::from_millis(100);

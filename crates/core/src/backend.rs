@@ -6,6 +6,7 @@
 //! statement is nothing beside a round trip.
 
 use std::fmt::Debug;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -263,6 +264,13 @@ pub trait Connect: Send + Sync {
     /// # Cancel safety
     /// A dropped future closes what it had opened.
     fn connect(&self, endpoint: Endpoint, by: Deadline) -> BoxFuture<'_, Result<Box<dyn Session>>>;
+
+    /// The addresses that the endpoint's name leads to now, so that a server that has several names can be told. None, if
+    /// they are not known by then: connecting says why.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves nothing behind.
+    fn addresses(&self, endpoint: Endpoint, by: Deadline) -> BoxFuture<'_, Vec<SocketAddr>>;
 
     /// When a session of this environment was last seen alive, by the wall clock.
     fn last_alive(&self) -> Option<SystemTime>;

@@ -12,6 +12,7 @@
 //! - [`Proxy`]: stands in front of a server, counts round trips, breaks connections on demand
 //! - [`RuntimeApi`] and [`Secrets`]: the Lambda Runtime API and Secrets Manager
 //! - [`Function`]: the built `bootstrap`, run as Lambda would run it
+//! - [`Stalls`]: what the machine takes for itself while something is measured
 //! - [`certs`]: certificate authorities and server certificates, good and bad ones
 //!
 //! Servers and stand-ins run in processes and threads of their own, so a test may block, or use tokio's
@@ -29,6 +30,7 @@ mod process;
 mod proxy;
 mod runtime_api;
 mod secrets;
+mod stalls;
 mod standin;
 mod tokens;
 
@@ -44,4 +46,5 @@ pub use runtime_api::{
     Streamed, Streaming,
 };
 pub use secrets::{Fault as SecretsFault, Secret, SecretRequest, Secrets};
+pub use stalls::{Attempts, Stalls, unless_stalled};
 pub use tokens::MysqlTokens;

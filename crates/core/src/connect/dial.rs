@@ -83,6 +83,13 @@ pub async fn redial(address: SocketAddr, by: Deadline) -> Result<TcpStream> {
     }
 }
 
+/// The addresses that the endpoint's name has now, those of one server always written the same; none, if they are not
+/// known by then.
+pub(crate) async fn addresses(endpoint: &Endpoint, by: Deadline) -> Vec<SocketAddr> {
+    let found = resolve(endpoint, by).await.unwrap_or_default();
+    found.into_iter().map(|at| SocketAddr::new(at.ip().to_canonical(), at.port())).collect()
+}
+
 async fn resolve(endpoint: &Endpoint, by: Deadline) -> Result<Vec<SocketAddr>> {
     // A literal address needs no resolver, and the resolver a thread.
     if let Ok(address) = endpoint.host.parse::<IpAddr>() {

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -17,6 +18,7 @@ use crate::backend::{
     Topology,
 };
 use crate::config;
+use crate::connect::dial;
 use crate::connect::places::Places;
 use crate::connect::tls::TlsClient;
 use crate::credentials::{Credentials, Login, Relogin, Resolved};
@@ -427,6 +429,10 @@ impl Connect for Servers<'_> {
 
     fn connect(&self, endpoint: Endpoint, by: Deadline) -> BoxFuture<'_, Result<Box<dyn Session>>> {
         Box::pin(async move { self.open(&endpoint, by).await })
+    }
+
+    fn addresses(&self, endpoint: Endpoint, by: Deadline) -> BoxFuture<'_, Vec<SocketAddr>> {
+        Box::pin(async move { dial::addresses(&endpoint, by).await })
     }
 
     fn last_alive(&self) -> Option<SystemTime> {

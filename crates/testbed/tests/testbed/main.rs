@@ -12,3 +12,4 @@ mod proxy;
 mod raw_http;
 mod runtime_api;
 mod secrets;
+mod stalls;
