@@ -734,49 +734,39 @@ run "warns_of_calls_that_wait_for_the_proxy" {
   expect_failures = [check.proxy_pool]
 }
 
-run "accepts_a_budget_just_kept" {
+# A budget just kept, a timeout just enough, queues and environments kept ready that take all that is reserved, a zip and a
+# port of one's own, another account's secret with its key, variables of others.
+run "accepts_what_is_just_enough" {
   command = plan
 
   variables {
-    function = { reserved_concurrent_executions = 16 }
+    function = { reserved_concurrent_executions = 16, timeout = 16, environment = { OTEL_SERVICE_NAME = "shop", SECOND_HOST = "db" } }
     budget   = { max_connections = 100, others = { api = 2 } }
-  }
-}
-
-run "accepts_a_timeout_just_enough" {
-  command = plan
-
-  variables {
-    function = { timeout = 16 }
-  }
-}
-
-run "accepts_a_zip_of_ones_own_name" {
-  command = plan
-
-  variables {
-    zip = { s3_bucket = "zips", s3_key = "shop.zip" }
-  }
-}
-
-run "accepts_another_accounts_secret_with_its_key" {
-  command = plan
-
-  variables {
+    queues   = { a = { maximum_concurrency = 9 }, b = { maximum_concurrency = 7 } }
+    release  = { provisioned_concurrent_executions = 16 }
+    zip      = { s3_bucket = "zips", s3_key = "shop.zip" }
     database = {
       host                   = "app.abc.eu-central-1.rds.amazonaws.com"
       name                   = "app"
       security_group_id      = "sg-database"
       db_instance_identifier = "app"
       secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:210987654321:secret:app-AbCdEf", kms_key_arn = "arn:aws:kms:eu-central-1:210987654321:key/1" }
+      port                   = 6432
     }
   }
 }
 
-run "accepts_another_regions_secret_where_the_vpc_reaches_it" {
+# An HTTP API that waits as long as the function, MariaDB's family, a statement limit of the function's own, another region's
+# secret where the VPC reaches it.
+run "accepts_what_just_goes_together" {
   command = plan
 
   variables {
+    engine          = "mariadb"
+    parameter_group = { family = "mariadb11.4", statement_timeout = "10s" }
+    http_api        = { authorization_type = "AWS_IAM" }
+    function        = { timeout = 30 }
+    network         = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], secrets_endpoint = { security_group_id = "sg-1" } }
     database = {
       host                   = "app.abc.eu-central-1.rds.amazonaws.com"
       name                   = "app"
@@ -784,7 +774,6 @@ run "accepts_another_regions_secret_where_the_vpc_reaches_it" {
       db_instance_identifier = "app"
       secret                 = { arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:app-AbCdEf" }
     }
-    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], secrets_endpoint = { security_group_id = "sg-1" } }
   }
 }
 
@@ -797,38 +786,6 @@ run "accepts_more_environments_behind_a_proxy_on_postgres" {
   }
 }
 
-run "accepts_a_port_of_ones_own" {
-  command = plan
-
-  variables {
-    database = {
-      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
-      name                   = "app"
-      security_group_id      = "sg-database"
-      db_instance_identifier = "app"
-      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
-      port                   = 6432
-    }
-  }
-}
-
-run "accepts_mariadb" {
-  command = plan
-
-  variables {
-    engine          = "mariadb"
-    parameter_group = { family = "mariadb11.4" }
-  }
-}
-
-run "accepts_queues_within_the_reserved_concurrency" {
-  command = plan
-
-  variables {
-    queues = { a = { maximum_concurrency = 6 }, b = { maximum_concurrency = 4 } }
-  }
-}
-
 run "refuses_an_http_api_that_leaves_before_the_function" {
   command = plan
 
@@ -838,23 +795,6 @@ run "refuses_an_http_api_that_leaves_before_the_function" {
   }
 
   expect_failures = [aws_apigatewayv2_integration.this]
-}
-
-run "accepts_an_http_api_that_waits_as_long" {
-  command = plan
-
-  variables {
-    http_api = { authorization_type = "AWS_IAM" }
-    function = { timeout = 30 }
-  }
-}
-
-run "accepts_variables_of_others" {
-  command = plan
-
-  variables {
-    function = { environment = { OTEL_SERVICE_NAME = "shop", SECOND_HOST = "db" } }
-  }
 }
 
 run "refuses_more_kept_ready_than_reserved" {
@@ -886,14 +826,6 @@ run "refuses_none_kept_ready" {
   }
 
   expect_failures = [aws_lambda_provisioned_concurrency_config.this]
-}
-
-run "accepts_all_that_is_reserved_kept_ready" {
-  command = plan
-
-  variables {
-    release = { provisioned_concurrent_executions = 10 }
-  }
 }
 
 # Validations of variables, one of each variable at a time. Each of them has to fail.
