@@ -32,6 +32,7 @@ variables {
   secret_arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf"
 
   # Of some examples only.
+  storage_kms_key_arn  = "arn:aws:kms:eu-central-1:123456789012:key/of-the-disk"
   database_user        = "reporting"
   database_resource_id = "db-ABC"
   jwt                  = { issuer = "https://issuer.example.com", audience = ["app"] }

@@ -735,16 +735,22 @@ run "warns_of_calls_that_wait_for_the_proxy" {
 }
 
 # A budget just kept, a timeout just enough, queues and environments kept ready that take all that is reserved, a zip and a
-# port of one's own, another account's secret with its key, variables of others.
+# port of one's own, another account's secret with its key, variables of others; and values at their other limits.
 run "accepts_what_is_just_enough" {
   command = plan
 
   variables {
     function = { reserved_concurrent_executions = 16, timeout = 16, environment = { OTEL_SERVICE_NAME = "shop", SECOND_HOST = "db" } }
     budget   = { max_connections = 100, others = { api = 2 } }
-    queues   = { a = { maximum_concurrency = 9 }, b = { maximum_concurrency = 7 } }
-    release  = { provisioned_concurrent_executions = 16 }
-    zip      = { s3_bucket = "zips", s3_key = "shop.zip" }
+    queues   = { a = { maximum_concurrency = 9, batch_size = 11, maximum_batching_window_in_seconds = 1 }, qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq = { maximum_concurrency = 7 } }
+    async    = { maximum_event_age_in_seconds = 60, maximum_retry_attempts = 2 }
+    agents   = { tool_bytes = 1 }
+    replies  = { stream_bytes = 1 }
+    network  = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], egress = { first = { port = 1, cidr_blocks = ["10.0.0.0/24"] }, last = { port = 65535, prefix_list_ids = ["pl-1"] } } }
+
+    idempotency = { reply_bytes = 1 }
+    release     = { provisioned_concurrent_executions = 16 }
+    zip         = { s3_bucket = "zips", s3_key = "shop.zip" }
     database = {
       host                   = "app.abc.eu-central-1.rds.amazonaws.com"
       name                   = "app"
@@ -807,17 +813,6 @@ run "refuses_more_kept_ready_than_reserved" {
   expect_failures = [aws_lambda_provisioned_concurrency_config.this]
 }
 
-run "refuses_dead_letters_of_a_name_too_long_by_one" {
-  command = plan
-
-  variables {
-    name   = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-    queues = { qqqqqqqqqqqqqqqqqqqqqqqqq = { fifo = true, maximum_concurrency = 2 } }
-  }
-
-  expect_failures = [var.queues]
-}
-
 run "refuses_none_kept_ready" {
   command = plan
 
@@ -856,7 +851,7 @@ run "refuses_values_1" {
     # a duration without a unit
     connections = { query_timeout = "10" }
     # a share above one
-    budget = { max_connections = 100, share = 1.5 }
+    budget = { max_connections = 100, share = 1.01 }
     # a limit of milliseconds
     parameter_group = { family = "postgres17", idle_session_timeout = "500ms" }
     # a queue name that aws refuses
@@ -909,8 +904,8 @@ run "refuses_values_2" {
     connections = { max_connections = 1.5 }
     # a budget without a source
     budget = {}
-    # a large batch without a window
-    queues = { users = { batch_size = 100 } }
+    # a batch of eleven without a window
+    queues = { users = { batch_size = 11 } }
     # a schedule name that aws refuses
     schedules = { "every night" = { schedule_expression = "rate(1 day)", query = "q" } }
     # an unknown authorizer
@@ -959,7 +954,7 @@ run "refuses_values_3" {
     # a negative number of others
     budget = { max_connections = 100, others = { api = -1 } }
     # an event age that lambda refuses
-    async = { maximum_event_age_in_seconds = 30 }
+    async = { maximum_event_age_in_seconds = 59 }
     # a version that a canary moves
     release = { function_version = "3", canary = {} }
     # a policy by a name that is taken
@@ -1064,9 +1059,12 @@ run "refuses_values_5" {
     release = { alias = "live!" }
     # a path without its last slash
     iam = { path = "/apps" }
+    # dead letters of a name too long by one
+    name   = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+    queues = { qqqqqqqqqqqqqqqqqqqqqqqqq = { fifo = true, maximum_concurrency = 2 } }
   }
 
-  expect_failures = [var.database, var.function, var.network, var.agents, var.http_api, var.connections, var.replies, var.schedules, var.async, var.release, var.iam]
+  expect_failures = [var.database, var.function, var.network, var.agents, var.http_api, var.connections, var.replies, var.schedules, var.async, var.release, var.iam, var.queues]
 }
 
 run "refuses_values_6" {
@@ -1096,9 +1094,11 @@ run "refuses_values_6" {
     iam = { name_prefix = "ppppppppppppppppppppppppppppppppppppp" }
     # a jwt for callers of iam
     http_api = { authorization_type = "AWS_IAM", jwt = { issuer = "https://issuer.example.com", audience = ["app"] } }
+    # a name in upper case
+    queues = { Users = {} }
   }
 
-  expect_failures = [var.database, var.function, var.network, var.agents, var.connections, var.replies, var.async, var.iam, var.http_api]
+  expect_failures = [var.database, var.function, var.network, var.agents, var.connections, var.replies, var.async, var.iam, var.http_api, var.queues]
 }
 
 run "refuses_values_7" {
@@ -1140,7 +1140,7 @@ run "refuses_values_8" {
     # a search that agentcore does not know
     agents = { agentcore = { tools = file("tests/tools.json"), search_type = "FULL" } }
     # managed instances that are too small
-    function = { memory_size = 1024, managed_instances = { capacity_provider_arn = "arn:aws:lambda:eu-central-1:123456789012:capacity-provider:shop", environments = 1 } }
+    function = { memory_size = 2047, managed_instances = { capacity_provider_arn = "arn:aws:lambda:eu-central-1:123456789012:capacity-provider:shop", environments = 1 } }
     # a proxy by passwords
     proxy = { auth = "password" }
     # a digit at the beginning
@@ -1274,9 +1274,13 @@ run "refuses_values_13" {
     }
     # tools without a description
     agents = { agentcore = { tools = "[{\"name\": \"a\", \"inputSchema\": {\"type\": \"object\"}}]" } }
+    # an egress by the databases name
+    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], egress = { database = { port = 5432, cidr_blocks = ["10.0.0.0/24"] } } }
+    # a name with an underscore
+    name = "shop_api"
   }
 
-  expect_failures = [var.function, var.database, var.agents]
+  expect_failures = [var.function, var.database, var.agents, var.network, var.name]
 }
 
 run "refuses_values_14" {
@@ -1287,9 +1291,11 @@ run "refuses_values_14" {
     function = { environment = { LAMBDA_TASK_ROOT = "/opt" } }
     # a reader by a name that is not one
     proxy = { existing = { name = "of-others", endpoint = "of-others.proxy-abc.eu-central-1.rds.amazonaws.com", reader_endpoint = "reader.example.com", security_group_id = "sg-proxy" } }
+    # an egress by a name with a hyphen
+    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], egress = { "second-one" = { port = 5432, cidr_blocks = ["10.0.0.0/24"] } } }
   }
 
-  expect_failures = [var.function, var.proxy]
+  expect_failures = [var.function, var.proxy, var.network]
 }
 
 run "refuses_values_15" {
@@ -1298,9 +1304,122 @@ run "refuses_values_15" {
   variables {
     # a proxy by group and list
     proxy = { existing = { name = "of-others", endpoint = "of-others.proxy-abc.eu-central-1.rds.amazonaws.com", security_group_id = "sg-proxy", prefix_list_ids = ["pl-proxy"] } }
+    # no environment at all
+    function = { reserved_concurrent_executions = 0 }
+    # an endpoint by group and addresses
+    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], secrets_endpoint = { security_group_id = "sg-1", cidr_blocks = ["10.0.0.0/24"] } }
   }
 
-  expect_failures = [var.proxy]
+  expect_failures = [var.proxy, var.function, var.network]
+}
+
+run "refuses_values_16" {
+  command = plan
+
+  variables {
+    # a variable name with a hyphen
+    function = { environment = { SECOND-HOST = "x" } }
+    # a proxy by group and addresses
+    proxy = { existing = { name = "of-others", endpoint = "of-others.proxy-abc.eu-central-1.rds.amazonaws.com", security_group_id = "sg-proxy", cidr_blocks = ["10.0.0.0/24"] } }
+  }
+
+  expect_failures = [var.function, var.proxy]
+}
+
+run "refuses_values_17" {
+  command = plan
+
+  variables {
+    # a key that lambda sets
+    function = { environment = { AWS_SECRET_ACCESS_KEY = "x" } }
+    # a database by group and list
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      security_group_id      = "sg-database"
+      db_instance_identifier = "app"
+      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
+      prefix_list_ids        = ["pl-database"]
+    }
+  }
+
+  expect_failures = [var.function, var.database]
+}
+
+run "refuses_values_18" {
+  command = plan
+
+  variables {
+    # a token that lambda sets
+    function = { environment = { AWS_SESSION_TOKEN = "x" } }
+    # a resource id in lower case
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      security_group_id      = "sg-database"
+      db_instance_identifier = "app"
+      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
+      auth                   = "iam"
+      user                   = "app"
+      resource_id            = "db-abc"
+    }
+  }
+
+  expect_failures = [var.function, var.database]
+}
+
+run "refuses_values_19" {
+  command = plan
+
+  variables {
+    # a reader with its port
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      security_group_id      = "sg-database"
+      db_instance_identifier = "app"
+      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
+      reader_host            = "reader.example.com:5432"
+    }
+  }
+
+  expect_failures = [var.database]
+}
+
+run "refuses_values_20" {
+  command = plan
+
+  variables {
+    # a name of tokens with its path
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      security_group_id      = "sg-database"
+      db_instance_identifier = "app"
+      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
+      iam_host               = "db.example.com/app"
+    }
+  }
+
+  expect_failures = [var.database]
+}
+
+run "refuses_values_21" {
+  command = plan
+
+  variables {
+    # a pattern of no place
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      security_group_id      = "sg-database"
+      db_instance_identifier = "app"
+      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
+      instance_pattern       = "db.example.com"
+    }
+  }
+
+  expect_failures = [var.database]
 }
 
 # Values at the limits of what is taken, so that a validation which refuses too much fails as well.
