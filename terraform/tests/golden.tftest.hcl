@@ -908,6 +908,53 @@ run "managed_instances" {
   }
 }
 
+# Rules, records and alarms that others see to.
+run "left_to_others" {
+  command = plan
+
+  module {
+    source = "./tests/call"
+  }
+
+  variables {
+    call = {
+      name     = "shop"
+      engine   = "aurora-postgres"
+      zip      = { directory = "tests/zips" }
+      network  = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], secrets_endpoint = { security_group_id = "sg-endpoint" } }
+      database = { host = "app.cluster-abc.eu-central-1.rds.amazonaws.com", name = "app", read_from = "reader", secret = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" } }
+      budget   = { serverless = { min_capacity = 1, max_capacity = 16 } }
+      proxy = {
+        existing = {
+          name                = "of-others"
+          endpoint            = "of-others.proxy-abc.eu-central-1.rds.amazonaws.com"
+          reader_endpoint     = "of-others-reader.endpoint.proxy-abc.eu-central-1.rds.amazonaws.com"
+          security_group_id   = "sg-proxy-of-others"
+          security_group_rule = false
+        }
+      }
+      http_api = { authorization_type = "AWS_IAM", domain = { name = "api.example.com", certificate_arn = "arn:aws:acm:eu-central-1:123456789012:certificate/of-the-api" } }
+      agents   = { agentcore = { tools = file("tests/tools.json"), search_type = "SEMANTIC" } }
+    }
+  }
+
+  assert {
+    condition = jsonencode([for golden in [jsondecode(file("tests/golden/left_to_others.json"))] : {
+      for kind, held in output.resources : kind => {
+        for key, object in [held, { "" = held }][contains(["aws_cloudwatch_log_group.function", "aws_lambda_function.this"], kind) ? 1 : 0] : key => {
+          for attribute, value in object : attribute => value if !contains(["null", "[]", "{}", "\"\""], jsonencode(value)) && !contains(try(golden.any[kind], []), attribute)
+        }
+      } if length(held) > 0
+    }]) == jsonencode([jsondecode(file("tests/golden/left_to_others.json")).resources])
+    error_message = "What is created is not what tests/golden/left_to_others.json has. To see the difference: terraform/check --update, and git diff."
+  }
+
+  assert {
+    condition     = jsonencode({ outputs = output.outputs }) == jsonencode(jsondecode(file("tests/golden/left_to_others.json")).outputs)
+    error_message = "The outputs are not what tests/golden/left_to_others.json has. To see the difference: terraform/check --update, and git diff."
+  }
+}
+
 run "agents_by_a_gateway_that_is_there" {
   command = plan
 

@@ -470,4 +470,11 @@ MUTATIONS = [
     ("an example's default is another", "examples/agents/variables.tf", 'default     = {}', 'default     = { all = "arn:aws:bedrock:eu-central-1:123456789012:agent/ABCDEFGHIJ" }', "rules: order_and_lifecycle"),
     ("an example's function logs in with a password", "examples/rds-proxy/main.tf", 'auth                   = "iam"', 'auth                   = "secret"', "rds_proxy"),
     ("an example's mail goes nowhere", "examples/complete-postgres/main.tf", "endpoint  = each.value", 'endpoint  = "nobody@example.com"', "complete_postgres"),
+    ("a rule is written into the group of a proxy of others", "network.tf", "try(local.existing_proxy.security_group_rule, false) &&", "true &&", "left_to_others"),
+    ("readers of no cluster are watched", "alarms.tf", 'if var.database.read_from == "reader" && var.database.db_cluster_identifier != null', 'if var.database.read_from == "reader"', "left_to_others"),
+    ("a gateway is searched only with instructions", "agents.tf", "each.value.instructions == null && each.value.search_type == null", "each.value.instructions == null || each.value.search_type == null", "left_to_others"),
+    ("a record is made in no zone", "http.tf", " && try(api.domain.hosted_zone != null, false)", "", "left_to_others"),
+    ("capacity of no cluster is watched", "alarms.tf", "var.budget.serverless == null || var.database.db_cluster_identifier == null ?", "var.budget.serverless == null ?", "left_to_others"),
+    ("a secret may be named in the environment", "main.tf", '["DB_SECRET_ID", "DB_AUTH", "DB_USER"]', '["DB_AUTH", "DB_USER"]', "refusals: refuses_a_secret_in_the_environment"),
+    ("readers of what is no cluster are taken", "main.tf", 'var.database.read_from == "writer" || (local.aurora && (', 'var.database.read_from == "writer" || (true && (', "refusals: refuses_readers_without_aurora"),
 ]

@@ -23,10 +23,6 @@ variables {
   budget = { max_connections = 100 }
 }
 
-run "the_base_is_accepted" {
-  command = plan
-}
-
 run "refuses_a_budget_overcommitted_by_one" {
   command = plan
 
@@ -315,6 +311,7 @@ run "refuses_readers_without_aurora" {
   command = plan
 
   variables {
+    function = { reserved_concurrent_executions = 5 }
     database = {
       host                   = "app.abc.eu-central-1.rds.amazonaws.com"
       name                   = "app"
@@ -512,6 +509,15 @@ run "refuses_a_secret_in_the_environment" {
 
   variables {
     function = { environment = { DB_SECRET_ID = "other" } }
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      security_group_id      = "sg-database"
+      db_instance_identifier = "app"
+      auth                   = "iam"
+      user                   = "app"
+      resource_id            = "db-ABC"
+    }
   }
 
   expect_failures = [aws_lambda_function.this]
