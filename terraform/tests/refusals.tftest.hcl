@@ -465,7 +465,7 @@ run "refuses_managed_instances_kept_ready" {
 
   variables {
     network  = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], security_group_ids = ["sg-capacity"] }
-    function = { memory_size = 2048, managed_instances = { capacity_provider_arn = "arn:aws:lambda:eu-central-1:123456789012:capacity-provider:shop", environments = 1 } }
+    function = { memory_size = 2048, managed_instances = { capacity_provider_arn = "arn:aws:lambda:eu-central-1:123456789012:capacity-provider:shop", environments = 1, per_execution_environment_max_concurrency = 1 } }
     release  = { provisioned_concurrent_executions = 1 }
   }
 
@@ -572,7 +572,7 @@ run "refuses_names_of_members_behind_a_proxy" {
       security_group_id     = "sg-database"
       db_cluster_identifier = "app"
       secret                = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
-      instance_pattern      = "?.db.example.com"
+      instance_pattern      = "?.db.example.com:65535"
     }
   }
 
@@ -776,6 +776,7 @@ run "accepts_what_just_goes_together" {
   variables {
     engine          = "mariadb"
     parameter_group = { family = "mariadb11.4", statement_timeout = "10s" }
+    connections     = { max_connections = 1 }
     http_api        = { authorization_type = "AWS_IAM" }
     function        = { timeout = 30 }
     network         = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], secrets_endpoint = { security_group_id = "sg-1" } }
@@ -1068,9 +1069,11 @@ run "refuses_values_5" {
     # dead letters of a name too long by one
     name   = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
     queues = { qqqqqqqqqqqqqqqqqqqqqqqqq = { fifo = true, maximum_concurrency = 2 } }
+    # a table of 64 letters in a schema
+    idempotency = { table = "app.kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk" }
   }
 
-  expect_failures = [var.database, var.function, var.network, var.agents, var.http_api, var.connections, var.replies, var.schedules, var.async, var.release, var.iam, var.queues]
+  expect_failures = [var.database, var.function, var.network, var.agents, var.http_api, var.connections, var.replies, var.schedules, var.async, var.release, var.iam, var.queues, var.idempotency]
 }
 
 run "refuses_values_6" {
@@ -1223,7 +1226,7 @@ run "refuses_values_11" {
     # a setting without a source
     session = { set = ["app.tenant"] }
     # half a byte
-    idempotency = { reply_bytes = 0.5 }
+    idempotency = { reply_bytes = 1.5 }
     # a name that aws refuses
     name = "Shop"
     # managed instances that take no call

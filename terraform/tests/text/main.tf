@@ -2,7 +2,8 @@
 # - depends_on, and lifecycle without its preconditions;
 # - the objects and variables that a block names: a name written out in an object's place is the same value, and nothing waits
 #   for it any more; a default written out in a variable's place is the same value until somebody sets it;
-# - the settings of terraform and the provider, what the last snapshot is named after, the defaults of what the tests set;
+# - the settings of terraform and the provider, what the last snapshot is named after, the deployment (of two
+#   versions that are one until CodeDeploy moves the alias), the defaults of what the tests set, and what may be null;
 # - which resources there are with which arguments: one that no output names is in no plan that is compared, nor is an argument
 #   that a mock makes up.
 
@@ -19,8 +20,8 @@ locals {
     { for number, found in regexall("(?m)depends_on = \\[([^\\]]*)\\]", text) : "depends_on" => regexall("[\\w.]+", found[0]) },
     startswith(block, "output") ? {} : { for names in [sort(distinct(regexall("\\b(?:var(?:\\.\\w+)+|(?:data\\.)?(?:aws|terraform)_\\w+\\.\\w+|module\\.\\w+\\.\\w+)", local.code[name][block])))] : "names" => names if length(names) > 0 },
     { for setting in regexall("(create_before_destroy|ignore_changes|prevent_destroy|replace_triggered_by) += ([^\n]*)", text) : setting[0] => setting[1] },
-    length(regexall("^variable", block)) == 0 ? {} : { for setting in regexall("(?m)^  (default) += ([^\n]*)", text) : setting[0] => setting[1] },
-    length(regexall("^(terraform|provider|resource \"terraform_data\")", block)) == 0 ? {} : { settings = join(" ", regexall("[^\\s]+", local.code[name][block])) },
+    length(regexall("^variable", block)) == 0 ? {} : { for setting in regexall("(?m)^  (default|nullable) += ([^\n]*)", text) : setting[0] => setting[1] },
+    length(regexall("^(terraform|provider|resource \"terraform_data\"|output \"deployment\")", block)) == 0 ? {} : { settings = join(" ", regexall("[^\\s]+", local.code[name][block])) },
   ) } }
 
   made = { for name, text in local.files : name => {
