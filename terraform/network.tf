@@ -53,7 +53,7 @@ locals {
   ]...) }
 
   # Whether the group at the other end gets a rule that lets in.
-  database_rule = local.existing_proxy == null && var.database.security_group_rule && length(var.database.cidr_blocks) + length(var.database.prefix_list_ids) == 0
+  database_rule = var.database.security_group_rule && length(var.database.cidr_blocks) + length(var.database.prefix_list_ids) == 0
   proxy_rule = length(local.proxies) > 0 || (
     try(local.existing_proxy.security_group_rule, false) &&
     length(local.by_proxy.cidr_blocks) + length(local.by_proxy.prefix_list_ids) == 0

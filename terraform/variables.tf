@@ -550,8 +550,8 @@ variable "queues" {
   }
 
   validation {
-    condition     = alltrue([for queue in values(var.queues) : queue.batch_size <= 10 || (!queue.fifo && queue.maximum_batching_window_in_seconds >= 1)])
-    error_message = "queues: a batch_size above 10 needs maximum_batching_window_in_seconds of 1 or more, and no FIFO queue."
+    condition     = alltrue([for queue in values(var.queues) : queue.batch_size <= 10 || queue.maximum_batching_window_in_seconds >= 1])
+    error_message = "queues: a batch_size above 10 needs maximum_batching_window_in_seconds of 1 or more, which a FIFO queue has not."
   }
 
   validation {

@@ -23,10 +23,6 @@ variables {
   budget = { max_connections = 100 }
 }
 
-run "the_base_is_accepted" {
-  command = plan
-}
-
 run "refuses_a_budget_overcommitted_by_one" {
   command = plan
 
@@ -315,6 +311,7 @@ run "refuses_readers_without_aurora" {
   command = plan
 
   variables {
+    function = { reserved_concurrent_executions = 5 }
     database = {
       host                   = "app.abc.eu-central-1.rds.amazonaws.com"
       name                   = "app"
@@ -468,7 +465,7 @@ run "refuses_managed_instances_kept_ready" {
 
   variables {
     network  = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], security_group_ids = ["sg-capacity"] }
-    function = { memory_size = 2048, managed_instances = { capacity_provider_arn = "arn:aws:lambda:eu-central-1:123456789012:capacity-provider:shop", environments = 1 } }
+    function = { memory_size = 2048, managed_instances = { capacity_provider_arn = "arn:aws:lambda:eu-central-1:123456789012:capacity-provider:shop", environments = 1, per_execution_environment_max_concurrency = 1 } }
     release  = { provisioned_concurrent_executions = 1 }
   }
 
@@ -512,6 +509,15 @@ run "refuses_a_secret_in_the_environment" {
 
   variables {
     function = { environment = { DB_SECRET_ID = "other" } }
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      security_group_id      = "sg-database"
+      db_instance_identifier = "app"
+      auth                   = "iam"
+      user                   = "app"
+      resource_id            = "db-ABC"
+    }
   }
 
   expect_failures = [aws_lambda_function.this]
@@ -566,7 +572,7 @@ run "refuses_names_of_members_behind_a_proxy" {
       security_group_id     = "sg-database"
       db_cluster_identifier = "app"
       secret                = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
-      instance_pattern      = "?.db.example.com"
+      instance_pattern      = "?.db.example.com:65535"
     }
   }
 
@@ -734,49 +740,46 @@ run "warns_of_calls_that_wait_for_the_proxy" {
   expect_failures = [check.proxy_pool]
 }
 
-run "accepts_a_budget_just_kept" {
+# A budget just kept, a timeout just enough, queues and environments kept ready that take all that is reserved, a zip and a
+# port of one's own, another account's secret with its key, variables of others; and values at their other limits.
+run "accepts_what_is_just_enough" {
   command = plan
 
   variables {
-    function = { reserved_concurrent_executions = 16 }
+    function = { reserved_concurrent_executions = 16, timeout = 16, environment = { OTEL_SERVICE_NAME = "shop", SECOND_HOST = "db" } }
     budget   = { max_connections = 100, others = { api = 2 } }
-  }
-}
+    queues   = { a = { maximum_concurrency = 9, batch_size = 11, maximum_batching_window_in_seconds = 1 }, qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq = { maximum_concurrency = 7 } }
+    async    = { maximum_event_age_in_seconds = 60, maximum_retry_attempts = 2 }
+    agents   = { tool_bytes = 1 }
+    replies  = { stream_bytes = 1 }
+    network  = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], egress = { first = { port = 1, cidr_blocks = ["10.0.0.0/24"] }, last = { port = 65535, prefix_list_ids = ["pl-1"] } } }
 
-run "accepts_a_timeout_just_enough" {
-  command = plan
-
-  variables {
-    function = { timeout = 16 }
-  }
-}
-
-run "accepts_a_zip_of_ones_own_name" {
-  command = plan
-
-  variables {
-    zip = { s3_bucket = "zips", s3_key = "shop.zip" }
-  }
-}
-
-run "accepts_another_accounts_secret_with_its_key" {
-  command = plan
-
-  variables {
+    idempotency = { reply_bytes = 1 }
+    release     = { provisioned_concurrent_executions = 16 }
+    zip         = { s3_bucket = "zips", s3_key = "shop.zip" }
     database = {
       host                   = "app.abc.eu-central-1.rds.amazonaws.com"
       name                   = "app"
       security_group_id      = "sg-database"
       db_instance_identifier = "app"
       secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:210987654321:secret:app-AbCdEf", kms_key_arn = "arn:aws:kms:eu-central-1:210987654321:key/1" }
+      port                   = 6432
     }
   }
 }
 
-run "accepts_another_regions_secret_where_the_vpc_reaches_it" {
+# An HTTP API that waits as long as the function, MariaDB's family, a statement limit of the function's own, another region's
+# secret where the VPC reaches it.
+run "accepts_what_just_goes_together" {
   command = plan
 
   variables {
+    engine          = "mariadb"
+    parameter_group = { family = "mariadb11.4", statement_timeout = "10s" }
+    connections     = { max_connections = 1 }
+    http_api        = { authorization_type = "AWS_IAM" }
+    function        = { timeout = 30 }
+    network         = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], secrets_endpoint = { security_group_id = "sg-1" } }
     database = {
       host                   = "app.abc.eu-central-1.rds.amazonaws.com"
       name                   = "app"
@@ -784,7 +787,6 @@ run "accepts_another_regions_secret_where_the_vpc_reaches_it" {
       db_instance_identifier = "app"
       secret                 = { arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:app-AbCdEf" }
     }
-    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], secrets_endpoint = { security_group_id = "sg-1" } }
   }
 }
 
@@ -794,38 +796,6 @@ run "accepts_more_environments_behind_a_proxy_on_postgres" {
   variables {
     proxy    = {}
     function = { reserved_concurrent_executions = 50 }
-  }
-}
-
-run "accepts_a_port_of_ones_own" {
-  command = plan
-
-  variables {
-    database = {
-      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
-      name                   = "app"
-      security_group_id      = "sg-database"
-      db_instance_identifier = "app"
-      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
-      port                   = 6432
-    }
-  }
-}
-
-run "accepts_mariadb" {
-  command = plan
-
-  variables {
-    engine          = "mariadb"
-    parameter_group = { family = "mariadb11.4" }
-  }
-}
-
-run "accepts_queues_within_the_reserved_concurrency" {
-  command = plan
-
-  variables {
-    queues = { a = { maximum_concurrency = 6 }, b = { maximum_concurrency = 4 } }
   }
 }
 
@@ -840,23 +810,6 @@ run "refuses_an_http_api_that_leaves_before_the_function" {
   expect_failures = [aws_apigatewayv2_integration.this]
 }
 
-run "accepts_an_http_api_that_waits_as_long" {
-  command = plan
-
-  variables {
-    http_api = { authorization_type = "AWS_IAM" }
-    function = { timeout = 30 }
-  }
-}
-
-run "accepts_variables_of_others" {
-  command = plan
-
-  variables {
-    function = { environment = { OTEL_SERVICE_NAME = "shop", SECOND_HOST = "db" } }
-  }
-}
-
 run "refuses_more_kept_ready_than_reserved" {
   command = plan
 
@@ -867,17 +820,6 @@ run "refuses_more_kept_ready_than_reserved" {
   expect_failures = [aws_lambda_provisioned_concurrency_config.this]
 }
 
-run "refuses_dead_letters_of_a_name_too_long_by_one" {
-  command = plan
-
-  variables {
-    name   = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-    queues = { qqqqqqqqqqqqqqqqqqqqqqqqq = { fifo = true, maximum_concurrency = 2 } }
-  }
-
-  expect_failures = [var.queues]
-}
-
 run "refuses_none_kept_ready" {
   command = plan
 
@@ -886,14 +828,6 @@ run "refuses_none_kept_ready" {
   }
 
   expect_failures = [aws_lambda_provisioned_concurrency_config.this]
-}
-
-run "accepts_all_that_is_reserved_kept_ready" {
-  command = plan
-
-  variables {
-    release = { provisioned_concurrent_executions = 10 }
-  }
 }
 
 # Validations of variables, one of each variable at a time. Each of them has to fail.
@@ -924,7 +858,7 @@ run "refuses_values_1" {
     # a duration without a unit
     connections = { query_timeout = "10" }
     # a share above one
-    budget = { max_connections = 100, share = 1.5 }
+    budget = { max_connections = 100, share = 1.01 }
     # a limit of milliseconds
     parameter_group = { family = "postgres17", idle_session_timeout = "500ms" }
     # a queue name that aws refuses
@@ -977,8 +911,8 @@ run "refuses_values_2" {
     connections = { max_connections = 1.5 }
     # a budget without a source
     budget = {}
-    # a large batch without a window
-    queues = { users = { batch_size = 100 } }
+    # a batch of eleven without a window
+    queues = { users = { batch_size = 11 } }
     # a schedule name that aws refuses
     schedules = { "every night" = { schedule_expression = "rate(1 day)", query = "q" } }
     # an unknown authorizer
@@ -1027,7 +961,7 @@ run "refuses_values_3" {
     # a negative number of others
     budget = { max_connections = 100, others = { api = -1 } }
     # an event age that lambda refuses
-    async = { maximum_event_age_in_seconds = 30 }
+    async = { maximum_event_age_in_seconds = 59 }
     # a version that a canary moves
     release = { function_version = "3", canary = {} }
     # a policy by a name that is taken
@@ -1132,9 +1066,14 @@ run "refuses_values_5" {
     release = { alias = "live!" }
     # a path without its last slash
     iam = { path = "/apps" }
+    # dead letters of a name too long by one
+    name   = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+    queues = { qqqqqqqqqqqqqqqqqqqqqqqqq = { fifo = true, maximum_concurrency = 2 } }
+    # a table of 64 letters in a schema
+    idempotency = { table = "app.kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk" }
   }
 
-  expect_failures = [var.database, var.function, var.network, var.agents, var.http_api, var.connections, var.replies, var.schedules, var.async, var.release, var.iam]
+  expect_failures = [var.database, var.function, var.network, var.agents, var.http_api, var.connections, var.replies, var.schedules, var.async, var.release, var.iam, var.queues, var.idempotency]
 }
 
 run "refuses_values_6" {
@@ -1164,9 +1103,11 @@ run "refuses_values_6" {
     iam = { name_prefix = "ppppppppppppppppppppppppppppppppppppp" }
     # a jwt for callers of iam
     http_api = { authorization_type = "AWS_IAM", jwt = { issuer = "https://issuer.example.com", audience = ["app"] } }
+    # a name in upper case
+    queues = { Users = {} }
   }
 
-  expect_failures = [var.database, var.function, var.network, var.agents, var.connections, var.replies, var.async, var.iam, var.http_api]
+  expect_failures = [var.database, var.function, var.network, var.agents, var.connections, var.replies, var.async, var.iam, var.http_api, var.queues]
 }
 
 run "refuses_values_7" {
@@ -1208,7 +1149,7 @@ run "refuses_values_8" {
     # a search that agentcore does not know
     agents = { agentcore = { tools = file("tests/tools.json"), search_type = "FULL" } }
     # managed instances that are too small
-    function = { memory_size = 1024, managed_instances = { capacity_provider_arn = "arn:aws:lambda:eu-central-1:123456789012:capacity-provider:shop", environments = 1 } }
+    function = { memory_size = 2047, managed_instances = { capacity_provider_arn = "arn:aws:lambda:eu-central-1:123456789012:capacity-provider:shop", environments = 1 } }
     # a proxy by passwords
     proxy = { auth = "password" }
     # a digit at the beginning
@@ -1285,7 +1226,7 @@ run "refuses_values_11" {
     # a setting without a source
     session = { set = ["app.tenant"] }
     # half a byte
-    idempotency = { reply_bytes = 0.5 }
+    idempotency = { reply_bytes = 1.5 }
     # a name that aws refuses
     name = "Shop"
     # managed instances that take no call
@@ -1342,9 +1283,13 @@ run "refuses_values_13" {
     }
     # tools without a description
     agents = { agentcore = { tools = "[{\"name\": \"a\", \"inputSchema\": {\"type\": \"object\"}}]" } }
+    # an egress by the databases name
+    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], egress = { database = { port = 5432, cidr_blocks = ["10.0.0.0/24"] } } }
+    # a name with an underscore
+    name = "shop_api"
   }
 
-  expect_failures = [var.function, var.database, var.agents]
+  expect_failures = [var.function, var.database, var.agents, var.network, var.name]
 }
 
 run "refuses_values_14" {
@@ -1355,9 +1300,11 @@ run "refuses_values_14" {
     function = { environment = { LAMBDA_TASK_ROOT = "/opt" } }
     # a reader by a name that is not one
     proxy = { existing = { name = "of-others", endpoint = "of-others.proxy-abc.eu-central-1.rds.amazonaws.com", reader_endpoint = "reader.example.com", security_group_id = "sg-proxy" } }
+    # an egress by a name with a hyphen
+    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], egress = { "second-one" = { port = 5432, cidr_blocks = ["10.0.0.0/24"] } } }
   }
 
-  expect_failures = [var.function, var.proxy]
+  expect_failures = [var.function, var.proxy, var.network]
 }
 
 run "refuses_values_15" {
@@ -1366,9 +1313,122 @@ run "refuses_values_15" {
   variables {
     # a proxy by group and list
     proxy = { existing = { name = "of-others", endpoint = "of-others.proxy-abc.eu-central-1.rds.amazonaws.com", security_group_id = "sg-proxy", prefix_list_ids = ["pl-proxy"] } }
+    # no environment at all
+    function = { reserved_concurrent_executions = 0 }
+    # an endpoint by group and addresses
+    network = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], secrets_endpoint = { security_group_id = "sg-1", cidr_blocks = ["10.0.0.0/24"] } }
   }
 
-  expect_failures = [var.proxy]
+  expect_failures = [var.proxy, var.function, var.network]
+}
+
+run "refuses_values_16" {
+  command = plan
+
+  variables {
+    # a variable name with a hyphen
+    function = { environment = { SECOND-HOST = "x" } }
+    # a proxy by group and addresses
+    proxy = { existing = { name = "of-others", endpoint = "of-others.proxy-abc.eu-central-1.rds.amazonaws.com", security_group_id = "sg-proxy", cidr_blocks = ["10.0.0.0/24"] } }
+  }
+
+  expect_failures = [var.function, var.proxy]
+}
+
+run "refuses_values_17" {
+  command = plan
+
+  variables {
+    # a key that lambda sets
+    function = { environment = { AWS_SECRET_ACCESS_KEY = "x" } }
+    # a database by group and list
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      security_group_id      = "sg-database"
+      db_instance_identifier = "app"
+      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
+      prefix_list_ids        = ["pl-database"]
+    }
+  }
+
+  expect_failures = [var.function, var.database]
+}
+
+run "refuses_values_18" {
+  command = plan
+
+  variables {
+    # a token that lambda sets
+    function = { environment = { AWS_SESSION_TOKEN = "x" } }
+    # a resource id in lower case
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      security_group_id      = "sg-database"
+      db_instance_identifier = "app"
+      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
+      auth                   = "iam"
+      user                   = "app"
+      resource_id            = "db-abc"
+    }
+  }
+
+  expect_failures = [var.function, var.database]
+}
+
+run "refuses_values_19" {
+  command = plan
+
+  variables {
+    # a reader with its port
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      security_group_id      = "sg-database"
+      db_instance_identifier = "app"
+      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
+      reader_host            = "reader.example.com:5432"
+    }
+  }
+
+  expect_failures = [var.database]
+}
+
+run "refuses_values_20" {
+  command = plan
+
+  variables {
+    # a name of tokens with its path
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      security_group_id      = "sg-database"
+      db_instance_identifier = "app"
+      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
+      iam_host               = "db.example.com/app"
+    }
+  }
+
+  expect_failures = [var.database]
+}
+
+run "refuses_values_21" {
+  command = plan
+
+  variables {
+    # a pattern of no place
+    database = {
+      host                   = "app.abc.eu-central-1.rds.amazonaws.com"
+      name                   = "app"
+      security_group_id      = "sg-database"
+      db_instance_identifier = "app"
+      secret                 = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" }
+      instance_pattern       = "db.example.com"
+    }
+  }
+
+  expect_failures = [var.database]
 }
 
 # Values at the limits of what is taken, so that a validation which refuses too much fails as well.

@@ -1,4 +1,5 @@
 # Many calls of the module at once, for tests/budget.tftest.hcl: how many connections each is taken to have.
+# With as little beside it as can be, since each is planned.
 
 terraform {
   required_providers {
@@ -20,8 +21,9 @@ module "function" {
   name     = "shop"
   engine   = each.value.engine
   zip      = { directory = "tests/zips" }
-  network  = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], secrets_endpoint = { security_group_id = "sg-endpoint" } }
-  database = { host = "app.abc.eu-central-1.rds.amazonaws.com", name = "app", security_group_id = "sg-database", secret = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" } }
+  network  = { vpc_id = "vpc-1", subnet_ids = ["subnet-1", "subnet-2"], security_group_ids = ["sg-own"], secrets_endpoint = { cidr_blocks = ["0.0.0.0/0"] } }
+  database = { host = "app.abc.eu-central-1.rds.amazonaws.com", name = "app", security_group_id = "sg-database", security_group_rule = false, secret = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app-AbCdEf" } }
+  iam      = { role = { arn = "arn:aws:iam::123456789012:role/own" } }
   function = { reserved_concurrent_executions = 1 }
 
   budget = {

@@ -618,3 +618,98 @@ override_resource {
     gateway_arn = "arn:aws:bedrock-agentcore:eu-central-1:123456789012:gateway/the-gateway"
   }
 }
+
+# Of these AWS says nothing that is passed on. They stand here so that a plan knows what a mock makes up: only where a kind
+# has its line does `override_during = plan` (tests/golden.tftest.hcl) reach it.
+
+mock_resource "aws_apigatewayv2_api" {}
+
+mock_resource "aws_apigatewayv2_api_mapping" {}
+
+mock_resource "aws_apigatewayv2_authorizer" {}
+
+mock_resource "aws_apigatewayv2_domain_name" {}
+
+mock_resource "aws_apigatewayv2_integration" {}
+
+mock_resource "aws_apigatewayv2_route" {}
+
+mock_resource "aws_apigatewayv2_stage" {}
+
+mock_resource "aws_bedrockagentcore_gateway" {}
+
+mock_resource "aws_bedrockagentcore_gateway_target" {}
+
+mock_resource "aws_cloudwatch_metric_alarm" {}
+
+mock_resource "aws_codedeploy_app" {}
+
+mock_resource "aws_codedeploy_deployment_group" {}
+
+mock_resource "aws_db_instance" {}
+
+mock_resource "aws_db_parameter_group" {}
+
+mock_resource "aws_db_proxy" {}
+
+mock_resource "aws_db_proxy_default_target_group" {}
+
+mock_resource "aws_db_proxy_endpoint" {}
+
+mock_resource "aws_db_proxy_target" {}
+
+mock_resource "aws_db_subnet_group" {}
+
+mock_resource "aws_default_security_group" {}
+
+mock_resource "aws_iam_role" {}
+
+mock_resource "aws_iam_role_policy" {}
+
+mock_resource "aws_kms_alias" {}
+
+mock_resource "aws_kms_key" {}
+
+mock_resource "aws_lambda_alias" {}
+
+mock_resource "aws_lambda_event_source_mapping" {}
+
+mock_resource "aws_lambda_function" {}
+
+mock_resource "aws_lambda_function_event_invoke_config" {}
+
+mock_resource "aws_lambda_function_url" {}
+
+mock_resource "aws_lambda_permission" {}
+
+mock_resource "aws_lambda_provisioned_concurrency_config" {}
+
+mock_resource "aws_rds_cluster" {}
+
+mock_resource "aws_rds_cluster_instance" {}
+
+mock_resource "aws_rds_cluster_parameter_group" {}
+
+mock_resource "aws_route53_record" {}
+
+mock_resource "aws_scheduler_schedule" {}
+
+mock_resource "aws_secretsmanager_secret_rotation" {}
+
+mock_resource "aws_security_group" {}
+
+mock_resource "aws_sns_topic" {}
+
+mock_resource "aws_sns_topic_subscription" {}
+
+mock_resource "aws_sqs_queue_redrive_allow_policy" {}
+
+mock_resource "aws_subnet" {}
+
+mock_resource "aws_vpc" {}
+
+mock_resource "aws_vpc_endpoint" {}
+
+mock_resource "aws_vpc_security_group_egress_rule" {}
+
+mock_resource "aws_vpc_security_group_ingress_rule" {}
