@@ -105,7 +105,9 @@ async fn entities_are_read_and_written(engine: Engine) {
     db.execute_raw(rename.clone()).await.unwrap();
     wire.reset();
     let done = db.execute_raw(rename).await.unwrap();
-    assert_eq!((wire.flights(), done.rows_affected()), (3, 1), "a write");
+    // Only PostgreSQL passes over what stands behind a failure.
+    let flights = if engine == Engine::Postgres { 2 } else { 3 };
+    assert_eq!((wire.flights(), done.rows_affected()), (flights, 1), "a write");
     assert_eq!(wire.connections(), 0);
 }
 
@@ -599,12 +601,12 @@ async fn a_handle_for_a_caller_sees_their_rows() {
     let streamed = red.stream_raw(statement("SELECT n FROM notes")).await.unwrap();
     assert_eq!(streamed.try_collect::<Vec<_>>().await.unwrap().len(), 3);
     assert_eq!(rows(db).await, 0);
-    // Begun and told in one, asked, ended.
+    // Begun, told, asked and ended in one; a write is ended by itself.
     let wire = world.wire().unwrap();
     wire.reset();
     assert_eq!(rows(&red).await, 3);
-    assert_eq!(wire.flights(), 3, "a SELECT");
-    for flights in [4, 3] {
+    assert_eq!(wire.flights(), 1, "a SELECT");
+    for flights in [3, 2] {
         wire.reset();
         red.execute_raw(statement("INSERT INTO notes (n) SELECT 5 WHERE false")).await.unwrap();
         assert_eq!(wire.flights(), flights, "a write, which is shown to the server first");

@@ -1,14 +1,16 @@
 //! sea-orm's driver, for code of one's own: sqlx, on a session of ours. See [`lambda_rds_core::connect::door`].
 
+mod around;
 mod errors;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use futures_util::stream::{BoxStream, StreamExt as _};
-use lambda_rds_core::backend::{Failure, Item, Pooling, Sql, State};
+use lambda_rds_core::backend::{Alone, Failure, Item, Pooling, Sql, State};
 use lambda_rds_core::connect::door::{Driver, Follower, Greeting};
 use lambda_rds_core::error::{Error, Fault, Result};
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, SqlxPostgresConnector};
@@ -20,9 +22,10 @@ use sqlx::postgres::{
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Either, Executor as _};
 
 use crate::classify::At;
-use crate::messages::{PARAMETER_STATUS, READY};
+use crate::messages::{PARAMETER_STATUS, PARSE_COMPLETE, READY, Rest};
 use crate::session::{Pg, state};
 use crate::settings::Reported;
+use around::Around;
 
 pub(crate) use errors::classify;
 
@@ -55,9 +58,7 @@ impl PgDriver {
         if self.met.len() >= KEPT {
             self.met.clear();
         }
-        let mut text = DefaultHasher::new();
-        sql.hash(&mut text);
-        self.met.insert(text.finish())
+        self.met.insert(hash(sql))
     }
 
     async fn send(
@@ -158,27 +159,49 @@ impl Driver<Pg> for PgDriver {
                 yield Err(Failure {
                     error: errors::to_error(&error, At { parameters, ..at }, log_values),
                     driver: DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))),
+                    around: false,
                 });
             }
         })
     }
 
     fn follower(protocol: &Pg) -> Reader {
-        let login = protocol.login.clone();
         Reader {
             status: protocol.status,
             owed: 0,
             reported: protocol.reported.clone(),
-            login,
+            login: protocol.login.clone(),
             pooling: protocol.pooling,
             ours: Messages::default(),
             servers: Messages::default(),
+            turn: Turn::default(),
+            named: HashMap::new(),
+            around: None,
         }
+    }
+
+    fn lent(protocol: &Pg, follower: &mut Reader) {
+        // Only what has a name outlives a lending.
+        let named = std::mem::take(&mut follower.named);
+        *follower = Reader { named, around: follower.around.take(), ..Self::follower(protocol) };
     }
 
     fn caught_up(protocol: &mut Pg, follower: &Reader) {
         (protocol.status, protocol.owed) = (follower.status, follower.owed);
         protocol.reported = follower.reported.clone();
+    }
+
+    fn goes_around(protocol: &Pg) -> bool {
+        protocol.pipeline
+    }
+
+    fn lay_around(protocol: &mut Pg, follower: &mut Reader, alone: &Alone) -> Result<()> {
+        follower.around = Some(Around::new(protocol, alone)?);
+        Ok(())
+    }
+
+    fn came_of_it(protocol: &mut Pg, follower: &mut Reader) -> Result<()> {
+        follower.around.take().map_or(Ok(()), |around| around.outcome(protocol))
     }
 }
 
@@ -207,6 +230,21 @@ pub(crate) struct Reader {
     pooling: Pooling,
     ours: Messages,
     servers: Messages,
+    turn: Turn,
+    /// The statements that the driver has given a name, and the hash of the text of each.
+    named: HashMap<Vec<u8>, u64>,
+    /// What is around the driver's statement, if anything is.
+    around: Option<Around>,
+}
+
+/// What the driver has said since its last Sync.
+#[derive(Debug, Default)]
+struct Turn {
+    kinds: Vec<u8>,
+    /// A name, and the hash of the statement that is to have it.
+    parsed: Option<(Vec<u8>, u64)>,
+    /// The hash of the statement that was bound last.
+    bound: Option<u64>,
 }
 
 /// Where messages begin, of bytes that come in pieces.
@@ -218,50 +256,114 @@ struct Messages {
     rest: Option<usize>,
 }
 
+/// A piece of a message.
+#[derive(Debug)]
+struct Piece<'a> {
+    kind: u8,
+    bytes: &'a [u8],
+    begins: bool,
+    /// The message's body, if it ends here: all of it, if it is short or the text of a statement.
+    body: Option<&'a [u8]>,
+}
+
 impl Messages {
-    /// Hands over each message that ends in these bytes: its kind, and its body if it is short.
-    fn read(&mut self, mut bytes: &[u8], mut each: impl FnMut(u8, &[u8])) {
+    /// Hands over each piece of a message.
+    fn read(&mut self, mut bytes: &[u8], mut each: impl FnMut(Piece<'_>)) {
         while !bytes.is_empty() {
-            let rest = match self.rest {
-                Some(rest) => rest,
-                None => {
-                    let of_header = (HEADER - self.kept.len()).min(bytes.len());
-                    self.kept.extend_from_slice(&bytes[..of_header]);
-                    bytes = &bytes[of_header..];
-                    let Some(&[_, a, b, c, d]) = self.kept.first_chunk::<HEADER>() else { return };
-                    let length = u32::from_be_bytes([a, b, c, d]);
-                    usize::try_from(length).unwrap_or(usize::MAX).saturating_sub(4)
-                }
-            };
-            let here = rest.min(bytes.len());
-            if self.kept.len() + here <= HEADER + SHORT {
-                self.kept.extend_from_slice(&bytes[..here]);
+            let begins = self.kept.is_empty();
+            let of_header = HEADER.saturating_sub(self.kept.len()).min(bytes.len());
+            self.kept.extend_from_slice(&bytes[..of_header]);
+            let kind = self.kept[0];
+            if self.rest.is_none() {
+                let Some(&[_, a, b, c, d]) = self.kept.first_chunk::<HEADER>() else {
+                    each(Piece { kind, bytes, begins, body: None });
+                    return;
+                };
+                let length = u32::from_be_bytes([a, b, c, d]);
+                self.rest = Some(usize::try_from(length).unwrap_or(usize::MAX).saturating_sub(4));
             }
-            bytes = &bytes[here..];
-            if here < rest {
-                self.rest = Some(rest - here);
-                return;
+            let rest = self.rest.unwrap_or_default();
+            let end = of_header + rest.min(bytes.len() - of_header);
+            let (piece, next) = bytes.split_at(end);
+            let most = if kind == b'P' { usize::MAX } else { HEADER + SHORT };
+            let room = most.saturating_sub(self.kept.len()).min(end - of_header);
+            self.kept.extend_from_slice(&piece[of_header..][..room]);
+            bytes = next;
+            let rest = rest - (end - of_header);
+            let body = (rest == 0).then(|| &self.kept[HEADER..]);
+            each(Piece { kind, bytes: piece, begins, body });
+            self.rest = Some(rest);
+            if rest == 0 {
+                self.kept.clear();
+                self.rest = None;
             }
-            each(self.kept[0], &self.kept[HEADER..]);
-            self.kept.clear();
-            self.rest = None;
         }
     }
 }
 
-impl Follower for Reader {
-    fn sent(&mut self, bytes: &[u8]) {
-        // Query, Sync.
-        let owed = &mut self.owed;
-        self.ours.read(bytes, |kind, _| *owed += u32::from(matches!(kind, b'Q' | b'S')));
+impl Turn {
+    /// Whether it runs this statement, which it has been described before, and nothing else.
+    fn runs(&self, statement: u64) -> bool {
+        // Bind, Execute, Close.
+        self.kinds == *b"BEC" && self.bound == Some(statement)
     }
 
-    fn heard(&mut self, bytes: &[u8]) {
-        let Self { status, owed, reported, servers, .. } = self;
-        servers.read(bytes, |kind, body| match (kind, body) {
-            (READY, [told]) => (*status, *owed) = (*told, owed.saturating_sub(1)),
-            (PARAMETER_STATUS, body) => reported.hear(body),
+    /// The driver has said this.
+    fn said(&mut self, kind: u8, body: &[u8], named: &mut HashMap<Vec<u8>, u64>) {
+        let mut rest = Rest(body);
+        match kind {
+            b'P' => self.parsed = rest.text().zip(rest.text()).map(|(name, sql)| (name.to_vec(), hash(sql))),
+            b'B' => {
+                let statement = rest.text().and_then(|_portal| rest.text());
+                self.bound = statement.and_then(|name| named.get(name).copied());
+            }
+            b'C' if rest.array() == Some(*b"S") => {
+                named.remove(rest.text().unwrap_or_default());
+            }
+            b'Q' | b'S' => return *self = Self { parsed: self.parsed.take(), ..Self::default() },
             _ => {}
+        }
+        self.kinds.push(kind);
+    }
+}
+
+impl Follower for Reader {
+    fn sent(&mut self, bytes: &[u8], out: &mut BytesMut) {
+        let Self { owed, ours, turn, named, around, .. } = self;
+        ours.read(bytes, |Piece { kind, bytes, begins, body }| {
+            if begins && let Some(around) = around {
+                around.before(kind, turn, out);
+            }
+            out.extend_from_slice(bytes);
+            if let Some(body) = body {
+                // Query, Sync.
+                *owed += u32::from(matches!(kind, b'Q' | b'S'));
+                turn.said(kind, body, named);
+            }
+        });
+    }
+
+    fn heard(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        let Self { status, owed, reported, pooling, servers, turn, named, around, .. } = self;
+        servers.read(bytes, |Piece { kind, bytes, body, .. }| {
+            let drivers = around.as_ref().is_none_or(|around| around.is_drivers(kind));
+            if drivers {
+                out.extend_from_slice(bytes);
+            }
+            let Some(body) = body else { return };
+            match (kind, body) {
+                (READY, [told]) => (*status, *owed) = (*told, owed.saturating_sub(1)),
+                (PARAMETER_STATUS, body) => reported.hear(body),
+                // One that has a name behind a pooler is closed in its own transaction, so it is never the last of it.
+                (PARSE_COMPLETE, _) if drivers => {
+                    let stays = |(name, _): &(Vec<u8>, u64)| *pooling == Pooling::None || name.is_empty();
+                    named.extend(turn.parsed.take().filter(stays));
+                }
+                _ => {}
+            }
+            if let Some(around) = around {
+                around.heard(kind, body);
+            }
         });
     }
 
@@ -272,6 +374,13 @@ impl Follower for Reader {
     fn owed(&self) -> bool {
         self.owed > 0
     }
+}
+
+/// By which a statement's text is known again.
+fn hash(sql: impl AsRef<[u8]>) -> u64 {
+    let mut text = DefaultHasher::new();
+    sql.as_ref().hash(&mut text);
+    text.finish()
 }
 
 /// By which the driver finds the socket, whatever the server's port is.
@@ -293,6 +402,9 @@ mod tests {
             pooling: Pooling::None,
             ours: Messages::default(),
             servers: Messages::default(),
+            turn: Turn::default(),
+            named: HashMap::new(),
+            around: None,
         }
     }
 

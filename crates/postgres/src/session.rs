@@ -13,6 +13,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use lambda_rds_core::answers::Answers;
 use lambda_rds_core::backend::{
     Access, CancelHandle, Done, Effect, Frame, Pooling, State, Statement, Target,
@@ -64,7 +65,7 @@ pub(crate) struct Pg {
     cancel: Option<PgCancel>,
     pub(crate) pooling: Pooling,
     /// Whether anything may be sent before what comes before it has been answered.
-    pipeline: bool,
+    pub(crate) pipeline: bool,
     limit: Duration,
     pub(crate) log_values: bool,
 }
@@ -80,7 +81,7 @@ struct Prepared {
 
 /// A statement of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Control {
+pub(crate) enum Control {
     BeginRead,
     BeginWrite,
     Commit,
@@ -95,7 +96,7 @@ enum Control {
 
 /// Something that is sent, and answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unit {
+pub(crate) enum Unit {
     Control(Control),
     /// One of the statements, by its index.
     Step(usize),
@@ -108,11 +109,11 @@ enum Unit {
 
 /// An error that the server told.
 #[derive(Debug)]
-struct Refused {
-    unit: Unit,
+pub(crate) struct Refused {
+    pub(crate) unit: Unit,
     /// Whether it came after the values had been read.
-    bound: bool,
-    notice: Notice,
+    pub(crate) bound: bool,
+    pub(crate) notice: Notice,
 }
 
 /// What a conversation came to.
@@ -304,13 +305,7 @@ impl Pg {
         let pooled = self.pooled();
         let mut units = VecDeque::with_capacity(part.len() + 6);
         let begin = |units: &mut VecDeque<Unit>, access| {
-            units.push_back(Unit::Control(match access {
-                Access::Read => Control::BeginRead,
-                Access::Write => Control::BeginWrite,
-            }));
-            if self.pooling == Pooling::Transaction {
-                units.extend([Control::Limit, Control::IdleLimit].map(Unit::Control));
-            }
+            units.extend(self.beginning(access).map(Unit::Control));
         };
         // The server keeps its answers to itself until the Sync, or until its buffer is full, and each step has a limit of
         // its own: so it is told to say them sooner. It takes that for a reason to write to the socket, so not each time
@@ -421,8 +416,18 @@ impl Pg {
         Ok(())
     }
 
+    /// What a transaction begins with.
+    pub(crate) fn beginning(&self, access: Access) -> impl Iterator<Item = Control> + use<> {
+        let begin = match access {
+            Access::Read => Control::BeginRead,
+            Access::Write => Control::BeginWrite,
+        };
+        let limits = (self.pooling == Pooling::Transaction).then_some([Control::Limit, Control::IdleLimit]);
+        std::iter::once(begin).chain(limits.into_iter().flatten())
+    }
+
     /// The error that a statement's refusal is. `behind` says that the transaction has begun before the first of them.
-    fn refusal(&mut self, refused: &Refused, statements: &[&Statement], behind: bool) -> Error {
+    pub(crate) fn refusal(&mut self, refused: &Refused, statements: &[&Statement], behind: bool) -> Error {
         let told = refused.notice.told();
         let (doing, statement) = match refused.unit {
             Unit::Step(index) | Unit::Learn(index) => (self.doing, statements.get(index)),
@@ -980,16 +985,21 @@ impl Pg {
             }
             (Unit::Learn(_) | Unit::Step(_), _) => return Err(garbage("bug: nothing to send").into()),
         };
-        written.map_err(unsendable)
+        Ok(written.map_err(unsendable)?)
+    }
+
+    /// How one of our own statements is written.
+    pub(crate) fn text(&self, control: Control) -> Cow<'static, str> {
+        let limit = self.limit.as_millis();
+        match control {
+            Control::Limit => format!("SET LOCAL statement_timeout = {limit}").into(),
+            Control::IdleLimit => format!("SET LOCAL idle_in_transaction_session_timeout = {limit}").into(),
+            control => control.text().into(),
+        }
     }
 
     fn encode_control(&mut self, wire: &mut Wire, control: Control) -> io::Result<()> {
-        let limit = self.limit.as_millis();
-        let text = match control {
-            Control::Limit => format!("SET LOCAL statement_timeout = {limit}"),
-            Control::IdleLimit => format!("SET LOCAL idle_in_transaction_session_timeout = {limit}"),
-            control => control.text().to_owned(),
-        };
+        let text = self.text(control);
         let name = match (self.pooled(), self.generation) {
             (true, _) => Cow::Borrowed(""),
             (false, 0) => Cow::Borrowed(control.name()),
@@ -1061,31 +1071,11 @@ impl Pg {
                 (name, known, true)
             }
         };
-        let mut trouble = None;
-        let bound = frontend::bind(
-            "",
-            &name,
-            statement.arguments.iter().map(bind::format),
-            &statement.arguments,
-            |argument, out| match bind::encode(argument, out) {
-                Ok(true) => Ok(IsNull::No),
-                Ok(false) => Ok(IsNull::Yes),
-                Err(error) => {
-                    trouble = Some(error);
-                    Err("refused".into())
-                }
-            },
-            known.formats.iter().copied(),
-            out,
-        );
-        if let Some(error) = trouble {
-            return Err(error.into());
-        }
-        bound.map_err(|_| unsendable(io::ErrorKind::InvalidInput.into()))?;
+        bound(&name, &statement.arguments, &known.formats, out)?;
         if fresh {
             frontend::describe(b'P', "", out).map_err(unsendable)?;
         }
-        frontend::execute("", 0, out).map_err(unsendable)
+        Ok(frontend::execute("", 0, out).map_err(unsendable)?)
     }
 
     /// Runs statements that have no parameters, in one message, and gives the rows of all as text.
@@ -1095,10 +1085,7 @@ impl Pg {
         sql: &str,
         at: At<'_>,
     ) -> Result<Vec<Vec<Option<String>>>> {
-        frontend::query(sql, wire.output()).map_err(|error| match unsendable(error) {
-            Stopped::Told(error) => error,
-            Stopped::Wire(error) => Error::new(Fault::Internal, error.to_string()),
-        })?;
+        frontend::query(sql, wire.output()).map_err(unsendable)?;
         self.owed += 1;
         let before = wire.sent();
         let (mut rows, mut held) = (Vec::new(), 0);
@@ -1446,7 +1433,7 @@ fn within(frame: Frame) -> bool {
 }
 
 /// COMMIT in a transaction that has failed is answered with ROLLBACK, and no error.
-fn committed(tag: &str) -> Result<()> {
+pub(crate) fn committed(tag: &str) -> Result<()> {
     if tag != "COMMIT" {
         return Err(Error::new(
             Fault::QueryFailed,
@@ -1484,8 +1471,41 @@ fn lost(heard: &Heard, error: io::Error) -> Stopped {
 }
 
 /// What the protocol's crate refuses to write: a zero byte in a text, more parameters than there can be.
-fn unsendable(error: io::Error) -> Stopped {
-    Stopped::Told(Error::new(Fault::QueryFailed, format!("the statement cannot be sent: {error}")))
+fn unsendable(error: io::Error) -> Error {
+    Error::new(Fault::QueryFailed, format!("the statement cannot be sent: {error}"))
+}
+
+/// Binds values to a statement.
+fn bound(name: &str, arguments: &[Argument], formats: &[i16], out: &mut BytesMut) -> Result<()> {
+    let mut trouble = None;
+    let written = frontend::bind(
+        "",
+        name,
+        arguments.iter().map(bind::format),
+        arguments,
+        |argument, out| match bind::encode(argument, out) {
+            Ok(true) => Ok(IsNull::No),
+            Ok(false) => Ok(IsNull::Yes),
+            Err(error) => {
+                trouble = Some(error);
+                Err("refused".into())
+            }
+        },
+        formats.iter().copied(),
+        out,
+    );
+    match trouble {
+        Some(error) => Err(error),
+        None => written.map_err(|_| unsendable(io::ErrorKind::InvalidInput.into())),
+    }
+}
+
+/// Runs a statement that leaves no name behind, and of which nothing need be known before.
+#[cfg(feature = "sea-orm")]
+pub(crate) fn said_once(sql: &str, arguments: &[Argument], out: &mut BytesMut) -> Result<()> {
+    frontend::parse("", sql, bind::declared(arguments), out).map_err(unsendable)?;
+    bound("", arguments, &[], out)?;
+    frontend::execute("", 0, out).map_err(unsendable)
 }
 
 /// The types in a description of parameters.
