@@ -393,7 +393,7 @@ const SHORT: usize = 8 * 1024;
 mod tests {
     use super::*;
 
-    fn reader() -> Reader {
+    pub(super) fn reader() -> Reader {
         Reader {
             status: b'I',
             owed: 0,
@@ -417,9 +417,11 @@ mod tests {
         heard.extend_from_slice(b"Z\0\0\0\x05E");
         for step in (1..said.len()).chain([4096]) {
             let mut reader = reader();
-            said.chunks(step).for_each(|piece| reader.sent(piece));
+            let (mut out, mut back) = (BytesMut::new(), Vec::new());
+            said.chunks(step).for_each(|piece| reader.sent(piece, &mut out));
             assert_eq!(reader.owed, 2, "{step}");
-            heard.chunks(step).for_each(|piece| reader.heard(piece));
+            heard.chunks(step).for_each(|piece| reader.heard(piece, &mut back));
+            assert_eq!((&out[..], &back), (&said[..], &heard), "{step}");
             assert_eq!((reader.owed, reader.state()), (0, State::Failed), "{step}");
             assert_eq!(reader.reported.get("TimeZone"), Some("PST"), "{step}");
         }

@@ -157,7 +157,9 @@ impl Running {
         let progress = if access == Access::Write { Progress::InTransaction } else { Progress::Sent };
         let session = self.lease.session();
         let cancel = session.cancel_handle();
-        let Some(running) = orm(session)?.alone(Alone { access, before, statement }) else { return Ok(false) };
+        let Some(running) = orm(session)?.alone(Alone { access, before, statement }) else {
+            return Ok(false);
+        };
         self.progress = progress;
         let mut running = bounded(running, cancel, limits.statement(), progress);
         let failed = loop {

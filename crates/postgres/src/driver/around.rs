@@ -154,3 +154,150 @@ impl Around {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use lambda_rds_core::connect::door::Follower as _;
+
+    use super::super::Reader;
+    use super::super::tests::reader;
+    use super::*;
+
+    fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len() + 4).unwrap();
+        [&[kind][..], &length.to_be_bytes(), body].concat()
+    }
+
+    /// Messages of these kinds; a body where one is read.
+    fn messages(all: &[(u8, &[u8])]) -> Vec<u8> {
+        all.iter().flat_map(|(kind, body)| message(*kind, body)).collect()
+    }
+
+    fn around(read: bool) -> Around {
+        Around {
+            front: Some(BytesMut::from(&message(b'P', b"\0the front\0\0\0")[..])),
+            units: vec![Unit::Control(Control::BeginRead), Unit::Step(0)],
+            answered: 0,
+            bound: false,
+            before: Vec::new(),
+            last: read.then(|| (hash("SELECT 1"), BytesMut::from(&message(b'P', b"\0COMMIT\0\0\0")[..]))),
+            commit: Commit::Unsaid,
+            refused: None,
+            over: false,
+        }
+    }
+
+    /// What goes to the server and what comes to the driver of a turn, however it is cut.
+    fn turn(read: bool, said: &[(u8, &[u8])], heard: &[(u8, &[u8])]) -> (Vec<u8>, Vec<u8>, Reader) {
+        let (said, heard) = (messages(said), messages(heard));
+        let run = |step: usize| {
+            let mut reader = Reader { around: Some(around(read)), ..reader() };
+            reader.named.extend([(b"s".to_vec(), hash("SELECT 1")), (b"t".to_vec(), hash("SELECT 2"))]);
+            let (mut out, mut back) = (BytesMut::new(), Vec::new());
+            said.chunks(step).for_each(|piece| reader.sent(piece, &mut out));
+            assert_eq!(reader.owed, 1);
+            heard.chunks(step).for_each(|piece| reader.heard(piece, &mut back));
+            assert_eq!(reader.owed, 0);
+            (out.to_vec(), back, reader)
+        };
+        let whole = run(usize::MAX);
+        for step in 1..40 {
+            let (out, back, reader) = run(step);
+            assert_eq!((&out, &back), (&whole.0, &whole.1), "{step}");
+            assert_eq!(format!("{:?}", reader.around), format!("{:?}", whole.2.around), "{step}");
+        }
+        whole
+    }
+
+    const RUN: [(u8, &[u8]); 4] =
+        [(b'B', b"\0s\0\0\0\0\0\0\0"), (b'E', b"\0\0\0\0\0"), (b'C', b"P\0"), (b'S', b"")];
+    const FRONT: [(u8, &[u8]); 7] = [
+        (b'1', b""),
+        (b'2', b""),
+        (b'C', b"BEGIN\0"),
+        (b'1', b""),
+        (b'2', b""),
+        (b'D', b"ours"),
+        (b'C', b"SELECT 1\0"),
+    ];
+    const ANSWER: [(u8, &[u8]); 4] = [(b'2', b""), (b'D', b"theirs"), (b'C', b"SELECT 1\0"), (b'3', b"")];
+    const ENDED: [(u8, &[u8]); 4] = [(b'1', b""), (b'2', b""), (b'C', b"COMMIT\0"), (b'Z', b"I")];
+    const OPEN: (u8, &[u8]) = (b'Z', b"T");
+
+    #[test]
+    fn a_read_is_begun_and_ended_and_the_driver_hears_its_own() {
+        let heard = [&FRONT[..], &[(b'S', b"is_superuser\0off\0")], &ANSWER, &ENDED].concat();
+        let (out, back, reader) = turn(true, &RUN, &heard);
+        let (front, commit) = (message(b'P', b"\0the front\0\0\0"), message(b'P', b"\0COMMIT\0\0\0"));
+        assert_eq!(out, [front, messages(&RUN[..3]), commit, messages(&RUN[3..])].concat());
+        let theirs = [&[(b'S', &b"is_superuser\0off\0"[..])], &ANSWER[..], &ENDED[3..]].concat();
+        assert_eq!(back, messages(&theirs));
+        assert_eq!(reader.around.unwrap().commit, Commit::Answered("COMMIT".to_owned()));
+        assert_eq!(reader.status, b'I');
+    }
+
+    /// COMMIT stands behind that statement and no other: nothing of the caller's may run behind it.
+    #[test]
+    fn what_is_not_the_statement_alone_is_not_committed() {
+        let answers = [&FRONT[..], &ANSWER, &[OPEN]].concat();
+        let another = [(b'B', &b"\0t\0\0\0\0\0\0\0"[..]), RUN[1], RUN[2], RUN[3]];
+        let unknown = [(b'B', &b"\0u\0\0\0\0\0\0\0"[..]), RUN[1], RUN[2], RUN[3]];
+        let shown = [(b'P', &b"s\0SELECT 1\0\0\0"[..]), RUN[0], RUN[1], RUN[2], RUN[3]];
+        let twice = [RUN[0], RUN[1], RUN[1], RUN[2], RUN[3]];
+        for (read, said) in
+            [(true, &another[..]), (true, &unknown), (true, &shown), (true, &twice), (false, &RUN)]
+        {
+            let (out, back, reader) = turn(read, said, &answers);
+            assert_eq!(out, [message(b'P', b"\0the front\0\0\0"), messages(said)].concat());
+            assert_eq!(back, messages(&[&ANSWER[..], &[OPEN]].concat()));
+            assert_eq!((reader.around.unwrap().commit, reader.status), (Commit::Unsaid, b'T'));
+        }
+        // A name is the statement's that was shown last by it, once the server has taken it.
+        let again = |text: &[u8], taken: &[(u8, &[u8])]| {
+            let mut reader = Reader { around: Some(around(true)), ..reader() };
+            let (mut out, mut back) = (BytesMut::new(), Vec::new());
+            reader.sent(&messages(&[(b'P', text), (b'D', b"Ss\0"), (b'S', b"")]), &mut out);
+            reader.heard(&messages(&[&FRONT[..], taken, &[OPEN]].concat()), &mut back);
+            reader.sent(&messages(&RUN), &mut out);
+            reader.around.unwrap().commit == Commit::Said
+        };
+        assert!(again(b"s\0SELECT 1\0\0\0", &[(b'1', b"")]));
+        assert!(!again(b"s\0SELECT 2\0\0\0", &[(b'1', b"")]));
+        assert!(!again(b"s\0SELECT 1\0\0\0", &[(b'E', b"C42P01\0\0")]));
+    }
+
+    #[test]
+    fn a_refusal_is_its_that_was_refused() {
+        let refused: (u8, &[u8]) = (b'E', b"VERROR\0C22023\0Mno such role\0\0");
+        for (answered, heard, theirs) in [
+            (0, &[refused, (b'Z', b"I")][..], &[refused, (b'Z', b"I")][..]),
+            (1, &[&FRONT[..5], &[refused, (b'Z', b"E")]].concat(), &[refused, (b'Z', b"E")]),
+        ] {
+            let (_, back, reader) = turn(true, &RUN, heard);
+            assert_eq!(back, messages(theirs));
+            let refused = reader.around.unwrap().refused.unwrap();
+            assert_eq!((refused.unit, refused.bound), (around(true).units[answered], answered == 1));
+            assert_eq!(refused.notice.told().code, "22023");
+        }
+        // The statement's own, and that of COMMIT, are for the driver to tell.
+        for heard in [
+            [&FRONT[..], &ANSWER[..2], &[refused, (b'Z', b"E")]].concat(),
+            [&FRONT[..], &ANSWER, &ENDED[..2], &[refused, (b'Z', b"I")]].concat(),
+        ] {
+            let (_, back, reader) = turn(true, &RUN, &heard);
+            assert!(reader.around.unwrap().refused.is_none());
+            assert!(back.windows(refused.1.len()).any(|part| part == refused.1));
+        }
+    }
+
+    /// A question about types in between stands for itself, and what is around the statement waits for that.
+    #[test]
+    fn a_question_in_between_stands_for_itself() {
+        let question = [(b'Q', &b"SELECT 3\0"[..])];
+        let answer = [(b'T', &b"\0\0"[..]), (b'D', b"\0\0"), (b'C', b"SELECT 1\0"), (b'Z', b"I")];
+        let (out, back, reader) = turn(true, &question, &answer);
+        assert_eq!((out, back), (messages(&question), messages(&answer)));
+        let around = reader.around.unwrap();
+        assert!(around.front.is_some() && around.refused.is_none());
+    }
+}
