@@ -163,17 +163,14 @@ async fn a_handle_for_a_caller_sees_their_rows() {
 async fn a_read_is_one_flight_and_a_write_two() {
     for (world, read, write) in [
         (World::start(Engine::Postgres), 1, 2),
-        // (The driver shows a statement to a pooler each time, since there it has no name: a flight more.)
-        (World::pooled(1, &[]), 2, 3),
+        (World::pooled(1, &[]), 1, 2),
         // Each of them by itself.
         (World::start_with(Engine::Postgres, &[("PIPELINE", "off")], None), 4, 4),
     ] {
         let world = with_notes(world);
         let blue = of(&world, "blue");
-        // A statement is learned at its first use, and what it needed a name for is forgotten behind a pooler.
-        for _ in 0..2 {
-            flights(&world, &blue).await;
-        }
+        // A statement is learned at its first use.
+        flights(&world, &blue).await;
         let expected = [
             ("a read", read),
             ("an insert", write),

@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use lambda_rds_core::backend::{Access, Alone, Statement};
 use lambda_rds_core::error::Result;
 
-use super::{Turn, hash};
+use super::Turn;
 use crate::classify::Doing;
 use crate::messages::{
     BIND_COMPLETE, CLOSE_COMPLETE, COMMAND_COMPLETE, ERROR, NOTICE, NOTIFICATION, Notice, PARAMETER_STATUS,
@@ -28,8 +28,8 @@ pub(super) struct Around {
     /// Whether the values of the next one have been read.
     bound: bool,
     before: Vec<Statement>,
-    /// The statement behind which COMMIT is said, by the hash of its text, and that.
-    last: Option<(u64, BytesMut)>,
+    /// The text of the statement behind which COMMIT is said, and that.
+    last: Option<(String, BytesMut)>,
     commit: Commit,
     refused: Option<Refused>,
     /// An error has come: nothing more is answered, but the Sync.
@@ -69,7 +69,7 @@ impl Around {
             Access::Read => {
                 let mut commit = BytesMut::new();
                 said_once(&protocol.text(Control::Commit), &[], &mut commit)?;
-                Some((hash(&statement.sql), commit))
+                Some((statement.sql.clone(), commit))
             }
         };
         Ok(Self {
@@ -92,7 +92,7 @@ impl Around {
             b'Q' => {}
             b'S' if self.commit == Commit::Unsaid
                 && let Some((statement, commit)) = &self.last
-                && turn.runs(*statement) =>
+                && turn.runs(statement) =>
             {
                 out.extend_from_slice(commit);
                 self.commit = Commit::Said;
@@ -180,7 +180,8 @@ mod tests {
             answered: 0,
             bound: false,
             before: Vec::new(),
-            last: read.then(|| (hash("SELECT 1"), BytesMut::from(&message(b'P', b"\0COMMIT\0\0\0")[..]))),
+            last: read
+                .then(|| ("SELECT 1".to_owned(), BytesMut::from(&message(b'P', b"\0COMMIT\0\0\0")[..]))),
             commit: Commit::Unsaid,
             refused: None,
             over: false,
@@ -192,7 +193,10 @@ mod tests {
         let (said, heard) = (messages(said), messages(heard));
         let run = |step: usize| {
             let mut reader = Reader { around: Some(around(read)), ..reader() };
-            reader.named.extend([(b"s".to_vec(), hash("SELECT 1")), (b"t".to_vec(), hash("SELECT 2"))]);
+            reader.named.extend([
+                (b"s".to_vec(), (*b"SELECT 1\0\0\0").into()),
+                (b"t".to_vec(), (*b"SELECT 2\0\0\0").into()),
+            ]);
             let (mut out, mut back) = (BytesMut::new(), Vec::new());
             said.chunks(step).for_each(|piece| reader.sent(piece, &mut out));
             assert_eq!(reader.owed, 1);
