@@ -123,12 +123,11 @@ impl Running {
                 if !self.together(&sql, limits, items).await? {
                     self.begin(limits).await?;
                     self.statement(sql, limits, items).await?;
+                } else if effect == Effect::Reads && self.lease.session().state() == State::Idle {
+                    // COMMIT went with the statement.
+                    return Ok(());
                 }
-                match (effect, self.lease.session().state()) {
-                    // It went with the statement.
-                    (Effect::Reads, State::Idle) => Ok(()),
-                    _ => self.commit(limits).await,
-                }
+                self.commit(limits).await
             }
             Effect::Commits => {
                 let session = self.lease.session();
