@@ -974,7 +974,7 @@ impl Pg {
                 frontend::flush(wire.output());
                 Ok(())
             }
-            (Unit::Control(control), _) => self.encode_control(wire, control),
+            (Unit::Control(control), _) => return Ok(self.encode_control(wire.output(), control)?),
             (Unit::Learn(at), Sending::Learn(asked)) => {
                 let Asked { sql, declared, name } = &asked[at];
                 frontend::parse(name, sql, declared.iter().copied(), wire.output())
@@ -988,18 +988,14 @@ impl Pg {
         Ok(written.map_err(unsendable)?)
     }
 
-    /// How one of our own statements is written.
-    pub(crate) fn text(&self, control: Control) -> Cow<'static, str> {
+    /// Says one of our own statements.
+    pub(crate) fn encode_control(&self, out: &mut BytesMut, control: Control) -> Result<()> {
         let limit = self.limit.as_millis();
-        match control {
-            Control::Limit => format!("SET LOCAL statement_timeout = {limit}").into(),
-            Control::IdleLimit => format!("SET LOCAL idle_in_transaction_session_timeout = {limit}").into(),
-            control => control.text().into(),
-        }
-    }
-
-    fn encode_control(&mut self, wire: &mut Wire, control: Control) -> io::Result<()> {
-        let text = self.text(control);
+        let text = match control {
+            Control::Limit => format!("SET LOCAL statement_timeout = {limit}"),
+            Control::IdleLimit => format!("SET LOCAL idle_in_transaction_session_timeout = {limit}"),
+            control => control.text().to_owned(),
+        };
         let name = match (self.pooled(), self.generation) {
             (true, _) => Cow::Borrowed(""),
             (false, 0) => Cow::Borrowed(control.name()),
@@ -1007,16 +1003,14 @@ impl Pg {
         };
         let name = &*name;
         if !self.controls.contains(&control) {
-            frontend::parse(name, &text, std::iter::empty(), wire.output())?;
+            frontend::parse(name, &text, std::iter::empty(), out).map_err(unsendable)?;
         }
-        let no_values = std::iter::empty::<()>();
-        frontend::bind("", name, [], no_values, |(), _| Ok(IsNull::Yes), [], wire.output())
-            .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        frontend::execute("", 0, wire.output())
+        bound(name, &[], &[], out)?;
+        frontend::execute("", 0, out).map_err(unsendable)
     }
 
     /// One of our own statements has been bound, and so has a name.
-    fn named(&mut self, control: Control) {
+    pub(crate) fn named(&mut self, control: Control) {
         if !self.pooled() && !self.controls.contains(&control) {
             self.controls.push(control);
         }

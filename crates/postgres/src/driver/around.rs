@@ -27,6 +27,8 @@ pub(super) struct Around {
     answered: usize,
     /// Whether the values of the next one have been read.
     bound: bool,
+    /// Those of our own statements that have a name by now, where names may live.
+    named: Vec<Control>,
     before: Vec<Statement>,
     /// The text of the statement behind which COMMIT is said, and that.
     last: Option<(String, BytesMut)>,
@@ -56,7 +58,7 @@ impl Around {
         let mut front = BytesMut::new();
         let mut units = Vec::new();
         for control in protocol.beginning(*access) {
-            said_once(&protocol.text(control), &[], &mut front)?;
+            protocol.encode_control(&mut front, control)?;
             units.push(Unit::Control(control));
         }
         for (at, Statement { sql, arguments }) in before.iter().enumerate() {
@@ -68,7 +70,7 @@ impl Around {
             Access::Write => None,
             Access::Read => {
                 let mut commit = BytesMut::new();
-                said_once(&protocol.text(Control::Commit), &[], &mut commit)?;
+                protocol.encode_control(&mut commit, Control::Commit)?;
                 Some((statement.sql.clone(), commit))
             }
         };
@@ -77,6 +79,7 @@ impl Around {
             units,
             answered: 0,
             bound: false,
+            named: Vec::new(),
             before: before.clone(),
             last,
             commit: Commit::Unsaid,
@@ -126,7 +129,14 @@ impl Around {
                 }
                 self.over = true;
             }
-            BIND_COMPLETE => self.bound = true,
+            BIND_COMPLETE if self.is_ours() => {
+                self.bound = true;
+                match self.units.get(self.answered) {
+                    Some(Unit::Control(control)) => self.named.push(*control),
+                    Some(_) => {}
+                    None => self.named.push(Control::Commit),
+                }
+            }
             COMMAND_COMPLETE if self.is_ours() => {
                 self.bound = false;
                 if self.answered < self.units.len() {
@@ -145,6 +155,7 @@ impl Around {
     /// # Errors
     /// What the server has refused of it.
     pub(super) fn outcome(self, protocol: &mut Pg) -> Result<()> {
+        self.named.iter().for_each(|control| protocol.named(*control));
         if let Some(refused) = &self.refused {
             return Err(protocol.refusal(refused, &self.before.iter().collect::<Vec<_>>(), false));
         }
@@ -179,6 +190,7 @@ mod tests {
             units: vec![Unit::Control(Control::BeginRead), Unit::Step(0)],
             answered: 0,
             bound: false,
+            named: Vec::new(),
             before: Vec::new(),
             last: read
                 .then(|| ("SELECT 1".to_owned(), BytesMut::from(&message(b'P', b"\0COMMIT\0\0\0")[..]))),
@@ -236,7 +248,9 @@ mod tests {
         assert_eq!(out, [front, messages(&RUN[..3]), commit, messages(&RUN[3..])].concat());
         let theirs = [&[(b'S', &b"is_superuser\0off\0"[..])], &ANSWER[..], &ENDED[3..]].concat();
         assert_eq!(back, messages(&theirs));
-        assert_eq!(reader.around.unwrap().commit, Commit::Answered("COMMIT".to_owned()));
+        let around = reader.around.unwrap();
+        assert_eq!(around.commit, Commit::Answered("COMMIT".to_owned()));
+        assert_eq!(around.named, [Control::BeginRead, Control::Commit]);
         assert_eq!(reader.status, b'I');
     }
 
