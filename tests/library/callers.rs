@@ -366,6 +366,7 @@ async fn nobody_gets_out_of_their_transaction() {
             ("ABORT AND CHAIN", true),
             ("COMMIT AND CHAIN", true),
             ("BEGIN", true),
+            ("DEALLOCATE ALL", true),
             ("SAVEPOINT s", true),
             ("RESET ROLE", true),
             ("SET LOCAL ROLE lib_auditor", true),
