@@ -422,7 +422,7 @@ mod tests {
                 ..reader()
             };
             let mut back = Vec::new();
-            let mut say = |reader: &mut Reader, said: &[u8]| {
+            let say = |reader: &mut Reader, said: &[u8]| {
                 let mut out = BytesMut::new();
                 said.chunks(step).for_each(|piece| reader.sent(piece, &mut out));
                 out.to_vec()
