@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod callers;
 mod pages;
 mod world;
 
@@ -10,11 +11,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
-use lambda_rds::Db;
 use lambda_rds::config::{Config, Sources, Table};
 use lambda_rds::deadline::Deadline;
 use lambda_rds::error::{Error, Fault, Result};
-use lambda_rds::queries::{Caller, Dialect};
+use lambda_rds::queries::Dialect;
 use lambda_rds::sea_orm::{
     AccessMode, ActiveModelTrait as _, ConnectionTrait, DbErr, EntityTrait as _, IsolationLevel,
     QueryOrder as _, Set, SqlErr, Statement, StreamTrait as _, TransactionSession as _,
@@ -105,7 +105,9 @@ async fn entities_are_read_and_written(engine: Engine) {
     db.execute_raw(rename.clone()).await.unwrap();
     wire.reset();
     let done = db.execute_raw(rename).await.unwrap();
-    assert_eq!((wire.flights(), done.rows_affected()), (3, 1), "a write");
+    // Only PostgreSQL passes over what stands behind a failure.
+    let flights = if engine == Engine::Postgres { 2 } else { 3 };
+    assert_eq!((wire.flights(), done.rows_affected()), (flights, 1), "a write");
     assert_eq!(wire.connections(), 0);
 }
 
@@ -520,13 +522,31 @@ async fn types_of_the_databases_own_behind_a_pooler() {
     }
     let error = db.query_one_raw(query("SELECT 'angry'::mood, $1", 1)).await.unwrap_err();
     assert_eq!(db.error(&error).fault(), Fault::BadParameter);
-    // Nothing outlives a transaction.
+    // Columns that are others by now are read as what they are.
+    db.execute_unprepared("CREATE TABLE moody (m int); INSERT INTO moody VALUES (7)").await.unwrap();
+    let moody = Statement::from_string(backend, "SELECT m FROM moody");
+    let first = db.query_one_raw(moody.clone()).await.unwrap().unwrap();
+    assert_eq!(first.try_get_by_index::<i32>(0).unwrap(), 7);
+    db.execute_unprepared("ALTER TABLE moody ALTER m TYPE text USING 'seven'").await.unwrap();
+    let then = db.query_one_raw(moody).await.unwrap().unwrap();
+    assert_eq!(then.try_get_by_index::<String>(0).unwrap(), "seven");
+    // Values that come in pieces.
+    let long = "x".repeat(3 << 20);
+    let sql = Statement::from_sql_and_values(backend, "SELECT length($1)", [long.as_str().into()]);
+    assert_eq!(db.query_one_raw(sql).await.unwrap().unwrap().try_get_by_index::<i32>(0).unwrap(), 3 << 20);
+    // sea-orm's own connection has no transaction around its statements.
+    let own = db.connection().await.unwrap();
+    for n in [1, 2] {
+        let row = own.query_one_raw(query("SELECT 'sad'::mood AS mood, $1 AS n", n)).await.unwrap().unwrap();
+        assert_eq!(row.try_get::<i32>("", "n").unwrap(), n);
+    }
+    drop(own);
+    // Nothing has a name.
     let kept =
         Statement::from_string(backend, "SELECT count(*) FROM pg_prepared_statements WHERE name <> ''");
-    for expected in [1, 0] {
-        // The first one counts itself.
+    for _ in 0..2 {
         let row = db.query_one_raw(kept.clone()).await.unwrap().unwrap();
-        assert_eq!(row.try_get_by_index::<i64>(0).unwrap(), expected);
+        assert_eq!(row.try_get_by_index::<i64>(0).unwrap(), 0);
     }
 }
 
@@ -551,81 +571,4 @@ async fn insert(db: &impl ConnectionTrait, id: i32) -> Result<(), DbErr> {
 async fn ids(world: &World) -> Vec<i32> {
     let all = users::Entity::find().order_by_asc(users::Column::Id).all(&world.db).await.unwrap();
     all.into_iter().map(|user| user.id).collect()
-}
-
-/// Whatever runs on a handle for a caller sees that caller's rows, and leaves nothing of them on the session.
-#[tokio::test]
-async fn a_handle_for_a_caller_sees_their_rows() {
-    let world = World::start(Engine::Postgres);
-    let db = &world.db;
-    for sql in [
-        "CREATE TABLE notes (tenant text NOT NULL DEFAULT current_setting('app.tenant'), n bigint)",
-        "ALTER TABLE notes ENABLE ROW LEVEL SECURITY",
-        "ALTER TABLE notes FORCE ROW LEVEL SECURITY",
-        "CREATE POLICY own ON notes USING (tenant = nullif(current_setting('app.tenant', true), ''))",
-        &lambda_rds::once::ddl(Dialect::Postgres, &Table::parse("lambda_rds_idempotency").unwrap()),
-    ] {
-        db.execute_unprepared(sql).await.unwrap();
-    }
-    let statement = |sql: &str| Statement::from_string(world.backend(), sql);
-    let caller = |tenant: &str| Caller::nobody().setting("app.tenant", tenant).unwrap();
-    let of = |tenant: &str| db.as_caller(caller(tenant)).unwrap();
-    let rows = async |db: &Db| db.query_all_raw(statement("SELECT n FROM notes")).await.unwrap().len();
-    let (blue, red) = (of("it's"), of("red"));
-    blue.execute_raw(statement("INSERT INTO notes (n) VALUES (1)")).await.unwrap();
-    red.transaction(async |tx| {
-        tx.execute_raw(statement("INSERT INTO notes (n) VALUES (2), (3)")).await?;
-        Ok(())
-    })
-    .await
-    .unwrap();
-    for _ in 0..2 {
-        let once = red.once("k", async |tx| {
-            tx.execute_raw(statement("INSERT INTO notes (n) VALUES (4)")).await?;
-            Ok(())
-        });
-        once.await.unwrap();
-    }
-    assert_eq!((rows(&blue).await, rows(&red).await, rows(db).await), (1, 3, 0));
-    let read = async |db: &Db| {
-        db.read(async |tx| Ok(tx.query_all_raw(statement("SELECT n FROM notes")).await?.len())).await
-    };
-    assert_eq!((read(&blue).await.unwrap(), read(&red).await.unwrap(), read(db).await.unwrap()), (1, 3, 0));
-    let begun = red.begin_with_config(Some(IsolationLevel::RepeatableRead), None).await.unwrap();
-    assert_eq!(begun.query_all_raw(statement("SELECT n FROM notes")).await.unwrap().len(), 3);
-    let level = begun.query_one_raw(statement("SHOW transaction_isolation")).await.unwrap().unwrap();
-    assert_eq!(level.try_get_by_index::<String>(0).unwrap(), "repeatable read");
-    begun.rollback().await.unwrap();
-    let streamed = red.stream_raw(statement("SELECT n FROM notes")).await.unwrap();
-    assert_eq!(streamed.try_collect::<Vec<_>>().await.unwrap().len(), 3);
-    assert_eq!(rows(db).await, 0);
-    // Begun and told in one, asked, ended.
-    let wire = world.wire().unwrap();
-    wire.reset();
-    assert_eq!(rows(&red).await, 3);
-    assert_eq!(wire.flights(), 3, "a SELECT");
-    for flights in [4, 3] {
-        wire.reset();
-        red.execute_raw(statement("INSERT INTO notes (n) SELECT 5 WHERE false")).await.unwrap();
-        assert_eq!(wire.flights(), flights, "a write, which is shown to the server first");
-    }
-    wire.reset();
-    let begun = red.begin_with_config(Some(IsolationLevel::RepeatableRead), None).await.unwrap();
-    assert_eq!(wire.flights(), 1, "all that stands in front");
-    begun.rollback().await.unwrap();
-    // What of it the server refuses is none of the caller's, and leaves nothing open.
-    let lost = db.as_caller(Caller::nobody().role("no_such_role").unwrap()).unwrap();
-    let refused = db.error(&lost.query_all_raw(statement("SELECT n FROM notes")).await.unwrap_err());
-    assert_eq!((refused.fault(), refused.sqlstate()), (Fault::QueryFailed, Some("22023")), "{refused}");
-    let lost = lost.read(async |tx| Ok(tx.query_all_raw(statement("SELECT 1")).await?.len())).await;
-    assert_eq!(lost.unwrap_err().fault(), Fault::QueryFailed);
-    let open = "SELECT count(*) FROM pg_stat_activity WHERE usename = current_user AND state ^@ 'idle in transaction'";
-    let open = db.query_one_raw(statement(open)).await.unwrap().unwrap();
-    assert_eq!(open.try_get_by_index::<i64>(0).unwrap(), 0);
-    // Where there is no transaction to tell, nothing is run.
-    assert!(red.connection().await.is_err() && red.writer().await.is_err());
-    assert!(red.execute_unprepared("CALL nothing()").await.is_err());
-    assert!(Caller::nobody().role("none").is_err());
-    let file = World::start(Engine::Sqlite);
-    assert!(file.db.as_caller(caller("x")).is_err());
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use lambda_rds::Db;
 use lambda_rds::config::{Config, Platform, Sources};
 use lambda_rds::sea_orm::{ConnectionTrait as _, DbBackend, EntityTrait as _, QueryResult};
-use lambda_rds_testbed::{Database, Mysql, MysqlKind, Postgres, Proxy};
+use lambda_rds_testbed::{Database, Mysql, MysqlKind, Pgbouncer, Postgres, Proxy};
 use tempfile::TempDir;
 
 use crate::users;
@@ -30,17 +30,31 @@ pub(crate) struct World {
     proxy: Option<Proxy>,
     database: Option<Database>,
     settings: Vec<(&'static str, String)>,
+    _pooler: Option<Pgbouncer>,
     _file: Option<TempDir>,
 }
 
 impl World {
     pub(crate) fn start(engine: Engine) -> Self {
+        Self::start_with(engine, &[], None)
+    }
+
+    /// PostgreSQL behind PgBouncer, which has so many connections to it.
+    pub(crate) fn pooled(connections: usize, more: &[(&'static str, &str)]) -> Self {
+        Self::start_with(Engine::Postgres, &[more, &[("POOLER", "transaction")]].concat(), Some(connections))
+    }
+
+    /// With settings more.
+    pub(crate) fn start_with(engine: Engine, more: &[(&'static str, &str)], pooled: Option<usize>) -> Self {
         let mut settings = vec![("ENGINE", engine.name().to_owned())];
-        let (mut proxy, mut database, mut file) = (None, None, None);
+        settings.extend(more.iter().map(|(key, value)| (*key, (*value).to_owned())));
+        let (mut proxy, mut database, mut file, mut pooler) = (None, None, None, None);
         if engine == Engine::Sqlite {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("test.db");
             std::fs::write(&path, "").unwrap();
+            // The driver's own tool, since a test of the library must not need the library to set it up.
+            run_sqlite(path.to_str().unwrap(), SCHEMA);
             settings.push(("NAME", path.to_str().unwrap().to_owned()));
             file = Some(folder);
         } else {
@@ -49,7 +63,13 @@ impl World {
                     let own = postgres().database(&unique()).unwrap();
                     let sql = format!("SET ROLE \"{}\";\n{SCHEMA}", own.user);
                     postgres().psql(&own.name, &sql).unwrap();
-                    (own, postgres().address(), postgres().host(), postgres().ca_pem_path())
+                    pooler =
+                        pooled.map(|connections| Pgbouncer::start(postgres(), &own, connections).unwrap());
+                    let (address, ca) = match &pooler {
+                        Some(pooler) => (pooler.address(), pooler.ca_pem_path()),
+                        None => (postgres().address(), postgres().ca_pem_path()),
+                    };
+                    (own, address, postgres().host(), ca)
                 }
                 _ => {
                     let server = mysql(engine);
@@ -73,12 +93,16 @@ impl World {
         let sources = Sources { env: prefixed(&settings, "DB_"), ..Sources::default() };
         let config = Config::read(&sources, lambda_rds::ENGINES).unwrap();
         let db = lambda_rds::db(&config.db, &config.platform).unwrap();
-        if engine == Engine::Sqlite {
-            // The driver's own tool, since a test of the library must not need the library to set it up.
-            let path = settings[1].1.clone();
-            run_sqlite(&path, SCHEMA);
+        Self {
+            db,
+            platform: config.platform,
+            engine,
+            proxy,
+            database,
+            settings,
+            _pooler: pooler,
+            _file: file,
         }
-        Self { db, platform: config.platform, engine, proxy, database, settings, _file: file }
     }
 
     /// The wire to the server; the embedded engine has none.
@@ -139,6 +163,11 @@ impl World {
                 "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
             }
         }
+    }
+
+    /// Who the database's sessions log in as.
+    pub(crate) fn user(&self) -> &str {
+        &self.database.as_ref().unwrap().user
     }
 
     /// Waits until the server runs nothing of ours.

@@ -26,7 +26,7 @@ use crate::value::Argument;
 mod orm;
 
 #[cfg(feature = "sea-orm")]
-pub use orm::{Failure, Item, Orm, Sql};
+pub use orm::{Alone, Failure, Item, Orm, Sql};
 
 /// How to speak to one kind of server. A stateless value per engine.
 pub trait Backend: Debug + Send + Sync {

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use futures_util::stream::{BoxStream, StreamExt as _};
 use lambda_rds_core::backend::{Failure, Item, Sql, State};
 use lambda_rds_core::connect::door::{Driver, Follower, Greeting};
@@ -102,6 +103,7 @@ impl Driver<MySql> for MySqlDriver {
                 Failure {
                     error: errors::to_error(&error, at, protocol.log_values),
                     driver: DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))),
+                    around: false,
                 }
             };
             let connection = match self.connection().await {
@@ -142,6 +144,10 @@ impl Driver<MySql> for MySqlDriver {
         }
     }
 
+    fn lent(protocol: &MySql, follower: &mut Following) {
+        *follower = Self::follower(protocol);
+    }
+
     fn caught_up(protocol: &mut MySql, follower: &Following) {
         protocol.standing = follower.standing.clone();
         if follower.lost {
@@ -180,7 +186,8 @@ pub(crate) struct Following {
 }
 
 impl Follower for Following {
-    fn sent(&mut self, bytes: &[u8]) {
+    fn sent(&mut self, bytes: &[u8], out: &mut BytesMut) {
+        out.extend_from_slice(bytes);
         let Self { sent, asked, standing, spoken, lost, .. } = self;
         sent.follow(bytes, 1, |header, content| {
             // What goes on from another packet is no command.
@@ -203,7 +210,8 @@ impl Follower for Following {
         });
     }
 
-    fn heard(&mut self, bytes: &[u8]) {
+    fn heard(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(bytes);
         let Self { heard, asked, standing, lost, .. } = self;
         heard.follow(bytes, HELD, |header, content| {
             let Some(answer) = asked.front_mut() else {

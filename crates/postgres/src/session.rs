@@ -65,7 +65,7 @@ pub(crate) struct Pg {
     cancel: Option<PgCancel>,
     pub(crate) pooling: Pooling,
     /// Whether anything may be sent before what comes before it has been answered.
-    pipeline: bool,
+    pub(crate) pipeline: bool,
     limit: Duration,
     pub(crate) log_values: bool,
 }
@@ -81,7 +81,7 @@ struct Prepared {
 
 /// A statement of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Control {
+pub(crate) enum Control {
     BeginRead,
     BeginWrite,
     Commit,
@@ -96,7 +96,7 @@ enum Control {
 
 /// Something that is sent, and answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unit {
+pub(crate) enum Unit {
     Control(Control),
     /// One of the statements, by its index.
     Step(usize),
@@ -109,11 +109,11 @@ enum Unit {
 
 /// An error that the server told.
 #[derive(Debug)]
-struct Refused {
-    unit: Unit,
+pub(crate) struct Refused {
+    pub(crate) unit: Unit,
     /// Whether it came after the values had been read.
-    bound: bool,
-    notice: Notice,
+    pub(crate) bound: bool,
+    pub(crate) notice: Notice,
 }
 
 /// What a conversation came to.
@@ -363,13 +363,7 @@ impl Pg {
 
     /// Begins a transaction, with its limits where no session has them.
     fn push_begin(&self, units: &mut VecDeque<Unit>, access: Access) {
-        units.push_back(Unit::Control(match access {
-            Access::Read => Control::BeginRead,
-            Access::Write => Control::BeginWrite,
-        }));
-        if self.pooling == Pooling::Transaction {
-            units.extend([Control::Limit, Control::IdleLimit].map(Unit::Control));
-        }
+        units.extend(self.beginning(access).map(Unit::Control));
     }
 
     /// Gives the statements that were learned where they stood the names back that they had before.
@@ -565,8 +559,18 @@ impl Pg {
         Ok(())
     }
 
+    /// What a transaction begins with.
+    pub(crate) fn beginning(&self, access: Access) -> impl Iterator<Item = Control> + use<> {
+        let begin = match access {
+            Access::Read => Control::BeginRead,
+            Access::Write => Control::BeginWrite,
+        };
+        let limits = (self.pooling == Pooling::Transaction).then_some([Control::Limit, Control::IdleLimit]);
+        std::iter::once(begin).chain(limits.into_iter().flatten())
+    }
+
     /// The error that a statement's refusal is. `behind` says that the transaction has begun before the first of them.
-    fn refusal(&mut self, refused: &Refused, statements: &[&Statement], behind: bool) -> Error {
+    pub(crate) fn refusal(&mut self, refused: &Refused, statements: &[&Statement], behind: bool) -> Error {
         let told = refused.notice.told();
         let (doing, statement) = match refused.unit {
             Unit::Step(index) | Unit::Learn(index) => (self.doing, statements.get(index)),
@@ -1126,7 +1130,7 @@ impl Pg {
                 frontend::flush(wire.output());
                 Ok(())
             }
-            (Unit::Control(control), _) => self.encode_control(wire, control),
+            (Unit::Control(control), _) => return Ok(self.encode_control(wire.output(), control)?),
             (Unit::Learn(at), Sending::Learn(asked) | Sending::Steps { untold: asked, .. }) => {
                 let it = asked.iter().find(|it| it.index == at);
                 let Asked { sql, declared, name, .. } =
@@ -1136,16 +1140,17 @@ impl Pg {
             }
             (Unit::Step(at), Sending::Steps { statements, lasting, untold }) => {
                 return match untold.iter().find(|it| alike(statements[it.index], statements[at])) {
-                    Some(asked) => encode_untold(wire.output(), statements[at], asked),
+                    Some(asked) => Ok(encode_untold(wire.output(), statements[at], asked)?),
                     None => self.encode_step(wire, statements, at, *lasting),
                 };
             }
             (Unit::Step(_), _) => return Err(garbage("bug: nothing to send").into()),
         };
-        written.map_err(unsendable)
+        Ok(written.map_err(unsendable)?)
     }
 
-    fn encode_control(&mut self, wire: &mut Wire, control: Control) -> io::Result<()> {
+    /// Says one of our own statements.
+    pub(crate) fn encode_control(&self, out: &mut BytesMut, control: Control) -> Result<()> {
         let limit = self.limit.as_millis();
         let text = match control {
             Control::Limit => format!("SET LOCAL statement_timeout = {limit}"),
@@ -1159,16 +1164,14 @@ impl Pg {
         };
         let name = &*name;
         if !self.controls.contains(&control) {
-            frontend::parse(name, &text, std::iter::empty(), wire.output())?;
+            frontend::parse(name, &text, std::iter::empty(), out).map_err(unsendable)?;
         }
-        let no_values = std::iter::empty::<()>();
-        frontend::bind("", name, [], no_values, |(), _| Ok(IsNull::Yes), [], wire.output())
-            .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        frontend::execute("", 0, wire.output())
+        bound(name, &[], &[], out)?;
+        frontend::execute("", 0, out).map_err(unsendable)
     }
 
     /// One of our own statements has been bound, and so has a name.
-    fn named(&mut self, control: Control) {
+    pub(crate) fn named(&mut self, control: Control) {
         if !self.pooled() && !self.controls.contains(&control) {
             self.controls.push(control);
         }
@@ -1223,11 +1226,11 @@ impl Pg {
                 (name, known, true)
             }
         };
-        bind(out, &name, statement, &known.formats)?;
+        bound(&name, &statement.arguments, &known.formats, out)?;
         if fresh {
             frontend::describe(b'P', "", out).map_err(unsendable)?;
         }
-        frontend::execute("", 0, out).map_err(unsendable)
+        Ok(frontend::execute("", 0, out).map_err(unsendable)?)
     }
 
     /// Runs statements that have no parameters, in one message, and gives the rows of all as text.
@@ -1237,10 +1240,7 @@ impl Pg {
         sql: &str,
         at: At<'_>,
     ) -> Result<Vec<Vec<Option<String>>>> {
-        frontend::query(sql, wire.output()).map_err(|error| match unsendable(error) {
-            Stopped::Told(error) => error,
-            Stopped::Wire(error) => Error::new(Fault::Internal, error.to_string()),
-        })?;
+        frontend::query(sql, wire.output()).map_err(unsendable)?;
         self.owed += 1;
         let before = wire.sent();
         let (mut rows, mut held) = (Vec::new(), 0);
@@ -1592,7 +1592,7 @@ fn within(frame: Frame) -> bool {
 }
 
 /// COMMIT in a transaction that has failed is answered with ROLLBACK, and no error.
-fn committed(tag: &str) -> Result<()> {
+pub(crate) fn committed(tag: &str) -> Result<()> {
     if tag != "COMMIT" {
         return Err(Error::new(
             Fault::QueryFailed,
@@ -1629,14 +1629,30 @@ fn lost(heard: &Heard, error: io::Error) -> Stopped {
     }
 }
 
-/// Binds a statement's values, with the formats that its columns are asked for in.
-fn bind(out: &mut BytesMut, name: &str, statement: &Statement, formats: &[i16]) -> Result<(), Stopped> {
+/// Sends a statement that the server has just been asked about, and has not answered yet.
+fn encode_untold(out: &mut BytesMut, statement: &Statement, asked: &Asked<'_>) -> Result<()> {
+    if asked.name.is_empty() {
+        // What has no name either, BEGIN, has taken its place.
+        frontend::parse("", asked.sql, asked.declared.iter().copied(), out).map_err(unsendable)?;
+    }
+    // One format is that of all columns.
+    bound(&asked.name, &statement.arguments, &[types::BINARY], out)?;
+    frontend::execute("", 0, out).map_err(unsendable)
+}
+
+/// What the protocol's crate refuses to write: a zero byte in a text, more parameters than there can be.
+fn unsendable(error: io::Error) -> Error {
+    Error::new(Fault::QueryFailed, format!("the statement cannot be sent: {error}"))
+}
+
+/// Binds values to a statement.
+fn bound(name: &str, arguments: &[Argument], formats: &[i16], out: &mut BytesMut) -> Result<()> {
     let mut trouble = None;
-    let bound = frontend::bind(
+    let written = frontend::bind(
         "",
         name,
-        statement.arguments.iter().map(bind::format),
-        &statement.arguments,
+        arguments.iter().map(bind::format),
+        arguments,
         |argument, out| match bind::encode(argument, out) {
             Ok(true) => Ok(IsNull::No),
             Ok(false) => Ok(IsNull::Yes),
@@ -1648,26 +1664,18 @@ fn bind(out: &mut BytesMut, name: &str, statement: &Statement, formats: &[i16]) 
         formats.iter().copied(),
         out,
     );
-    if let Some(error) = trouble {
-        return Err(error.into());
+    match trouble {
+        Some(error) => Err(error),
+        None => written.map_err(|_| unsendable(io::ErrorKind::InvalidInput.into())),
     }
-    bound.map_err(|_| unsendable(io::ErrorKind::InvalidInput.into()))
 }
 
-/// Sends a statement that the server has just been asked about, and has not answered yet.
-fn encode_untold(out: &mut BytesMut, statement: &Statement, asked: &Asked<'_>) -> Result<(), Stopped> {
-    if asked.name.is_empty() {
-        // What has no name either, BEGIN, has taken its place.
-        frontend::parse("", asked.sql, asked.declared.iter().copied(), out).map_err(unsendable)?;
-    }
-    // One format is that of all columns.
-    bind(out, &asked.name, statement, &[types::BINARY])?;
+/// Runs a statement that leaves no name behind, and of which nothing need be known before.
+#[cfg(feature = "sea-orm")]
+pub(crate) fn said_once(sql: &str, arguments: &[Argument], out: &mut BytesMut) -> Result<()> {
+    frontend::parse("", sql, bind::declared(arguments), out).map_err(unsendable)?;
+    bound("", arguments, &[], out)?;
     frontend::execute("", 0, out).map_err(unsendable)
-}
-
-/// What the protocol's crate refuses to write: a zero byte in a text, more parameters than there can be.
-fn unsendable(error: io::Error) -> Stopped {
-    Stopped::Told(Error::new(Fault::QueryFailed, format!("the statement cannot be sent: {error}")))
 }
 
 /// The types in a description of parameters.

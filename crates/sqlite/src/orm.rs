@@ -76,6 +76,7 @@ impl Orm for SqliteSession {
                 yield Err(Failure {
                     error: self.noted(to_error(&error, self.access)),
                     driver: DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))),
+                    around: false,
                 });
             }
         })

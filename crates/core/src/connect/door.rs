@@ -3,14 +3,16 @@
 //! sqlx opens its own connections, and the only way in that it has for one of ours is a Unix socket's path. So it finds a
 //! socket in a private folder, is greeted there by us, and believes that it has logged in. Whenever it has something to
 //! say, the wire is lent to it; what the server answers is read along, since only the server knows what state the session
-//! is in.
+//! is in. Around a statement that has a transaction to itself, whoever reads along says BEGIN and COMMIT in the driver's own
+//! flight, and keeps the answers to that from it.
 
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
@@ -20,7 +22,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::backend::{Failure, Item, Orm, Sql, State};
+use crate::backend::{Alone, Failure, Item, Orm, Sql, State};
 use crate::connect::live::{Keeper, Live, Protocol};
 use crate::connect::wire::Wire;
 use crate::deadline::Deadline;
@@ -49,11 +51,36 @@ pub trait Driver<P>: Send + Sync + Sized + 'static {
     /// Runs a statement that an application made.
     fn stream<'a>(&'a mut self, protocol: &'a P, sql: Sql) -> BoxStream<'a, Result<Item, Failure>>;
 
-    /// What reads along from the state that the session is in.
+    /// What reads along, for as long as the driver is there.
     fn follower(protocol: &P) -> Self::Follower;
+
+    /// The wire is lent to the driver in the state that the session is in.
+    fn lent(protocol: &P, follower: &mut Self::Follower);
 
     /// What was read along is what the session is like now.
     fn caught_up(protocol: &mut P, follower: &Self::Follower);
+
+    /// Whether the beginning of a transaction can go to the server in the flight of its statement. Where it cannot, the
+    /// next two are never asked for.
+    fn goes_around(_protocol: &P) -> bool {
+        false
+    }
+
+    /// Lays around the driver's next statement what it is alone in.
+    ///
+    /// # Errors
+    /// What of it cannot be said. Nothing was.
+    fn lay_around(_protocol: &mut P, _follower: &mut Self::Follower, _alone: &Alone) -> Result<()> {
+        Ok(())
+    }
+
+    /// What came of that, once the statement's answer has been read. Nothing is around the next one.
+    ///
+    /// # Errors
+    /// What the server has refused of it.
+    fn came_of_it(_protocol: &mut P, _follower: &mut Self::Follower) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// What the driver hears before the wire is lent to it.
@@ -69,11 +96,11 @@ pub struct Greeting {
 
 /// Reads along with the server.
 pub trait Follower: fmt::Debug + Send + 'static {
-    /// These bytes have gone to the server.
-    fn sent(&mut self, bytes: &[u8]);
+    /// The driver says these bytes. What goes to the server is put behind `out`.
+    fn sent(&mut self, bytes: &[u8], out: &mut BytesMut);
 
-    /// These bytes have come from it.
-    fn heard(&mut self, bytes: &[u8]);
+    /// The server says these bytes. What the driver is to hear of it is put behind `out`.
+    fn heard(&mut self, bytes: &[u8], out: &mut Vec<u8>);
 
     /// What the server has said last of the session's state.
     fn state(&self) -> State;
@@ -86,22 +113,23 @@ pub trait Follower: fmt::Debug + Send + 'static {
 pub struct Door<P: Protocol, D: Driver<P>> {
     wire: Option<Wire>,
     driver: Option<D>,
+    /// What reads along, once the driver has come through.
+    follower: Option<Arc<Mutex<<D as Driver<P>>::Follower>>>,
     /// Our end of the private socket, while the wire is ours.
     inside: Option<UnixStream>,
-    lent: Option<Lent<<D as Driver<P>>::Follower>>,
+    lent: Option<Lent>,
     /// The driver is in the middle of a statement of ours: if nobody waits for its end any more, what the server still
     /// says would be taken for the answer to the next one.
     streaming: bool,
 }
 
 /// The wire, while it is the driver's.
-struct Lent<F> {
-    follower: Arc<Mutex<F>>,
+struct Lent {
     back: Option<oneshot::Sender<()>>,
     task: JoinHandle<(Wire, UnixStream)>,
 }
 
-impl<F> Drop for Lent<F> {
+impl Drop for Lent {
     fn drop(&mut self) {
         // With the task the wire goes, unless it has been given back.
         self.task.abort();
@@ -110,7 +138,7 @@ impl<F> Drop for Lent<F> {
 
 impl<P: Protocol, D: Driver<P>> From<Wire> for Door<P, D> {
     fn from(wire: Wire) -> Self {
-        Self { wire: Some(wire), driver: None, inside: None, lent: None, streaming: false }
+        Self { wire: Some(wire), driver: None, follower: None, inside: None, lent: None, streaming: false }
     }
 }
 
@@ -146,9 +174,9 @@ impl<P: Protocol, D: Driver<P>> Keeper<P> for Door<P, D> {
     }
 
     fn state(&self, protocol: &P) -> State {
-        match &self.lent {
-            Some(lent) => lent.follower.lock().unwrap_or_else(PoisonError::into_inner).state(),
-            None => protocol.state(),
+        match &self.follower {
+            Some(follower) if self.lent.is_some() => reading(follower).state(),
+            _ => protocol.state(),
         }
     }
 
@@ -166,6 +194,10 @@ impl<P: Protocol, D: Driver<P>> Orm for Live<P, Door<P, D>> {
     fn stream(&mut self, sql: Sql) -> BoxStream<'_, Result<Item, Failure>> {
         self.wire.stream(&mut self.protocol, sql)
     }
+
+    fn alone(&mut self, alone: Alone) -> Option<BoxStream<'_, Result<Item, Failure>>> {
+        D::goes_around(&self.protocol).then(|| self.wire.alone(&mut self.protocol, alone))
+    }
 }
 
 impl<P: Protocol, D: Driver<P>> Door<P, D> {
@@ -177,8 +209,41 @@ impl<P: Protocol, D: Driver<P>> Door<P, D> {
         let given_back = Deadline::after(GIVEN_BACK).bound(&mut lent.task).await;
         if let Ok(Ok((wire, inside))) = given_back {
             (self.wire, self.inside) = (Some(wire), Some(inside));
-            D::caught_up(protocol, &lent.follower.lock().unwrap_or_else(PoisonError::into_inner));
+            if let Some(follower) = &self.follower {
+                D::caught_up(protocol, &reading(follower));
+            }
         }
+    }
+
+    /// Runs a statement with what it is alone in.
+    fn alone<'a>(&'a mut self, protocol: &'a mut P, alone: Alone) -> BoxStream<'a, Result<Item, Failure>> {
+        Box::pin(async_stream::stream! {
+            let mut failed = self.lay_around(protocol, &alone).await.err().map(Failure::own);
+            if failed.is_none() {
+                let mut items = self.stream(protocol, Sql::Prepared(alone.statement));
+                while let Some(item) = items.next().await {
+                    match item {
+                        Ok(item) => yield Ok(item),
+                        Err(failure) => failed = Some(failure),
+                    }
+                }
+            }
+            if let Some(follower) = &self.follower
+                && let Err(error) = D::came_of_it(protocol, &mut reading(follower))
+            {
+                failed = Some(Failure { around: true, ..Failure::own(error) });
+            }
+            if let Some(failure) = failed {
+                yield Err(failure);
+            }
+        })
+    }
+
+    async fn lay_around(&mut self, protocol: &mut P, alone: &Alone) -> Result<()> {
+        self.take_back(protocol).await;
+        self.open(protocol).await?;
+        let Some(follower) = &self.follower else { return Err(gone()) };
+        D::lay_around(protocol, &mut reading(follower), alone)
     }
 
     fn stream<'a>(&'a mut self, protocol: &'a mut P, sql: Sql) -> BoxStream<'a, Result<Item, Failure>> {
@@ -198,10 +263,7 @@ impl<P: Protocol, D: Driver<P>> Door<P, D> {
                         }
                     }
                 }
-                Err(error) => {
-                    let driver = error.clone().into();
-                    failed = Some(Failure { error, driver });
-                }
+                Err(error) => failed = Some(Failure::own(error)),
             }
             // Before the failure is told, behind which nobody may ask for more.
             self.streaming = false;
@@ -212,24 +274,34 @@ impl<P: Protocol, D: Driver<P>> Door<P, D> {
         })
     }
 
-    /// Lends the wire to the driver, which comes through the door if it has not yet.
+    /// Lets the driver in, if it has not come through the door yet.
+    ///
+    /// # Errors
+    /// Why it could not.
+    async fn open(&mut self, protocol: &P) -> Result<()> {
+        if self.driver.is_none() {
+            let (driver, inside) = open::<P, D>(protocol).await?;
+            (self.driver, self.inside) = (Some(driver), Some(inside));
+            self.follower = Some(Arc::new(Mutex::new(D::follower(protocol))));
+        }
+        Ok(())
+    }
+
+    /// Lends the wire to the driver.
     ///
     /// # Errors
     /// Why the driver could not come through the door.
     async fn lend(&mut self, protocol: &P) -> Result<&mut D> {
-        if self.driver.is_none() {
-            let (driver, inside) = open::<P, D>(protocol).await?;
-            (self.driver, self.inside) = (Some(driver), Some(inside));
-        }
-        let Some(driver) = &mut self.driver else { return Err(gone()) };
+        self.open(protocol).await?;
+        let (Some(driver), Some(follower)) = (&mut self.driver, &self.follower) else { return Err(gone()) };
         if self.lent.is_none() {
             let (Some(wire), Some(inside)) = (self.wire.take(), self.inside.take()) else {
                 return Err(gone());
             };
-            let follower = Arc::new(Mutex::new(D::follower(protocol)));
+            D::lent(protocol, &mut reading(follower));
             let (back, asked) = oneshot::channel();
-            let task = tokio::spawn(pass(wire, inside, Arc::clone(&follower), asked));
-            self.lent = Some(Lent { follower, back: Some(back), task });
+            let task = tokio::spawn(pass(wire, inside, Arc::clone(follower), asked));
+            self.lent = Some(Lent { back: Some(back), task });
         }
         Ok(driver)
     }
@@ -243,6 +315,10 @@ impl<P: Protocol, D: Driver<P>> fmt::Debug for Door<P, D> {
             .field("lent", &self.lent.is_some())
             .finish()
     }
+}
+
+fn reading<F>(follower: &Mutex<F>) -> MutexGuard<'_, F> {
+    follower.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Lets the driver in. The door exists until it is through.
@@ -278,26 +354,27 @@ async fn pass<F: Follower>(
     mut asked: oneshot::Receiver<()>,
 ) -> (Wire, UnixStream) {
     let mut said = Vec::with_capacity(CHUNK);
+    let mut heard = Vec::with_capacity(CHUNK);
     let mut returning = false;
     loop {
-        if returning && !follower.lock().unwrap_or_else(PoisonError::into_inner).owed() {
+        if returning && !reading(&follower).owed() {
             return (wire, inside);
         }
         let outcome = tokio::select! {
             biased;
-            heard = wire.turn(false) => match heard {
+            turned = wire.turn(false) => match turned {
                 Ok(_) => {
-                    follower.lock().unwrap_or_else(PoisonError::into_inner).heard(wire.input());
-                    let outcome = inside.write_all(wire.input()).await;
+                    reading(&follower).heard(wire.input(), &mut heard);
                     wire.take(wire.input().len());
+                    let outcome = inside.write_all(&heard).await;
+                    heard.clear();
                     outcome
                 }
                 Err(error) => Err(error),
             },
             read = inside.read_buf(&mut said) => match read {
                 Ok(read) if read > 0 => {
-                    follower.lock().unwrap_or_else(PoisonError::into_inner).sent(&said);
-                    wire.output().extend_from_slice(&said);
+                    reading(&follower).sent(&said, wire.output());
                     said.clear();
                     Ok(())
                 }

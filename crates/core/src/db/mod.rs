@@ -8,7 +8,7 @@
 //! | what | on which session | runs again |
 //! |---|---|---|
 //! | a SELECT | read-only, one round trip | after a lost connection |
-//! | another statement | a READ WRITE transaction of its own, three round trips | if the server undid it, or never had it |
+//! | another statement | a READ WRITE transaction of its own, two round trips on PostgreSQL, else three | if the server undid it, or never had it |
 //! | [`Db::read`] | read-only | after a lost connection, from its beginning |
 //! | [`Db::transaction`] | one READ WRITE transaction | if the server undid it, or never had its COMMIT |
 //! | [`Db::once`] | the same, once per key | after any loss: the key tells whether it was done |
@@ -108,8 +108,9 @@ impl Db {
     /// The same database for this caller: each statement and each transaction begins with what the server is told of them,
     /// and ends with it, so that row-level security gives them their rows and nobody else's. PostgreSQL only.
     ///
-    /// A SELECT has a transaction of its own then, as behind a pooler: three round trips instead of one. What commits by
-    /// itself cannot be run, nor sea-orm's own connection be had, since there is no transaction to tell.
+    /// A SELECT has a transaction of its own then, as behind a pooler, and is one round trip as ever: all that belongs
+    /// around it travels with it. What commits by itself cannot be run, nor sea-orm's own connection be had, since there is
+    /// no transaction to tell.
     ///
     /// ```
     /// use lambda_rds_core::sea_orm::{ConnectionTrait, Statement};

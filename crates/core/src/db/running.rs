@@ -10,8 +10,9 @@ use sea_orm::{DbErr, IsolationLevel, Statement};
 
 use super::{Limits, orm};
 use crate::answers;
-use crate::backend::{self, Access, Failure, Frame, Item, Sql, State};
+use crate::backend::{self, Access, Alone, CancelHandle, Failure, Frame, Item, Sql, State};
 use crate::connect::sessions::Lease;
+use crate::deadline::Deadline;
 use crate::error::{Error, Fault, Result};
 use crate::execute::{limited, of_ours, stopped};
 use crate::queries::{Caller, Dialect, Effect};
@@ -119,8 +120,13 @@ impl Running {
         match effect {
             Effect::Reads if !self.framed() => self.statement(sql, limits, items).await,
             Effect::Reads | Effect::Writes => {
-                self.begin(limits).await?;
-                self.statement(sql, limits, items).await?;
+                if !self.together(&sql, limits, items).await? {
+                    self.begin(limits).await?;
+                    self.statement(sql, limits, items).await?;
+                } else if effect == Effect::Reads && self.lease.session().state() == State::Idle {
+                    // COMMIT went with the statement.
+                    return Ok(());
+                }
                 self.commit(limits).await
             }
             Effect::Commits => {
@@ -139,6 +145,37 @@ impl Running {
                 outcome
             }
         }
+    }
+
+    /// Runs a statement in the flight of its transaction's beginning, if it is a read of its end as well. False, and nothing
+    /// has been done, where that cannot be.
+    async fn together(&mut self, sql: &Sql, limits: Limits, items: &mut Vec<Item>) -> Result<bool, DbErr> {
+        let Sql::Prepared(statement) = kept_apart(self.dialect(), sql.clone()) else { return Ok(false) };
+        let before = self.caller.statement(&Caller::nobody()).into_iter().collect();
+        let access = self.access;
+        let progress = if access == Access::Write { Progress::InTransaction } else { Progress::Sent };
+        let session = self.lease.session();
+        let cancel = session.cancel_handle();
+        let Some(running) = orm(session)?.alone(Alone { access, before, statement }) else {
+            return Ok(false);
+        };
+        self.progress = progress;
+        let mut running = bounded(running, cancel, limits.statement(), progress);
+        let failed = loop {
+            match running.next().await {
+                Some(Ok(item)) => items.push(item),
+                Some(Err(failure)) => break failure,
+                None => return Ok(true),
+            }
+        };
+        drop(running);
+        let Failure { error, driver, around } = failed;
+        if around {
+            let caller = Arc::clone(&self.caller);
+            return self.noted(Err(of_ours(error, Some(&caller))));
+        }
+        self.failed = Some(error);
+        Err(driver)
     }
 
     pub(super) async fn begin_isolated(
@@ -331,24 +368,15 @@ impl Running {
                         return;
                     }
                 };
-                let mut items = session.stream(kept_apart(dialect, sql));
-                loop {
-                    match by.bound(items.next()).await {
-                        Ok(Some(Ok(item))) => yield Ok(item),
-                        Ok(Some(Err(failed))) => {
-                            failure = Some(failed);
-                            break;
-                        }
-                        Ok(None) => break,
-                        Err(_) => {
-                            let late = stopped(cancel, end, progress).await;
-                            failure = Some(Failure { driver: late.clone().into(), error: late });
-                            break;
-                        }
+                let mut items = bounded(session.stream(kept_apart(dialect, sql)), cancel, (by, end), progress);
+                while let Some(item) = items.next().await {
+                    match item {
+                        Ok(item) => yield Ok(item),
+                        Err(failed) => failure = Some(failed),
                     }
                 }
             }
-            if let Some(Failure { error, driver }) = failure {
+            if let Some(Failure { error, driver, .. }) = failure {
                 self.failed = Some(error);
                 yield Err(driver);
             }
@@ -380,6 +408,31 @@ impl Running {
     pub(super) fn told(&mut self, error: Error) -> Error {
         if error.is_unclassified() { self.failed.take().unwrap_or(error) } else { error }
     }
+}
+
+/// Bounds what a statement gives; what comes too late is stopped on the server. It ends with a failure.
+fn bounded(
+    mut items: BoxStream<'_, Result<Item, Failure>>,
+    cancel: Option<Box<dyn CancelHandle>>,
+    (by, end): (Deadline, Deadline),
+    progress: Progress,
+) -> BoxStream<'_, Result<Item, Failure>> {
+    Box::pin(async_stream::stream! {
+        loop {
+            match by.bound(items.next()).await {
+                Ok(Some(Ok(item))) => yield Ok(item),
+                Ok(Some(Err(failure))) => {
+                    yield Err(failure);
+                    break;
+                }
+                Ok(None) => break,
+                Err(_) => {
+                    yield Err(Failure::own(stopped(cancel, end, progress).await));
+                    break;
+                }
+            }
+        }
+    })
 }
 
 /// Collects what a statement gives.
