@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::TryStreamExt as _;
 use futures_util::future::join_all;
 use lambda_rds::Db;
-use lambda_rds::config::Table;
+use lambda_rds::config::{Config, Sources, Table};
 use lambda_rds::deadline::Deadline;
 use lambda_rds::error::Fault;
 use lambda_rds::queries::{Caller, Dialect};
@@ -13,7 +13,7 @@ use lambda_rds::sea_orm::{
     ActiveModelTrait as _, ConnectionTrait, DbErr, EntityTrait as _, IsolationLevel, QueryResult, Set,
     SqlErr, Statement, StreamTrait as _, TransactionSession as _, TransactionTrait as _, Value,
 };
-use lambda_rds_testbed::{After, Cut, Direction, Fault as Broken};
+use lambda_rds_testbed::{After, Cut, Direction, Fault as Broken, Postgres};
 
 use crate::cut;
 use crate::world::{Engine, World};
@@ -387,6 +387,36 @@ async fn nobody_gets_out_of_their_transaction() {
             assert_eq!(tenants(&world.db).await.len(), 0, "{sql}");
         }
     }
+}
+
+/// BEGIN is refused in the statement's own flight where the server only reads, and is told as that.
+#[tokio::test]
+async fn a_server_that_only_reads_is_told_as_not_the_writer() {
+    let server = Postgres::start().unwrap();
+    let own = server.database("standby").unwrap();
+    server.psql(&own.name, &format!("CREATE TABLE t (n int); GRANT ALL ON t TO \"{}\"", own.user)).unwrap();
+    server.restart_as_standby().unwrap();
+    let (port, ca) = (server.port().to_string(), server.ca_pem_path());
+    let env = [
+        ("ENGINE", "postgres"),
+        ("AUTH", "password"),
+        ("HOST", server.host()),
+        ("PORT", &port),
+        ("NAME", &own.name),
+        ("USER", &own.user),
+        ("PASSWORD", &own.password),
+        ("TLS_CA", ca.to_str().unwrap()),
+    ];
+    let env = env.map(|(key, value)| (format!("DB_{key}"), value.to_owned())).into();
+    let config = Config::read(&Sources { env, ..Sources::default() }, lambda_rds::ENGINES).unwrap();
+    let db = lambda_rds::db(&config.db, &config.platform).unwrap();
+    let blue = db.as_caller(Caller::nobody().setting("app.tenant", "blue").unwrap()).unwrap();
+    assert_eq!(query(&blue, "SELECT n FROM t").await.unwrap().len(), 0);
+    for db in [&blue, &db] {
+        let refused = run(db, "INSERT INTO t VALUES ($1)", [1.into()]).await.unwrap_err();
+        assert_eq!(db.error(&refused).fault(), Fault::NotTheWriter, "{refused}");
+    }
+    assert_eq!(query(&blue, "SELECT n FROM t").await.unwrap().len(), 0);
 }
 
 const TENANTS: usize = 50;
