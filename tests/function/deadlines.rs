@@ -471,7 +471,7 @@ async fn a_session_that_was_idle_for_too_long(engine: Engine) {
             "{SCHEMA}
              RESET ROLE;
              DO $$ BEGIN
-                 EXECUTE format('ALTER DATABASE %I SET idle_session_timeout = ''500ms''', current_database());
+                 EXECUTE format('ALTER DATABASE %I SET idle_session_timeout = ''2s''', current_database());
              END $$;"
         )),
         _ => setup(engine).own_server().schema(format!("{SCHEMA}SET GLOBAL wait_timeout = 1;")),
