@@ -27,6 +27,7 @@ on_clusters!(
     members_that_are_gone_or_silent,
     nobody_is_left,
     a_cluster_that_was_paused_resumes,
+    a_slow_writer_is_connected_to_once,
     reads_are_spread_and_follow_the_readers,
     a_read_after_a_write_of_the_same_call_sees_it,
     a_key_goes_with_its_transaction,
@@ -287,6 +288,27 @@ async fn nobody_is_left(engine: Engine) {
     cluster.heal(1);
     assert_eq!(mark(&world.function, "healed").await.0, 200);
     assert_eq!(marks(&world), ["before", "again", "healed"].map(|id| (id.to_owned(), 1)).into());
+}
+
+/// The cluster's name leads to a member that has a name of its own, by which the others know it.
+async fn a_slow_writer_is_connected_to_once(engine: Engine) {
+    let world = Setup::new(engine).schema(SCHEMA).queries(queries(engine)).start().await;
+    // Another way to write its address, which only a resolver understands.
+    let host = world.host();
+    let octets: Vec<u32> = host.split('.').map(|octet| octet.parse().unwrap()).collect();
+    let name = format!("{}.{}.{}", octets[0], octets[1], octets[2] * 256 + octets[3]);
+    unless_stalled(Duration::from_millis(400), async || {
+        let wire = world.another_wire();
+        // Of its answers to a login there are four or five: when the first half has come, the others are asked.
+        wire.delay(Direction::ToClient, Duration::from_millis(200));
+        let port = wire.to();
+        let there = [("DB_HOST", name.as_str()), ("DB_PORT", &port), ("DB_TLS_SERVER_NAME", &host)];
+        let function = world.another_with(&[&there[..], &[("DB_CONNECT_AT", "first-use")]].concat()).await;
+        assert_eq!(mark(&function, "slow").await.0, 200, "{:?}", function.logs());
+        let connections: Vec<u64> = wire.all().iter().map(|wire| wire.connections()).collect();
+        if connections == [1, 1] { Ok(()) } else { Err(format!("{connections:?} connections")) }
+    })
+    .await;
 }
 
 /// Aurora pauses when nobody is connected: then connections are accepted, and nothing is said until it has resumed.
