@@ -2,10 +2,11 @@
 //! stand-ins. The same for every engine.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use lambda_rds::backend::Statement;
 use lambda_rds_testbed::{
     Approach, Cluster, Database, Function, FunctionBuilder, Mysql, MysqlKind, Outcome, Pgbouncer, Postgres,
     Proxy, RuntimeApi, Secrets,
@@ -494,6 +495,11 @@ impl World {
         }
     }
 
+    /// How many instructions SQLite runs for a statement, beside the function.
+    pub(crate) fn sqlite_instructions(&self, statement: &Statement) -> i64 {
+        sqlite_instructions(&self.file.as_ref().unwrap().path().join(SQLITE_FILE), statement)
+    }
+
     /// How many rows a table has.
     pub(crate) fn count(&self, table: &str) -> u64 {
         let text = if self.engine == Engine::Sqlite { "CAST(count(*) AS TEXT)" } else { "count(*)" };
@@ -873,6 +879,36 @@ fn sqlite(path: &std::path::Path, script: &str) -> String {
         last.map(|row| row.try_get::<String, _>(0).unwrap()).unwrap_or_default()
     };
     // A runtime of its own: the caller's may be the one we are in.
+    std::thread::scope(|scope| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        scope.spawn(move || runtime.block_on(work)).join().unwrap()
+    })
+}
+
+/// How many instructions SQLite runs for a statement.
+fn sqlite_instructions(path: &std::path::Path, statement: &Statement) -> i64 {
+    use sqlx::{ConnectOptions as _, Connection as _};
+    let count = Arc::new(AtomicI64::new(0));
+    let work = async {
+        let mut connection =
+            sqlx::sqlite::SqliteConnectOptions::new().filename(path).connect().await.unwrap();
+        let counted = Arc::clone(&count);
+        connection.lock_handle().await.unwrap().set_progress_handler(1, move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            true
+        });
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(statement.sql.to_string()));
+        for argument in &statement.arguments {
+            query = match argument.value.clone() {
+                lambda_rds::value::Value::Int(number) => query.bind(number),
+                lambda_rds::value::Value::Text(text) => query.bind(text),
+                other => panic!("no test counts for {other:?}"),
+            };
+        }
+        query.fetch_all(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        count.load(Ordering::Relaxed)
+    };
     std::thread::scope(|scope| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         scope.spawn(move || runtime.block_on(work)).join().unwrap()

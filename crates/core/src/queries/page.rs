@@ -1,11 +1,23 @@
 //! Pages of a result: a query wrapped so that it begins behind a row, in an order that no two rows share.
 //!
-//! The condition that continues is written so that an index on the columns of the order is used. PostgreSQL and SQLite
-//! take a comparison of rows for a range of such an index, as long as all columns go one way. MySQL takes none, and makes
-//! a range of each part of an OR, one for each column that may differ; it judges each row by the condition as well, so
-//! nothing is said twice there. Where directions are mixed, PostgreSQL and SQLite get a condition on the first column alone
-//! in front of the OR, which is a range: it begins at the first row of the same first column.
+//! What continues is written so that a server begins there in an index on the columns of the order, however many rows
+//! share the first of them. Counted on the servers: rows read for a page of ten out of 100,000, with two values in the
+//! first column and three in the second.
+//!
+//! - PostgreSQL takes a comparison of rows for a range, as long as its columns go one way.
+//! - SQLite does, too, but not with an `INTEGER PRIMARY KEY` among them, which is the last column of most orders: so
+//!   each column is by itself.
+//! - MySQL takes no comparison of rows, and makes a range of each part of an OR, one for each column that may differ. It
+//!   judges each row by the condition as well, so nothing is said twice there.
+//!
+//! Where one condition is no range of the whole order, the statement is a `UNION ALL`, never on MySQL: of the rows that
+//! differ in the last columns and are the same in those before, and so on to those that differ in the first. No two
+//! parts share a row. Each part has ORDER BY and LIMIT on PostgreSQL, which else sorts all of them; SQLite allows none
+//! there, and merges the parts row by row. What is made of several rows would be made for each part, so it is one.
+//!
+//! MySQL's UNION makes another type of some: a `TINYINT(1)` is told as a number and no truth value any more.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::template::{Template, Wrapping};
@@ -50,8 +62,8 @@ impl Pages {
             text.write(&[u8::from(column.descending)]);
         }
         Self {
-            first: query.wrapped(params - 2, &wrapping(dialect, &order, false)),
-            next: query.wrapped(params - 2, &wrapping(dialect, &order, true)),
+            first: query.wrapped(params - 2, &wrapping(dialect, query, &order, false)),
+            next: query.wrapped(params - 2, &wrapping(dialect, query, &order, true)),
             order: order.into(),
             page: params - 2,
             page_size: params - 1,
@@ -72,78 +84,136 @@ impl Pages {
 
 /// What stands around a query, with the number of the value that stands in between: first those of the last row, then
 /// how many rows there may be.
-fn wrapping(dialect: Dialect, order: &[OrderColumn], continued: bool) -> Vec<Wrapping> {
-    let mut out = Writer(vec![]);
-    out.text("\n) AS page");
-    if continued {
+fn wrapping(dialect: Dialect, query: &Template, order: &[OrderColumn], continued: bool) -> Vec<Wrapping> {
+    let mut out = Writer { dialect, order, parts: vec![] };
+    if !continued {
+        out.page();
+        out.ordered(0);
+        return out.parts;
+    }
+    let once = dialect == Dialect::Mysql || query.aggregates();
+    let runs = if once { Vec::from([0..order.len()]) } else { runs(dialect, order) };
+    let limited = runs.len() > 1 && dialect == Dialect::Postgres;
+    for (at, run) in runs.into_iter().rev().enumerate() {
+        out.text(if at > 0 { "\nUNION ALL " } else { "" });
+        out.text(if limited { "SELECT * FROM (" } else { "" });
+        out.page();
         out.text(" WHERE ");
-        let one_way = order.windows(2).all(|two| two[0].descending == two[1].descending);
-        match (order, dialect) {
-            ([only], _) => out.compare(dialect, order, 0, strictly(only)),
-            (_, Dialect::Postgres | Dialect::Sqlite) if one_way => {
-                out.text("(");
-                for (at, column) in order.iter().enumerate() {
-                    out.text(if at > 0 { ", " } else { "" });
-                    out.text(&quoted(dialect, &column.name));
-                }
-                out.text(&format!(") {} (", strictly(&order[0])));
-                for at in 0..order.len() {
-                    out.text(if at > 0 { ", " } else { "" });
-                    out.value(at);
-                }
-                out.text(")");
-            }
-            _ => {
-                if dialect != Dialect::Mysql {
-                    out.compare(dialect, order, 0, if order[0].descending { "<=" } else { ">=" });
-                    out.text(" AND ");
-                }
-                out.text("(");
-                for differs in 0..order.len() {
-                    out.text(if differs > 0 { " OR (" } else { "(" });
-                    for same in 0..differs {
-                        out.compare(dialect, order, same, "=");
-                        out.text(" AND ");
-                    }
-                    out.compare(dialect, order, differs, strictly(&order[differs]));
-                    out.text(")");
-                }
-                out.text(")");
-            }
+        for same in 0..run.start {
+            out.compare(same, "=");
+            out.text(" AND ");
+        }
+        out.behind(run);
+        if limited {
+            out.ordered(order.len());
+            out.text(") AS part");
         }
     }
-    out.text(" ORDER BY ");
+    out.ordered(order.len());
+    out.parts
+}
+
+/// The columns of which one condition makes a range of an index.
+fn runs(dialect: Dialect, order: &[OrderColumn]) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
     for (at, column) in order.iter().enumerate() {
-        out.text(if at > 0 { ", " } else { "" });
-        out.text(&quoted(dialect, &column.name));
-        out.text(if column.descending { " DESC" } else { "" });
+        let one_way = |run: &Range<usize>| order[run.start].descending == column.descending;
+        match runs.last_mut() {
+            Some(run) if dialect == Dialect::Postgres && one_way(run) => run.end = at + 1,
+            _ => runs.push(at..at + 1),
+        }
     }
-    out.text(" LIMIT ");
-    out.value(if continued { order.len() } else { 0 });
-    out.0
+    runs
 }
 
 fn strictly(column: &OrderColumn) -> &'static str {
     if column.descending { "<" } else { ">" }
 }
 
-struct Writer(Vec<Wrapping>);
+struct Writer<'a> {
+    dialect: Dialect,
+    order: &'a [OrderColumn],
+    parts: Vec<Wrapping>,
+}
 
-impl Writer {
+impl Writer<'_> {
     fn text(&mut self, more: &str) {
-        match self.0.last_mut() {
+        match self.parts.last_mut() {
             Some(Wrapping::Text(text)) => text.push_str(more),
-            _ => self.0.push(Wrapping::Text(more.to_owned())),
+            _ => self.parts.push(Wrapping::Text(more.to_owned())),
         }
     }
 
     fn value(&mut self, number: usize) {
-        self.0.push(Wrapping::Value(number));
+        self.parts.push(Wrapping::Value(number));
     }
 
-    fn compare(&mut self, dialect: Dialect, order: &[OrderColumn], at: usize, how: &str) {
-        self.text(&format!("{} {how} ", quoted(dialect, &order[at].name)));
+    fn name(&mut self, at: usize) {
+        self.text(&quoted(self.dialect, &self.order[at].name));
+    }
+
+    fn page(&mut self) {
+        self.text("SELECT * FROM (\n");
+        self.parts.push(Wrapping::Statement);
+        self.text("\n) AS page");
+    }
+
+    fn compare(&mut self, at: usize, how: &str) {
+        self.name(at);
+        self.text(&format!(" {how} "));
         self.value(at);
+    }
+
+    /// That a row is behind the last one, by these columns.
+    fn behind(&mut self, columns: Range<usize>) {
+        let order = self.order;
+        let run = &order[columns.clone()];
+        let first = columns.start;
+        let one_way = run.windows(2).all(|two| two[0].descending == two[1].descending);
+        if run.len() == 1 {
+            self.compare(first, strictly(&order[first]));
+        } else if one_way && self.dialect != Dialect::Mysql {
+            self.text("(");
+            for at in columns.clone() {
+                self.text(if at > first { ", " } else { "" });
+                self.name(at);
+            }
+            self.text(&format!(") {} (", strictly(&order[first])));
+            for at in columns {
+                self.text(if at > first { ", " } else { "" });
+                self.value(at);
+            }
+            self.text(")");
+        } else {
+            // A range for those that make none of an OR. MySQL judges each row by all of it, so nothing is said twice there.
+            if self.dialect != Dialect::Mysql {
+                self.compare(first, if order[first].descending { "<=" } else { ">=" });
+                self.text(" AND ");
+            }
+            self.text("(");
+            for differs in columns {
+                self.text(if differs > first { " OR (" } else { "(" });
+                for same in first..differs {
+                    self.compare(same, "=");
+                    self.text(" AND ");
+                }
+                self.compare(differs, strictly(&order[differs]));
+                self.text(")");
+            }
+            self.text(")");
+        }
+    }
+
+    /// ORDER BY, and LIMIT with the value of this number.
+    fn ordered(&mut self, limit: usize) {
+        self.text(" ORDER BY ");
+        for (at, column) in self.order.iter().enumerate() {
+            self.text(if at > 0 { ", " } else { "" });
+            self.name(at);
+            self.text(if column.descending { " DESC" } else { "" });
+        }
+        self.text(" LIMIT ");
+        self.value(limit);
     }
 }
 
@@ -236,7 +306,7 @@ impl Fnv {
 mod tests {
     use crate::config::Engine;
     use crate::queries::{Dialect, Queries};
-    use crate::value::{Given, Origin, Params};
+    use crate::value::{Given, Origin, Params, Value};
 
     fn load(engine: Engine, dialect: Dialect, text: &str) -> Result<Queries, String> {
         Queries::parse(&[("q.sql".to_owned(), text.to_owned())], engine, dialect)
@@ -246,47 +316,119 @@ mod tests {
     const TEXT: &str = "-- name: q :many\n-- page: name, id desc\n-- page_size: 20 in 1..=50\n-- param: x text\n\
                         SELECT id, name FROM t WHERE x = :x -- end\n";
 
+    /// The statements of the first page and of a later one, where the query is `Q`.
+    fn statements(engine: Engine, dialect: Dialect, text: &str) -> [String; 2] {
+        let queries = load(engine, dialect, text).unwrap();
+        let pages = queries.get("q").unwrap().pages().unwrap();
+        let query = queries.get("q").unwrap().sql();
+        [&pages.first, &pages.next].map(|template| {
+            // Where placeholders have numbers, the statement is the same each time.
+            template.sql().replace(query, "Q").replace("(\nQ\n)", "(Q)")
+        })
+    }
+
     #[test]
     fn the_statements() {
         let check = |engine, dialect, order: &str, first: &str, next: &str| {
             let text = TEXT.replace("name, id desc", order);
-            let queries = load(engine, dialect, &text).unwrap();
-            let pages = queries.get("q").unwrap().pages().unwrap();
-            let around = |sql: &str| sql.split_once("AS page").unwrap().1.trim().to_owned();
-            assert!(
-                pages.first.sql().starts_with("SELECT * FROM (\nSELECT id, name"),
-                "{}",
-                pages.first.sql()
-            );
-            assert_eq!(around(pages.first.sql()), first);
-            assert_eq!(around(pages.next.sql()), next);
+            assert_eq!(statements(engine, dialect, &text), [first, next]);
         };
         let postgres = |order, first, next| check(Engine::Postgres, Dialect::Postgres, order, first, next);
-        postgres("id", "ORDER BY \"id\" LIMIT $2", "WHERE \"id\" > $2 ORDER BY \"id\" LIMIT $3");
+        postgres(
+            "id",
+            "SELECT * FROM (Q) AS page ORDER BY \"id\" LIMIT $2",
+            "SELECT * FROM (Q) AS page WHERE \"id\" > $2 ORDER BY \"id\" LIMIT $3",
+        );
         postgres(
             "name desc, id desc",
-            "ORDER BY \"name\" DESC, \"id\" DESC LIMIT $2",
-            "WHERE (\"name\", \"id\") < ($2, $3) ORDER BY \"name\" DESC, \"id\" DESC LIMIT $4",
+            "SELECT * FROM (Q) AS page ORDER BY \"name\" DESC, \"id\" DESC LIMIT $2",
+            "SELECT * FROM (Q) AS page WHERE (\"name\", \"id\") < ($2, $3) ORDER BY \"name\" DESC, \"id\" DESC LIMIT $4",
         );
         postgres(
-            "name, id DESC",
-            "ORDER BY \"name\", \"id\" DESC LIMIT $2",
-            "WHERE \"name\" >= $2 AND ((\"name\" > $3) OR (\"name\" = $4 AND \"id\" < $5)) \
-             ORDER BY \"name\", \"id\" DESC LIMIT $6",
+            "name, b desc, id DESC",
+            "SELECT * FROM (Q) AS page ORDER BY \"name\", \"b\" DESC, \"id\" DESC LIMIT $2",
+            "SELECT * FROM (SELECT * FROM (Q) AS page WHERE \"name\" = $2 AND (\"b\", \"id\") < ($3, $4) \
+             ORDER BY \"name\", \"b\" DESC, \"id\" DESC LIMIT $5) AS part\n\
+             UNION ALL SELECT * FROM (SELECT * FROM (Q) AS page WHERE \"name\" > $6 \
+             ORDER BY \"name\", \"b\" DESC, \"id\" DESC LIMIT $7) AS part \
+             ORDER BY \"name\", \"b\" DESC, \"id\" DESC LIMIT $8",
         );
-        check(
-            Engine::Mysql,
-            Dialect::Mysql,
+        let mysql = |order, first, next| check(Engine::Mysql, Dialect::Mysql, order, first, next);
+        mysql(
             "name, id",
-            "ORDER BY `name`, `id` LIMIT ?",
-            "WHERE ((`name` > ?) OR (`name` = ? AND `id` > ?)) ORDER BY `name`, `id` LIMIT ?",
+            "SELECT * FROM (Q) AS page ORDER BY `name`, `id` LIMIT ?",
+            "SELECT * FROM (Q) AS page WHERE ((`name` > ?) OR (`name` = ? AND `id` > ?)) ORDER BY `name`, `id` LIMIT ?",
+        );
+        mysql(
+            "a, b desc, id",
+            "SELECT * FROM (Q) AS page ORDER BY `a`, `b` DESC, `id` LIMIT ?",
+            "SELECT * FROM (Q) AS page WHERE ((`a` > ?) OR (`a` = ? AND `b` < ?) OR (`a` = ? AND `b` = ? AND `id` > ?)) \
+             ORDER BY `a`, `b` DESC, `id` LIMIT ?",
         );
         check(
             Engine::Sqlite,
             Dialect::Sqlite,
             "name, id",
-            "ORDER BY `name`, `id` LIMIT ?2",
-            "WHERE (`name`, `id`) > (?2, ?3) ORDER BY `name`, `id` LIMIT ?4",
+            "SELECT * FROM (Q) AS page ORDER BY `name`, `id` LIMIT ?2",
+            "SELECT * FROM (Q) AS page WHERE `name` = ?2 AND `id` > ?3\n\
+             UNION ALL SELECT * FROM (Q) AS page WHERE `name` > ?4 ORDER BY `name`, `id` LIMIT ?5",
+        );
+    }
+
+    #[test]
+    fn what_comes_of_several_rows_stands_once() {
+        for query in [
+            "SELECT name, max(id) AS id FROM t WHERE x = :x GROUP BY name",
+            "SELECT DISTINCT name, id FROM t WHERE x = :x",
+            "SELECT name, id, rank() OVER (ORDER BY id) FROM t WHERE x = :x",
+            "WITH u AS MATERIALIZED (SELECT * FROM t WHERE x = :x) SELECT name, id FROM u",
+            "SELECT name, id FROM t WHERE x = :x UNION SELECT name, id FROM u",
+        ] {
+            let text = TEXT.replace("SELECT id, name FROM t WHERE x = :x -- end", query);
+            let [_, next] = statements(Engine::Postgres, Dialect::Postgres, &text);
+            assert_eq!(
+                next,
+                "SELECT * FROM (Q) AS page WHERE \"name\" >= $2 AND ((\"name\" > $3) OR (\"name\" = $4 AND \"id\" < $5)) \
+                 ORDER BY \"name\", \"id\" DESC LIMIT $6"
+            );
+        }
+        let text = TEXT.replace(":x -- end", ":x AND name IS DISTINCT FROM x");
+        assert!(statements(Engine::Postgres, Dialect::Postgres, &text)[1].contains("UNION ALL"));
+    }
+
+    #[test]
+    fn what_stands_twice_is_given_once() {
+        let text = "-- name: q :many\n-- page: a, b desc, id\n-- page_size: 20\n-- param: x text\n-- param: ids int[]\n\
+                    SELECT a, b, id FROM t WHERE x = :x AND id LIST AND y = :x\n";
+        let check = |engine, dialect, list: &str, sent: &[&str], part: &str| {
+            let queries = load(engine, dialect, &text.replace("LIST", list)).unwrap();
+            let query = queries.get("q").unwrap();
+            let value = |value: &str| Given::Text(value.to_owned());
+            let place = [Value::Int(1), Value::Int(2), Value::Int(3)];
+            let token = crate::page::token(query.pages().unwrap().fingerprint(), &place).unwrap();
+            let ids = Given::Texts(vec!["7".to_owned(), "8".to_owned()]);
+            let params = [("x", value("X")), ("ids", ids), ("page", value(&token))];
+            let params = params.map(|(name, value)| (name.to_owned(), value)).to_vec();
+            let statement = query.bind(&Params(params), &Origin::default()).unwrap();
+            let found: Vec<String> =
+                statement.arguments.iter().map(|argument| format!("{:?}", argument.value)).collect();
+            assert_eq!(found, sent, "{}", statement.sql);
+            assert_eq!(statement.sql.matches(part).count(), 3, "{}", statement.sql);
+        };
+        let [x, seven, eight] = ["Text(\"X\")", "Int(7)", "Int(8)"];
+        let [one, two, three, limit] = ["Int(1)", "Int(2)", "Int(3)", "Int(21)"];
+        // The server infers what they are, each by its column; the author's are what they were where they stand again.
+        let [a, b, id] = ["Text(\"1\")", "Text(\"2\")", "Text(\"3\")"];
+        let postgres = [x, "Array([Int(7), Int(8)])", x, a, b, id, limit, a, b, limit, a, limit, limit];
+        let part = "WHERE x = $1 AND id = ANY($2) AND y = $3";
+        check(Engine::Postgres, Dialect::Postgres, "= ANY(:ids)", &postgres, part);
+        let sqlite = [x, seven, eight, one, two, three, one, two, one, limit];
+        check(
+            Engine::Sqlite,
+            Dialect::Sqlite,
+            "IN (:ids)",
+            &sqlite,
+            "WHERE x = ?1 AND id IN (?2,?3) AND y = ?1",
         );
     }
 
@@ -341,8 +483,8 @@ mod tests {
         };
         let first = bind(vec![]).unwrap();
         // One more than is given, which tells whether there is another page.
-        assert_eq!(first.arguments[1].value, crate::value::Value::Int(21));
-        assert_eq!(bind(vec![("page_size", "50")]).unwrap().arguments[1].value, crate::value::Value::Int(51));
+        assert_eq!(first.arguments[1].value, Value::Int(21));
+        assert_eq!(bind(vec![("page_size", "50")]).unwrap().arguments[1].value, Value::Int(51));
         for (name, value) in
             [("page_size", "51"), ("page_size", "0"), ("page", ""), ("page", "x"), ("page", "AAAA")]
         {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::lexer::{self, Token, TokenKind};
-use super::{Dialect, Param};
+use super::{Dialect, Param, words};
 use crate::backend::Statement;
 use crate::value::{Argument, Kind, Scalar, Value};
 
@@ -45,6 +45,8 @@ pub(super) struct Template {
     commits: bool,
     /// Whether it defines, changes or drops an object of the database.
     defines: bool,
+    /// Whether its rows are made of several, or may be, so that the first of them takes all.
+    aggregates: bool,
     /// The parameters that stand in LIMIT, OFFSET or FETCH, by index: a number of rows.
     counts: Vec<usize>,
     /// The parameters that expand into a list, by index.
@@ -55,11 +57,13 @@ pub(super) struct Template {
     shapes: Mutex<HashMap<Vec<usize>, Arc<str>>>,
 }
 
-/// What stands around a statement that is wrapped in another one.
+/// A part of what a statement is wrapped in.
 #[derive(Debug)]
 pub(super) enum Wrapping {
     /// Text.
     Text(String),
+    /// The statement itself. It may stand there several times, but on MySQL, whose placeholders have no numbers.
+    Statement,
     /// The value of this number, counted from 0 behind those of the statement.
     Value(usize),
 }
@@ -116,6 +120,7 @@ impl Template {
             sql: Arc::from(""),
             commits: commits_by_itself(dialect, statement),
             defines: defines(statement),
+            aggregates: words::aggregates(statement),
             counts: counts(statement, &uses),
             lists,
             longest: MAX_LIST,
@@ -134,33 +139,49 @@ impl Template {
         Ok(template)
     }
 
-    /// The statement as a derived table: `SELECT * FROM (`, itself, and this. The values in there come behind those of its
-    /// own `params` parameters.
+    /// The statement inside another one. The values in there come behind those of its own `params` parameters.
     pub(super) fn wrapped(&self, params: usize, around: &[Wrapping]) -> Self {
-        let mut parts = vec![Part::Text("SELECT * FROM (\n".to_owned())];
-        parts.extend(self.parts.iter().cloned());
-        let slots = self.parts.iter().filter_map(|part| match part {
-            Part::Parameter { slot, .. } => Some(slot + 1),
-            Part::Text(_) => None,
-        });
-        let mut slot = slots.max().unwrap_or(0);
-        for (at, part) in around.iter().enumerate() {
-            parts.push(match part {
-                Wrapping::Text(text) => Part::Text(text.clone()),
-                Wrapping::Value(number) => {
-                    let again = |part: &Wrapping| matches!(part, Wrapping::Value(other) if other == number);
-                    let last = !around[at + 1..].iter().any(again);
-                    slot += 1;
-                    Part::Parameter { index: params + number, slot: slot - 1, first: true, last, text: false }
+        let mut parts: Vec<Part> = Vec::new();
+        // Which slot here is each of the statement's.
+        let mut slots: Vec<Option<usize>> = Vec::new();
+        let mut next = 0;
+        let mut new = || {
+            next += 1;
+            next - 1
+        };
+        for part in around {
+            match part {
+                Wrapping::Text(text) => parts.push(Part::Text(text.clone())),
+                Wrapping::Value(number) => parts.push(Part::Parameter {
+                    index: params + number,
+                    slot: new(),
+                    first: true,
+                    last: false,
+                    text: false,
+                }),
+                Wrapping::Statement => {
+                    // A value that stands there again is in the same place, and so of the same type.
+                    for part in &self.parts {
+                        let mut part = part.clone();
+                        if let Part::Parameter { slot, first, last, .. } = &mut part {
+                            slots.resize(slots.len().max(*slot + 1), None);
+                            *first = slots[*slot].is_none();
+                            *slot = *slots[*slot].get_or_insert_with(&mut new);
+                            *last = false;
+                        }
+                        parts.push(part);
+                    }
                 }
-            });
+            }
         }
+        mark_last(&mut parts);
         let mut template = Self {
             dialect: self.dialect,
             parts,
             sql: Arc::from(""),
             commits: false,
             defines: false,
+            aggregates: self.aggregates,
             counts: self.counts.clone(),
             lists: self.lists.clone(),
             longest: self.longest,
@@ -182,6 +203,11 @@ impl Template {
     /// Whether it defines, changes or drops an object of the database.
     pub(super) fn defines(&self) -> bool {
         self.defines
+    }
+
+    /// Whether its rows are made of several, or may be, so that the first of them takes all.
+    pub(super) fn aggregates(&self) -> bool {
+        self.aggregates
     }
 
     /// Whether the parameter is a number of rows.
@@ -405,13 +431,25 @@ fn parts(dialect: Dialect, statement: &[Token<'_>], uses: &[Use], params: &[Para
         let (index, slot) = (used.index, slots[next].number);
         parts.push(Part::Text(std::mem::take(&mut text)));
         let first = slots[..next].iter().all(|earlier| earlier.number != slot);
-        let mut later = uses.iter().zip(&slots).skip(next + 1);
-        let last = first && later.all(|(later, sent)| later.index != index || sent.number <= slot);
-        parts.push(Part::Parameter { index, slot, first, last, text: slots[next].text });
+        parts.push(Part::Parameter { index, slot, first, last: false, text: slots[next].text });
         next += 1;
     }
     parts.push(Part::Text(text));
+    mark_last(&mut parts);
     parts
+}
+
+/// Says of each parameter where its value is sent last.
+fn mark_last(parts: &mut [Part]) {
+    let mut sent_later: Vec<usize> = Vec::new();
+    for part in parts.iter_mut().rev() {
+        if let Part::Parameter { index, first: true, last, .. } = part
+            && !sent_later.contains(index)
+        {
+            *last = true;
+            sent_later.push(*index);
+        }
+    }
 }
 
 /// Which value a use sends.

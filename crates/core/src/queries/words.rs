@@ -46,8 +46,7 @@ impl Query {
 
     /// Whether rows are made of several: what is grouped, and what is the union of two.
     pub(crate) fn groups(&self) -> bool {
-        let tokens = significant(self.dialect, self.sql());
-        tokens.iter().any(|token| GROUPING.iter().any(|word| token.is_word(word)))
+        groups(&significant(self.dialect, self.sql()))
     }
 
     /// Whether an outer join may give NULL for every column of this table. Not where the table is named a second time:
@@ -71,6 +70,21 @@ impl Query {
         }
         calls
     }
+}
+
+/// Whether rows are made of several, so that the first of them takes all; or a common table expression is made as a whole.
+pub(super) fn aggregates(statement: &[Token<'_>]) -> bool {
+    let tokens: Vec<Token<'_>> = statement.iter().filter(|token| token.is_significant()).copied().collect();
+    groups(&tokens) || tokens.iter().any(|token| token.is_word("OVER") || token.is_word("MATERIALIZED"))
+}
+
+fn groups(tokens: &[Token<'_>]) -> bool {
+    tokens.iter().enumerate().any(|(at, token)| {
+        // `a IS DISTINCT FROM b` compares.
+        let compares =
+            token.is_word("DISTINCT") && tokens.get(at + 1).is_some_and(|next| next.is_word("FROM"));
+        !compares && GROUPING.iter().any(|word| token.is_word(word))
+    })
 }
 
 fn relations(dialect: Dialect, sql: &str) -> Vec<String> {
