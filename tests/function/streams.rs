@@ -8,6 +8,7 @@ use lambda_rds_testbed::{After, Answer, Begun, Cut, Direction, Fault, Outcome, P
 use serde_json::{Value, json};
 
 use crate::events::{changed, request, sample};
+use crate::told::metric;
 use crate::world::{Engine, Setup, World, until};
 use crate::{on_clusters, on_every_engine, on_every_server};
 
@@ -665,9 +666,12 @@ async fn who_leaves_takes_the_statement_along(engine: Engine) {
     until("the server waits for a reader", || world.waiting_for_a_reader("patient") == 1).await;
     drop(streaming);
     until("the end of the statement", || world.running_that("patient") == 0).await;
+    // It is nobody's fault.
     let log = world.last_log(&request_id).await;
-    assert_eq!(log["outcome"], "internal", "{log}");
-    assert!(log.to_string().contains("has left"), "{log}");
+    assert_eq!((&log["outcome"], &log["status"]), (&json!("client_closed_request"), &json!(499)), "{log}");
+    assert_eq!((&log["level"], &log["retries"]), (&json!("INFO"), &json!(0)), "{log}");
+    assert!(log["message"].as_str().unwrap().contains("has left"), "{log}");
+    assert_eq!(metric(&world, &request_id, "Faults").await, 0);
     response(&world, url("GET", "/items", json!({}))).await;
     until("the end of the session", || world.sessions() == 1).await;
 }

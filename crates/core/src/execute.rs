@@ -610,8 +610,11 @@ fn sent(effect: Effect) -> Progress {
     }
 }
 
-/// A statement has committed by itself, and its result cannot be given.
+/// A statement has committed by itself, and its result cannot be given; to whoever has left, it is not missed.
 fn done_unread(error: Error) -> Error {
+    if error.fault() == Fault::ClientClosedRequest {
+        return error;
+    }
     let why = if error.detail().is_empty() { error.message() } else { error.detail() };
     Error::new(Fault::DoneUnread, format!("the statement has been done, and then: {why}"))
 }

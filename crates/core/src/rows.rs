@@ -237,7 +237,7 @@ impl RowWriter {
     /// wait for the server. What stands behind the last row stays: it is not known to be well before COMMIT.
     ///
     /// # Errors
-    /// [`Fault::ResultTooLarge`]; [`Fault::Internal`] if nobody takes them any more.
+    /// [`Fault::ResultTooLarge`]; [`Fault::ClientClosedRequest`] if nobody takes them any more.
     ///
     /// # Cancel safety
     /// None: what was to leave is lost, and the writer good for nothing.
