@@ -8,6 +8,7 @@ use lambda_rds_testbed::{After, Answer, Begun, Cut, Direction, Fault, Outcome, P
 use serde_json::{Value, json};
 
 use crate::events::{changed, request, sample};
+use crate::told::metric;
 use crate::world::{Engine, Setup, World, until};
 use crate::{on_clusters, on_every_engine, on_every_server};
 
@@ -20,6 +21,8 @@ on_every_engine!(
     what_fails_behind_it_never_looks_whole,
     what_is_too_much_is_a_failure_in_the_midst,
     a_write_is_whole_when_it_is_committed,
+    a_list_goes_out_while_it_is_read,
+    a_list_that_fails_never_looks_whole,
 );
 on_clusters!(rows_go_out_while_they_are_read, what_fails_behind_it_never_looks_whole);
 
@@ -72,6 +75,9 @@ SELECT id, name FROM items WHERE id = 1;
 -- name: nobody :one
 -- http: GET
 SELECT id, name FROM items WHERE id = -1;
+-- name: add :exec
+-- param: id int
+INSERT INTO made (id, text) VALUES (:id, 'added');
 -- name: touch :exec
 -- http: POST
 UPDATE items SET name = name WHERE id = 1;
@@ -84,7 +90,7 @@ SELECT id, name FROM items;
 -- http: GET
 SELECT id FROM no_such_table;
 -- name: many :many
--- http: GET
+-- http: GET, POST
 -- param: n int
 SELECT {number} AS id, {text} AS more FROM digits a, digits b, digits c, digits d, digits e WHERE {number} < {key};
 -- name: breaks :many
@@ -632,6 +638,105 @@ async fn a_write_is_whole_when_it_is_committed(engine: Engine) {
     assert_eq!(world.count("made"), 0);
 }
 
+/// What a list is told to do.
+fn list(steps: &[(&str, Value)]) -> Value {
+    let steps = steps.iter().map(|(query, params)| json!({"query": query, "params": params}));
+    json!({"transaction": steps.collect::<Vec<_>>()})
+}
+
+async fn a_list_goes_out_while_it_is_read(engine: Engine) {
+    let world = setup(engine).env("LAMBDA_RDS_HTTP_BATCH", "true").start().await;
+    let many = || ("many", json!({"n": 1000}));
+    let steps = [many(), ("item", json!({})), ("add", json!({"id": 1})), ("many", json!({"n": 0})), many()];
+    for (steps, writes) in [(&steps[..2], false), (&steps[..], true), (&[many(), many()][..], false)] {
+        let found = streamed(&world, list(steps)).await;
+        assert!(found.whole && found.trailers.is_none());
+        assert_eq!(found.content_type.as_deref(), Some("application/json"));
+        let results: Vec<Value> = serde_json::from_slice(&found.bytes).unwrap();
+        assert_eq!(results.len(), steps.len());
+        let mut rows = 0;
+        for ((query, params), result) in steps.iter().zip(&results) {
+            match *query {
+                "many" => {
+                    let n = params["n"].as_u64().unwrap() * 10;
+                    assert_eq!(result.as_array().unwrap().len() as u64, n);
+                    rows += n;
+                }
+                "item" => {
+                    assert_eq!(result, &json!({"id": 1, "name": "one"}));
+                    rows += 1;
+                }
+                _ => assert_eq!(result["rowsAffected"], 1),
+            }
+        }
+        assert!(found.pieces > 10, "{}", found.pieces);
+        assert!(found.bytes.len() > 4_000_000, "{}", found.bytes.len());
+        assert_eq!(world.count("made"), u64::from(writes));
+        world.sql("DELETE FROM made");
+        let log = world.last_log(&found.request_id).await;
+        assert_eq!((&log["outcome"], &log["rows"]), (&json!("ok"), &json!(rows)), "{log}");
+        assert_eq!(log["bytes"], json!(found.bytes.len()));
+    }
+    // More than a reply takes that is no stream, over HTTP as well; but what is compressed is whole before it leaves, and then takes what other replies take.
+    let steps = [many(), many()];
+    let (head, body) = response(&world, post("/", list(&steps))).await;
+    assert_eq!(head["statusCode"], 200);
+    assert_eq!(parsed(&body).as_array().unwrap().len(), 2);
+    assert!(body.len() > 8_000_000, "{}", body.len());
+    let mut compressed = post("/", list(&steps));
+    compressed["headers"]["accept-encoding"] = json!("gzip");
+    let found = streamed(&world, compressed).await;
+    let (head, body) = found.response().unwrap();
+    assert_eq!(head["statusCode"], 413, "{head}");
+    assert_eq!(parsed(body)["error"]["code"], "result_too_large");
+}
+
+async fn a_list_that_fails_never_looks_whole(engine: Engine) {
+    let world = world(engine).await;
+    // A small one is told as it is, whichever step it was.
+    let small = |last| list(&[("add", json!({"id": 1})), ("items", json!({})), (last, json!({}))]);
+    for (last, code) in [("nobody", "not_found"), ("wrong", "query_failed")] {
+        let told = streamed(&world, small(last)).await;
+        assert!(told.whole && told.trailers.is_none());
+        assert_eq!(parsed(&told.bytes)["error"]["code"], code);
+        let mut event = small(last);
+        event["onError"] = json!("raise");
+        let raised = ever(&world, event).await;
+        let Answer::Error { error_type, .. } = raised.answer else { panic!("{raised:?}") };
+        assert_eq!(error_type.as_deref(), Some(code));
+    }
+    let large = list(&[("add", json!({"id": 1})), ("many", json!({"n": 2000})), ("breaks", json!({}))]);
+    let found = streamed(&world, large).await;
+    let (_, body) = broken(&found, "query_failed");
+    open_list(&body);
+    let log = world.last_log(&found.request_id).await;
+    assert_eq!((&log["outcome"], &log["step"]), (&json!("query_failed"), &json!(2)), "{log}");
+    assert_eq!(log["retries"], 0, "{log}");
+    assert_eq!(world.count("made"), 0);
+    if engine != Engine::Postgres {
+        return;
+    }
+    // What fails at COMMIT has all its rows, and no end.
+    world.sql(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+           RAISE EXCEPTION 'no' USING ERRCODE = 'check_violation';
+         END $$;
+         CREATE CONSTRAINT TRIGGER refused AFTER INSERT ON made DEFERRABLE INITIALLY DEFERRED
+           FOR EACH ROW EXECUTE FUNCTION refuse();",
+    );
+    let found = streamed(&world, list(&[("many", json!({"n": 2000})), ("add", json!({"id": 1}))])).await;
+    let (_, body) = broken(&found, "constraint");
+    open_list(&body);
+    assert_eq!(world.count("made"), 0);
+}
+
+/// The beginning of a list of results: more than nothing, and nothing that a parser takes.
+#[track_caller]
+fn open_list(body: &[u8]) {
+    assert!(body.len() > 64 * 1024 && body.starts_with(b"["), "{}", body.len());
+    serde_json::from_slice::<Value>(body).unwrap_err();
+}
+
 async fn who_stops_reading_holds_a_statement_no_longer_than_its_limit(engine: Engine) {
     let world = world(engine).await;
     let mut streaming =
@@ -665,17 +770,22 @@ async fn who_leaves_takes_the_statement_along(engine: Engine) {
     until("the server waits for a reader", || world.waiting_for_a_reader("patient") == 1).await;
     drop(streaming);
     until("the end of the statement", || world.running_that("patient") == 0).await;
+    // It is nobody's fault.
     let log = world.last_log(&request_id).await;
-    assert_eq!(log["outcome"], "internal", "{log}");
-    assert!(log.to_string().contains("has left"), "{log}");
+    assert_eq!((&log["outcome"], &log["status"]), (&json!("client_closed_request"), &json!(499)), "{log}");
+    assert_eq!((&log["level"], &log["retries"]), (&json!("INFO"), &json!(0)), "{log}");
+    assert!(log["message"].as_str().unwrap().contains("has left"), "{log}");
+    assert_eq!(metric(&world, &request_id, "Faults").await, 0);
     response(&world, url("GET", "/items", json!({}))).await;
     until("the end of the session", || world.sessions() == 1).await;
 }
 
 async fn a_killed_session_and_a_cut_wire(engine: Engine) {
     let world = world(engine).await;
-    for cut in [false, true] {
-        let mut streaming = begin(&world, url("GET", "/patient", json!({}))).await;
+    let one = || url("GET", "/patient", json!({}));
+    let several = || list(&[("add", json!({"id": 1})), ("patient", json!({}))]);
+    for (event, cut) in [(one(), false), (one(), true), (several(), false), (several(), true)] {
+        let mut streaming = begin(&world, event.clone()).await;
         let first = first_piece(&mut streaming).await;
         if cut {
             world.wire().cut(Cut::Rst)
@@ -686,12 +796,17 @@ async fn a_killed_session_and_a_cut_wire(engine: Engine) {
         found.bytes.splice(..0, first);
         let (error_type, _) = found.failure().unwrap().unwrap();
         assert!(matches!(error_type.as_str(), "connection_lost" | "database_unavailable"), "{error_type}");
-        let (head, _) = broken_as_ever(&found);
-        assert_eq!(head["statusCode"], 200);
+        if event.get("transaction").is_some() {
+            open_list(&broken(&found, &error_type).1);
+        } else {
+            let (head, _) = broken_as_ever(&found);
+            assert_eq!(head["statusCode"], 200);
+        }
         let log = world.last_log(&found.request_id).await;
         assert_eq!((&log["outcome"], &log["retries"]), (&json!(error_type), &json!(0)), "{log}");
         until("the end of the statement", || world.running_that("patient") == 0).await;
         response(&world, url("GET", "/items", json!({}))).await;
+        assert_eq!(world.count("made"), 0);
     }
 }
 
@@ -731,17 +846,20 @@ async fn two_hundred_megabytes_in_the_memory_of_a_small_reply(engine: Engine) {
     let world = world(engine).await;
     streamed(&world, json!({"query": "items"})).await;
     let before = world.function.peak_rss_bytes().unwrap();
-    let mut streaming = begin(&world, json!({"query": "wide", "params": {"n": 20_000}})).await;
-    let mut bytes = 0;
-    let mut ended = false;
-    while let Some(piece) = streaming.next(PATIENCE).await.unwrap() {
-        match piece {
-            Piece::Bytes(piece) => bytes += piece.len(),
-            Piece::End => ended = true,
-            Piece::Trailers(trailers) => panic!("{trailers:?}"),
+    let half = || ("wide", json!({"n": 10_000}));
+    for event in [json!({"query": "wide", "params": {"n": 20_000}}), list(&[half(), half()])] {
+        let mut streaming = begin(&world, event).await;
+        let mut bytes = 0;
+        let mut ended = false;
+        while let Some(piece) = streaming.next(PATIENCE).await.unwrap() {
+            match piece {
+                Piece::Bytes(piece) => bytes += piece.len(),
+                Piece::End => ended = true,
+                Piece::Trailers(trailers) => panic!("{trailers:?}"),
+            }
         }
+        assert!(ended && bytes > 200_000_000, "{bytes}");
     }
-    assert!(ended && bytes > 200_000_000, "{bytes}");
     let growth = world.function.peak_rss_bytes().unwrap() - before;
     assert!(growth <= GROWTH, "{} KiB more", growth >> 10);
 }

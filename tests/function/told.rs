@@ -150,7 +150,7 @@ fn status_of(code: &str) -> u64 {
 }
 
 /// What an invocation's line of metrics has.
-async fn metric(world: &World, request_id: &str, name: &str) -> u64 {
+pub(crate) async fn metric(world: &World, request_id: &str, name: &str) -> u64 {
     let mine = |line: &str| line.contains("\"_aws\"") && line.contains(request_id);
     let line = world.function.wait_for_log(mine, PATIENCE).await.unwrap();
     serde_json::from_str::<Value>(&line).unwrap()[name].as_u64().unwrap()

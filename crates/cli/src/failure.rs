@@ -130,6 +130,7 @@ fn of_fault(fault: Fault) -> u8 {
         Fault::NotUnique
         | Fault::OutcomeUnknown
         | Fault::DoneUnread
+        | Fault::ClientClosedRequest
         | Fault::QueryFailed
         | Fault::Internal => 1,
     }

@@ -687,13 +687,16 @@ impl App {
         // A page is whole before it leaves: over HTTP the next one is told before its rows. What an agent gets stands in
         // its message, and who has said how much they take is told before the first row that it was too much.
         let fits = |leaving: &Leaving<'_>| !matches!(leaving.source, Source::Direct { states: true, .. });
-        let leaving = way.leaving.filter(|leaving| many && !paged && !agents && fits(leaving));
+        // A list is compressed once it is whole, and its reply may be kept.
+        let whole = paged || agents || once.is_some() || (list && wanted.coding().is_some());
+        let leaving = way.leaving.filter(|leaving| (many || list) && !whole && fits(leaving));
         let exit = leaving.map(|leaving| -> Result<Exit> {
             let head = Body { form, coding: wanted.coding(), ..Body::new(Vec::new()) }.cached(cache);
             let head = self.negotiated(head, true, &wanted.as_is())?;
             let (head, _) =
                 leaving.source.streamed(Ok(head), way.request_id, &self.function).map_err(unsaid)?;
-            let held = steps.iter().any(|step| step.query.access() == Access::Write);
+            // A step of a list may fail when others have their results.
+            let held = list || steps.iter().any(|step| step.query.access() == Access::Write);
             Ok(Exit { outlet: leaving.outlet.cloned(), head, held })
         });
         let exit: Option<Exit> = exit.transpose()?;

@@ -68,6 +68,8 @@ pub enum Fault {
     Rejected,
     /// The idempotency key was sent before with other parameters.
     KeyReused,
+    /// Whoever took the reply, a stream, has left in the middle of it. Nobody is told but the log.
+    ClientClosedRequest,
     /// The query itself is wrong.
     QueryFailed,
     /// A bug of ours.
@@ -76,7 +78,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them, in the order of their statuses.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::BadEvent,
         Self::BadParameter,
         Self::Unauthenticated,
@@ -92,6 +94,7 @@ impl Fault {
         Self::UnsupportedMediaType,
         Self::Rejected,
         Self::KeyReused,
+        Self::ClientClosedRequest,
         Self::NotUnique,
         Self::OutcomeUnknown,
         Self::DoneUnread,
@@ -121,6 +124,8 @@ impl Fault {
             Self::ResultTooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::Rejected | Self::KeyReused => 422,
+            // No registered status is about this. It is nginx's.
+            Self::ClientClosedRequest => 499,
             Self::NotUnique
             | Self::OutcomeUnknown
             | Self::DoneUnread
@@ -166,6 +171,7 @@ impl Fault {
             Self::Timeout => "timeout",
             Self::Rejected => "rejected",
             Self::KeyReused => "idempotency_key_reused",
+            Self::ClientClosedRequest => "client_closed_request",
             Self::QueryFailed => "query_failed",
             Self::Internal => "internal",
         }
@@ -201,9 +207,16 @@ impl Fault {
             | Self::Constraint
             | Self::Rejected
             | Self::KeyReused
+            | Self::ClientClosedRequest
             | Self::QueryFailed
             | Self::Internal => false,
         }
+    }
+
+    /// Whether a reply may have it: not, where there is nobody left to read one.
+    #[must_use]
+    pub fn is_told(self) -> bool {
+        self != Self::ClientClosedRequest
     }
 
     /// When a caller may try again, for faults that pass by themselves: the `Retry-After` of their replies.
@@ -250,6 +263,7 @@ impl Fault {
             Self::KeyReused => {
                 "This idempotency key was sent before with other parameters. Send a new key with a new request."
             }
+            Self::ClientClosedRequest => "Whoever took the reply has left in the middle of it.",
             Self::QueryFailed => "The query failed. Its author finds the reason in the function's log.",
             Self::Internal => "The function failed. Its owner finds the reason in the function's log.",
         }

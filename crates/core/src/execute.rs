@@ -58,7 +58,7 @@ pub(crate) struct Work<'q> {
     /// What the reply is compressed by, and whether it may be left as it is: the rows of one `:many` are compressed while
     /// they are written, whoever has another result does that afterwards.
     pub(crate) coding: Option<(Coding, bool)>,
-    /// Where the rows of one `:many` leave while they are written, if they do.
+    /// Where the rows of one `:many`, or the results of a list, leave while they are written, if they do.
     pub(crate) exit: Option<Exit>,
     /// Whose invocation it is, for a failure that is told in the midst of rows.
     pub(crate) request_id: &'q str,
@@ -610,8 +610,11 @@ fn sent(effect: Effect) -> Progress {
     }
 }
 
-/// A statement has committed by itself, and its result cannot be given.
+/// A statement has committed by itself, and its result cannot be given; to whoever has left, it is not missed.
 fn done_unread(error: Error) -> Error {
+    if error.fault() == Fault::ClientClosedRequest {
+        return error;
+    }
     let why = if error.detail().is_empty() { error.message() } else { error.detail() };
     Error::new(Fault::DoneUnread, format!("the statement has been done, and then: {why}"))
 }

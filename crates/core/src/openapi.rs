@@ -80,7 +80,7 @@ impl Document<'_> {
         paths.put(health_path, item);
 
         let mut components = Map::new();
-        schemas.put("Error", error_schema(Fault::ALL.iter().copied()));
+        schemas.put("Error", error_schema(faults()));
         components.put("schemas", schemas);
         components.put("responses", error_responses());
         let security = self.security_schemes();
@@ -197,8 +197,7 @@ impl Document<'_> {
             success.put("headers", Map::of([("Link", link.into())]));
         }
         responses.put("200", success);
-        let faults: Vec<Fault> =
-            Fault::ALL.iter().copied().filter(|fault| happens(*fault, query, method)).collect();
+        let faults: Vec<Fault> = faults().filter(|fault| happens(*fault, query, method)).collect();
         for status in statuses(faults.iter().copied()) {
             responses.put(
                 status.to_string(),
@@ -265,7 +264,7 @@ impl Document<'_> {
             ("content", json_content(Map::new().into())),
         ]);
         responses.put("200", success);
-        for status in statuses(Fault::ALL.iter().copied()) {
+        for status in statuses(faults()) {
             responses.put(status.to_string(), reference("responses", &response_name(status)));
         }
         let body = Map::of([
@@ -354,8 +353,13 @@ fn statuses(faults: impl Iterator<Item = Fault>) -> Vec<u16> {
     statuses
 }
 
+/// What a caller may be told of.
+fn faults() -> impl Iterator<Item = Fault> + Clone {
+    Fault::ALL.into_iter().filter(|fault| fault.is_told())
+}
+
 fn of_status(status: u16) -> impl Iterator<Item = Fault> + Clone {
-    Fault::ALL.iter().copied().filter(move |fault| fault.status() == status)
+    faults().filter(move |fault| fault.status() == status)
 }
 
 /// What the faults of a status tell a caller.
@@ -376,7 +380,7 @@ fn response_name(status: u16) -> String {
 
 fn error_responses() -> Map {
     let mut responses = Map::new();
-    for status in statuses(Fault::ALL.iter().copied()) {
+    for status in statuses(faults()) {
         let mut response = Map::of([("description", told(status).into())]);
         let header = |description: &str| {
             let schema = Map::of([("type", "string".into())]);

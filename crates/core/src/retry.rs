@@ -98,6 +98,8 @@ pub fn decide(fault: Fault, access: Access, progress: Progress) -> Next {
         | Fault::Timeout
         | Fault::Rejected
         | Fault::KeyReused
+        // Whatever it was for, nobody waits for it any more.
+        | Fault::ClientClosedRequest
         | Fault::QueryFailed
         | Fault::Internal => Next::Fail(fault),
     }

@@ -198,11 +198,11 @@ impl RowWriter {
         self
     }
 
-    /// Lets the rows of a `:many` leave while they are written: [`drain`](Self::drain). What is left once the result has
-    /// ended is the rest of the body. Belongs behind all else; no page leaves so.
+    /// Lets the rows of a `:many` leave while they are written, or the results of a list: [`drain`](Self::drain). What is
+    /// left once the last result has ended is the rest of the body. Belongs behind all else; no page leaves so.
     #[must_use]
     pub(crate) fn leaving(mut self, exit: Exit) -> Self {
-        if self.verb == Verb::Many {
+        if self.verb == Verb::Many || self.list.is_some() {
             let more = self.more.get_or_insert_default();
             if let Some(compressed) = &mut more.compressed {
                 compressed.leaves = true;
@@ -234,15 +234,21 @@ impl RowWriter {
     }
 
     /// Lets whole rows leave that have been written, and waits until they have room. Belongs between two rows, before each
-    /// wait for the server. What stands behind the last row stays: it is not known to be well before COMMIT.
+    /// wait for the server. What stands behind the last row stays, in a list what stands behind the last result: it is not
+    /// known to be well before COMMIT.
     ///
     /// # Errors
-    /// [`Fault::ResultTooLarge`]; [`Fault::Internal`] if nobody takes them any more.
+    /// [`Fault::ResultTooLarge`]; [`Fault::ClientClosedRequest`] if nobody takes them any more.
     ///
     /// # Cancel safety
     /// None: what was to leave is lost, and the writer good for nothing.
     pub async fn drain(&mut self) -> Result<()> {
-        if !self.open || self.in_result == 0 {
+        let whole = match self.list {
+            None => self.open && self.in_result > 0,
+            // Its end is written by `finish` alone. What is open and has no rows may yet fail as a whole.
+            Some(results) => results > 0 && (!self.open || self.verb == Verb::Many),
+        };
+        if !whole {
             return Ok(());
         }
         let Some(more) = self.more.as_deref_mut() else { return Ok(()) };

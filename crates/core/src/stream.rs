@@ -108,7 +108,7 @@ impl Outlet {
     /// Gives a part of the body, behind the head if it is the first, and waits until there is room for it.
     ///
     /// # Errors
-    /// [`Fault::Internal`] if nobody takes it any more.
+    /// [`Fault::ClientClosedRequest`] if nobody takes it any more.
     pub(crate) async fn send(&self, head: &Head, bytes: Vec<u8>) -> Result<()> {
         let length = bytes.len() as u64;
         if !self.0.begun.swap(true, Ordering::Relaxed) {
@@ -202,7 +202,7 @@ fn abandoned() -> Raised {
 
 #[cold]
 fn gone() -> Error {
-    Error::new(Fault::Internal, "whoever took the reply has left in the middle of it")
+    Error::new(Fault::ClientClosedRequest, "")
 }
 
 /// How many parts may wait: the head, and a part behind it.
@@ -272,7 +272,10 @@ mod tests {
     async fn who_has_left_takes_nothing() {
         let (outlet, inlet) = channel();
         drop(inlet);
-        assert_eq!(outlet.send(&head(), b"a".to_vec()).await.unwrap_err().fault(), Fault::Internal);
+        assert_eq!(
+            outlet.send(&head(), b"a".to_vec()).await.unwrap_err().fault(),
+            Fault::ClientClosedRequest
+        );
     }
 
     /// As `serve` has it, where writing and sending are tasks of their own.

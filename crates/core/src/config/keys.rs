@@ -271,8 +271,8 @@ keys! {
     LAMBDA_RDS_STREAM: Is("false"), BOOL,
         "Says that the function is invoked with a response stream: by a function URL with the invoke mode \
          `RESPONSE_STREAM`, by a REST API with the response transfer mode `STREAM`, or by InvokeWithResponseStream. Then \
-         the rows of a `:many` are sent while they are read, and every reply to those sources is a stream: a direct call's \
-         is the body itself, with and without `\"reply\": \"raw\"`.";
+         the rows of a `:many` and the results of a list are sent while they are read, and every reply to those sources is \
+         a stream: a direct call's is the body itself, with and without `\"reply\": \"raw\"`.";
     LAMBDA_RDS_STREAM_BYTES: Is("209715200"), "a whole number from 1 to 209715200",
         "How many bytes of body a stream takes, as they are sent: Lambda's own limit is 200 MB. More is \
          `result_too_large`, in the midst of the rows.";

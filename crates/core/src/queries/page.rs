@@ -417,9 +417,9 @@ mod tests {
         };
         let [x, seven, eight] = ["Text(\"X\")", "Int(7)", "Int(8)"];
         let [one, two, three, limit] = ["Int(1)", "Int(2)", "Int(3)", "Int(21)"];
-        // What the server infers of a text is as it was where it stands again.
-        let postgres =
-            [x, "Array([Int(7), Int(8)])", x, one, two, three, limit, one, two, limit, one, limit, limit];
+        // The server infers what they are, each by its column; the author's are what they were where they stand again.
+        let [a, b, id] = ["Text(\"1\")", "Text(\"2\")", "Text(\"3\")"];
+        let postgres = [x, "Array([Int(7), Int(8)])", x, a, b, id, limit, a, b, limit, a, limit, limit];
         let part = "WHERE x = $1 AND id = ANY($2) AND y = $3";
         check(Engine::Postgres, Dialect::Postgres, "= ANY(:ids)", &postgres, part);
         let sqlite = [x, seven, eight, one, two, three, one, two, one, limit];

@@ -13,7 +13,7 @@ pub(crate) struct Exit {
     /// Who takes it; nobody does where the head is all that is wanted.
     pub(crate) outlet: Option<Outlet>,
     pub(crate) head: Head,
-    /// Whether it may yet be undone: then more is held back before anything leaves.
+    /// Whether it may yet fail or be undone when it has rows: then more is held back before anything leaves.
     pub(crate) held: bool,
 }
 
@@ -78,7 +78,7 @@ pub(super) fn last_words(form: Form, error: &str) -> Vec<u8> {
     }
 }
 
-/// So much of a write is held back: one that is small has its status when it has been committed.
+/// So much of a write or a list is held back: one that is small has its status when it has been committed.
 const HELD: usize = 64 * 1024;
 /// What a compressor holds back waits no longer than this, while rows come.
 const DUE: Duration = Duration::from_millis(50);
