@@ -91,8 +91,8 @@ fn wrapping(dialect: Dialect, query: &Template, order: &[OrderColumn], continued
         out.ordered(0);
         return out.parts;
     }
-    let once = dialect == Dialect::Mysql || query.aggregates();
-    let runs = if once { Vec::from([0..order.len()]) } else { runs(dialect, order) };
+    let whole = dialect == Dialect::Mysql || query.aggregates();
+    let runs = runs(dialect, order, whole);
     let limited = runs.len() > 1 && dialect == Dialect::Postgres;
     for (at, run) in runs.into_iter().rev().enumerate() {
         out.text(if at > 0 { "\nUNION ALL " } else { "" });
@@ -113,13 +113,13 @@ fn wrapping(dialect: Dialect, query: &Template, order: &[OrderColumn], continued
     out.parts
 }
 
-/// The columns of which one condition makes a range of an index.
-fn runs(dialect: Dialect, order: &[OrderColumn]) -> Vec<Range<usize>> {
+/// The columns of which one condition makes a range of an index; with `whole`, all of them.
+fn runs(dialect: Dialect, order: &[OrderColumn], whole: bool) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
     for (at, column) in order.iter().enumerate() {
         let one_way = |run: &Range<usize>| order[run.start].descending == column.descending;
         match runs.last_mut() {
-            Some(run) if dialect == Dialect::Postgres && one_way(run) => run.end = at + 1,
+            Some(run) if whole || (dialect == Dialect::Postgres && one_way(run)) => run.end = at + 1,
             _ => runs.push(at..at + 1),
         }
     }
