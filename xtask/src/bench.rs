@@ -17,7 +17,7 @@ use crate::{cargo, on_path, run, servers};
 /// What to measure.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// The short version: beside the obvious Rust handler alone, fails where bench/limits.json is not kept
+    /// The short version: beside the obvious Rust handler and the floor, fails where bench/limits.json is not kept
     #[arg(long, conflicts_with_all = ["only", "report", "docs"])]
     quick: bool,
     /// With --quick: set bench/limits.json by what is measured
@@ -116,7 +116,7 @@ fn function(workspace: &Path, place: &Path) -> Result<()> {
 /// The handlers in Rust, each with what it needs alone.
 fn rust(workspace: &Path, place: &Path, quick: bool) -> Result<()> {
     let all = ["obvious-postgres", "obvious-mysql", "floor-postgres", "floor-mysql", "hello"];
-    for name in &all[..if quick { 2 } else { all.len() }] {
+    for name in &all[..if quick { 4 } else { all.len() }] {
         let mut command = cargo();
         command.args(["build", "--release", "--package", "lambda-rds-bench-peers", "--bin", name]);
         if *name != "hello" {
