@@ -231,8 +231,8 @@ impl Sessions {
         Ok(())
     }
 
-    /// As [`warm`](Self::warm), where nobody waits for the first call: the session is kept only while the server has more
-    /// than half of its places free, so that sessions which nobody uses never keep out those who are called.
+    /// As [`warm`](Self::warm), where nobody waits for the first call: the session is kept only if no more than half of the
+    /// server's places are taken with it, so that sessions which nobody has used leave the other half to those who are called.
     ///
     /// # Errors
     /// Why it could not be opened, or the server not be asked. The first call will try again.
