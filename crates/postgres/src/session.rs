@@ -195,16 +195,15 @@ impl Pg {
             Frame::Within | Frame::Commit => self.doing,
         };
         let first = answers.at();
-        if frame == Frame::Read && self.attempt_untold(wire, statements, answers).await? {
-            return Ok(());
-        }
         if within(frame) {
-            let outcome = self.attempt(wire, frame, statements, answers).await;
+            let outcome = self.attempt(wire, frame, statements, answers, false).await;
             self.moves(statements);
             return outcome;
         }
         for last in [false, true] {
-            let Err(error) = self.attempt(wire, frame, statements, answers).await else { return Ok(()) };
+            let Err(error) = self.attempt(wire, frame, statements, answers, !last).await else {
+                return Ok(());
+            };
             let again = error.is_refused() && answers.again(first);
             if last || !again {
                 self.moves(statements);
@@ -222,7 +221,7 @@ impl Pg {
                 return Err(error);
             }
         }
-        self.attempt(wire, frame, statements, answers).await
+        self.attempt(wire, frame, statements, answers, false).await
     }
 
     /// Remembers that what was known wrongly behind the beginning of a transaction depends on its place there.
@@ -240,21 +239,12 @@ impl Pg {
         &mut self,
         wire: &mut Wire,
         statements: &[&Statement],
+        mut unknown: Vec<Learning>,
         answers: &mut Answers<'_>,
     ) -> Result<bool> {
-        let mut learning = self.unknown(statements);
-        let stays = |at: usize| at == 0 || !self.learned.depends(statements[at]);
-        if learning.is_empty()
-            || !self.pipeline
-            || statements.iter().any(|it| redefines(&it.sql))
-            || !(0..statements.len()).all(stays)
-        {
-            return Ok(false);
-        }
         let first = answers.at();
-        self.restore();
         loop {
-            let asked: Vec<Asked<'_>> = learning
+            let asked: Vec<Asked<'_>> = unknown
                 .iter()
                 .map(|it| Asked {
                     index: it.index,
@@ -263,55 +253,61 @@ impl Pg {
                     name: self.name(),
                 })
                 .collect();
-            let names: Vec<String> = asked.iter().map(|it| it.name.clone()).collect();
             let outcome = self.fly_untold(wire, statements, &asked, answers).await;
-            for it in &learning {
+            let names: Vec<String> = asked.into_iter().map(|it| it.name).collect();
+            if self.pooled() {
                 // What has no name is gone with its flight.
-                if self.prepared.get(statements[it.index]).is_some_and(|it| it.name.is_empty()) {
-                    self.prepared.remove(statements[it.index]);
-                }
+                unknown.iter().for_each(|it| drop(self.prepared.remove(statements[it.index])));
             }
-            let heard = outcome?;
+            let Heard { refused, outdated, unread, .. } = outcome?;
+            // What is refused as what it is not is no failure, as long as the session goes on.
             let gone = self.owed > 0 || wire.closed();
-            let mut again = false;
-            match heard.refused {
-                None if !heard.outdated => return Ok(true),
-                Some(refused) if gone || !heard.outdated => {
-                    let mut told = None;
-                    let uninferred = classify::uninferred(&refused.notice.told());
-                    if let (Unit::Learn(index), Some(uninferred), false) = (refused.unit, uninferred, gone)
-                        && let Some(it) = learning.iter_mut().find(|it| it.index == index)
-                    {
-                        again = bind::declare(&mut it.declared, &statements[index].arguments, uninferred);
-                        told = Some(it.first.get_or_insert(refused.notice.clone()).clone());
-                    }
-                    if !again {
-                        let notice = told.unwrap_or(refused.notice);
-                        let error = self.refusal(&Refused { notice, ..refused }, statements, false);
-                        if gone || !error.is_refused() {
-                            return Err(error);
+            let failed = match refused {
+                None if !outdated => return Ok(true),
+                Some(Refused { unit, bound, notice }) if gone || !outdated => {
+                    let asked = unknown.iter_mut().find(|it| !gone && unit == Unit::Learn(it.index));
+                    let notice = match asked.map(|it| it.declare(statements[it.index], notice.clone())) {
+                        Some(Ok(())) => {
+                            answers.again(first);
+                            self.undo(wire).await?;
+                            continue;
                         }
-                    }
+                        Some(Err(told)) => told,
+                        None => notice,
+                    };
+                    Some(self.refusal(&Refused { unit, bound, notice }, statements, false))
                 }
-                _ => {}
+                _ if gone => Some(garbage("the end of the session behind a statement")),
+                _ => None,
+            };
+            if let Some(error) = failed
+                && (gone || !error.is_refused() || !answers.again(first))
+            {
+                return Err(error);
             }
-            if !answers.again(first) || gone {
-                return Err(garbage("bug: a read was given that was in vain"));
-            }
-            if self.status != IDLE {
-                self.rollback(wire).await?;
-            }
-            if again {
-                continue;
-            }
-            for (index, mut description) in heard.unread {
-                if let Some(at) = learning.iter().position(|it| it.index == index) {
+            answers.again(first);
+            self.undo(wire).await?;
+            for (index, mut description) in unread {
+                if let Some(at) = unknown.iter().position(|it| it.index == index) {
                     description.name.clone_from(&names[at]);
-                    self.keep(wire, statements[index], &learning[at], description).await?;
+                    self.keep(wire, statements[index], &unknown[at], description).await?;
                 }
             }
             return Ok(false);
         }
+    }
+
+    /// Ends a transaction that was begun in vain, if there is one.
+    async fn undo(&mut self, wire: &mut Wire) -> Result<()> {
+        if self.status == IDLE { Ok(()) } else { self.rollback(wire).await }
+    }
+
+    /// Whether a read may go out before it is known: nothing before one of its statements makes another statement of it.
+    fn may_fly_untold(&self, statements: &[&Statement]) -> bool {
+        let stays = |(at, it): (usize, &&Statement)| at == 0 || !self.learned.depends(it);
+        self.pipeline
+            && !statements.iter().any(|it| redefines(&it.sql))
+            && statements.iter().enumerate().all(stays)
     }
 
     /// Sends a read with what is asked about its statements: before it all, where an error begins no transaction; or
@@ -384,11 +380,17 @@ impl Pg {
         frame: Frame,
         statements: &[&Statement],
         answers: &mut Answers<'_>,
+        untold: bool,
     ) -> Result<()> {
         self.restore();
-        if !within(frame)
-            && let Err(error) = self.learn(wire, statements).await
-        {
+        let mut unknown = if within(frame) { Vec::new() } else { self.unknown(statements) };
+        if !unknown.is_empty() && untold && frame == Frame::Read && self.may_fly_untold(statements) {
+            if self.attempt_untold(wire, statements, unknown, answers).await? {
+                return Ok(());
+            }
+            unknown = self.unknown(statements);
+        }
+        if let Err(error) = self.learn(wire, statements, unknown).await {
             // What ends a session while it is asked about statements ends it before any of them has run.
             return Err(if self.owed > 0 || wire.closed() { error.as_refused() } else { error });
         }
@@ -635,8 +637,12 @@ impl Pg {
     ///
     /// # Errors
     /// Why the first of them was not learned. The others may need what comes before them.
-    async fn learn(&mut self, wire: &mut Wire, statements: &[&Statement]) -> Result<()> {
-        let mut learning = self.unknown(statements);
+    async fn learn(
+        &mut self,
+        wire: &mut Wire,
+        statements: &[&Statement],
+        mut learning: Vec<Learning>,
+    ) -> Result<()> {
         while !learning.is_empty() {
             let (learned, refused) = self.ask_about(wire, &learning, statements, true).await?;
             for (at, description) in learned {
@@ -645,18 +651,13 @@ impl Pg {
             let mut again = Vec::new();
             for (at, notice) in refused {
                 let mut it = learning[at].clone();
-                let told = notice.told();
-                let declared = classify::uninferred(&told).is_some_and(|uninferred| {
-                    bind::declare(&mut it.declared, &statements[it.index].arguments, uninferred)
-                });
-                it.first.get_or_insert(notice);
-                if declared {
-                    again.push(it);
-                } else if it.index == 0
-                    && let Some(notice) = it.first
-                {
-                    let refused = Refused { unit: Unit::Learn(0), bound: false, notice };
-                    return Err(self.refusal(&refused, statements, false));
+                match it.declare(statements[it.index], notice) {
+                    Ok(()) => again.push(it),
+                    Err(notice) if it.index == 0 => {
+                        let refused = Refused { unit: Unit::Learn(0), bound: false, notice };
+                        return Err(self.refusal(&refused, statements, false));
+                    }
+                    Err(_) => {}
                 }
             }
             learning = again;
@@ -1304,14 +1305,9 @@ impl Pg {
                 self.keep(wire, statement, &learning, description).await?;
             }
             let Some((_, notice)) = refused.into_iter().next() else { break };
-            let told = notice.told();
-            let declared = classify::uninferred(&told)
-                .is_some_and(|it| bind::declare(&mut learning.declared, &statement.arguments, it));
-            let first = learning.first.take().unwrap_or(notice);
-            if !declared {
+            if let Err(first) = learning.declare(statement, notice) {
                 return Ok(Err(first));
             }
-            learning.first = Some(first);
         }
         let known = self.learned.known(statement);
         known.map(Ok).ok_or_else(|| Error::new(Fault::Internal, "bug: nothing was learned"))
@@ -1531,6 +1527,17 @@ struct Learning {
 impl Learning {
     fn of(index: usize, statement: &Statement) -> Self {
         Self { index, declared: bind::declared(&statement.arguments), first: None }
+    }
+
+    /// Declares what the server, as it says, cannot infer.
+    ///
+    /// # Errors
+    /// What it refused first, if there is nothing to declare.
+    fn declare(&mut self, statement: &Statement, notice: Notice) -> Result<(), Notice> {
+        let declared = classify::uninferred(&notice.told())
+            .is_some_and(|which| bind::declare(&mut self.declared, &statement.arguments, which));
+        let first = self.first.get_or_insert(notice);
+        if declared { Ok(()) } else { Err(first.clone()) }
     }
 }
 
