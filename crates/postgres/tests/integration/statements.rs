@@ -96,6 +96,12 @@ fn statements_that_somebody_dropped_are_prepared_anew() {
     let name = name.unwrap()[0]["name"].get().replace('"', "");
     live.run(&query(&format!("DO $$ BEGIN EXECUTE 'DEALLOCATE {name}'; END $$"), &[])).unwrap();
     assert_eq!(live.run(&one).unwrap()[0]["v"].get(), "1");
+    // Our own BEGIN, in front of a read that nobody knows.
+    live.run(&query("DO $$ BEGIN EXECUTE 'DEALLOCATE br'; END $$", &[])).unwrap();
+    for (sql, value) in [("SELECT 2 AS v", "2"), ("SELECT 1 AS v", "1"), ("SELECT 2 AS v", "2")] {
+        assert_eq!(live.read(sql, &[]).unwrap()[0]["v"].get(), value);
+        assert_eq!(live.session().state(), State::Idle);
+    }
 }
 
 #[test]
