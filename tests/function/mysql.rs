@@ -1,5 +1,6 @@
 //! What is of MySQL and MariaDB alone, beside what the other modules show on every server.
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use lambda_rds_testbed::unless_stalled;
@@ -24,6 +25,7 @@ on_both_servers!(
     ddl_commits_by_itself_and_is_refused_beside_others,
     a_wait_for_a_lock_ends_before_its_query_does,
     a_migration_between_two_calls_is_not_noticed,
+    what_is_reckoned_of_parameters_alone_is_exact,
 );
 
 const SCHEMA: &str = "
@@ -161,4 +163,80 @@ async fn a_migration_between_two_calls_is_not_noticed(engine: Engine) {
         world.rows("add", json!({"name": change})).await;
     }
     assert_eq!(world.count("products"), 7);
+}
+
+/// MySQL takes parameters that stand among themselves for doubles, before it knows what is sent.
+async fn what_is_reckoned_of_parameters_alone_is_exact(engine: Engine) {
+    let cases = [
+        (":p * :n", "0.30"),
+        (":n * :p", "0.30"),
+        (":p*:n", "0.30"),
+        ("(:p) * (:n)", "0.30"),
+        ("((:p)) /* times */ * ((:n))", "0.30"),
+        (":p + :p + :p", "0.30"),
+        (":n + :p * :p", "3.01"),
+        ("(:p + :n) * (:n - :p)", "8.99"),
+        ("ROUND(:p * :n, 2)", "0.30"),
+        ("COALESCE(:p * :n, 0)", "0.30"),
+        ("IF(:p * :n = 0.3, 1, 0)", "1"),
+        (":p * -:n", "-0.30"),
+        ("-:p * :n", "-0.30"),
+        (":n - -:p", "3.10"),
+        (":p * COALESCE(:n, :p)", "0.30"),
+        (":p * (2 + :n)", "0.50"),
+        ("(SELECT :p * :n)", "0.30"),
+        (":big", "9007199254740993"),
+        ("-:big", "-9007199254740993"),
+        (":big * :one", "9007199254740993"),
+        (":big + :one", "9007199254740994"),
+        (":big - :one", "9007199254740992"),
+        (":big % :n", "0"),
+        (":big MOD :n", "0"),
+        ("MOD(:big, :n)", "0"),
+        (":big DIV :n", "3002399751580331"),
+        ("ABS(:big)", "9007199254740993"),
+        ("FLOOR(:big)", "9007199254740993"),
+        ("CEIL(:big)", "9007199254740993"),
+        ("CEILING(:wide)", "90071992547409932"),
+        ("SUM(:big)", "9007199254740993"),
+        ("SUM(DISTINCT :wide)", "90071992547409931.1"),
+        ("AVG(:wide)", "90071992547409931.1"),
+        ("ABS(-:wide)", "90071992547409931.1"),
+        (":wide + :wide", "180143985094819862.2"),
+        (":wide * :one", "90071992547409931.1"),
+        (":one * :wide", "90071992547409931.1"),
+        (":wide - :p", "90071992547409931"),
+        ("CASE WHEN :p < :n THEN :wide + :p ELSE :wide - :p END", "90071992547409931.2"),
+    ];
+    let values = json!({"p": "0.10", "n": 3, "big": 9_007_199_254_740_993_i64, "one": 1, "wide": "90071992547409931.10"});
+    let kind = |name: &str| if matches!(name, "p" | "wide") { "decimal" } else { "int" };
+    let names = ["p", "n", "big", "one", "wide"];
+    let uses = |sql: &str, name: &str| {
+        sql.split(':')
+            .skip(1)
+            .any(|rest| rest.split(|c: char| !c.is_ascii_alphanumeric()).next() == Some(name))
+    };
+    let mut queries = String::new();
+    for (index, (sql, _)) in cases.iter().enumerate() {
+        let _ = writeln!(queries, "-- name: q{index} :one");
+        for name in names.iter().filter(|name| uses(sql, name)) {
+            let _ = writeln!(queries, "-- param: {name} {}", kind(name));
+        }
+        let _ = writeln!(queries, "SELECT {sql} AS v;\n");
+    }
+    let world = Setup::new(engine).queries(&queries).start().await;
+    for (index, (sql, want)) in cases.iter().enumerate() {
+        let params: serde_json::Map<_, _> =
+            values.as_object().unwrap().clone().into_iter().filter(|(name, _)| uses(sql, name)).collect();
+        let row = world.rows(&format!("q{index}"), params.into()).await;
+        let value = match &row["v"] {
+            serde_json::Value::String(value) => value.clone(),
+            value => value.to_string(),
+        };
+        let plain = |text: &str| match text.contains('.') {
+            true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+            false => text.to_owned(),
+        };
+        assert_eq!(plain(&value), plain(want), "{sql}: {value}");
+    }
 }

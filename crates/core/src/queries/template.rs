@@ -80,9 +80,19 @@ enum Part {
         first: bool,
         /// Whether it is the last slot's first use of this parameter.
         last: bool,
-        /// Whether it is written with a cast to text.
-        text: bool,
+        written: Written,
     },
+}
+
+/// How a use is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    /// As its placeholder.
+    Alone,
+    /// With a cast to text.
+    Text,
+    /// With nothing added to it, by which it is a number.
+    Number,
 }
 
 /// More texts than this are not kept: with several lists in one query there could be 16 × 16 × …
@@ -157,7 +167,7 @@ impl Template {
                     slot: new(),
                     first: true,
                     last: false,
-                    text: false,
+                    written: Written::Alone,
                 }),
                 Wrapping::Statement => {
                     // A value that stands there again is in the same place, and so of the same type.
@@ -313,12 +323,12 @@ impl Template {
         let mut numbers: Vec<usize> = Vec::new();
         let mut next = 1;
         for part in &self.parts {
-            let (index, slot, text) = match part {
+            let (index, slot, written) = match part {
                 Part::Text(text) => {
                     sql.push_str(text);
                     continue;
                 }
-                Part::Parameter { index, slot, text, .. } => (*index, *slot, *text),
+                Part::Parameter { index, slot, written, .. } => (*index, *slot, *written),
             };
             let length = self.lists.iter().position(|&list| list == index).map_or(1, |list| lengths[list]);
             if slot == numbers.len() {
@@ -326,6 +336,9 @@ impl Template {
                 next += length;
             }
             let number = numbers[slot];
+            if written == Written::Number {
+                sql.push('(');
+            }
             if length == 0 {
                 sql.push_str(EMPTY_LIST);
             }
@@ -339,8 +352,10 @@ impl Template {
                     Dialect::Sqlite => push_number(&mut sql, '?', number + at),
                 }
             }
-            if text {
-                sql.push_str("::text");
+            match written {
+                Written::Alone => {}
+                Written::Text => sql.push_str("::text"),
+                Written::Number => sql.push_str(" + 0)"),
             }
         }
         Arc::from(sql)
@@ -431,7 +446,7 @@ fn parts(dialect: Dialect, statement: &[Token<'_>], uses: &[Use], params: &[Para
         let (index, slot) = (used.index, slots[next].number);
         parts.push(Part::Text(std::mem::take(&mut text)));
         let first = slots[..next].iter().all(|earlier| earlier.number != slot);
-        parts.push(Part::Parameter { index, slot, first, last: false, text: slots[next].text });
+        parts.push(Part::Parameter { index, slot, first, last: false, written: slots[next].written });
         next += 1;
     }
     parts.push(Part::Text(text));
@@ -456,8 +471,7 @@ fn mark_last(parts: &mut [Part]) {
 struct Slot {
     /// Counted in the order of the first uses.
     number: usize,
-    /// Whether it is cast to text.
-    text: bool,
+    written: Written,
 }
 
 /// Tells which uses share a value: on MySQL none, where placeholders have no numbers; on SQLite all of a parameter.
@@ -469,6 +483,9 @@ struct Slot {
 /// `date_trunc(:unit, at)` of the SELECT in the GROUP BY, and it does so by the number.
 ///
 /// Of `:v IS NULL` it could not infer anything, so that is a cast of a placeholder of its own.
+///
+/// MySQL takes a parameter of an arithmetic that has nothing but parameters for a double, before it knows what will be
+/// sent; beside a number it is one of the kind that is sent. See [`reckons_alone`].
 fn slots(dialect: Dialect, statement: &[Token<'_>], uses: &[Use], params: &[Param]) -> Vec<Slot> {
     let significant: Vec<usize> = (0..statement.len()).filter(|&at| statement[at].is_significant()).collect();
     let groups = groups(statement, &significant);
@@ -497,7 +514,16 @@ fn slots(dialect: Dialect, statement: &[Token<'_>], uses: &[Use], params: &[Para
                 next - 1
             }
         };
-        slots.push(Slot { number, text });
+        let written = match kind {
+            _ if text => Written::Text,
+            Kind { scalar: Scalar::Int | Scalar::Decimal, array: false }
+                if dialect == Dialect::Mysql && reckons_alone(statement, &significant, used.token) =>
+            {
+                Written::Number
+            }
+            _ => Written::Alone,
+        };
+        slots.push(Slot { number, written });
     }
     slots
 }
@@ -510,17 +536,62 @@ fn groups(statement: &[Token<'_>], significant: &[usize]) -> bool {
     })
 }
 
+/// Whether the parameter is reckoned with, and nothing beside it says what it is: the left one of two with an operator
+/// between, one behind a minus of its own, or all that a function takes which gives what it gets.
+fn reckons_alone(statement: &[Token<'_>], significant: &[usize], parameter: usize) -> bool {
+    const OPERATORS: [&str; 5] = ["+", "-", "*", "/", "%"];
+    const FUNCTIONS: [&str; 6] = ["ABS", "AVG", "CEIL", "CEILING", "FLOOR", "SUM"];
+    const CHOICES: [&str; 6] = ["COALESCE", "GREATEST", "IF", "IFNULL", "LEAST", "NULLIF"];
+
+    let Ok(mut first) = significant.binary_search(&parameter) else { return false };
+    let mut last = first;
+    let token = |at: usize| significant.get(at).map(|&token| statement[token]);
+    let is = |at: Option<usize>, texts: &[&str]| {
+        at.and_then(token).is_some_and(|token| texts.iter().any(|text| token.text.eq_ignore_ascii_case(text)))
+    };
+    let begins = |at: Option<usize>| {
+        is(at, &["(", ",", "=", "<", ">"])
+            || is(at, &OPERATORS)
+            || is(at, &BEFORE_EXPRESSIONS)
+            || is(at, &["DIV", "MOD"])
+    };
+    if is(first.checked_sub(1), &["-"]) && begins(first.checked_sub(2)) {
+        return true;
+    }
+    let called =
+        if is(first.checked_sub(1), &["DISTINCT"]) { first.checked_sub(3) } else { first.checked_sub(2) };
+    if is(called, &FUNCTIONS) && is(Some(last + 1), &[")"]) {
+        return true;
+    }
+    // In parentheses of its own it is the same.
+    while is(first.checked_sub(1), &["("]) && is(Some(last + 1), &[")"]) && begins(first.checked_sub(2)) {
+        first -= 1;
+        last += 1;
+    }
+    let modulo = is(first.checked_sub(2), &["MOD"]) && is(Some(last + 1), &[","]);
+    if !modulo && !is(Some(last + 1), &OPERATORS) && !is(Some(last + 1), &["DIV", "MOD"]) {
+        return false;
+    }
+    let mut other = last + 2;
+    while is(Some(other), &["(", "+", "-"]) || is(Some(other), &CHOICES) {
+        other += 1;
+    }
+    token(other).is_some_and(|token| token.kind == TokenKind::Parameter)
+}
+
+/// Words behind which an expression begins, and nothing in it binds closer than what follows.
+const BEFORE_EXPRESSIONS: [&str; 12] =
+    ["SELECT", "WHERE", "AND", "OR", "NOT", "WHEN", "THEN", "ELSE", "ON", "HAVING", "BY", "RETURNING"];
+
 /// Whether the parameter is all that an `IS NULL` or `IS NOT NULL` tests. What binds closer than `IS` may stand
 /// before it, so only what surely does not is taken.
 fn is_null_test(statement: &[Token<'_>], significant: &[usize], parameter: usize) -> bool {
-    const BEFORE: [&str; 12] =
-        ["SELECT", "WHERE", "AND", "OR", "NOT", "WHEN", "THEN", "ELSE", "ON", "HAVING", "BY", "RETURNING"];
-
     let Ok(at) = significant.binary_search(&parameter) else { return false };
     let token = |at: usize| significant.get(at).map(|&token| statement[token]);
     let is_word = |at, word| token(at).is_some_and(|token| token.is_word(word));
     let Some(before) = at.checked_sub(1).and_then(token) else { return false };
-    let alone = matches!(before.text, "(" | ",") || BEFORE.iter().any(|word| before.is_word(word));
+    let alone =
+        matches!(before.text, "(" | ",") || BEFORE_EXPRESSIONS.iter().any(|word| before.is_word(word));
     let null = if is_word(at + 2, "NOT") { at + 3 } else { at + 2 };
     alone && is_word(at + 1, "IS") && is_word(null, "NULL")
 }
@@ -1029,6 +1100,29 @@ mod tests {
             _ => -1,
         };
         statement.arguments.iter().map(number).collect()
+    }
+
+    #[test]
+    fn mysql_is_told_that_a_number_is_one_where_nothing_else_says_it() {
+        fn check(dialect: Dialect, sql: &str, want: &str) {
+            let all = params("n int, d decimal, f float, t text, ns int[]");
+            let used =
+                all.into_iter().filter(|param| sql.split(' ').any(|word| word == format!(":{}", param.name)));
+            let template = Template::parse(dialect, sql, &used.collect::<Vec<_>>()).unwrap();
+            assert_eq!(template.sql(), want);
+        }
+        check(Mysql, "SELECT :d * :n", "SELECT (? + 0) * ?");
+        check(Mysql, "SELECT ( :d ) DIV ( :n )", "SELECT ( (? + 0) ) DIV ( ? )");
+        check(Mysql, "SELECT - :d , SUM( :n )", "SELECT - (? + 0) , SUM( (? + 0) )");
+        check(Mysql, "SELECT MOD( :d , :n )", "SELECT MOD( (? + 0) , ? )");
+        // What has a type beside it has that, and what is no exact number is none.
+        check(Mysql, "SELECT :d * price , qty - :n FROM t", "SELECT ? * price , qty - ? FROM t");
+        check(Mysql, "SELECT :d + INTERVAL :n DAY", "SELECT ? + INTERVAL ? DAY");
+        check(Mysql, "SELECT :f * :n , :t + :n", "SELECT ? * ? , ? + ?");
+        check(Mysql, "SELECT 1 WHERE a IN ( :ns ) AND :n = :d", "SELECT 1 WHERE a IN ( ? ) AND ? = ?");
+        check(Mysql, "SELECT 1 LIMIT :n", "SELECT 1 LIMIT ?");
+        check(Postgres, "SELECT :d * :n", "SELECT $1 * $2");
+        check(Sqlite, "SELECT :d * :n", "SELECT ?1 * ?2");
     }
 
     #[test]
