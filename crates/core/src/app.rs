@@ -150,6 +150,7 @@ impl App {
         }
         let timeout = longest(&queries, db.query_timeout);
         let store = Store::new(db.engine, backend.dialect(), &db.idempotency_table, db.idempotency_reply);
+        backend.expect(&mut queries.iter().map(|query| query.blank().sql));
         let sessions = Sessions::configured(&db, &platform, timeout, function.log_values, backend, topology);
         let sessions = Arc::new(sessions);
         let openapi = openapi(&function, &platform, &queries)?;

@@ -42,6 +42,10 @@ pub trait Backend: Debug + Send + Sync {
         Fault::QueryFailed
     }
 
+    /// Tells what its sessions will be asked for, before the first is opened: where a statement must be prepared before it
+    /// can run, that may be done in a flight of the login. The most likely come first, and not all need be heeded.
+    fn expect(&self, _statements: &mut dyn Iterator<Item = Arc<str>>) {}
+
     /// Opens one session: dials, encrypts, logs in, and makes it read-only by default where the server can.
     ///
     /// # Errors

@@ -319,6 +319,11 @@ pub(crate) fn error_of(told: Told<'_>, at: At<'_>, log_values: bool) -> Error {
 const HIDDEN: &str =
     "… (the text is the query's own, and may quote a value: LAMBDA_RDS_LOG_VALUES=true shows it)";
 
+/// Whether the server has as many prepared statements as it may have, of all sessions together.
+pub(crate) fn is_full(told: Told<'_>) -> bool {
+    told.number == ER_MAX_PREPARED_STMT_COUNT_REACHED
+}
+
 /// Whether the server refused to write in a transaction that may only read.
 pub(crate) fn is_read_only_transaction(told: Told<'_>) -> bool {
     told.number == ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION && !told.is_signalled()

@@ -21,7 +21,21 @@ use crate::session::{MySql, READ_ONLY, lock_wait};
 use crate::talk::{Collection, Command};
 
 /// Opens one session. After the TCP handshake: three flights with TLS 1.3 and a login that the server has cached.
+///
+/// What is prepared with the login waits where a table is being altered, and with it whoever wants other tables. So where that
+/// takes long, the session is opened without.
 pub(crate) async fn connect(to: &Target, known: &Arc<Known>) -> Result<Box<dyn Session>> {
+    if let Some(session) = open(to, known, &known.all()).await? {
+        return Ok(session);
+    }
+    known.forget_all();
+    tracing::info!("a table is locked: the session is opened without preparing what it may be asked for");
+    let session = open(to, known, &[]).await?;
+    session.ok_or_else(|| Error::new(Fault::Internal, "bug: nothing was to be prepared"))
+}
+
+/// Opens one session in which these statements are prepared; `None` if the server takes long for them.
+async fn open(to: &Target, known: &Arc<Known>, statements: &[Arc<str>]) -> Result<Option<Box<dyn Session>>> {
     let tcp = dial::dial(&to.endpoint, to.by, &to.progress).await?;
     let peer = tcp.peer_addr().map_err(|error| {
         // The server has hung up already.
@@ -43,9 +57,12 @@ pub(crate) async fn connect(to: &Target, known: &Arc<Known>) -> Result<Box<dyn S
         MySqlCancel::new(peer, Arc::clone(&to.tls), to.relogin.clone(), thread, &to.application_name);
     let (mut wire, welcome, spoken) = connection.into_parts();
     let mut session = MySql::new(&welcome, spoken, cancel, known, to);
-    match to.by.bound(settle(&mut session, &mut wire, known, to)).await {
-        Ok(Ok(())) => Ok(Box::new(Live::<_, Keeper>::new(session, wire))),
+    let statements = if session.pipeline { statements } else { &[] };
+    let by = if statements.is_empty() { to.by } else { to.by.within(PREPARED_WITHIN) };
+    match by.bound(settle(&mut session, &mut wire, statements, to)).await {
+        Ok(Ok(())) => Ok(Some(Box::new(Live::<_, Keeper>::new(session, wire)))),
         Ok(Err(error)) => Err(error.with_phase(Phase::Ready)),
+        Err(_) if !to.by.passed() => Ok(None),
         Err(_) => {
             let text = format!("{} did not take the session's settings in time", to.endpoint);
             Err(Error::new(Fault::Unreachable, text).with_phase(Phase::Ready))
@@ -55,19 +72,22 @@ pub(crate) async fn connect(to: &Target, known: &Arc<Known>) -> Result<Box<dyn S
 
 /// Tells the server what every session is like, prepares what the environment will ask for, and looks whether the
 /// settings took: one flight.
-async fn settle(session: &mut MySql, wire: &mut Wire, known: &Known, to: &Target) -> Result<()> {
-    let statements = if session.pipeline { known.all() } else { Vec::new() };
+async fn settle(session: &mut MySql, wire: &mut Wire, statements: &[Arc<str>], to: &Target) -> Result<()> {
     let mut commands = Vec::with_capacity(statements.len() + 2);
     match to.pooling {
         Pooling::None => {
-            commands.push(Command::Text(session_settings(to.statement_timeout).into()));
+            // What waits for a table waits for a second, which is the least that there is.
+            let settings = format!("{}; SET lock_wait_timeout = 1", session_settings(to.statement_timeout));
+            commands.push(Command::Text(settings.into()));
             // A write cannot be prepared in a session that may only read.
             commands.extend(statements.iter().map(|sql| Command::Prepare(sql)));
-            commands.push(Command::Text(format!("{READ_ONLY}; {QUESTION}").into()));
+            let waits = lock_wait(to.statement_timeout);
+            let rest = format!("SET lock_wait_timeout = {waits}; {READ_ONLY}; {QUESTION}");
+            commands.push(Command::Text(rest.into()));
         }
         Pooling::Transaction | Pooling::RdsProxy => commands.push(Command::Text(POOLED_SETTINGS.into())),
     }
-    let answers = match &statements[..] {
+    let answers = match statements {
         [] if to.pooling == Pooling::None => {
             // One message, so that it is one flight also where nothing may be sent ahead.
             let both = format!("{}; {READ_ONLY}; {QUESTION}", session_settings(to.statement_timeout));
@@ -85,7 +105,7 @@ async fn settle(session: &mut MySql, wire: &mut Wire, known: &Known, to: &Target
         match prepared {
             Some(prepared) => session.keep(sql, *prepared),
             // A table is gone; whoever asks for the statement is told.
-            None => known.forget(sql),
+            None => session.forget(sql),
         }
     }
     if to.pooling == Pooling::None {
@@ -159,6 +179,8 @@ fn session_settings(statement_timeout: Duration) -> String {
     set
 }
 
+/// How long what is prepared with the login may take: one that waits for its table is given up by the server before.
+const PREPARED_WITHIN: Duration = Duration::from_millis(1500);
 /// Where a cancel request goes.
 pub(crate) type Peer = SocketAddr;
 

@@ -1,5 +1,5 @@
-//! The statements that an environment has prepared: a session that is opened later prepares them with its login, in the
-//! same flight, so that a reconnect costs its first call nothing.
+//! The statements that an environment has prepared, or expects to: a session that is opened prepares them with its login, in
+//! the same flight, so that a query's first use and a reconnect cost a call nothing.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +21,16 @@ impl Known {
         }
     }
 
+    /// The first of these will be asked for. More would take a cold start longer than the round trip that is saved.
+    pub(crate) fn expect(&self, statements: &mut dyn Iterator<Item = Arc<str>>) {
+        statements.take(EXPECTED).for_each(|sql| self.learn(&sql));
+    }
+
+    /// All of them, of which one may hold a login up.
+    pub(crate) fn forget_all(&self) {
+        self.known().clear();
+    }
+
     /// A statement was refused.
     pub(crate) fn forget(&self, sql: &str) {
         self.known().retain(|other| **other != *sql);
@@ -37,6 +47,7 @@ impl Known {
 
 /// A login is not to wait for more than this.
 const MOST: usize = 32;
+const EXPECTED: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -53,5 +64,8 @@ mod tests {
         let all = known.all();
         assert_eq!(all.len(), MOST - 1);
         assert_eq!((&*all[0], &**all.last().unwrap()), ("SELECT 4", "SELECT 2"));
+        known.forget_all();
+        known.expect(&mut (0..).map(|number| format!("SELECT {number}").into()));
+        assert_eq!(known.all().len(), EXPECTED);
     }
 }

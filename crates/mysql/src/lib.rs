@@ -58,6 +58,10 @@ impl Backend for Mysql {
         driver::classify(error)
     }
 
+    fn expect(&self, statements: &mut dyn Iterator<Item = Arc<str>>) {
+        self.known.expect(statements);
+    }
+
     fn connect<'a>(&'a self, to: &'a Target) -> BoxFuture<'a, Result<Box<dyn Session>>> {
         Box::pin(connect::connect(to, &self.known))
     }

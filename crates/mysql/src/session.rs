@@ -232,18 +232,41 @@ impl MySql {
         match listener.refused() {
             None => Ok(()),
             Some((command, refusal)) if command < begins => Err((0, self.error(refusal, At::ours(doing)))),
+            // The server has no room for more: here is some.
+            Some((_, refusal)) if classify::is_full(refusal.told()) && self.make_room(wire, statements) => {
+                Box::pin(self.prepare(wire, None, statements)).await
+            }
             Some((command, refusal)) => {
                 let (index, sql) = missing[command - begins];
-                self.known.forget(sql);
+                self.forget(sql);
                 Err((index, self.error(refusal, self.at(statements[index]))))
             }
         }
+    }
+
+    /// Nobody prepares it with the next login: it was refused, and whoever asks for it is told.
+    pub(crate) fn forget(&self, sql: &str) {
+        self.known.forget(sql);
     }
 
     pub(crate) fn keep(&mut self, sql: &Arc<str>, prepared: Prepared) {
         self.uses += 1;
         self.known.learn(sql);
         self.prepared.insert(Arc::clone(sql), Kept { prepared, used: self.uses });
+    }
+
+    /// Forgets all statements but these, and tells whether there were others. The server hears it with what is said next.
+    fn make_room(&mut self, wire: &mut Wire, but: &[&Statement]) -> bool {
+        let before = self.prepared.len();
+        self.prepared.retain(|sql, kept| {
+            let stays = but.iter().any(|statement| statement.sql == *sql);
+            if !stays {
+                // Nothing in it can be refused.
+                let _ = Command::Close(kept.prepared.id).put(wire.output());
+            }
+            stays
+        });
+        self.prepared.len() < before
     }
 
     /// Forgets the statements that were used longest ago, if there are too many. The server hears it with what is said
@@ -876,8 +899,8 @@ const NOT_COMPLETE_ROLLBACK: &str = "1196";
 const LOCK_MARGIN: Duration = Duration::from_millis(200);
 /// A year, the most that `lock_wait_timeout` takes.
 const LONGEST_WAIT: u64 = 31_536_000;
-/// The server has one limit for all sessions (`max_prepared_stmt_count`).
-const MOST_PREPARED: usize = 100;
+/// The server has one limit for all sessions (`max_prepared_stmt_count`): by default it is reached by 511 that are full.
+const MOST_PREPARED: usize = 32;
 /// How much of a read's answer is passed over, once it is of no use, for the session's sake. What takes longer than to
 /// open another one is not.
 const MOST_UNREAD: u64 = 16 << 20;

@@ -1,17 +1,28 @@
 //! Opening a session: what it costs, what is verified, and how each failure is told.
 
+use std::time::{Duration, Instant};
+
+use lambda_rds_core::backend::{Access, Backend as _, Frame};
 use lambda_rds_core::config::TlsMode;
 use lambda_rds_core::error::{Fault, Phase};
+use lambda_rds_core::queries::Verb;
+use lambda_rds_mysql::Mysql as Backend;
 use lambda_rds_testbed::{Certificate, Mysql, MysqlKind, Proxy};
+use serde_json::json;
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 use sqlx::{ConnectOptions as _, Executor as _};
 
-use crate::fixture::{Opening, alone, database, failure, int, rows, server, session, usable, write};
+use crate::fixture::{
+    Opening, alone, database, failure, int, rows, run, server, session, usable, within, write,
+};
 use crate::on_both_servers;
 
 on_both_servers!(
     connecting_takes_two_round_trips_less_than_with_the_drivers_defaults,
     a_warm_read_is_one_round_trip_and_a_write_two,
+    what_is_expected_is_prepared_with_the_login,
+    a_table_that_is_altered_holds_no_login_up,
+    a_server_full_of_statements_has_room_for_whoever_gives_some_back,
     each_mode_of_tls_verifies_what_it_says,
     a_bad_certificate_is_told_in_words,
     a_server_without_tls_is_told_in_words,
@@ -93,6 +104,115 @@ async fn a_warm_read_is_one_round_trip_and_a_write_two(kind: MysqlKind) {
     assert_eq!(proxy.flights(), 1);
     write(&mut session, insert, &[]).await.unwrap();
     assert_eq!(proxy.flights(), 3);
+}
+
+async fn what_is_expected_is_prepared_with_the_login(kind: MysqlKind) {
+    let server = server(kind);
+    let proxy = Proxy::start(server.address()).unwrap();
+    let database = database(server);
+    server.script(&database.name, "CREATE TABLE t (n INT)").unwrap();
+    let mut opening = Opening::new(server, &database);
+    // The first login of a user is a full one.
+    opening.connect().await.unwrap().close().await;
+    opening.port = proxy.port();
+    let (read, insert) = ("SELECT n FROM t WHERE n = ?", "INSERT INTO t VALUES (1)");
+    let expected = [read, "SELECT n FROM gone", "no SQL", insert];
+    opening.backend.expect(&mut expected.into_iter().map(Into::into));
+    proxy.reset();
+    let mut session = opening.connect().await.unwrap();
+    assert_eq!(proxy.flights(), 3);
+    proxy.reset();
+    rows(&mut session, read, &[int(1)]).await.unwrap();
+    assert_eq!(proxy.flights(), 1);
+    write(&mut session, insert, &[]).await.unwrap();
+    assert_eq!(proxy.flights(), 3);
+    assert_eq!(rows(&mut session, read, &[int(1)]).await.unwrap(), json!([{"n": 1}]));
+    // What was refused is told to whoever asks for it.
+    let gone = rows(&mut session, "SELECT n FROM gone", &[]).await.unwrap_err();
+    assert_eq!((gone.fault(), gone.sqlstate()), (Fault::QueryFailed, Some("1146")), "{gone}");
+    let read_only = rows(&mut session, insert, &[]).await.unwrap_err();
+    assert_eq!(read_only.sqlstate(), Some("1792"), "{read_only}");
+}
+
+/// An `ALTER` that waits for a reader lets nobody else near its table, nor a statement be prepared that reads it.
+async fn a_table_that_is_altered_holds_no_login_up(kind: MysqlKind) {
+    let server = &Mysql::start(kind).unwrap();
+    let database = database(server);
+    server.script(&database.name, "CREATE TABLE t (n INT);\nCREATE TABLE other (n INT);").unwrap();
+    let opening = Opening::new(server, &database);
+    let mut reader = opening.connect().await.unwrap();
+    reader.begin(Access::Read).await.unwrap();
+    within(&mut reader, "SELECT n FROM t").await.unwrap();
+    let mut altering = Opening::new(server, &database).connect().await.unwrap();
+    let altering =
+        tokio::spawn(async move { alone(&mut altering, "ALTER TABLE t ADD COLUMN more INT").await });
+    let waiting = || {
+        server.sql("SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for table metadata lock'").unwrap()
+    };
+    until(|| waiting() == "1").await;
+
+    for locked in [1, 8] {
+        let texts = (0..locked).map(|n| format!("SELECT n + {n} FROM t").into());
+        let own = Opening { backend: Backend::default(), ..opening.clone() };
+        own.backend.expect(&mut texts.chain(["SELECT n FROM other".into()]));
+        let begun = Instant::now();
+        let mut session = own.connect().await.unwrap();
+        // Well before the statement's own nine seconds, of which each would have taken as many.
+        assert!(begun.elapsed() < Duration::from_secs(6), "{locked}: {:?}", begun.elapsed());
+        assert_eq!(rows(&mut session, "SELECT n FROM other", &[]).await.unwrap(), json!([]));
+        let waits = rows(&mut session, "SELECT @@lock_wait_timeout AS n", &[]).await.unwrap();
+        assert_eq!(waits, json!([{"n": 9}]));
+        // Nobody is left waiting on the server but the ALTER.
+        until(|| waiting() == "1").await;
+    }
+    assert!(!altering.is_finished());
+    reader.rollback().await.unwrap();
+    altering.await.unwrap().unwrap();
+}
+
+async fn until(mut holds: impl FnMut() -> bool) {
+    for _ in 0..3_000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it did not come to be");
+}
+
+/// The limit is the server's, for all sessions together.
+async fn a_server_full_of_statements_has_room_for_whoever_gives_some_back(kind: MysqlKind) {
+    let server = &Mysql::start(kind).unwrap();
+    let opening = Opening::new(server, &database(server));
+    let (mut first, mut second) = (opening.connect().await.unwrap(), opening.connect().await.unwrap());
+    let schema = if kind == MysqlKind::Mysql { "performance_schema" } else { "information_schema" };
+    let count = format!(
+        "SELECT variable_value FROM {schema}.global_status WHERE variable_name = 'Prepared_stmt_count'"
+    );
+    let prepared = || server.sql(&count).unwrap();
+    for n in 0..40 {
+        rows(&mut first, &format!("SELECT {n} AS n"), &[]).await.unwrap();
+    }
+    // What is dropped is told with what is said next.
+    first.ping().await.unwrap();
+    assert_eq!(prepared(), "32");
+    server.sql("SET GLOBAL max_prepared_stmt_count = 32").unwrap();
+    // The second has nothing to give back.
+    let refused = rows(&mut second, "SELECT 'none' AS n", &[]).await.unwrap_err();
+    assert_eq!((refused.fault(), refused.sqlstate()), (Fault::TooManyConnections, Some("1461")), "{refused}");
+    assert_eq!(prepared(), "32");
+    for frame in [Frame::Read, Frame::Begin(Access::Write)] {
+        let text = format!("SELECT '{frame:?}' AS n");
+        let (_, body) = run(&mut first, frame, Verb::Many, &text, &[]).await.unwrap();
+        assert_eq!(
+            serde_json::from_slice::<serde_json::Value>(&body).unwrap(),
+            json!([{"n": format!("{frame:?}")}])
+        );
+    }
+    first.rollback().await.unwrap();
+    // All of them were given back at once, so there is room for others as well.
+    assert_eq!(prepared(), "2");
+    rows(&mut second, "SELECT 'none' AS n", &[]).await.unwrap();
 }
 
 async fn each_mode_of_tls_verifies_what_it_says(kind: MysqlKind) {
