@@ -21,21 +21,7 @@ use crate::session::{MySql, READ_ONLY, lock_wait};
 use crate::talk::{Collection, Command};
 
 /// Opens one session. After the TCP handshake: three flights with TLS 1.3 and a login that the server has cached.
-///
-/// What is prepared with the login waits where a table is being altered, and with it whoever wants other tables. So where that
-/// takes long, the session is opened without.
 pub(crate) async fn connect(to: &Target, known: &Arc<Known>) -> Result<Box<dyn Session>> {
-    if let Some(session) = open(to, known, &known.all()).await? {
-        return Ok(session);
-    }
-    known.forget_all();
-    tracing::info!("a table is locked: the session is opened without preparing what it may be asked for");
-    let session = open(to, known, &[]).await?;
-    session.ok_or_else(|| Error::new(Fault::Internal, "bug: nothing was to be prepared"))
-}
-
-/// Opens one session in which these statements are prepared; `None` if the server takes long for them.
-async fn open(to: &Target, known: &Arc<Known>, statements: &[Arc<str>]) -> Result<Option<Box<dyn Session>>> {
     let tcp = dial::dial(&to.endpoint, to.by, &to.progress).await?;
     let peer = tcp.peer_addr().map_err(|error| {
         // The server has hung up already.
@@ -57,13 +43,13 @@ async fn open(to: &Target, known: &Arc<Known>, statements: &[Arc<str>]) -> Resul
         MySqlCancel::new(peer, Arc::clone(&to.tls), to.relogin.clone(), thread, &to.application_name);
     let (mut wire, welcome, spoken) = connection.into_parts();
     let mut session = MySql::new(&welcome, spoken, cancel, known, to);
-    let statements = if session.pipeline { statements } else { &[] };
-    let by = if statements.is_empty() { to.by } else { to.by.within(PREPARED_WITHIN) };
-    match by.bound(settle(&mut session, &mut wire, statements, to)).await {
-        Ok(Ok(())) => Ok(Some(Box::new(Live::<_, Keeper>::new(session, wire)))),
+    let statements = if session.pipeline { known.all() } else { Vec::new() };
+    match to.by.bound(settle(&mut session, &mut wire, &statements, to)).await {
+        Ok(Ok(())) => Ok(Box::new(Live::<_, Keeper>::new(session, wire))),
         Ok(Err(error)) => Err(error.with_phase(Phase::Ready)),
-        Err(_) if !to.by.passed() => Ok(None),
         Err(_) => {
+            // Should it be their tables that are waited for, the next session is opened without them.
+            known.forget_all();
             let text = format!("{} did not take the session's settings in time", to.endpoint);
             Err(Error::new(Fault::Unreachable, text).with_phase(Phase::Ready))
         }
@@ -76,7 +62,8 @@ async fn settle(session: &mut MySql, wire: &mut Wire, statements: &[Arc<str>], t
     let mut commands = Vec::with_capacity(statements.len() + 2);
     match to.pooling {
         Pooling::None => {
-            // What waits for a table waits for a second, which is the least that there is.
+            // Whatever the call wants, what is prepared waits for its table, should that be altered just now: for a second,
+            // which is the least that there is.
             let settings = format!("{}; SET lock_wait_timeout = 1", session_settings(to.statement_timeout));
             commands.push(Command::Text(settings.into()));
             // A write cannot be prepared in a session that may only read.
@@ -179,8 +166,6 @@ fn session_settings(statement_timeout: Duration) -> String {
     set
 }
 
-/// How long what is prepared with the login may take: one that waits for its table is given up by the server before.
-const PREPARED_WITHIN: Duration = Duration::from_millis(1500);
 /// Where a cancel request goes.
 pub(crate) type Peer = SocketAddr;
 

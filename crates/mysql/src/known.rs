@@ -21,7 +21,8 @@ impl Known {
         }
     }
 
-    /// The first of these will be asked for. More would take a cold start longer than the round trip that is saved.
+    /// The first of these will be asked for. More would take a cold start longer than the round trip that is saved, and each may
+    /// have to wait for its table.
     pub(crate) fn expect(&self, statements: &mut dyn Iterator<Item = Arc<str>>) {
         statements.take(EXPECTED).for_each(|sql| self.learn(&sql));
     }
@@ -47,7 +48,7 @@ impl Known {
 
 /// A login is not to wait for more than this.
 const MOST: usize = 32;
-const EXPECTED: usize = 16;
+const EXPECTED: usize = 8;
 
 #[cfg(test)]
 mod tests {
