@@ -1,6 +1,7 @@
 //! What a feature costs: calls that use it and the same without, one after the other, so that each pair has the same
 //! machine and the same moment. A sample is of one environment: the medians of its calls.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::times;
 use crate::measure::{Quartiles, cpu_ms, millis};
-use crate::peers::{Engine, Peer};
+use crate::peers::{Engine, OURS, Peer, Prepared};
 use crate::place::{ACTIVE_USERS, Place};
 use crate::run::Section;
 
@@ -17,6 +18,8 @@ const ROUNDS: u32 = 5;
 const CALLS: u32 = 300;
 const BEFORE: usize = 50;
 const ZIPPED_CALLS: u32 = 10;
+/// What a reply has in it that has the bench's read.
+const USERS: &str = r#"\"id\":50,\"#;
 /// More than this of a page is on the next one.
 const PAGE: usize = 990;
 const PAGES: usize = 1_000;
@@ -35,6 +38,7 @@ pub(crate) enum Pair {
     Mcp,
     List,
     Caller,
+    LibraryCaller,
     Pages,
     Gzip,
     FirstByte,
@@ -55,13 +59,14 @@ pub(crate) enum Aim {
 }
 
 impl Pair {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Keyed,
         Self::Keys,
         Self::Gateway,
         Self::Mcp,
         Self::List,
         Self::Caller,
+        Self::LibraryCaller,
         Self::Pages,
         Self::Gzip,
         Self::FirstByte,
@@ -76,6 +81,9 @@ impl Pair {
             Self::Mcp => "a read as a tool by MCP, beside the same over HTTP",
             Self::List => "MCP's `tools/list` of 200 tools, beside its `ping`",
             Self::Caller => "a read with two settings and a role, beside one without",
+            Self::LibraryCaller => {
+                "the library: a read by `as_caller` with two settings and a role, beside one without"
+            }
             Self::Pages => "page 1,000 of a million rows, beside page 1",
             Self::Gzip => {
                 "40,000 rows compressed and sent at 10 MB/s, beside sent as they are, at 256 MB of memory"
@@ -92,7 +100,7 @@ impl Pair {
             Self::Keys => Aim::Times(1.1),
             Self::Gateway | Self::Mcp => Aim::More(0.1),
             Self::List => Aim::Within(1.0),
-            Self::Caller => Aim::More(0.06),
+            Self::Caller | Self::LibraryCaller => Aim::More(0.06),
             Self::Pages => Aim::Times(1.2),
             Self::Gzip => Aim::Times(1.0),
             Self::FirstByte => Aim::More(5.0),
@@ -115,16 +123,26 @@ struct Event {
     context: Option<String>,
 }
 
-pub(super) async fn measure(places: &[(Place, Vec<Peer>)], effort: f64, section: &mut Section) -> Result<()> {
+pub(super) async fn measure(
+    prepared: &Prepared,
+    places: &[(Place, Vec<Peer>)],
+    effort: f64,
+    section: &mut Section,
+) -> Result<()> {
     for (place, _) in places {
         prepare(place)?;
     }
     for _ in 0..times(ROUNDS, effort.sqrt()) {
         for (place, peers) in places {
+            let calls = times(CALLS, effort.sqrt());
             for peer in peers.iter().filter(|peer| peer.is_ours()) {
-                round(place, peer, times(CALLS, effort.sqrt()), section)
+                round(place, peer, calls, section)
                     .await
                     .with_context(|| format!("features of {}", peer.name))?;
+                // Its library is of one build.
+                if place.engine == Engine::Postgres && peer.name == OURS {
+                    library(place, peer, &prepared.library(), calls, section).await?;
+                }
             }
         }
     }
@@ -143,7 +161,6 @@ async fn round(place: &Place, peer: &Peer, calls: usize, section: &mut Section) 
     };
     let (few, many) = (start("keys_few")?, start("keys_many")?);
     let direct = || Event { body: ACTIVE_USERS.to_owned(), context: None };
-    let users = r#"\"id\":50,\"#;
 
     let mut unkeyed = Side::new(&few, "rowsAffected", || note("write_note", false));
     let mut keyed = Side::new(&few, "rowsAffected", || note("keyed_note", true));
@@ -151,10 +168,10 @@ async fn round(place: &Place, peer: &Peer, calls: usize, section: &mut Section) 
     let mut keyed_many = Side::new(&many, "rowsAffected", || note("keyed_note", true));
     pair(Pair::Keys, peer, [&mut keyed, &mut keyed_many], calls, section).await?;
 
-    let mut read = Side::new(&few, users, direct);
+    let mut read = Side::new(&few, USERS, direct);
     let mut gateway = Side::new(&few, r#""id":50,"#, gateway_event);
     pair(Pair::Gateway, peer, [&mut read, &mut gateway], calls, section).await?;
-    let mut get = Side::new(&few, users, || http("GET", "/active_users", "active=true", None, None));
+    let mut get = Side::new(&few, USERS, || http("GET", "/active_users", "active=true", None, None));
     let call = json!({"name": "active_users", "arguments": {"active": true}});
     let mut tool = Side::new(&few, r#"structuredContent"#, move || mcp("tools/call", &call));
     pair(Pair::Mcp, peer, [&mut get, &mut tool], calls, section).await?;
@@ -164,8 +181,7 @@ async fn round(place: &Place, peer: &Peer, calls: usize, section: &mut Section) 
 
     // MySQL has no such settings.
     if place.engine == Engine::Postgres {
-        let told = || Event { body: ACTIVE_USERS.replace("active_users", "told_users"), context: None };
-        let mut told = Side::new(&few, users, told);
+        let mut told = Side::new(&few, USERS, || Event { body: told_users(), context: None });
         pair(Pair::Caller, peer, [&mut read, &mut told], calls, section).await?;
     }
 
@@ -177,6 +193,21 @@ async fn round(place: &Place, peer: &Peer, calls: usize, section: &mut Section) 
     let streams = peer.environment(place, place.direct()).queries(folder.path());
     let streams = streams.env("LAMBDA_RDS_STREAM", "true").start(&RuntimeApi::start()?)?;
     stream(&few, &streams, peer, calls, section).await
+}
+
+/// A handler on the library, of one environment, that reads for nobody in particular and for a caller.
+async fn library(
+    place: &Place,
+    peer: &Peer,
+    program: &Path,
+    calls: usize,
+    section: &mut Section,
+) -> Result<()> {
+    let function = peer.environment_of(program, place, place.direct()).start(&RuntimeApi::start()?)?;
+    let read =
+        |body: String| Side::new(&function, USERS, move || Event { body: body.clone(), context: None });
+    let (mut plain, mut told) = (read(ACTIVE_USERS.to_owned()), read(told_users()));
+    pair(Pair::LibraryCaller, peer, [&mut plain, &mut told], calls, section).await
 }
 
 /// Calls both sides in turn: a sample of each median, and of what lies between them.
@@ -340,6 +371,11 @@ async fn thousandth(function: &Function) -> Result<String> {
         token = body["next"].as_str().map(str::to_owned);
     }
     token.context("there is no page 1,000")
+}
+
+/// The bench's read with what the server is told of its caller.
+fn told_users() -> String {
+    ACTIVE_USERS.replace("active_users", "told_users")
 }
 
 fn page(token: Option<&str>) -> Event {

@@ -15,7 +15,7 @@ mod warm;
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::peers::Peer;
+use crate::peers::{Peer, Prepared};
 use crate::place::Place;
 use crate::run::Section;
 
@@ -67,6 +67,7 @@ impl Kind {
 /// Measures a section; `effort` multiplies the number of samples.
 pub(crate) async fn measure(
     kind: Kind,
+    prepared: &Prepared,
     places: &[(Place, Vec<Peer>)],
     effort: f64,
     section: &mut Section,
@@ -77,7 +78,7 @@ pub(crate) async fn measure(
         Kind::Warm => warm::measure(places, effort, section).await,
         Kind::Rows => rows::measure(places, effort, section).await,
         Kind::Batch => batch::measure(places, effort, section).await,
-        Kind::Features => features::measure(places, effort, section).await,
+        Kind::Features => features::measure(prepared, places, effort, section).await,
         Kind::Instructions => instructions::measure(places, effort, section).await,
         Kind::Reconnect => reconnect::measure(places, effort, section).await,
         Kind::Freeze => freeze::measure(places, section).await,
