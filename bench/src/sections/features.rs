@@ -5,10 +5,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use futures_util::future::join_all;
 use lambda_rds_testbed::{Answer, Begun, Function, Outcome, Piece, RuntimeApi};
 use serde_json::{Value, json};
 
-use super::times;
+use super::{times, which};
 use crate::measure::{Quartiles, cpu_ms, millis};
 use crate::peers::{Engine, OURS, Peer, Prepared};
 use crate::place::{ACTIVE_USERS, Place};
@@ -28,6 +29,9 @@ const STREAMED_CALLS: usize = 3;
 /// Of two kilobytes each: 202 MB as a stream, and as replies of 4 MB.
 const STREAMED_ROWS: usize = 100_000;
 const WHOLE_ROWS: usize = 2_000;
+const AT_ONCE: usize = 16;
+const CALLS_AT_ONCE: usize = 4;
+const TURNS_AT_ONCE: usize = 5;
 
 /// What is measured, and what it is measured beside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +47,7 @@ pub(crate) enum Pair {
     Gzip,
     FirstByte,
     Stream,
+    Processors,
 }
 
 /// What was aimed at.
@@ -59,7 +64,7 @@ pub(crate) enum Aim {
 }
 
 impl Pair {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Keyed,
         Self::Keys,
         Self::Gateway,
@@ -71,6 +76,7 @@ impl Pair {
         Self::Gzip,
         Self::FirstByte,
         Self::Stream,
+        Self::Processors,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -90,13 +96,16 @@ impl Pair {
             }
             Self::FirstByte => "the first bytes of a stream of 202 MB, beside a reply of its first row",
             Self::Stream => "202 MB as a stream, beside replies of 4 MB",
+            Self::Processors => {
+                "each of 16 calls at once for 5,000 hashes compressed, on two processors beside one"
+            }
         }
     }
 
     /// What the issue that brought it has asked for.
     pub(crate) fn aim(self) -> Aim {
         match self {
-            Self::Keyed => Aim::None,
+            Self::Keyed | Self::Processors => Aim::None,
             Self::Keys => Aim::Times(1.1),
             Self::Gateway | Self::Mcp => Aim::More(0.1),
             Self::List => Aim::Within(1.0),
@@ -192,7 +201,8 @@ async fn round(place: &Place, peer: &Peer, calls: usize, section: &mut Section) 
     gzip(&few, peer, calls, section).await?;
     let streams = peer.environment(place, place.direct()).queries(folder.path());
     let streams = streams.env("LAMBDA_RDS_STREAM", "true").start(&RuntimeApi::start()?)?;
-    stream(&few, &streams, peer, calls, section).await
+    stream(&few, &streams, peer, calls, section).await?;
+    processors(place, peer, folder.path(), section).await
 }
 
 /// A handler on the library, of one environment, that reads for nobody in particular and for a caller.
@@ -326,6 +336,68 @@ async fn stream(
         }
     }
     Ok(())
+}
+
+/// Many calls at once, as under Managed Instances: of an environment held to one processor, where one thread serves all,
+/// and of one that has two. What compresses badly takes the function longest, and the server, which needs them as well,
+/// not at all.
+async fn processors(place: &Place, peer: &Peer, queries: &Path, section: &mut Section) -> Result<()> {
+    if std::thread::available_parallelism()?.get() < 2 {
+        return Ok(());
+    }
+    // Before it starts, since it looks once how many there are.
+    let one = peer.environment_of(&which("taskset")?, place, place.direct());
+    let one = one.arg("--cpu-list").arg(first_processor()?).arg(&peer.program);
+    let two = peer.environment(place, place.direct());
+    let mut environments = Vec::new();
+    for environment in [one, two] {
+        let api = RuntimeApi::start()?;
+        let environment = environment.queries(queries).env("AWS_LAMBDA_MAX_CONCURRENCY", AT_ONCE.to_string());
+        environments.push((environment.start(&api)?, api));
+    }
+    let event = http("GET", "/hashes", "", Some("gzip"), None).body;
+    let mut took = [Vec::new(), Vec::new()];
+    let mut busy = [Vec::new(), Vec::new()];
+    for turn in 0..=TURNS_AT_ONCE {
+        for (at, (function, api)) in environments.iter().enumerate() {
+            let cpu = cpu_ms(function)?;
+            let started = Instant::now();
+            let caller = async || {
+                for _ in 0..CALLS_AT_ONCE {
+                    let outcome = api.invoke(event.clone()).await?;
+                    ensure!(
+                        has(&outcome, r#""isBase64Encoded":true"#),
+                        "answered was {:.300?}",
+                        outcome.answer
+                    );
+                }
+                Ok(())
+            };
+            join_all((0..AT_ONCE).map(|_| caller())).await.into_iter().collect::<Result<()>>()?;
+            let wall = millis(started.elapsed());
+            // The first of each opens the sessions.
+            if turn > 0 {
+                #[expect(clippy::cast_precision_loss, reason = "a handful")]
+                took[at].push(wall / (AT_ONCE * CALLS_AT_ONCE) as f64);
+                busy[at].push((cpu_ms(function)? - cpu) / wall);
+            }
+        }
+    }
+    let median = |samples: &[f64]| Some(Quartiles::of(samples)?.median);
+    let (one, two) = (median(&took[0]).context("no calls")?, median(&took[1]).context("no calls")?);
+    keep(Pair::Processors, peer, one, two, section);
+    for (measure, busy) in ["without_busy", "with_busy"].into_iter().zip(&busy) {
+        section.sample(peer, Pair::Processors.name(), measure, median(busy).context("no calls")?);
+    }
+    Ok(())
+}
+
+/// The first processor that this process may run on.
+fn first_processor() -> Result<String> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let first = list.and_then(|list| list.trim().split([',', '-']).next());
+    Ok(first.context("the kernel tells of no processor")?.to_owned())
 }
 
 /// The milliseconds until the first bytes and until the end.
@@ -474,6 +546,7 @@ fn queries(engine: Engine) -> String {
         "-- name: wide :many\n-- timeout: 60s\n-- param: count int\n\
          SELECT id, repeat('x', 2000) AS v FROM million WHERE id <= :count ORDER BY id;\n\n"
             .to_owned(),
+        "-- name: hashes :many\n-- http: GET\nSELECT id, hash FROM hashes ORDER BY id;\n\n".to_owned(),
         "-- name: page_of :many\n-- page: name, id\nSELECT id, name, email FROM million;\n\n".to_owned(),
     ];
     if engine == Engine::Postgres {
@@ -517,7 +590,9 @@ GRANT ALL ON keys_few, keys_many TO PUBLIC;
 CREATE TABLE million (id int PRIMARY KEY, name text NOT NULL, email text NOT NULL);
 INSERT INTO million SELECT n, 'user ' || n % 50000, 'user' || n || '@example.com' FROM generate_series(1, 1000000) AS n;
 CREATE INDEX ON million (name, id);
-GRANT SELECT ON million TO PUBLIC;
+CREATE TABLE hashes (id int PRIMARY KEY, hash text NOT NULL);
+INSERT INTO hashes SELECT id, md5(name || id) FROM million WHERE id <= 5000;
+GRANT SELECT ON million, hashes TO PUBLIC;
 VACUUM ANALYZE;
 ";
 
@@ -525,6 +600,8 @@ const MYSQL: &str = "
 CREATE TABLE million (id int PRIMARY KEY, name varchar(100) NOT NULL, email varchar(100) NOT NULL, INDEX (name, id));
 INSERT INTO million SELECT a.id + 100000 * (b.id - 1), concat('user ', a.id % 50000),
     concat('user', a.id + 100000 * (b.id - 1), '@example.com') FROM users b, many a WHERE b.id <= 10;
+CREATE TABLE hashes (id int PRIMARY KEY, hash varchar(32) NOT NULL);
+INSERT INTO hashes SELECT id, md5(concat(name, id)) FROM million WHERE id <= 5000;
 CREATE TABLE keys_few (id binary(32) NOT NULL PRIMARY KEY, request binary(32) NOT NULL, reply mediumblob,
     created_at datetime(6) NOT NULL, expires_at datetime(6) NOT NULL, INDEX (expires_at)) ENGINE = InnoDB;
 CREATE TABLE keys_many LIKE keys_few;
@@ -533,5 +610,5 @@ INSERT INTO keys_few SELECT unhex(sha2(id, 256)) AS hash, unhex(sha2(id, 256)), 
     ORDER BY hash;
 INSERT INTO keys_many SELECT unhex(sha2(id, 256)) AS hash, unhex(sha2(id, 256)), '{\"rowsAffected\":1}',
     utc_timestamp(6), utc_timestamp(6) + INTERVAL 86400 + 90 * (id % 1000) SECOND FROM million ORDER BY hash;
-ANALYZE TABLE million, keys_few, keys_many;
+ANALYZE TABLE million, hashes, keys_few, keys_many;
 ";

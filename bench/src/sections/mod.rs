@@ -12,7 +12,9 @@ mod rows;
 mod sizes;
 mod warm;
 
-use anyhow::Result;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::peers::{Peer, Prepared};
@@ -94,6 +96,15 @@ pub(crate) async fn measure(
 )]
 pub(crate) fn times(full: u32, effort: f64) -> usize {
     (f64::from(full) * effort).ceil().max(1.0) as usize
+}
+
+/// A program on the PATH.
+fn which(program: &str) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|path| path.is_file())
+        .with_context(|| format!("{program} is not on the PATH"))
 }
 
 pub(crate) use cold::PHASES;
