@@ -109,7 +109,8 @@ async fn measure(options: &Options, engines: &[Engine], folder: &std::path::Path
     for kind in kinds {
         let started = Instant::now();
         let mut section = Section::new(kind, &options.command, &prepared, &places);
-        sections::measure(kind, &places, options.effort, &mut section).await.with_context(|| {
+        let measured = sections::measure(kind, &prepared, &places, options.effort, &mut section).await;
+        measured.with_context(|| {
             format!("the section `{}`; what was measured before is kept in {}", kind.name(), folder.display())
         })?;
         section.seconds = started.elapsed().as_secs_f64();

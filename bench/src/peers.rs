@@ -70,6 +70,11 @@ impl Prepared {
         peers.extend(builds.map(|build| Peer::new(&build.name, engine, build.program.clone())));
         peers
     }
+
+    /// The handler on our library, which is measured beside itself alone.
+    pub(crate) fn library(&self) -> PathBuf {
+        self.folder.join("bin/library-postgres")
+    }
 }
 
 /// Somebody who is measured.

@@ -327,6 +327,26 @@ fn features(run: &Run, text: &mut String) {
         }
     }
     text.push('\n');
+    shared_processors(run, text);
+}
+
+/// What two processors could give at most, where the machine has no third.
+fn shared_processors(run: &Run, text: &mut String) {
+    let busy = |engine: &str| {
+        let of = |measure| run.median(Kind::Features, engine, OURS, Pair::Processors.name(), measure);
+        let (one, two) = (of("without_busy")?, of("with_busy")?);
+        Some(format!("{} and {} on {}", short(one), short(two), title_of_engine(engine)))
+    };
+    let busy: Vec<_> = Engine::ALL.into_iter().filter_map(|engine| busy(engine.name())).collect();
+    let cores = run.section(Kind::Features).map_or(0, |section| section.machine.cores);
+    if !busy.is_empty() {
+        let _ = writeln!(
+            text,
+            "Of the calls at once: the server and whoever calls run on the same {cores} processors as the function, which \
+             so got its one alone, or part of two: {} were busy with it. One thread cannot use more than one.\n",
+            busy.join(", "),
+        );
+    }
 }
 
 fn instructions(run: &Run, text: &mut String) {

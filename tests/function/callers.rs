@@ -1,5 +1,8 @@
 //! Whose rows: `-- set:` and `-- role:`, and what of them the server still knows afterwards.
 
+use std::collections::HashSet;
+use std::time::Instant;
+
 use futures_util::future::join_all;
 use lambda_rds::config::Table;
 use lambda_rds::queries::Dialect;
@@ -8,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::identity::{code, v2};
 use crate::rotation::login;
-use crate::world::{CANCEL, Engine, PATIENCE, SECRET, Setup, World};
+use crate::world::{CANCEL, Engine, PATIENCE, SECRET, Setup, World, until};
 
 /// Roles are the whole server's, so another test may have made them a moment ago.
 const SCHEMA: &str = r"
@@ -68,9 +71,11 @@ SELECT tenant FROM notes ORDER BY id;
 
 -- name: who :one
 -- http: GET, POST
+-- param: seconds float = 0
 SELECT current_user::text AS name, coalesce(current_setting('app.tenant', true), '') AS tenant,
        coalesce(current_setting('request.jwt.claims', true), '') AS claims, current_setting('search_path') AS path,
-       pg_backend_pid() AS pid;
+       pg_backend_pid() AS pid
+FROM pg_sleep(:seconds);
 
 -- name: told :one
 -- http: GET, POST
@@ -176,7 +181,11 @@ async fn add(world: &World, who: &Value, text: &str) {
 
 /// Nothing of a caller is left on a session: as the server itself says.
 async fn nothing_left(world: &World) -> Value {
-    let (status, mut who) = world.call(get("who", &json!({}))).await;
+    nobody(world, world.call(get("who", &json!({}))).await)
+}
+
+/// The server process behind an answer of `who`, which knows of nobody.
+fn nobody(world: &World, (status, mut who): (u64, Value)) -> Value {
     assert_eq!(status, 200, "{who}");
     let pid = who.as_object_mut().unwrap().remove("pid").unwrap();
     let user = &world.database().user;
@@ -446,12 +455,20 @@ async fn what_holds_for_every_query_cannot_be_dropped() {
 
 const TENANTS: usize = 50;
 
-/// Calls of fifty tenants, one after the other or many at once, while connections are cut, statements stopped and, where no
-/// pooler logs in for them, passwords rotated.
+/// Calls of fifty tenants, one after the other or many at once, while connections are cut, statements stopped and passwords
+/// rotated.
 async fn tenants_meet(world: &World, functions: &[&Function], api: Option<&RuntimeApi>, rounds: usize) {
     for tenant in 0..TENANTS {
         add(world, &self::tenant(format!("t{tenant}")), &format!("t{tenant}")).await;
     }
+    let call = async |worker: usize, event: &Value| {
+        let function = functions[worker % functions.len()];
+        let outcome = match api {
+            Some(api) => api.invoke(event.to_string()).await,
+            None => function.invoke(event.clone()).await,
+        };
+        outcome.unwrap().reply().unwrap()
+    };
     let one = async |worker: usize, round: usize| {
         let dice = worker.wrapping_mul(31).wrapping_add(round.wrapping_mul(2_654_435_761));
         let name = format!("t{}", (worker + round * 7) % TENANTS);
@@ -469,12 +486,7 @@ async fn tenants_meet(world: &World, functions: &[&Function], api: Option<&Runti
             9 if round.is_multiple_of(25) => get("slow", &who),
             _ => get("bad", &who),
         };
-        let function = functions[worker % functions.len()];
-        let outcome = match api {
-            Some(api) => api.invoke(event.to_string()).await,
-            None => function.invoke(event.clone()).await,
-        };
-        let (status, body) = outcome.unwrap().reply().unwrap();
+        let (status, body) = call(worker, &event).await;
         let mine = |rows: &Value| {
             for row in rows.as_array().unwrap() {
                 assert_eq!(row["tenant"], *name, "{event}");
@@ -499,7 +511,7 @@ async fn tenants_meet(world: &World, functions: &[&Function], api: Option<&Runti
         usize::from(status == 200)
     };
     let workers = if api.is_some() { 8 } else { functions.len() };
-    let mut good = 0;
+    let (mut good, mut asked) = (0, 0);
     for round in 0..rounds {
         // What is cut may be any call's, in either direction.
         if round % 20 == 7 {
@@ -509,15 +521,19 @@ async fn tenants_meet(world: &World, functions: &[&Function], api: Option<&Runti
         if round % 200 == 150 {
             world.hang_up();
         }
-        // In the steps of a rotation: every session ends while the current version is the wrong one.
-        if round % 200 == 50 && !world.is_pooled() {
+        // In the steps of a rotation: every session ends while the current version is the wrong one, and so does every
+        // login at a pooler, which has a list of its own.
+        if round % 200 == 50 {
             let user = &world.database().user;
             let password = format!("rotated-{round}");
             world.secrets.put_pending(SECRET, login(world, user, &password));
             world.set_password_of(user, &password);
             world.hang_up();
+            world.wire().cut(Cut::Fin);
+            asked = world.secrets.count();
         }
-        if round % 200 == 60 && !world.is_pooled() {
+        if round % 200 == 60 {
+            assert!(world.secrets.count() >= asked + functions.len(), "who logged in with which password?");
             world.secrets.promote(SECRET).unwrap();
         }
         good += join_all((0..workers).map(|worker| one(worker, round))).await.into_iter().sum::<usize>();
@@ -526,7 +542,20 @@ async fn tenants_meet(world: &World, functions: &[&Function], api: Option<&Runti
     assert!(good * 2 > rounds * workers, "{good} of {}", rounds * workers);
     let strange = "SELECT count(*) FROM notes WHERE tenant <> text";
     assert_eq!(world.sql(strange), "0");
-    nothing_left(world).await;
+    // Every session that the server has, also of those that a pooler lends, says so itself.
+    let sessions =
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let waits = post("who", &json!({"seconds": 0.1}), &json!({}));
+    let mut seen = HashSet::new();
+    let end = Instant::now() + PATIENCE;
+    while !world.rows_of(sessions).iter().all(|pid| seen.contains(pid)) {
+        assert!(Instant::now() < end, "only {seen:?} answer of {:?}", world.rows_of(sessions));
+        let answers = join_all((0..workers).map(|worker| call(worker, &waits))).await;
+        seen.extend(answers.into_iter().map(|answer| nobody(world, answer).to_string()));
+    }
+    assert!(!seen.is_empty());
+    let busy = format!("{sessions} AND state <> 'idle'");
+    until("the end of all transactions", || world.rows_of(&busy).is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

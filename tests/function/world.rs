@@ -368,11 +368,6 @@ impl World {
         function
     }
 
-    /// Whether a pooler stands between the function and the server, and logs in for it.
-    pub(crate) fn is_pooled(&self) -> bool {
-        self.pooler.is_some()
-    }
-
     /// The wire to the server; of a cluster, to the writer.
     pub(crate) fn wire(&self) -> &Proxy {
         match (&self.approach, &self.cluster) {
@@ -761,13 +756,16 @@ impl World {
         self.set_password_of(&self.database().user, password);
     }
 
-    /// Gives a user another password.
+    /// Gives a user another password, on the server and at the pooler before it.
     pub(crate) fn set_password_of(&self, user: &str, password: &str) {
         self.sql(&match self.engine.plain() {
             Engine::Postgres => format!("ALTER ROLE {user} PASSWORD '{password}'"),
             _ => format!("ALTER USER '{user}'@'%' IDENTIFIED BY '{password}'"),
         });
         self.catch_up();
+        if let Some(pooler) = &self.pooler {
+            pooler.set_password(user, password).unwrap();
+        }
     }
 
     /// The function's secret with this password.

@@ -115,7 +115,8 @@ fn function(workspace: &Path, place: &Path) -> Result<()> {
 
 /// The handlers in Rust, each with what it needs alone.
 fn rust(workspace: &Path, place: &Path, quick: bool) -> Result<()> {
-    let all = ["obvious-postgres", "obvious-mysql", "floor-postgres", "floor-mysql", "hello"];
+    let all =
+        ["obvious-postgres", "obvious-mysql", "floor-postgres", "floor-mysql", "hello", "library-postgres"];
     for name in &all[..if quick { 4 } else { all.len() }] {
         let mut command = cargo();
         command.args(["build", "--release", "--package", "lambda-rds-bench-peers", "--bin", name]);

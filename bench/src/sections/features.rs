@@ -1,15 +1,17 @@
 //! What a feature costs: calls that use it and the same without, one after the other, so that each pair has the same
 //! machine and the same moment. A sample is of one environment: the medians of its calls.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use futures_util::future::join_all;
 use lambda_rds_testbed::{Answer, Begun, Function, Outcome, Piece, RuntimeApi};
 use serde_json::{Value, json};
 
-use super::times;
+use super::{times, which};
 use crate::measure::{Quartiles, cpu_ms, millis};
-use crate::peers::{Engine, Peer};
+use crate::peers::{Engine, OURS, Peer, Prepared};
 use crate::place::{ACTIVE_USERS, Place};
 use crate::run::Section;
 
@@ -17,6 +19,8 @@ const ROUNDS: u32 = 5;
 const CALLS: u32 = 300;
 const BEFORE: usize = 50;
 const ZIPPED_CALLS: u32 = 10;
+/// What a reply has in it that has the bench's read.
+const USERS: &str = r#"\"id\":50,\"#;
 /// More than this of a page is on the next one.
 const PAGE: usize = 990;
 const PAGES: usize = 1_000;
@@ -25,6 +29,9 @@ const STREAMED_CALLS: usize = 3;
 /// Of two kilobytes each: 202 MB as a stream, and as replies of 4 MB.
 const STREAMED_ROWS: usize = 100_000;
 const WHOLE_ROWS: usize = 2_000;
+const AT_ONCE: usize = 16;
+const CALLS_AT_ONCE: usize = 4;
+const TURNS_AT_ONCE: usize = 5;
 
 /// What is measured, and what it is measured beside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,10 +42,12 @@ pub(crate) enum Pair {
     Mcp,
     List,
     Caller,
+    LibraryCaller,
     Pages,
     Gzip,
     FirstByte,
     Stream,
+    Processors,
 }
 
 /// What was aimed at.
@@ -55,17 +64,19 @@ pub(crate) enum Aim {
 }
 
 impl Pair {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Keyed,
         Self::Keys,
         Self::Gateway,
         Self::Mcp,
         Self::List,
         Self::Caller,
+        Self::LibraryCaller,
         Self::Pages,
         Self::Gzip,
         Self::FirstByte,
         Self::Stream,
+        Self::Processors,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -76,23 +87,29 @@ impl Pair {
             Self::Mcp => "a read as a tool by MCP, beside the same over HTTP",
             Self::List => "MCP's `tools/list` of 200 tools, beside its `ping`",
             Self::Caller => "a read with two settings and a role, beside one without",
+            Self::LibraryCaller => {
+                "the library: a read by `as_caller` with two settings and a role, beside one without"
+            }
             Self::Pages => "page 1,000 of a million rows, beside page 1",
             Self::Gzip => {
                 "40,000 rows compressed and sent at 10 MB/s, beside sent as they are, at 256 MB of memory"
             }
             Self::FirstByte => "the first bytes of a stream of 202 MB, beside a reply of its first row",
             Self::Stream => "202 MB as a stream, beside replies of 4 MB",
+            Self::Processors => {
+                "each of 16 calls at once for 5,000 hashes compressed, on two processors beside one"
+            }
         }
     }
 
     /// What the issue that brought it has asked for.
     pub(crate) fn aim(self) -> Aim {
         match self {
-            Self::Keyed => Aim::None,
+            Self::Keyed | Self::Processors => Aim::None,
             Self::Keys => Aim::Times(1.1),
             Self::Gateway | Self::Mcp => Aim::More(0.1),
             Self::List => Aim::Within(1.0),
-            Self::Caller => Aim::More(0.06),
+            Self::Caller | Self::LibraryCaller => Aim::More(0.06),
             Self::Pages => Aim::Times(1.2),
             Self::Gzip => Aim::Times(1.0),
             Self::FirstByte => Aim::More(5.0),
@@ -115,16 +132,26 @@ struct Event {
     context: Option<String>,
 }
 
-pub(super) async fn measure(places: &[(Place, Vec<Peer>)], effort: f64, section: &mut Section) -> Result<()> {
+pub(super) async fn measure(
+    prepared: &Prepared,
+    places: &[(Place, Vec<Peer>)],
+    effort: f64,
+    section: &mut Section,
+) -> Result<()> {
     for (place, _) in places {
         prepare(place)?;
     }
     for _ in 0..times(ROUNDS, effort.sqrt()) {
         for (place, peers) in places {
+            let calls = times(CALLS, effort.sqrt());
             for peer in peers.iter().filter(|peer| peer.is_ours()) {
-                round(place, peer, times(CALLS, effort.sqrt()), section)
+                round(place, peer, calls, section)
                     .await
                     .with_context(|| format!("features of {}", peer.name))?;
+                // Its library is of one build.
+                if place.engine == Engine::Postgres && peer.name == OURS {
+                    library(place, peer, &prepared.library(), calls, section).await?;
+                }
             }
         }
     }
@@ -143,7 +170,6 @@ async fn round(place: &Place, peer: &Peer, calls: usize, section: &mut Section) 
     };
     let (few, many) = (start("keys_few")?, start("keys_many")?);
     let direct = || Event { body: ACTIVE_USERS.to_owned(), context: None };
-    let users = r#"\"id\":50,\"#;
 
     let mut unkeyed = Side::new(&few, "rowsAffected", || note("write_note", false));
     let mut keyed = Side::new(&few, "rowsAffected", || note("keyed_note", true));
@@ -151,10 +177,10 @@ async fn round(place: &Place, peer: &Peer, calls: usize, section: &mut Section) 
     let mut keyed_many = Side::new(&many, "rowsAffected", || note("keyed_note", true));
     pair(Pair::Keys, peer, [&mut keyed, &mut keyed_many], calls, section).await?;
 
-    let mut read = Side::new(&few, users, direct);
+    let mut read = Side::new(&few, USERS, direct);
     let mut gateway = Side::new(&few, r#""id":50,"#, gateway_event);
     pair(Pair::Gateway, peer, [&mut read, &mut gateway], calls, section).await?;
-    let mut get = Side::new(&few, users, || http("GET", "/active_users", "active=true", None, None));
+    let mut get = Side::new(&few, USERS, || http("GET", "/active_users", "active=true", None, None));
     let call = json!({"name": "active_users", "arguments": {"active": true}});
     let mut tool = Side::new(&few, r#"structuredContent"#, move || mcp("tools/call", &call));
     pair(Pair::Mcp, peer, [&mut get, &mut tool], calls, section).await?;
@@ -164,8 +190,7 @@ async fn round(place: &Place, peer: &Peer, calls: usize, section: &mut Section) 
 
     // MySQL has no such settings.
     if place.engine == Engine::Postgres {
-        let told = || Event { body: ACTIVE_USERS.replace("active_users", "told_users"), context: None };
-        let mut told = Side::new(&few, users, told);
+        let mut told = Side::new(&few, USERS, || Event { body: told_users(), context: None });
         pair(Pair::Caller, peer, [&mut read, &mut told], calls, section).await?;
     }
 
@@ -176,7 +201,23 @@ async fn round(place: &Place, peer: &Peer, calls: usize, section: &mut Section) 
     gzip(&few, peer, calls, section).await?;
     let streams = peer.environment(place, place.direct()).queries(folder.path());
     let streams = streams.env("LAMBDA_RDS_STREAM", "true").start(&RuntimeApi::start()?)?;
-    stream(&few, &streams, peer, calls, section).await
+    stream(&few, &streams, peer, calls, section).await?;
+    processors(place, peer, folder.path(), section).await
+}
+
+/// A handler on the library, of one environment, that reads for nobody in particular and for a caller.
+async fn library(
+    place: &Place,
+    peer: &Peer,
+    program: &Path,
+    calls: usize,
+    section: &mut Section,
+) -> Result<()> {
+    let function = peer.environment_of(program, place, place.direct()).start(&RuntimeApi::start()?)?;
+    let read =
+        |body: String| Side::new(&function, USERS, move || Event { body: body.clone(), context: None });
+    let (mut plain, mut told) = (read(ACTIVE_USERS.to_owned()), read(told_users()));
+    pair(Pair::LibraryCaller, peer, [&mut plain, &mut told], calls, section).await
 }
 
 /// Calls both sides in turn: a sample of each median, and of what lies between them.
@@ -297,6 +338,68 @@ async fn stream(
     Ok(())
 }
 
+/// Many calls at once, as under Managed Instances: of an environment held to one processor, where one thread serves all,
+/// and of one that has two. What compresses badly takes the function longest, and the server, which needs them as well,
+/// not at all.
+async fn processors(place: &Place, peer: &Peer, queries: &Path, section: &mut Section) -> Result<()> {
+    if std::thread::available_parallelism()?.get() < 2 {
+        return Ok(());
+    }
+    // Before it starts, since it looks once how many there are.
+    let one = peer.environment_of(&which("taskset")?, place, place.direct());
+    let one = one.arg("--cpu-list").arg(first_processor()?).arg(&peer.program);
+    let two = peer.environment(place, place.direct());
+    let mut environments = Vec::new();
+    for environment in [one, two] {
+        let api = RuntimeApi::start()?;
+        let environment = environment.queries(queries).env("AWS_LAMBDA_MAX_CONCURRENCY", AT_ONCE.to_string());
+        environments.push((environment.start(&api)?, api));
+    }
+    let event = http("GET", "/hashes", "", Some("gzip"), None).body;
+    let mut took = [Vec::new(), Vec::new()];
+    let mut busy = [Vec::new(), Vec::new()];
+    for turn in 0..=TURNS_AT_ONCE {
+        for (at, (function, api)) in environments.iter().enumerate() {
+            let cpu = cpu_ms(function)?;
+            let started = Instant::now();
+            let caller = async || {
+                for _ in 0..CALLS_AT_ONCE {
+                    let outcome = api.invoke(event.clone()).await?;
+                    ensure!(
+                        has(&outcome, r#""isBase64Encoded":true"#),
+                        "answered was {:.300?}",
+                        outcome.answer
+                    );
+                }
+                Ok(())
+            };
+            join_all((0..AT_ONCE).map(|_| caller())).await.into_iter().collect::<Result<()>>()?;
+            let wall = millis(started.elapsed());
+            // The first of each opens the sessions.
+            if turn > 0 {
+                #[expect(clippy::cast_precision_loss, reason = "a handful")]
+                took[at].push(wall / (AT_ONCE * CALLS_AT_ONCE) as f64);
+                busy[at].push((cpu_ms(function)? - cpu) / wall);
+            }
+        }
+    }
+    let median = |samples: &[f64]| Some(Quartiles::of(samples)?.median);
+    let (one, two) = (median(&took[0]).context("no calls")?, median(&took[1]).context("no calls")?);
+    keep(Pair::Processors, peer, one, two, section);
+    for (measure, busy) in ["without_busy", "with_busy"].into_iter().zip(&busy) {
+        section.sample(peer, Pair::Processors.name(), measure, median(busy).context("no calls")?);
+    }
+    Ok(())
+}
+
+/// The first processor that this process may run on.
+fn first_processor() -> Result<String> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let first = list.and_then(|list| list.trim().split([',', '-']).next());
+    Ok(first.context("the kernel tells of no processor")?.to_owned())
+}
+
 /// The milliseconds until the first bytes and until the end.
 async fn streamed(function: &Function) -> Result<(f64, f64)> {
     let started = Instant::now();
@@ -340,6 +443,11 @@ async fn thousandth(function: &Function) -> Result<String> {
         token = body["next"].as_str().map(str::to_owned);
     }
     token.context("there is no page 1,000")
+}
+
+/// The bench's read with what the server is told of its caller.
+fn told_users() -> String {
+    ACTIVE_USERS.replace("active_users", "told_users")
 }
 
 fn page(token: Option<&str>) -> Event {
@@ -438,6 +546,7 @@ fn queries(engine: Engine) -> String {
         "-- name: wide :many\n-- timeout: 60s\n-- param: count int\n\
          SELECT id, repeat('x', 2000) AS v FROM million WHERE id <= :count ORDER BY id;\n\n"
             .to_owned(),
+        "-- name: hashes :many\n-- http: GET\nSELECT id, hash FROM hashes ORDER BY id;\n\n".to_owned(),
         "-- name: page_of :many\n-- page: name, id\nSELECT id, name, email FROM million;\n\n".to_owned(),
     ];
     if engine == Engine::Postgres {
@@ -481,7 +590,9 @@ GRANT ALL ON keys_few, keys_many TO PUBLIC;
 CREATE TABLE million (id int PRIMARY KEY, name text NOT NULL, email text NOT NULL);
 INSERT INTO million SELECT n, 'user ' || n % 50000, 'user' || n || '@example.com' FROM generate_series(1, 1000000) AS n;
 CREATE INDEX ON million (name, id);
-GRANT SELECT ON million TO PUBLIC;
+CREATE TABLE hashes (id int PRIMARY KEY, hash text NOT NULL);
+INSERT INTO hashes SELECT id, md5(name || id) FROM million WHERE id <= 5000;
+GRANT SELECT ON million, hashes TO PUBLIC;
 VACUUM ANALYZE;
 ";
 
@@ -489,6 +600,8 @@ const MYSQL: &str = "
 CREATE TABLE million (id int PRIMARY KEY, name varchar(100) NOT NULL, email varchar(100) NOT NULL, INDEX (name, id));
 INSERT INTO million SELECT a.id + 100000 * (b.id - 1), concat('user ', a.id % 50000),
     concat('user', a.id + 100000 * (b.id - 1), '@example.com') FROM users b, many a WHERE b.id <= 10;
+CREATE TABLE hashes (id int PRIMARY KEY, hash varchar(32) NOT NULL);
+INSERT INTO hashes SELECT id, md5(concat(name, id)) FROM million WHERE id <= 5000;
 CREATE TABLE keys_few (id binary(32) NOT NULL PRIMARY KEY, request binary(32) NOT NULL, reply mediumblob,
     created_at datetime(6) NOT NULL, expires_at datetime(6) NOT NULL, INDEX (expires_at)) ENGINE = InnoDB;
 CREATE TABLE keys_many LIKE keys_few;
@@ -497,5 +610,5 @@ INSERT INTO keys_few SELECT unhex(sha2(id, 256)) AS hash, unhex(sha2(id, 256)), 
     ORDER BY hash;
 INSERT INTO keys_many SELECT unhex(sha2(id, 256)) AS hash, unhex(sha2(id, 256)), '{\"rowsAffected\":1}',
     utc_timestamp(6), utc_timestamp(6) + INTERVAL 86400 + 90 * (id % 1000) SECOND FROM million ORDER BY hash;
-ANALYZE TABLE million, keys_few, keys_many;
+ANALYZE TABLE million, hashes, keys_few, keys_many;
 ";

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use lambda_rds_testbed::RuntimeApi;
 
-use super::times;
+use super::{times, which};
 use crate::peers::Peer;
 use crate::place::{ACTIVE_USERS, Place, batch, some_rows, tap};
 use crate::run::Section;
@@ -98,12 +98,4 @@ fn control(what: &str, pid: u32, doors: &str) -> Result<()> {
 fn total(text: &str) -> Result<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix("totals: ").or(line.strip_prefix("summary: ")));
     Ok(line.context("callgrind wrote no sum")?.split(' ').next().unwrap_or_default().parse()?)
-}
-
-fn which(program: &str) -> Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|path| path.is_file())
-        .with_context(|| format!("{program} is not on the PATH"))
 }

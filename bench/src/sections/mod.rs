@@ -12,10 +12,12 @@ mod rows;
 mod sizes;
 mod warm;
 
-use anyhow::Result;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use crate::peers::Peer;
+use crate::peers::{Peer, Prepared};
 use crate::place::Place;
 use crate::run::Section;
 
@@ -67,6 +69,7 @@ impl Kind {
 /// Measures a section; `effort` multiplies the number of samples.
 pub(crate) async fn measure(
     kind: Kind,
+    prepared: &Prepared,
     places: &[(Place, Vec<Peer>)],
     effort: f64,
     section: &mut Section,
@@ -77,7 +80,7 @@ pub(crate) async fn measure(
         Kind::Warm => warm::measure(places, effort, section).await,
         Kind::Rows => rows::measure(places, effort, section).await,
         Kind::Batch => batch::measure(places, effort, section).await,
-        Kind::Features => features::measure(places, effort, section).await,
+        Kind::Features => features::measure(prepared, places, effort, section).await,
         Kind::Instructions => instructions::measure(places, effort, section).await,
         Kind::Reconnect => reconnect::measure(places, effort, section).await,
         Kind::Freeze => freeze::measure(places, section).await,
@@ -93,6 +96,15 @@ pub(crate) async fn measure(
 )]
 pub(crate) fn times(full: u32, effort: f64) -> usize {
     (f64::from(full) * effort).ceil().max(1.0) as usize
+}
+
+/// A program on the PATH.
+fn which(program: &str) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|path| path.is_file())
+        .with_context(|| format!("{program} is not on the PATH"))
 }
 
 pub(crate) use cold::PHASES;

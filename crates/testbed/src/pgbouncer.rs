@@ -18,6 +18,9 @@ use crate::process::Process;
 /// How long a start may take. Generous: machines are busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The file with the list of who may log in.
+const USERS: &str = "users.txt";
+
 /// How often a starting pooler is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -28,7 +31,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 pub struct Pgbouncer {
     port: u16,
     // Before the folder: the process must be gone when it is removed.
-    _process: Process,
+    process: Process,
+    account: Account,
     folder: Folder,
 }
 
@@ -60,10 +64,7 @@ impl Pgbouncer {
         folder.write(account, "server.pem", &issued.certificate_pem)?;
         folder.write(account, "server.key", &issued.key_pem)?;
         folder.write(account, "server-ca.pem", &fs::read_to_string(server.ca_pem_path())?)?;
-        // Doubling the quotes is the only way of quoting that this file has.
-        let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
-        let users = format!("{} {}\n", quoted(&database.user), quoted(&database.password));
-        folder.write(account, "users.txt", &users)?;
+        folder.write(account, USERS, &users(&database.user, &database.password))?;
 
         for _ in 0..10 {
             let port = free_port()?;
@@ -79,7 +80,7 @@ impl Pgbouncer {
             let until = Instant::now() + PATIENCE;
             while process.exited().is_none() {
                 if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
-                    return Ok(Self { port, _process: process, folder });
+                    return Ok(Self { port, process, account, folder });
                 }
                 ensure!(Instant::now() < until, "PgBouncer is not ready after {PATIENCE:?}");
                 thread::sleep(LOOK_AGAIN);
@@ -104,6 +105,28 @@ impl Pgbouncer {
         self.folder.path().join("ca.pem")
     }
 
+    /// Lets its one user log in with another password, here and from here to the server, as whoever runs a pooler does: in
+    /// its list, which it then reads again. Who has logged in stays so.
+    ///
+    /// # Errors
+    /// If the list cannot be written, or is not read within half a minute.
+    pub fn set_password(&self, user: &str, password: &str) -> Result<()> {
+        // In one step, since PgBouncer also looks by itself whether the file is another one.
+        let new = self.folder.write(self.account, "users.new", &users(user, password))?;
+        fs::rename(new, self.folder.path().join(USERS))
+            .context("cannot replace PgBouncer's list of users")?;
+        let reads = || Ok::<_, anyhow::Error>(self.log()?.matches("re-reading config").count());
+        let before = reads()?;
+        self.process.signal(Signal::HUP)?;
+        let until = Instant::now() + PATIENCE;
+        // It says so first, but looks at no client before it has done so.
+        while reads()? == before {
+            ensure!(Instant::now() < until, "PgBouncer has not read its list after {PATIENCE:?}");
+            thread::sleep(LOOK_AGAIN);
+        }
+        Ok(())
+    }
+
     /// Its log so far.
     ///
     /// # Errors
@@ -111,6 +134,13 @@ impl Pgbouncer {
     pub fn log(&self) -> Result<String> {
         fs::read_to_string(self.folder.path().join("log")).context("cannot read PgBouncer's log")
     }
+}
+
+/// The list of who may log in.
+fn users(user: &str, password: &str) -> String {
+    // Doubling the quotes is the only way of quoting that this file has.
+    let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
+    format!("{} {}\n", quoted(user), quoted(password))
 }
 
 fn config(folder: &Path, server: u16, port: u16, connections: usize) -> String {
@@ -123,7 +153,7 @@ listen_addr = 127.0.0.1
 listen_port = {port}
 unix_socket_dir =
 auth_type = scram-sha-256
-auth_file = {folder}/users.txt
+auth_file = {folder}/{USERS}
 pool_mode = transaction
 default_pool_size = {connections}
 client_tls_sslmode = require
