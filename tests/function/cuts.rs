@@ -441,7 +441,8 @@ impl Environment {
     /// Makes a call that is cut once at most: that fails no read, and leaves a write in doubt at worst.
     async fn call(&mut self, call: Call) {
         let said = self.try_call(call).await;
-        assert!(said != Said::Failed, "{call:?}\n{}", self.function.logs().join("\n"));
+        let told = self.ledger.0.last_key_value();
+        assert!(said != Said::Failed, "{call:?}: {told:?}\n{}", self.function.logs().join("\n"));
     }
 
     /// Makes a call, and notes what was said of it.
