@@ -74,8 +74,6 @@ run "readers_count_at_the_writer" {
   }
 }
 
-# AWS's tables for Aurora MySQL and for Aurora Serverless v2; the other classes stay a little below what was seen on real
-# ones. What is known wins.
 run "connections_by_class_and_capacity" {
   command = plan
 

@@ -45,10 +45,19 @@ pub(crate) fn api(workspace: &Path, options: &Options) -> Result<()> {
 }
 
 /// Has rustdoc write JSON, for the whole workspace: chosen one by one, each package would have its dependencies built
-/// anew, with other features.
+/// anew, with other features. The examples are there for the same reason: they bring what only tests depend on, and the
+/// dependencies have the features with which `.ci/run` has examined them already.
 fn document(workspace: &Path) -> Result<()> {
     let mut cargo = crate::cargo();
-    cargo.current_dir(workspace).args(["doc", "--quiet", "--locked", "--workspace", "--no-deps", "--lib"]);
+    cargo.current_dir(workspace).args([
+        "doc",
+        "--quiet",
+        "--locked",
+        "--workspace",
+        "--no-deps",
+        "--lib",
+        "--examples",
+    ]);
     // JSON is not stable yet. Only rustdoc is told that it may use it: told to all, every crate would be built anew.
     cargo.env("RUSTDOC", workspace.join("xtask/rustdoc-json"));
     cargo.env("RUSTDOCFLAGS", "-Zunstable-options --output-format json");

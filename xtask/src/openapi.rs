@@ -136,11 +136,13 @@ pub(crate) fn started(command: &mut Command) -> Result<(Running, Map<String, Val
 
 /// Builds the command and examples of the testbed, and gives their executables by these names; the command's is
 /// `lambda-rds`.
+///
+/// Chosen as the tests are, for the whole workspace and with an example, which brings what only tests depend on: so
+/// every dependency has the features that it has there, and what `cargo xtask test` has built is built no second time.
 pub(crate) fn built<const N: usize>(workspace: &Path, names: [&str; N]) -> Result<[PathBuf; N]> {
     let mut build = cargo();
     build.current_dir(workspace).args(["build", "--message-format=json-render-diagnostics"]);
-    build.args(["-p", "lambda-rds-cli", "--bin", COMMAND, "-p", "lambda-rds-testbed"]);
-    build.args(names.iter().filter(|name| **name != COMMAND).flat_map(|example| ["--example", example]));
+    build.args(["--locked", "--workspace", "--bin", COMMAND, "--examples"]);
     let built = build.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
     ensure!(built.status.success(), "{} failed ({})", shown(&build), built.status);
     let messages = String::from_utf8(built.stdout).context("cargo's messages are not UTF-8")?;

@@ -8,7 +8,7 @@
 #   that a mock makes up.
 
 locals {
-  files = { for name in concat(sort(fileset("${path.module}/../..", "*.tf")), sort(fileset("${path.module}/../..", "examples/*/*.tf"))) : name => file("${path.module}/../../${name}") }
+  files = { for name in concat(sort(fileset("${path.module}/../..", "*.tf")), sort(fileset("${path.module}/../..", "{examples,modules}/*/*.tf"))) : name => file("${path.module}/../../${name}") }
 
   blocks = { for name, text in local.files : name => {
     for block in regexall("(?m)^(\\w+(?: \"\\w+\")*) \\{\n((?:[^}\n][^\n]*)?(?:\n[^}\n][^\n]*|\n)*)\n\\}", text) : block[0] => block[1]
