@@ -36,6 +36,8 @@ mod servers {
         callers_of_one_key_under_cuts,
         killed_at_any_flight_it_is_done_once,
         an_answer_that_never_comes_is_no_riddle,
+        the_session_stays_read_only,
+        a_write_may_take_longer_than_its_key_holds,
     );
 }
 
@@ -65,6 +67,7 @@ fn queries(engine: Engine) -> String {
     text += &pay("by_message", "sqs.messageId");
     text += &pay("by_request", "context.requestId");
     text += &pay("by_param", "param.id");
+    text += &pay("brief", "header.Idempotency-Key for 1s");
     text += &format!(
         "-- name: plain {verb}\n-- param: account int\nINSERT INTO payments (account) VALUES (:account){end};\n\n\
          -- name: unique :exec\n-- idempotency_key: header.Idempotency-Key\n-- param: id int\n\
@@ -140,7 +143,7 @@ pub(crate) async fn until_done_but_for(
             return (reply["headers"]["idempotency-replayed"] == "true", body.to_owned());
         }
         let failure: Value = serde_json::from_str(body).unwrap();
-        assert!(failure["error"]["retryable"] == true, "{body}");
+        assert!(failure["error"]["retryable"] == true, "{body}\n{}", function.logs().join("\n"));
         told(failure["error"]["code"].as_str().unwrap());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -594,19 +597,186 @@ async fn a_missing_table_is_named(engine: Engine) {
 
 async fn a_write_with_a_key_takes_no_flight_more(engine: Engine) {
     let world = setup(engine).start().await;
-    let first = if engine == Engine::Postgres { 2 } else { 3 };
+    let wire = world.another_wire();
+    let other = world.another_with(&[("DB_PORT", &wire.to())]).await;
+    let step = |query: &str| json!({"query": query, "params": {"account": 2}});
+    let list =
+        |key: &str| json!({"transaction": [step("pay"), step("plain"), step("pay")], "idempotencyKey": key});
     for key in ["a", "b"] {
-        assert_eq!(reply(&world, pay("pay", key, 1)).await.0, 200);
+        for function in [&world.function, &other] {
+            until_done(function, pay("pay", key, 1)).await;
+            until_done(function, list(key)).await;
+        }
     }
-    world.wire().reset();
-    assert!(!reply(&world, pay("pay", "c", 1)).await.1);
-    assert_eq!(world.wire().flights(), first);
-    // The reply that is stored is one flight.
-    reply(&world, pay("pay", "c", 1)).await;
-    world.wire().reset();
-    assert!(reply(&world, pay("pay", "c", 1)).await.1);
-    assert_eq!(world.wire().flights(), 1);
-    assert_eq!(world.wire().connections(), 0);
+    for event in [pay("pay", "c", 1), list("c")] {
+        world.wire().reset();
+        assert!(!until_done(&world.function, event.clone()).await.0);
+        assert_eq!(world.wire().flights(), flights(engine));
+        // The reply that is stored is one flight, whether the environment has met the key or not.
+        for (function, wire) in [(&world.function, world.wire()), (&other, &*wire), (&other, &*wire)] {
+            wire.reset();
+            assert!(until_done(function, event.clone()).await.0);
+            assert_eq!((wire.flights(), wire.connections()), (1, 0));
+        }
+    }
+}
+
+/// A refused claim: no step has run behind it, and the server has ended all that it began, in the same flight.
+#[tokio::test]
+async fn a_replay_runs_no_step_and_holds_nothing() {
+    for engine in [Engine::Mysql, Engine::MariaDb] {
+        let world = setup(engine).start().await;
+        let other = world.another().await;
+        for function in [&world.function, &other] {
+            until_done(function, pay("pay", "warm", 1)).await;
+        }
+        let (_, first) = until_done(&world.function, pay("pay", "k", 2)).await;
+        let next = || {
+            world.sql("INSERT INTO payments (account) VALUES (9)");
+            world.sql("SELECT max(id) FROM payments").parse::<u64>().unwrap()
+        };
+        let before = next();
+        for function in [&world.function, &other, &other] {
+            assert_eq!(until_done(function, pay("pay", "k", 2)).await, (true, first.clone()));
+            until("no transaction", || world.in_transaction() == 0).await;
+            // It would have to wait for whoever holds one of them.
+            world.sql("SELECT count(*) FROM lambda_rds_idempotency FOR UPDATE NOWAIT");
+        }
+        // What is undone leaves a gap in these numbers.
+        assert_eq!(next(), before + 1, "a step has run");
+        assert_eq!(world.sessions(), 2);
+    }
+}
+
+/// The reply cannot be kept, while an expired key is swept before it: nothing is committed, and it may be tried again.
+#[tokio::test]
+async fn what_has_no_reply_is_not_committed() {
+    for engine in [Engine::Mysql, Engine::MariaDb] {
+        let usurp = "-- name: usurp :exec\n-- idempotency_key: header.Idempotency-Key\n\
+                     UPDATE lambda_rds_idempotency SET reply = 'theirs' WHERE reply IS NULL;\n";
+        let world = setup(engine).queries(queries(engine) + usurp).start().await;
+        let past = "UTC_TIMESTAMP(6) - INTERVAL 1 SECOND";
+        for key in ["a", "b", "expired"] {
+            until_done(&world.function, pay("pay", key, 1)).await;
+        }
+        world.sql(&format!(
+            "UPDATE lambda_rds_idempotency SET expires_at = {past} ORDER BY created_at DESC LIMIT 1"
+        ));
+        world.sql(
+            "CREATE TRIGGER refuse BEFORE UPDATE ON lambda_rds_idempotency FOR EACH ROW \
+             SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not this one'",
+        );
+        for times in 1..=2 {
+            world.wire().reset();
+            let (status, body) = world.call(pay("pay", "k", 2)).await;
+            assert_eq!((status, &body["error"]["code"]), (422, &json!("rejected")), "{body}");
+            assert_eq!((paid(&world, 2), keys(&world)), (0, 3), "{times}");
+            assert_eq!((world.wire().flights(), world.wire().connections()), (4, 0), "a ROLLBACK more");
+            until("no transaction", || world.in_transaction() == 0).await;
+        }
+        world.sql("DROP TRIGGER refuse");
+        assert!(!until_done(&world.function, pay("pay", "k", 2)).await.0);
+        assert_eq!((paid(&world, 2), keys(&world)), (1, 3));
+
+        // A row that has a reply by now is somebody else's.
+        for _ in 0..2 {
+            assert_eq!(
+                code(&world, json!({"query": "usurp", "idempotencyKey": "u"})).await,
+                (500, "query_failed".into())
+            );
+            assert_eq!(keys(&world), 3);
+        }
+    }
+}
+
+/// A deadlock at the sweep undoes all of the transaction, and the server goes on; the twin that waited for the key does the write,
+/// and its reply is the one for both.
+#[tokio::test]
+async fn a_sweep_that_deadlocks_undoes_the_write() {
+    for engine in [Engine::Mysql, Engine::MariaDb] {
+        let nap = "-- name: nap :one\nSELECT GET_LOCK(CONCAT('nap ', DATABASE()), 60) AS got, \
+                   RELEASE_LOCK(CONCAT('nap ', DATABASE())) AS released;\n";
+        let world = setup(engine)
+            .schema(format!(
+                "{}CREATE TABLE heavy (id INT PRIMARY KEY, n INT NOT NULL);
+                 CREATE TABLE held (n INT NOT NULL);
+                 INSERT INTO heavy SELECT seq, 0 FROM (WITH RECURSIVE s (seq) AS
+                     (SELECT 1 UNION ALL SELECT seq + 1 FROM s WHERE seq < 500) SELECT seq FROM s) AS all_of_them;
+                 INSERT INTO held VALUES (0);
+                 CREATE TRIGGER swept BEFORE DELETE ON lambda_rds_idempotency FOR EACH ROW UPDATE held SET n = n + 1;",
+                schema(engine)
+            ))
+            .queries(queries(engine) + nap)
+            .start()
+            .await;
+        let other = world.another().await;
+        let unique = |id: u64| json!({"query": "unique", "params": {"id": id}});
+        let list = |key: &str, id: u64| {
+            let pay = json!({"query": "pay", "params": {"account": id}});
+            json!({"transaction": [unique(id), {"query": "nap"}, pay], "idempotencyKey": key})
+        };
+        for (function, id) in [(&world.function, 11), (&world.function, 12), (&other, 13), (&other, 14)] {
+            until_done(function, list(&format!("warm {id}"), id)).await;
+        }
+        world.sql(
+            "UPDATE lambda_rds_idempotency SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND LIMIT 1",
+        );
+
+        let sleeper = world.meanwhile("SELECT GET_LOCK(CONCAT('nap ', DATABASE()), 60);\nSELECT SLEEP(100)");
+        until("the nap", || world.anybody_running("SLEEP(100)") == 1).await;
+        let retries = async |function: &Function| {
+            let outcome = function.invoke(list("k", 1)).await.unwrap();
+            let reply = outcome.json().unwrap();
+            assert_eq!(reply["statusCode"], 200, "{reply}");
+            let line = crate::world::last_log(function, &outcome.request_id).await;
+            (
+                reply["headers"]["idempotency-replayed"] == "true",
+                reply["body"].clone(),
+                line["retries"].clone(),
+            )
+        };
+        let first = retries(&world.function);
+        let twin = async {
+            until("the first one's nap", || world.running_that("GET_LOCK") == 1).await;
+            let twin = retries(&other);
+            let collide = async {
+                until("the twin", || world.running_that("(id, request, created_at") == 1).await;
+                // The heavier transaction, which the server lets live.
+                let heavier = world.meanwhile(
+                    "START TRANSACTION;\nUPDATE heavy SET n = n + 1;\nUPDATE held SET n = n + 1;\n\
+                     DELETE FROM uniques WHERE id = 1;\nROLLBACK",
+                );
+                until("the heavier one", || world.anybody_running("DELETE FROM uniques") == 1).await;
+                world.end_who_runs("SLEEP(100)");
+                assert!(!sleeper.join().unwrap(), "it was to hold the lock for longer");
+                assert!(heavier.join().unwrap());
+            };
+            futures_util::future::join(twin, collide).await.0
+        };
+        let (first, twin) = futures_util::future::join(first, twin).await;
+        assert_eq!((first.0, twin.0, &first.1), (true, false, &twin.1), "{first:?} {twin:?}");
+        assert!(first.2.as_u64().unwrap() > 0, "{first:?}");
+        assert_eq!((world.count("uniques WHERE id = 1"), paid(&world, 1)), (1, 1));
+        assert_eq!(world.sql("SELECT sum(n) FROM heavy"), "0");
+        // The twin has swept.
+        assert_eq!((keys(&world), world.sql("SELECT n FROM held")), (4, "1".into()));
+        until("no transaction", || world.in_transaction() == 0).await;
+    }
+}
+
+/// What it claimed has expired by the time that it has a reply: it is not swept before that is kept.
+async fn a_write_may_take_longer_than_its_key_holds(engine: Engine) {
+    let nap = match engine {
+        Engine::Postgres => "-- name: nap :one\nSELECT 1 AS n FROM pg_sleep(1.5);\n",
+        _ => "-- name: nap :one\nSELECT SLEEP(1.5) AS n;\n",
+    };
+    let world = setup(engine).queries(queries(engine) + nap).start().await;
+    let list = |query: &str, key: &str| json!({"transaction": [{"query": query, "params": {"account": 1}}, {"query": "nap"}], "idempotencyKey": key});
+    until_done(&world.function, list("brief", "warm")).await;
+    for times in 2..=3 {
+        assert!(!until_done(&world.function, list("brief", "k")).await.0);
+        assert_eq!(paid(&world, 1), times);
+    }
 }
 
 /// Cuts the wire in each flight of a call, in both directions; the caller repeats it until it is told 200.
@@ -936,20 +1106,23 @@ async fn behind_a_pooler_and_one_by_one() {
     }
 }
 
-/// What makes the session able to write before BEGIN leaves nothing behind: a read is refused when it writes, whether the
-/// key was claimed, met or refused before it.
-#[tokio::test]
-async fn the_session_stays_read_only() {
+/// What makes the session able to write, before BEGIN or with it, leaves nothing behind: a read is refused when it writes,
+/// whether the key was claimed, met or refused before it.
+async fn the_session_stays_read_only(engine: Engine) {
     let sly = "\n-- name: sly :many\n-- read\nSELECT sneak() AS n;\n";
-    let world = Setup::new(Engine::Postgres)
-        .schema(format!(
-            "{}\nCREATE FUNCTION sneak() RETURNS int LANGUAGE sql VOLATILE AS \
-             'INSERT INTO payments (account) VALUES (77) RETURNING 1';",
-            schema(Engine::Postgres)
-        ))
-        .queries(queries(Engine::Postgres) + sly)
+    let sneak = match engine {
+        Engine::Postgres => {
+            "LANGUAGE sql VOLATILE AS 'INSERT INTO payments (account) VALUES (77) RETURNING 1'"
+        }
+        _ => "MODIFIES SQL DATA BEGIN INSERT INTO payments (account) VALUES (77); RETURN 1; END",
+    };
+    let world = Setup::new(engine)
+        .schema(format!("{}\nCREATE FUNCTION sneak() RETURNS int {sneak};", schema(engine)))
+        .queries(queries(engine) + sly)
         .start()
         .await;
+    // What is used first is told apart below.
+    code(&world, json!({"query": "sly"})).await;
     for account in [1, 1, 2, 1] {
         let _ = reply(&world, pay("pay", "k", account)).await;
         assert_eq!(code(&world, json!({"query": "sly"})).await, (500, "query_failed".into()));

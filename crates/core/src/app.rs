@@ -752,22 +752,22 @@ impl App {
 
     /// The idempotency key of a unit of work, if it has one.
     fn key(&self, request: &Request, steps: &[Step<'_>]) -> Result<Option<Once<'_>>> {
-        let (key, origin) = match (request, steps) {
+        let key = match (request, steps) {
             (Request::Call(call), [step]) => {
                 let param = match step.query.idempotency().map(|it| &it.from) {
                     Some(KeyFrom::Param(name)) => step.query.value_of(name, &call.params, &call.origin)?,
                     _ => None,
                 };
-                (Key::of_call(step, &call.origin, param.as_ref())?, &call.origin)
+                Key::of_call(step, &call.origin, param.as_ref())?
             }
             (Request::Transaction(calls), _) => match calls.first() {
-                Some(call) => (Key::of_list(steps, &call.origin)?, &call.origin),
-                None => return Ok(None),
+                Some(call) => Key::of_list(steps, &call.origin)?,
+                None => None,
             },
-            (Request::Batch(batch), _) => (Key::of_list(steps, &batch.origin)?, &batch.origin),
-            _ => return Ok(None),
+            (Request::Batch(batch), _) => Key::of_list(steps, &batch.origin)?,
+            _ => None,
         };
-        Ok(key.map(|key| Once { store: &self.store, key, expected: origin.redelivered }))
+        Ok(key.map(|key| Once { store: &self.store, key }))
     }
 
     /// The table of idempotency keys, where a query has one.

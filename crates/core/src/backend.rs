@@ -185,14 +185,14 @@ pub enum Frame {
     /// They begin a transaction, which stays open.
     Begin(Access),
     /// As [`Begin`](Self::Begin) with writing, and the first so many statements guard the rest: where one of them fails,
-    /// nothing of what follows is done, and it need not be settled where the server can have it so
-    /// ([`Session::state`] tells). The transaction is theirs as well.
+    /// nothing of what follows is run, and what was begun has ended as well where the server can have it so in the same
+    /// flight ([`Session::state`] tells). The last of them changes one row, or fails. The transaction is theirs as well.
     Guarded(usize),
     /// They belong to the transaction that is open.
     Within,
     /// They belong to the transaction that is open and are its last: it is committed behind them, in the same flight where
-    /// a failure of one of them keeps the server from that. So a failure that the server tells proves that nothing was
-    /// committed, and a lost connection proves nothing.
+    /// the server can be told to do that only if the last of them has changed its one row, in this very transaction. So a
+    /// failure that is told proves that nothing was committed, and a lost connection proves nothing.
     Commit,
     /// One statement that commits by itself, on a session that may write for as long as it runs.
     Alone,

@@ -76,8 +76,6 @@ pub(crate) struct Work<'q> {
 pub(crate) struct Once<'q> {
     pub(crate) store: &'q Store,
     pub(crate) key: Key,
-    /// Whether it may have been done before.
-    pub(crate) expected: bool,
 }
 
 /// The result of a work.
@@ -134,8 +132,7 @@ pub(crate) async fn run(work: &Work<'_>, sessions: &Arc<Sessions>, trace: &mut T
         return Written::of(rows);
     }
     let mut attempts = Attempts::new(sessions, access, work.by);
-    let mut before =
-        Before { expected: work.once.as_ref().is_some_and(Once::look_first), ..Before::default() };
+    let (mut expired, mut taken) = (false, 0);
     loop {
         let mut lease = attempts.lease(trace).await?;
         let started = Instant::now();
@@ -147,7 +144,7 @@ pub(crate) async fn run(work: &Work<'_>, sessions: &Arc<Sessions>, trace: &mut T
                 done.map(|()| Came::Done)
             }
             Some(once) => {
-                Box::pin(attempt_once(work, once, &before, &mut lease, &mut progress, &mut trace.pinned))
+                Box::pin(attempt_once(work, once, expired, &mut lease, &mut progress, &mut trace.pinned))
                     .await
             }
         };
@@ -174,21 +171,20 @@ pub(crate) async fn run(work: &Work<'_>, sessions: &Arc<Sessions>, trace: &mut T
                 settle(lease, settled_by).await;
                 return Err(once::still_running());
             }
-            Ok(Came::Taken { expired }) => {
+            Ok(Came::Taken { expired: again }) => {
                 settle(lease, settled_by).await;
                 // Whoever was first has just ended, one way or the other.
-                let pause = retry::backoff(before.taken);
-                if before.taken >= MOST_TAKEN || work.by.remaining() <= pause {
+                let pause = retry::backoff(taken);
+                if taken >= MOST_TAKEN || work.by.remaining() <= pause {
                     return Err(once::still_running());
                 }
-                if before.taken > 0 {
+                if taken > 0 {
                     tokio::time::sleep(pause).await;
                 }
-                before = Before { taken: before.taken + 1, expired, ..before };
+                (expired, taken) = (again, taken + 1);
                 trace.retries += 1;
             }
             Err(error) => {
-                let lost = progress == Progress::Keyed;
                 attempts.begun = rows.begun();
                 if let Err(error) = attempts.failed(error, progress, lease, settled_by, trace).await {
                     if attempts.begun
@@ -198,7 +194,6 @@ pub(crate) async fn run(work: &Work<'_>, sessions: &Arc<Sessions>, trace: &mut T
                     }
                     return Err(error);
                 }
-                before.expected |= lost && work.once.as_ref().is_some_and(|once| once.store.looks_first());
             }
         }
         rows.reset();
@@ -217,17 +212,6 @@ enum Came {
     Taken { expired: bool },
     /// Another call has its key, and runs for longer than may be waited.
     Busy,
-}
-
-/// What the attempts before have found out about the key.
-#[derive(Debug, Default)]
-struct Before {
-    /// Whether it may have been done.
-    expected: bool,
-    /// Whether it has expired.
-    expired: bool,
-    /// How often another had it.
-    taken: u32,
 }
 
 /// The attempts at one unit of work, counted by the retry rule: whoever runs something on a session asks it what
@@ -325,18 +309,10 @@ impl<'a> Attempts<'a> {
 }
 
 impl Once<'_> {
-    /// Whether a look at the key is worth a flight of its own.
-    fn look_first(&self) -> bool {
-        self.store.looks_first() && (self.expected || self.store.expects(&self.key))
-    }
-
     /// What follows from what the lookup gave.
     fn found(&self, rows: &[u8], limits: Limits) -> Result<Option<Came>> {
         Ok(match self.store.found(&self.key, rows)? {
-            Found::Reply(body) => {
-                self.store.meet(&self.key);
-                Some(Came::Stored(once::carried(body, limits.escaped, limits.bytes)?))
-            }
+            Found::Reply(body) => Some(Came::Stored(once::carried(body, limits.escaped, limits.bytes)?)),
             Found::Expired => Some(Came::Taken { expired: true }),
             Found::Nothing => None,
         })
@@ -480,7 +456,7 @@ async fn attempt(
 async fn attempt_once(
     work: &Work<'_>,
     once: &Once<'_>,
-    before: &Before,
+    expired: bool,
     lease: &mut Lease,
     progress: &mut Progress,
     pinned: &mut u32,
@@ -491,26 +467,9 @@ async fn attempt_once(
     *pinned += steps.iter().map(|statement| u32::from(session.pins(statement))).sum::<u32>();
     let limit = expected.iter().map(|step| step.limit).max().unwrap_or(work.query_timeout);
     let silent = |verb| Expected { verb, max_rows: None, limit, silent: true };
-    let mut nothing = RowWriter::list(work.limits, work.int64);
 
-    let look_up = store.look_up(key);
-    if before.expected && !before.expired {
-        let expected = [silent(Verb::Many)];
-        let clock = Clock::new(work.by);
-        let mut answers = Answers::new(&mut nothing, &expected, true).timed(&clock);
-        let mut run = Run { guards: 1, ..Run::new(session, &clock, work, &mut answers) };
-        *progress = Progress::Sent;
-        let looked = run.statements(Frame::Read, &[&look_up], *progress).await;
-        looked.and_then(|()| run.ours()).map_err(|error| store.trouble(error))?;
-        if let Some(came) =
-            answers.silent().first().map(|rows| once.found(rows, work.limits)).transpose()?.flatten()
-        {
-            return Ok(came);
-        }
-    }
-
-    let drop_expired = before.expired.then(|| store.drop_expired(key));
-    let claim = store.claim(key);
+    let drop_expired = expired.then(|| store.drop_expired(key));
+    let (look_up, claim) = (store.look_up(key), store.claim(key));
     let mut statements: Vec<&Statement> = drop_expired.iter().collect();
     let mut all: Vec<Expected> = drop_expired.iter().map(|_| silent(Verb::Exec)).collect();
     let looking = statements.len();
@@ -542,21 +501,19 @@ async fn attempt_once(
         Ok(()) => run.ours(),
         Err(error) => Err(error),
     };
-    let failed = run.failed;
     if let Err(error) = done {
-        // A refused claim, or what ran behind one: then the row has been looked up.
-        let stored = answers.silent().get(looking);
-        if error.fault() != Fault::ConnectionLost
-            && let Some(came) = stored.map(|rows| once.found(rows, work.limits)).transpose()?.flatten()
-        {
-            return Ok(came);
-        }
-        return match (failed, error.fault()) {
-            (Some(Which::Silent(at)), Fault::Constraint) if at + 1 == guards => {
-                Ok(Came::Taken { expired: false })
-            }
-            (Some(Which::Silent(at)), Fault::Timeout | Fault::LockTimeout) if at + 1 == guards => {
-                Ok(Came::Busy)
+        return match (run.failed, error.fault()) {
+            (Some(Which::Silent(at)), fault) if at + 1 == guards => {
+                // A refused claim: then the row has been looked up.
+                let stored = answers.silent().get(looking).filter(|_| fault != Fault::ConnectionLost);
+                if let Some(came) = stored.map(|rows| once.found(rows, work.limits)).transpose()?.flatten() {
+                    return Ok(came);
+                }
+                match fault {
+                    Fault::Constraint => Ok(Came::Taken { expired: false }),
+                    Fault::Timeout | Fault::LockTimeout => Ok(Came::Busy),
+                    _ => Err(store.trouble(error)),
+                }
             }
             (Some(Which::Silent(at)), _) if at < guards => Err(store.trouble(error)),
             _ => Err(error),
@@ -571,10 +528,11 @@ async fn attempt_once(
     let carried = once::carried(body.clone(), work.limits.escaped, work.limits.bytes)?;
     // The table is the function's own: its role and schemas are no caller's.
     let reset = work.steps.last().and_then(|step| Caller::nobody().statement(&step.caller));
-    let (keep, sweep) = (store.keep(key, &body), store.sweep());
-    let last: Vec<&Statement> = reset.iter().chain([&keep, &sweep]).collect();
+    let (sweep, keep) = (store.sweep(key), store.keep(key, &body));
+    let last: Vec<&Statement> = reset.iter().chain([&sweep, &keep]).collect();
     let expected = vec![silent(Verb::Exec); last.len()];
     let clock = Clock::new(work.by);
+    let mut nothing = RowWriter::list(work.limits, work.int64);
     let mut answers = Answers::new(&mut nothing, &expected, true).timed(&clock);
     // What fails at COMMIT is no step's own.
     let run = Run::new(session, &clock, work, &mut answers);
@@ -583,7 +541,6 @@ async fn attempt_once(
         return Err(if matches!(run.failed, Some(Which::Silent(_))) { store.trouble(error) } else { error });
     }
     run.ours()?;
-    store.meet(key);
     Ok(Came::Kept(carried, count))
 }
 

@@ -5,21 +5,23 @@
 //! key tells whether it was done.
 //!
 //! ```text
-//! flight 1   look the key up · claim it (INSERT) · [BEGIN] · the steps
-//! flight 2   keep the reply (UPDATE) · sweep a few expired keys · COMMIT
+//! PostgreSQL   1   look the key up · claim it (INSERT) · BEGIN · the steps
+//!              2   sweep a few expired keys · keep the reply (UPDATE) · COMMIT
+//! MySQL        1   BEGIN · look the key up · claim it · COMMIT unless it is claimed
+//!              2   the steps
+//!              3   sweep · keep the reply · COMMIT if it is kept
 //! ```
 //!
 //! The claim is a unique key's: whoever comes second waits for the first at it, and is refused once that is committed. What
-//! it finds then is the reply. On PostgreSQL the server passes over everything behind the refused claim, which stands
-//! before BEGIN, so a replay is one flight. On MySQL it runs the steps, in a transaction that is undone; so where a replay
-//! is to be expected, it is looked for first. There COMMIT waits for the answer to what is before it, one flight more.
+//! it finds then is the reply. A replay is one flight, whoever asks: on PostgreSQL the server passes over everything behind
+//! the refused claim, which stands before BEGIN. MySQL would run the steps, so they wait for the answer; there the server
+//! itself ends what it has begun, and commits only what has its reply.
 //!
 //! The key of a row is a hash over what is called, who calls (the verified identity), and the caller's key: nobody meets
 //! another's reply. Times are the server's.
 
-use std::collections::{HashSet, VecDeque};
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -44,8 +46,6 @@ pub(crate) struct Store {
     /// How many bytes of reply are kept.
     most: usize,
     sql: Texts,
-    /// The keys that this environment has met last.
-    met: Mutex<Met>,
 }
 
 /// The statements.
@@ -108,7 +108,7 @@ pub(crate) enum Found {
 impl Store {
     pub(crate) fn new(engine: Engine, dialect: Dialect, table: &Table, most: usize) -> Self {
         let sql = Texts::of(dialect, &table.quoted(dialect));
-        Self { dialect, engine, table: table.clone(), most, sql, met: Mutex::default() }
+        Self { dialect, engine, table: table.clone(), most, sql }
     }
 
     /// Looks a key up.
@@ -128,15 +128,17 @@ impl Store {
         statement(&self.sql.drop_expired, vec![self.hash("id", &key.id)])
     }
 
-    /// Keeps the reply of a key that this transaction has claimed.
+    /// Keeps the reply of a key that this transaction has claimed. If that was undone, the key may be another's by now, who has
+    /// a reply or is waited for.
     pub(crate) fn keep(&self, key: &Key, reply: &[u8]) -> Statement {
         // The order is that of MySQL's placeholders, and of the others' numbers.
         statement(&self.sql.keep, vec![self.reply(reply), self.hash("id", &key.id)])
     }
 
-    /// Drops a few keys that have expired: so many writes drop more than they make.
-    pub(crate) fn sweep(&self) -> Statement {
-        statement(&self.sql.sweep, Vec::new())
+    /// Drops a few keys that have expired: so many writes drop more than they make. This one is still needed, also where the
+    /// write took longer than it holds.
+    pub(crate) fn sweep(&self, key: &Key) -> Statement {
+        statement(&self.sql.sweep, vec![self.hash("id", &key.id)])
     }
 
     /// A hash as a value. MySQL gets it as text: its list of processes shows the values of what runs, and an error where one
@@ -210,37 +212,6 @@ impl Store {
         })
     }
 
-    /// Whether a replay is to be expected, and looking first is worth a flight: where what follows a refused claim is
-    /// passed over, it is not.
-    pub(crate) fn expects(&self, key: &Key) -> bool {
-        self.looks_first() && self.met().keys.contains(&short(key))
-    }
-
-    /// Whether to look first where it has run before.
-    pub(crate) fn looks_first(&self) -> bool {
-        self.dialect == Dialect::Mysql
-    }
-
-    /// It is in the table now.
-    pub(crate) fn meet(&self, key: &Key) {
-        if !self.looks_first() {
-            return;
-        }
-        let mut met = self.met();
-        if met.keys.insert(short(key)) {
-            met.order.push_back(short(key));
-            if met.order.len() > MOST_MET
-                && let Some(oldest) = met.order.pop_front()
-            {
-                met.keys.remove(&oldest);
-            }
-        }
-    }
-
-    fn met(&self) -> std::sync::MutexGuard<'_, Met> {
-        self.met.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The error of one of our own statements, told as what it is.
     pub(crate) fn trouble(&self, error: Error) -> Error {
         if error.fault() != Fault::QueryFailed {
@@ -262,7 +233,7 @@ impl Store {
     /// If the connection is lost.
     pub(crate) async fn missing(&self, session: &mut dyn Session) -> Result<Option<String>> {
         let key = Key { id: [0; 32], request: [0; 32], keep: Duration::ZERO };
-        for statement in [self.look_up(&key), self.claim(&key), self.keep(&key, b""), self.sweep()] {
+        for statement in [self.look_up(&key), self.claim(&key), self.keep(&key, b""), self.sweep(&key)] {
             if let Described::Refused(refused) = session.describe(&statement).await? {
                 let error = self.trouble(Error::new(Fault::QueryFailed, refused.reason));
                 return Ok(Some(error.detail().to_owned()));
@@ -322,17 +293,6 @@ pub(crate) fn carried(body: Vec<u8>, escaped: bool, most: usize) -> Result<Vec<u
     Ok(body)
 }
 
-/// Keys, the oldest of which are forgotten.
-#[derive(Debug, Default)]
-struct Met {
-    keys: HashSet<u64>,
-    order: VecDeque<u64>,
-}
-
-fn short(key: &Key) -> u64 {
-    key.id.iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
-}
-
 impl Texts {
     fn of(dialect: Dialect, table: &str) -> Self {
         let place = |number: usize| match dialect {
@@ -351,8 +311,9 @@ impl Texts {
         };
         let (first, second) = (hash(1), hash(2));
         // Nobody waits for another's sweep.
-        let expired =
-            format!("SELECT id FROM {table} WHERE expires_at <= {now} ORDER BY expires_at LIMIT {SWEPT}");
+        let expired = format!(
+            "SELECT id FROM {table} WHERE expires_at <= {now} AND id <> {first} ORDER BY expires_at LIMIT {SWEPT}"
+        );
         let sweep = match dialect {
             // The array is read by the primary key, whatever the statistics say.
             Dialect::Postgres => {
@@ -374,7 +335,7 @@ impl Texts {
             )
             .into(),
             drop_expired: format!("DELETE FROM {table} WHERE id = {first} AND expires_at <= {now}").into(),
-            keep: format!("UPDATE {table} SET reply = {} WHERE id = {second}", place(1)).into(),
+            keep: format!("UPDATE {table} SET reply = {} WHERE id = {second} AND reply IS NULL", place(1)).into(),
             sweep: sweep.into(),
         }
     }
@@ -678,11 +639,11 @@ fn hash(parts: &[&[u8]]) -> [u8; 32] {
 
 /// How many expired keys a write drops.
 const SWEPT: usize = 10;
-/// How many keys an environment remembers to have met.
-const MOST_MET: usize = 10_000;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use serde_json::value::RawValue;
 
     use super::*;
@@ -869,7 +830,7 @@ mod tests {
                 (store.claim(&key), 2, &["id", "request", "keep"]),
                 (store.drop_expired(&key), 1, &["id"]),
                 (store.keep(&key, b"{}"), 0, &["reply", "id"]),
-                (store.sweep(), 1, &[]),
+                (store.sweep(&key), 1, &["id"]),
             ] {
                 assert_eq!(statement.sql.matches(now).count(), times, "{}", statement.sql);
                 let names: Vec<&str> = statement.arguments.iter().map(|argument| &*argument.name).collect();

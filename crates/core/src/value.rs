@@ -148,8 +148,6 @@ pub struct Origin {
     pub tenant_id: Option<String>,
     /// The SQS message's id, inside an SQS event.
     pub message_id: Option<String>,
-    /// Whether the message has been delivered before.
-    pub redelivered: bool,
     /// The HTTP request's headers, names in lower case; one that was sent several times is one, with commas.
     pub headers: Vec<(String, String)>,
     /// The names of those that were sent several times, where the gateway tells.

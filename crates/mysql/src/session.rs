@@ -4,6 +4,10 @@
 //! transaction, the first statement behind it would even be committed. So of several statements that are sent together
 //! each stands in a session that does not commit by itself: `SET autocommit = 0` goes before them, and back to 1 behind
 //! COMMIT or ROLLBACK. Then whatever runs behind a failure is in a transaction, and undone.
+//!
+//! What ends the frame also decides, on the server: `SET autocommit = 1` commits, and its value may be an expression. So
+//! behind a claim the transaction goes on only if the claim was made ([`UNLESS_ONE`]), and behind its last statement it is
+//! committed only if that has changed its row ([`IF_ONE`]), without a flight to ask.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -311,13 +315,22 @@ impl MySql {
         }
         let outcome = talk.say(&commands, &mut run).await;
         let Run { refused, around, ended, last, restored, .. } = run;
-        if let Some(after) = after
+        if after.is_some()
             && !restored
             && self.standing.owed == 0
-            && self.text(wire, after, Doing::Read).await.is_err()
+            && self.text(wire, READ_ONLY, Doing::Read).await.is_err()
         {
             // The session is not read-only any more.
-            self.standing.changed = Some(after.to_owned());
+            self.standing.changed = Some(READ_ONLY.to_owned());
+        }
+        // Nothing but the condition behind them ends the frame.
+        let over = self.framed && !self.standing.in_transaction();
+        if over && frame == Frame::Commit {
+            if let Some((index, refusal)) = refused {
+                let error = self.error(&refusal, self.at(statements[index]));
+                tracing::warn!("the write is committed, but not what was to be done beside it: {error}");
+            }
+            return Ok(());
         }
         match outcome {
             Ok(()) => {}
@@ -333,11 +346,15 @@ impl MySql {
         if let Some((index, refusal)) = refused {
             return Err(self.error(&refusal, self.at(statements[index])));
         }
-        if ended {
+        if ended || over {
             return Err(Error::new(
                 Fault::QueryFailed,
                 "the server says that the transaction has ended before COMMIT: something in it ends transactions",
             ));
+        }
+        if frame == Frame::Commit && self.framed {
+            let why = "the row that the transaction is committed by is gone: something in it has removed or changed it";
+            return Err(Error::new(Fault::QueryFailed, why));
         }
         if let Some(mut done) = last {
             if let Some(id) = done.last_insert_id
@@ -358,7 +375,8 @@ impl MySql {
         Ok(rows.first().and_then(|row| row.first()?.as_ref()?.parse().ok()) == Some(id))
     }
 
-    /// Prepares what is not prepared, and runs the statements with what stands around them.
+    /// Prepares what is not prepared, and runs the statements with what stands around them. What guards others is run first:
+    /// a server that went on behind a refused guard would do their work in vain, and have to undo it.
     async fn statements(
         &mut self,
         wire: &mut Wire,
@@ -382,17 +400,29 @@ impl MySql {
             if before.is_some() {
                 // Nothing has been sent.
                 self.framed = false;
-            } else if let Some(after) = after
-                && self.standing.owed == 0
-            {
-                self.text(wire, after, Doing::Read).await?;
+            } else if frame == Frame::Alone && after.is_some() && self.standing.owed == 0 {
+                self.text(wire, READ_ONLY, Doing::Read).await?;
             }
             for _ in 0..index {
                 answers.skip();
             }
             return Err(error);
         }
-        let outcome = self.execute(wire, (before, after), statements, frame, answers).await;
+        let outcome = match frame {
+            Frame::Guarded(guards) if self.framed => {
+                let (guards, steps) = statements.split_at(guards);
+                let around = (before, Some(UNLESS_ONE));
+                answers.told_every(guards.len());
+                match self.execute(wire, around, guards, frame, answers).await {
+                    Ok(()) => {
+                        self.together(steps.len(), answers);
+                        self.execute(wire, (None, None), steps, Frame::Within, answers).await
+                    }
+                    refused => refused,
+                }
+            }
+            _ => self.execute(wire, (before, after), statements, frame, answers).await,
+        };
         self.trim(wire);
         outcome
     }
@@ -468,6 +498,14 @@ impl MySql {
         self.commit(wire).await
     }
 
+    /// So many statements come now. MySQL keeps the answers to what came together until it has run all of it (seen on 9.7,
+    /// where the end of a step before one that sleeps is not heard until that ends), so that only the whole has a limit that
+    /// can be kept.
+    fn together(&mut self, statements: usize, answers: &mut Answers<'_>) {
+        self.pipeline &= statements == 1 || !answers.limits_differ();
+        answers.told_every(if self.pipeline { statements } else { 1 });
+    }
+
     /// What ends the transaction's frame, if it has one.
     fn unframe(&mut self) -> &'static str {
         if std::mem::take(&mut self.framed) { "; SET autocommit = 1" } else { "" }
@@ -484,14 +522,8 @@ impl Protocol for MySql {
     ) -> Result<()> {
         let pooled = self.pooling != Pooling::None;
         let pipeline = self.pipeline;
-        if statements.len() > 1 {
-            // MySQL keeps the answers to what came together until it has run all of it (seen on 9.7, where the end of a step
-            // before one that sleeps is not heard until that ends), so that only the whole has a limit that can be kept.
-            answers.told_every(statements.len());
-            self.pipeline &= !answers.limits_differ();
-            if !self.pipeline {
-                answers.told_every(1);
-            }
+        if !matches!(frame, Frame::Guarded(_)) {
+            self.together(statements.len(), answers);
         }
         let around = match frame {
             Frame::Read if pooled => {
@@ -506,16 +538,13 @@ impl Protocol for MySql {
                 let framed = self.pipeline && access == Access::Write && statements.len() > 1;
                 (Some(self.beginning(access, framed)), None)
             }
-            Frame::Guarded(_) => {
-                let framed = self.pipeline && statements.len() > 1;
-                (Some(self.beginning(Access::Write, framed)), None)
-            }
+            Frame::Guarded(_) => (Some(self.beginning(Access::Write, self.pipeline)), None),
             Frame::Within | Frame::Commit => {
                 if let Err(error) = self.ask_after_failure(wire).await {
                     self.pipeline = pipeline;
                     return Err(error);
                 }
-                (None, None)
+                (None, (frame == Frame::Commit && self.framed).then_some(IF_ONE))
             }
             Frame::Alone => {
                 self.access = Access::Write;
@@ -530,12 +559,12 @@ impl Protocol for MySql {
         }
         let outcome = self.statements(wire, around, statements, frame, answers).await;
         self.pipeline = pipeline;
-        // What follows a failure is done all the same, so COMMIT waits.
-        if frame == Frame::Commit && outcome.is_ok() && !answers.failed() {
+        // What follows a failure is done all the same, so COMMIT waits where it has no condition.
+        if frame == Frame::Commit && !self.framed && outcome.is_ok() && !answers.failed() {
             return self.commit(wire).await;
         }
-        if frame == Frame::Alone {
-            self.access = Access::Read;
+        if frame == Frame::Alone || self.framed && !self.standing.in_transaction() {
+            (self.access, self.framed) = (Access::Read, false);
         }
         outcome
     }
@@ -790,12 +819,12 @@ impl<'a, 'b> Run<'a, 'b> {
 
     fn hear_around(&mut self, command: usize, part: &Part<'_>) -> Heard {
         match part {
-            Part::Refused(refusal) if command < self.begins => {
+            Part::Refused(refusal) if command < self.begins || self.framed => {
                 self.around = Some(refusal.clone());
                 Heard::Enough
             }
-            Part::Done(_) if command >= self.begins => {
-                self.restored = true;
+            Part::Done(done) if command >= self.begins => {
+                self.restored = done.status & MORE_RESULTS_EXISTS == 0;
                 Heard::Wanted
             }
             _ => Heard::Wanted,
@@ -891,6 +920,11 @@ fn no_column() -> Error {
 const IN_FRAME: u16 = IN_TRANSACTION | crate::answer::AUTOCOMMIT;
 /// Of COMMIT and ROLLBACK, whatever `completion_type` says: neither begins another transaction nor ends the session.
 const ONLY: &str = " AND NO CHAIN NO RELEASE";
+/// Ends the transaction, unless the statement before it has changed one row: ROW_COUNT() is -1 behind a failure. Of what ends it
+/// that way, START TRANSACTION READ WRITE would outlive it (seen on MySQL 9.7 and MariaDB 10.11), until somebody says otherwise.
+const UNLESS_ONE: &str = "SET autocommit = IF(ROW_COUNT() = 1, 0, 1); SET SESSION TRANSACTION READ ONLY";
+/// Commits it, if the statement before it has changed one row.
+const IF_ONE: &str = "SET autocommit = IF(ROW_COUNT() = 1, 1, 0); SET SESSION TRANSACTION READ ONLY";
 const READ_WRITE: &str = "SET SESSION TRANSACTION READ WRITE";
 pub(crate) const READ_ONLY: &str = "SET SESSION TRANSACTION READ ONLY";
 /// ER_WARNING_NOT_COMPLETE_ROLLBACK: "Some non-transactional changed tables couldn't be rolled back".

@@ -163,7 +163,7 @@ impl Transaction {
         store.fits(&json)?;
         let taken_back = running.take_back(limits).await;
         taken_back.map_err(|driver| running.told(driver.into()))?;
-        for statement in [store.keep(key, &json), store.sweep()] {
+        for statement in [store.keep(key, &json), store.sweep(key)] {
             running.ours(db, &statement).await.map_err(|error| store.trouble(error))?;
         }
         let committed = running.commit(limits).await;

@@ -49,11 +49,7 @@ pub(super) fn unserved(source: &str) -> Error {
 /// One message. It keeps its place in the batch even if it asks for nothing that we can do.
 fn message(record: &Object<'_>, invocation: &Invocation) -> Result<Record> {
     let message_id = record.text("messageId")?.ok_or_else(|| must_be("messageId", "a string"))?.into_owned();
-    let origin = Arc::new(Origin {
-        message_id: Some(message_id.clone()),
-        redelivered: redelivered(record)?,
-        ..invocation.origin()
-    });
+    let origin = Arc::new(Origin { message_id: Some(message_id.clone()), ..invocation.origin() });
     let request = record
         .text("body")
         .and_then(|body| body.ok_or_else(|| must_be("body", "a string")))
@@ -86,13 +82,6 @@ fn request(body: &str, origin: &Arc<Origin>, wrapping: Wrapping) -> Result<Reque
         Request::Diagnose => Err(bad_event("`diagnose` answers to a direct invoke only.")),
         request => Ok(request),
     }
-}
-
-/// Whether the message has been received before: then it may have been done.
-fn redelivered(record: &Object<'_>) -> Result<bool> {
-    let Some(attributes) = record.object("attributes")? else { return Ok(false) };
-    let received = attributes.get("ApproximateReceiveCount").map(|count| count.get().trim_matches('"'));
-    Ok(received.is_some_and(|count| count != "1" && !count.is_empty()))
 }
 
 /// The message group, of a message from a FIFO queue. A standard queue's messages may have one too, since fair

@@ -23,6 +23,9 @@ on_both_servers!(
     a_transaction_that_a_deadlock_has_ended_takes_nothing_more,
     large_parameters_meet_large_results,
     a_statement_of_several_packets_arrives,
+    behind_a_refused_guard_nothing_runs_and_nothing_is_open,
+    what_is_last_is_committed_if_it_changed_its_row_and_only_then,
+    nothing_is_committed_behind_a_deadlock_or_a_wait_that_rolled_back,
 );
 
 const TABLE: &str = "CREATE TABLE t (id INT PRIMARY KEY, n INT NOT NULL)";
@@ -130,6 +133,117 @@ async fn nothing_stays_of_what_was_sent_with_a_duplicate_key(kind: MysqlKind) {
     assert_eq!((step, error.fault()), (1, Fault::QueryFailed), "{error}");
     other.rollback().await.unwrap();
     assert_eq!((other.state(), seen(kind, &opening)), (State::Idle, "3:0".to_owned()));
+}
+
+/// On a wire that is counted: the first is what guards.
+async fn guarded(kind: MysqlKind) -> (Proxy, Opening, Box<dyn Session>) {
+    let server = server(kind);
+    let proxy = Proxy::start(server.address()).unwrap();
+    let opening = Opening { port: proxy.port(), ..Opening::new(server, &database(server)) };
+    let mut session = opening.connect().await.unwrap();
+    for sql in [TABLE, "CREATE TABLE tries (id INT AUTO_INCREMENT PRIMARY KEY)"] {
+        alone(&mut session, sql).await.unwrap();
+    }
+    list(&mut session, Frame::Guarded(2), &claim(1)).await.unwrap();
+    list(&mut session, Frame::Commit, &[update(7), keep(1)]).await.unwrap();
+    assert_eq!((session.state(), seen(kind, &opening)), (State::Idle, "1:2".to_owned()));
+    (proxy, opening, session)
+}
+
+fn claim(id: i64) -> [Statement; 3] {
+    [update(9), insert(id), statement("INSERT INTO tries () VALUES ()", &[])]
+}
+
+fn keep(id: i64) -> Statement {
+    statement("UPDATE t SET n = n + 1 WHERE id = ? AND n = 1", &[int(id)])
+}
+
+async fn behind_a_refused_guard_nothing_runs_and_nothing_is_open(kind: MysqlKind) {
+    let (proxy, opening, mut session) = guarded(kind).await;
+    for _ in 0..2 {
+        proxy.reset();
+        let (step, error) = list(&mut session, Frame::Guarded(2), &claim(1)).await.unwrap_err();
+        assert_eq!((step, error.fault(), error.sqlstate()), (1, Fault::Constraint, Some("1062")), "{error}");
+        assert_eq!((session.state(), proxy.flights()), (State::Idle, 1));
+        // Nobody would have to wait, and it is a session of reads.
+        server(kind).sql(&format!("SELECT * FROM {}.t FOR UPDATE NOWAIT", opening.database)).unwrap();
+        assert_eq!(failure(rows(&mut session, "DELETE FROM t", &[]).await), (Fault::QueryFailed, 1792));
+    }
+    proxy.reset();
+    list(&mut session, Frame::Guarded(2), &claim(2)).await.unwrap();
+    assert_eq!((session.state(), proxy.flights()), (State::InTransaction, 2));
+    list(&mut session, Frame::Commit, &[update(7), keep(2)]).await.unwrap();
+    assert_eq!((session.state(), proxy.flights()), (State::Idle, 3));
+    assert_eq!(failure(rows(&mut session, "DELETE FROM t", &[]).await), (Fault::QueryFailed, 1792));
+    assert_eq!(seen(kind, &opening), "1:2 2:2");
+    // What is undone would leave a gap.
+    let tries = format!("SELECT GROUP_CONCAT(id ORDER BY id) FROM {}.tries", opening.database);
+    assert_eq!(server(kind).sql(&tries).unwrap(), "1,2");
+}
+
+async fn what_is_last_is_committed_if_it_changed_its_row_and_only_then(kind: MysqlKind) {
+    let (proxy, opening, mut session) = guarded(kind).await;
+    // Each of them is prepared once.
+    let taken = insert(1);
+    let none = statement("UPDATE t SET n = 9 WHERE id = 3 AND n = 9", &[]);
+    let two = statement("UPDATE t SET n = n + 1", &[]);
+    for round in 0..2 {
+        for (last, fault) in
+            [(&none, Fault::QueryFailed), (&two, Fault::QueryFailed), (&taken, Fault::Constraint)]
+        {
+            list(&mut session, Frame::Guarded(2), &claim(3)).await.unwrap();
+            proxy.reset();
+            // It is behind what has changed one row.
+            let (_, error) = list(&mut session, Frame::Commit, &[update(1), last.clone()]).await.unwrap_err();
+            assert_eq!((error.fault(), session.state()), (fault, State::InTransaction), "{error}");
+            assert!(round == 0 || proxy.flights() == 1);
+            session.rollback().await.unwrap();
+            assert_eq!((session.state(), seen(kind, &opening)), (State::Idle, "1:2".to_owned()));
+        }
+    }
+    // What fails before it, and undoes nothing else, is told by nobody: it is committed.
+    list(&mut session, Frame::Guarded(2), &claim(3)).await.unwrap();
+    list(&mut session, Frame::Commit, &[taken, keep(3)]).await.unwrap();
+    assert_eq!((session.state(), seen(kind, &opening)), (State::Idle, "1:2 3:2".to_owned()));
+    // And the next list has a frame of its own.
+    list(&mut session, Frame::Begin(Access::Write), &[update(1), update(3)]).await.unwrap();
+    session.rollback().await.unwrap();
+    assert_eq!((session.state(), seen(kind, &opening)), (State::Idle, "1:2 3:2".to_owned()));
+}
+
+async fn nothing_is_committed_behind_a_deadlock_or_a_wait_that_rolled_back(kind: MysqlKind) {
+    let server = Mysql::builder(kind).config(&[("innodb-rollback-on-timeout", "ON")]).start().unwrap();
+    let own = database(&server);
+    let opening = Opening { statement_timeout: Duration::from_secs(2), ..Opening::new(&server, &own) };
+    let mut session = opening.connect().await.unwrap();
+    alone(&mut session, TABLE).await.unwrap();
+    alone(&mut session, "CREATE TABLE tries (id INT AUTO_INCREMENT PRIMARY KEY)").await.unwrap();
+    write(&mut session, &rows_to_lock(), &[]).await.unwrap();
+    list(&mut session, Frame::Guarded(2), &claim(2)).await.unwrap();
+    list(&mut session, Frame::Commit, &[update(10), keep(2)]).await.unwrap();
+    let before = seen_at(&server, &opening);
+    for deadlock in [false, true] {
+        let mut other = Opening::new(&server, &own).connect().await.unwrap();
+        other.begin(Access::Write).await.unwrap();
+        within(&mut other, "UPDATE t SET n = n + 1 WHERE id >= 10").await.unwrap();
+        list(&mut session, Frame::Guarded(2), &[update(1), insert(5), update(5)]).await.unwrap();
+        let back = async {
+            // If it comes second, the cycle is closed by the other.
+            if deadlock {
+                within(&mut other, "UPDATE t SET n = n + 1 WHERE id = 1").await.map(drop)
+            } else {
+                Ok(())
+            }
+        };
+        let last = [update(10), statement("UPDATE t SET n = n + 1 WHERE id = ?", &[int(5)])];
+        let (outcome, back) = tokio::join!(list(&mut session, Frame::Commit, &last), back);
+        back.unwrap();
+        let number = if deadlock { "1213" } else { "1205" };
+        assert_eq!(outcome.unwrap_err().1.sqlstate(), Some(number));
+        session.rollback().await.unwrap();
+        other.rollback().await.unwrap();
+        assert_eq!((session.state(), seen_at(&server, &opening)), (State::Idle, before.clone()));
+    }
 }
 
 /// Two transactions that wait for each other; `victim`'s list has the failing step in the middle. Gives the step that failed
