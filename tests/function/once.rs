@@ -707,6 +707,8 @@ async fn a_sweep_that_deadlocks_undoes_the_write() {
                 schema(engine)
             ))
             .queries(queries(engine) + nap)
+            .env("DB_QUERY_TIMEOUT", "90s")
+            .timeout(Duration::from_secs(100))
             .start()
             .await;
         let other = world.another().await;
