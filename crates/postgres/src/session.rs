@@ -56,6 +56,9 @@ pub(crate) struct Pg {
     pub(crate) reported: Reported,
     /// The same after the login.
     pub(crate) login: Reported,
+    /// What is known of the statements that are being sent, from each index on: other sessions may find meanwhile that they
+    /// know it no more.
+    flying: Vec<(usize, Arc<Known>)>,
     /// Those of the statements that were known wrongly, behind the beginning of a transaction.
     moved: Option<std::ops::Range<usize>>,
     /// The statements that have no name because they were learned where they stood, and what had one before.
@@ -160,6 +163,7 @@ impl Pg {
             owed: 0,
             login: reported.clone(),
             reported,
+            flying: Vec::new(),
             moved: None,
             in_place: Vec::new(),
             doing: Doing::Read,
@@ -211,14 +215,15 @@ impl Pg {
             if !again {
                 return Err(error);
             }
+            if self.owed > 0 || wire.closed() {
+                // It says nothing about the statements, which other sessions know.
+                return Err(error);
+            }
             for statement in statements {
                 self.forget(statement);
             }
-            if self.status != IDLE && self.owed == 0 {
+            if self.status != IDLE {
                 self.rollback(wire).await?;
-            }
-            if self.owed > 0 || wire.closed() {
-                return Err(error);
             }
         }
         self.attempt(wire, frame, statements, answers, false).await
@@ -390,32 +395,34 @@ impl Pg {
             }
             unknown = self.unknown(statements);
         }
-        if let Err(error) = self.learn(wire, statements, unknown).await {
-            // What ends a session while it is asked about statements ends it before any of them has run.
-            return Err(if self.owed > 0 || wire.closed() { error.as_refused() } else { error });
-        }
+        self.learn_before(wire, statements, unknown).await?;
         let (mut next, mut in_place, mut same) = (0, false, true);
         while next < statements.len() {
             let behind = next > 0 || within(frame);
+            self.flying.clear();
             if behind && self.learned.depends(statements[next]) {
                 in_place = true;
                 same &= self.learn_in_place(wire, statements[next]).await?;
-            } else if self.learned.known(statements[next]).is_none() {
+            } else if let Some(known) = self.learned.known(statements[next]) {
+                self.flying.push((next, known));
+            } else if behind {
                 // What it needs has been made by a step before it, or it fails.
-                if !behind {
-                    return Err(Error::new(Fault::Internal, "bug: a statement was not learned"));
-                }
                 self.learn_one(wire, statements[next]).await?;
+                continue;
+            } else {
+                // Another session has found it outdated meanwhile.
+                let unknown = self.unknown(&statements[next..=next]);
+                self.learn_before(wire, &statements[next..=next], unknown).await?;
+                continue;
             }
             let mut end = next + 1;
             let mut redefined = redefines(&statements[next].sql);
             while end < statements.len() && !redefined {
                 // A batch has a thousand of one.
                 if !alike(statements[end - 1], statements[end]) {
-                    if self.learned.depends(statements[end]) || self.learned.known(statements[end]).is_none()
-                    {
-                        break;
-                    }
+                    let depends = self.learned.depends(statements[end]);
+                    let Some(known) = self.learned.known(statements[end]).filter(|_| !depends) else { break };
+                    self.flying.push((end, known));
                     redefined = redefines(&statements[end].sql);
                 }
                 end += 1;
@@ -632,6 +639,17 @@ impl Pg {
         self.prepared.remove(statement);
     }
 
+    /// The same as [`Self::learn`], before any of the statements has run: so whatever ends the session then, none has.
+    async fn learn_before(
+        &mut self,
+        wire: &mut Wire,
+        statements: &[&Statement],
+        learning: Vec<Learning>,
+    ) -> Result<()> {
+        let learned = self.learn(wire, statements, learning).await;
+        learned.map_err(|error| if self.owed > 0 || wire.closed() { error.as_refused() } else { error })
+    }
+
     /// Asks the server about the statements that the environment does not know, in one flight; once more for those with
     /// parameters whose type it cannot infer. Outside a transaction, which a failure would end.
     ///
@@ -665,16 +683,19 @@ impl Pg {
         Ok(())
     }
 
-    /// The statements that the environment does not know, each once.
-    fn unknown(&self, statements: &[&Statement]) -> Vec<Learning> {
+    /// The statements that the environment does not know, each once. What is known of the others may be sent.
+    fn unknown(&mut self, statements: &[&Statement]) -> Vec<Learning> {
         let mut unknown: Vec<Learning> = Vec::new();
+        self.flying.clear();
         for (index, statement) in statements.iter().enumerate() {
             if index > 0 && alike(statements[index - 1], statement) {
                 continue;
             }
             let met = |other: &Learning| alike(statements[other.index], statement);
-            if self.learned.known(statement).is_none() && !unknown.iter().any(met) {
-                unknown.push(Learning::of(index, statement));
+            match self.learned.known(statement) {
+                Some(known) => self.flying.push((index, known)),
+                None if unknown.iter().any(met) => {}
+                None => unknown.push(Learning::of(index, statement)),
             }
         }
         unknown
@@ -1210,8 +1231,10 @@ impl Pg {
                 (Arc::clone(&it.name), Arc::clone(&it.known), it.columns.is_none())
             }
             None => {
-                let known = self.learned.known(statement);
+                let of = |from: usize| from <= at && alike(statements[from], statement);
+                let known = self.flying.iter().rfind(|(from, _)| of(*from));
                 let known = known.ok_or_else(|| garbage("bug: a statement was not learned"))?;
+                let known = Arc::clone(&known.1);
                 let name: Arc<str> = if lasting && inferred(&known) { "".into() } else { self.name().into() };
                 frontend::parse(&name, &statement.sql, known.declared.iter().copied(), out)
                     .map_err(unsendable)?;

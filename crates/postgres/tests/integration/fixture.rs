@@ -77,6 +77,23 @@ impl Live {
         runtime.block_on(work(&mut **session.as_mut().unwrap()))
     }
 
+    /// Works with its session and so many others of the same environment, side by side.
+    pub(crate) fn beside<T>(
+        &mut self,
+        others: usize,
+        work: impl AsyncFnOnce(&mut dyn Session, Vec<Box<dyn Session>>) -> T,
+    ) -> T {
+        let to = Target { pooling: self.pooling, ..target(&self.database) };
+        let Self { runtime, backend, session, .. } = self;
+        runtime.block_on(async {
+            let mut sessions = Vec::new();
+            for _ in 0..others {
+                sessions.push(backend.connect(&to).await.unwrap());
+            }
+            work(&mut **session.as_mut().unwrap(), sessions).await
+        })
+    }
+
     /// Runs a statement as a read.
     pub(crate) fn read(&mut self, sql: &str, arguments: &[Argument]) -> Result<Vec<Row>> {
         self.run(&Statement { sql: sql.into(), arguments: arguments.to_vec() })

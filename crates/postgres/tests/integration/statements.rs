@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use lambda_rds_core::answers::{Answers, Expected};
 use lambda_rds_core::backend::{Access, Frame, Pooling, State, Statement};
 use lambda_rds_core::config::Int64;
@@ -60,6 +61,50 @@ fn a_migration_makes_a_kept_statement_stale_and_it_is_prepared_anew() {
         ));
         live.reconnect();
         assert_eq!(live.run(&all).unwrap()[0].len(), columns, "{change}");
+    }
+}
+
+/// As a description does, and whoever meets a migration.
+#[test]
+fn what_another_session_forgets_meanwhile_is_sent_or_learned_anew() {
+    for pooling in [Pooling::None, Pooling::Transaction] {
+        let mut live = Live::pooled("CREATE TABLE t (a bigint); GRANT ALL ON t TO PUBLIC", pooling);
+        let statement = |sql: &str| query(sql, &[("n int", "1")]);
+        let all = ["INSERT INTO t VALUES (:n) RETURNING a", "SELECT a FROM t WHERE a = :n"].map(statement);
+        live.beside(6, async |session, mut others| {
+            let running = async {
+                for (frame, some) in [(Frame::Begin(Access::Write), &all[..]), (Frame::Read, &all[1..])] {
+                    for _ in 0..150 {
+                        let limits = Limits { bytes: 64 << 20, escaped: false, max_rows: None };
+                        let mut rows = RowWriter::list(limits, Int64::Number);
+                        let one = Expected {
+                            verb: Verb::Many,
+                            max_rows: None,
+                            limit: Duration::MAX,
+                            silent: false,
+                        };
+                        let expected = vec![one; some.len()];
+                        let mut answers = Answers::new(&mut rows, &expected, true);
+                        let some: Vec<&Statement> = some.iter().collect();
+                        session.run(frame, &some, &mut answers).await.unwrap();
+                        answers.outcome().unwrap();
+                        if frame != Frame::Read {
+                            session.rollback().await.unwrap();
+                        }
+                        assert_eq!(session.state(), State::Idle);
+                    }
+                }
+            };
+            let forgetting = others.iter_mut().enumerate().map(async |(number, other)| {
+                loop {
+                    other.describe(&all[number % all.len()]).await.unwrap();
+                }
+            });
+            tokio::select! {
+                () = running => {}
+                _ = join_all(forgetting) => {}
+            }
+        });
     }
 }
 
