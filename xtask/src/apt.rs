@@ -2,7 +2,7 @@
 //! status in a folder of ours, so that it works without being root and leaves the system as it was.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -68,6 +68,26 @@ pub(crate) fn unpack(package: &str, suite: Option<&str>, home: &Path, target: &P
     }
     fs::remove_dir_all(&archives)?;
     Ok(())
+}
+
+/// The folder with a package of the system's own sources, unpacked on first use below `home`.
+///
+/// # Errors
+/// Those of [`unpack`].
+pub(crate) fn unpacked(package: &str, home: &Path) -> Result<PathBuf> {
+    let unpacked = home.join("unpacked");
+    if !unpacked.exists() {
+        println!("{package}: getting the package into {}", home.display());
+        // Renamed when complete, so that an interrupted download is made again.
+        let unfinished = home.join("unfinished");
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished)?;
+        }
+        fs::create_dir_all(&unfinished)?;
+        unpack(package, None, home, &unfinished)?;
+        fs::rename(&unfinished, &unpacked)?;
+    }
+    Ok(unpacked)
 }
 
 /// The line of a suite, at the mirror that the system itself has the distribution from.

@@ -22,7 +22,6 @@ use crate::{apt, build, on_path, run, servers, shown, zip};
 
 /// Tries all of it.
 pub(super) fn check(workspace: &Path) -> Result<()> {
-    let servers = servers::ready(workspace, false)?;
     let arch = build::this_arch()?;
     let [command, sample, runner] = &built(workspace, [COMMAND, "sample_postgres", "run_function"])?;
     for other in [Arch::X86, Arch::Arm] {
@@ -38,17 +37,14 @@ pub(super) fn check(workspace: &Path) -> Result<()> {
     is_valid(workspace, &out.join("lambda-rds.cdx.json"))?;
     println!("the bill of materials is valid");
 
-    let mut sample = Command::new(sample);
-    sample.arg(workspace.join("xtask/openapi/schema.sql")).env(servers::FOLDER_VARIABLE, servers);
-    let (mut server, settings) = started(sample.stdin(Stdio::piped()))?;
-    let lambda = Lambda { runner, settings: &settings };
     let page = fs::read_to_string(workspace.join(PAGE)).with_context(|| format!("cannot read {PAGE}"))?;
     let blocks: Vec<&str> =
         page.split("```sh\n").skip(1).filter_map(|block| Some(block.split_once("```")?.0)).collect();
     let [sums, pip, npm, tar, pack, pack_layer, pack_image] = blocks.as_slice() else {
         bail!("{PAGE} has other blocks of `sh` than are tried")
     };
-    let tried = || -> Result<()> {
+    beside_a_database(workspace, sample, |settings| {
+        let lambda = Lambda { runner, settings };
         let desks = [
             by_pip(folder.path(), &out, pip)?,
             by_npm(folder.path(), &out, npm)?,
@@ -86,8 +82,20 @@ pub(super) fn check(workspace: &Path) -> Result<()> {
         lambda.answers_in_an_image(&shop.folder.join("shop.tar"), &shop.folder.join("root"))?;
         println!("the image runs, and nothing of this machine is in it");
         Ok(())
-    };
-    let outcome = tried();
+    })
+}
+
+/// Runs this beside a PostgreSQL with the sample's rows, which the settings of a function reach.
+pub(super) fn beside_a_database(
+    workspace: &Path,
+    sample: &Path,
+    tried: impl FnOnce(&Map<String, Value>) -> Result<()>,
+) -> Result<()> {
+    let servers = servers::ready(workspace, false)?;
+    let mut sample = Command::new(sample);
+    sample.arg(workspace.join("xtask/openapi/schema.sql")).env(servers::FOLDER_VARIABLE, servers);
+    let (mut server, settings) = started(sample.stdin(Stdio::piped()))?;
+    let outcome = tried(&settings);
     // It ends, and its server with it, when there is nothing more to read.
     drop(server.0.stdin.take());
     let _ = server.0.wait();
@@ -138,19 +146,7 @@ const PAGE: &str = "docs/how-to/without-rust.md";
 
 /// Has skopeo, which puts images into registries, read the whole of the archive.
 fn is_an_image(workspace: &Path, image: &Path, arch: Arch) -> Result<()> {
-    let home = workspace.join("target/skopeo");
-    let unpacked = home.join("unpacked");
-    if !unpacked.exists() {
-        println!("skopeo: getting the package into {}", home.display());
-        // Renamed when complete, so that an interrupted download is made again.
-        let unfinished = home.join("unfinished");
-        if unfinished.exists() {
-            fs::remove_dir_all(&unfinished)?;
-        }
-        fs::create_dir_all(&unfinished)?;
-        apt::unpack("skopeo", None, &home, &unfinished)?;
-        fs::rename(&unfinished, &unpacked)?;
-    }
+    let unpacked = apt::unpacked("skopeo", &workspace.join("target/skopeo"))?;
     let copy = image.with_extension("copy");
     let mut skopeo = Command::new(unpacked.join("usr/bin/skopeo"));
     let libraries = ["usr/lib", "lib"].map(|folder| {
@@ -328,9 +324,9 @@ fn get(url: &str, path: &str) -> Result<String> {
 }
 
 /// The stand-in of the Runtime API, and the settings of a function that reaches a database.
-struct Lambda<'a> {
-    runner: &'a Path,
-    settings: &'a Map<String, Value>,
+pub(super) struct Lambda<'a> {
+    pub(super) runner: &'a Path,
+    pub(super) settings: &'a Map<String, Value>,
 }
 
 impl Lambda<'_> {
@@ -365,7 +361,7 @@ impl Lambda<'_> {
     }
 
     /// Runs the program, and wants the rows that its query has.
-    fn answers(&self, words: &[PathBuf], more: &[(&str, &str)]) -> Result<()> {
+    pub(super) fn answers(&self, words: &[PathBuf], more: &[(&str, &str)]) -> Result<()> {
         let mut runner = Command::new(self.runner);
         let all = self.settings.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
         for (name, value) in all.chain([("DB_ALLOW_PASSWORD", "true")]).chain(more.iter().copied()) {
@@ -386,7 +382,7 @@ impl Lambda<'_> {
     }
 }
 
-fn path(path: &Path) -> Result<&str> {
+pub(super) fn path(path: &Path) -> Result<&str> {
     path.to_str().context("a path is not UTF-8")
 }
 
@@ -395,7 +391,7 @@ fn is_root() -> Result<bool> {
 }
 
 /// Unpacks a zip as Lambda does, with its permissions: by Python, as not every machine has a program for it.
-fn unzip(archive: &Path, folder: &Path) -> Result<()> {
+pub(super) fn unzip(archive: &Path, folder: &Path) -> Result<()> {
     let script = "import os, sys, zipfile
 for entry in zipfile.ZipFile(sys.argv[1]).infolist():
     os.chmod(zipfile.ZipFile(sys.argv[1]).extract(entry, sys.argv[2]), entry.external_attr >> 16)";

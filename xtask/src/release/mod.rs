@@ -14,6 +14,7 @@
 
 mod check;
 mod contents;
+mod emulate;
 mod libc;
 mod npm;
 mod wheel;
@@ -51,12 +52,19 @@ pub(crate) struct Options {
     /// try all of it as somebody without Rust
     #[arg(long, conflicts_with_all = ["out", "engines", "archs", "without_images"])]
     check: bool,
+    /// Make no release, but build the function with PostgreSQL for the processor that this machine has not, and have it
+    /// answer in QEMU
+    #[arg(long, conflicts_with_all = ["out", "engines", "archs", "without_images", "check"])]
+    emulate: bool,
 }
 
 /// Makes a release, or tries one.
 pub(crate) fn release(workspace: &Path, options: &Options) -> Result<()> {
     if options.check {
         return check::check(workspace);
+    }
+    if options.emulate {
+        return emulate::emulate(workspace);
     }
     let mut built = Built::default();
     for arch in &options.archs {
@@ -271,7 +279,7 @@ mod tests {
         let typed = |words: &[&str]| Typed::parse_from(["release"].iter().chain(words)).options;
         let all = typed(&[]);
         assert_eq!((all.engines.len(), all.archs.len()), (Engine::value_variants().len(), 2));
-        assert!(all.without_images.is_empty() && !all.check);
+        assert!(all.without_images.is_empty() && !all.check && !all.emulate);
         let some = typed(&["--engines", "postgres,mysql", "--archs", "x86_64"]);
         assert_eq!((some.engines.len(), some.archs), (2, vec![Arch::X86]));
     }
