@@ -150,7 +150,9 @@ impl App {
         }
         let timeout = longest(&queries, db.query_timeout);
         let store = Store::new(db.engine, backend.dialect(), &db.idempotency_table, db.idempotency_reply);
-        backend.expect(&mut queries.iter().map(|query| query.blank().sql));
+        let keyed = queries.iter().any(|query| query.idempotency().is_some());
+        let keys = keyed.then(|| store.texts()).into_iter().flatten();
+        backend.expect(&mut keys.chain(queries.iter().map(|query| query.blank().sql)));
         let sessions = Sessions::configured(&db, &platform, timeout, function.log_values, backend, topology);
         let sessions = Arc::new(sessions);
         let openapi = openapi(&function, &platform, &queries)?;

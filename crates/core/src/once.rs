@@ -111,6 +111,11 @@ impl Store {
         Self { dialect, engine, table: table.clone(), most, sql }
     }
 
+    /// What every write with a key sends, whatever it is.
+    pub(crate) fn texts(&self) -> [Arc<str>; 4] {
+        [&self.sql.look_up, &self.sql.claim, &self.sql.sweep, &self.sql.keep].map(Arc::clone)
+    }
+
     /// Looks a key up.
     pub(crate) fn look_up(&self, key: &Key) -> Statement {
         statement(&self.sql.look_up, vec![self.hash("id", &key.id)])
