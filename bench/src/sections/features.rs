@@ -601,7 +601,7 @@ CREATE TABLE million (id int PRIMARY KEY, name varchar(100) NOT NULL, email varc
 INSERT INTO million SELECT a.id + 100000 * (b.id - 1), concat('user ', a.id % 50000),
     concat('user', a.id + 100000 * (b.id - 1), '@example.com') FROM users b, many a WHERE b.id <= 10;
 CREATE TABLE hashes (id int PRIMARY KEY, hash varchar(32) NOT NULL);
-INSERT INTO hashes SELECT id, md5(concat(name, id)) FROM million WHERE id <= 5000;
+INSERT INTO hashes SELECT id, left(sha2(concat(name, id), 256), 32) FROM million WHERE id <= 5000;
 CREATE TABLE keys_few (id binary(32) NOT NULL PRIMARY KEY, request binary(32) NOT NULL, reply mediumblob,
     created_at datetime(6) NOT NULL, expires_at datetime(6) NOT NULL, INDEX (expires_at)) ENGINE = InnoDB;
 CREATE TABLE keys_many LIKE keys_few;
