@@ -23,6 +23,7 @@ mod pack;
 mod sample;
 mod serve;
 mod settings;
+mod signals;
 mod tables;
 mod tools;
 mod url;

@@ -18,7 +18,6 @@ use lambda_rds::event::Invocation;
 use lambda_rds::value::Given;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -27,6 +26,7 @@ use crate::failure::{Failure, note};
 use crate::output;
 use crate::serve::{Live, SESSIONS};
 use crate::settings::Settings;
+use crate::signals;
 use crate::uuid::request_id;
 
 /// Offer the queries that are tools (`-- tool:`) to an agent on this machine, by the Model Context Protocol on stdin and
@@ -64,8 +64,8 @@ impl Mcp {
 /// Answers each line; several at once, as they come.
 async fn answer(live: &Arc<Live>, claims: &[(String, Given)], tenant: Option<&str>) -> Result<(), Failure> {
     let unheard = |error| Failure::Setup(format!("signals cannot be listened for: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(unheard)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
+    let mut terminate = signals::terminate().map_err(unheard)?;
+    let mut interrupt = signals::interrupt().map_err(unheard)?;
     let mut lines = lines();
     let mut running = JoinSet::new();
     let mut cancels: HashMap<String, AbortHandle> = HashMap::new();

@@ -19,7 +19,6 @@ use lambda_runtime::{Context, Diagnostic};
 use lambda_runtime_api_client::body::Body;
 use lambda_runtime_api_client::{BoxError, Client};
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::app::{App, StartError};
@@ -88,7 +87,7 @@ async fn serve(app: App) -> ExitCode {
         Ok(client) => Arc::new(client),
         Err(error) => return fail(&format!("no client of the Lambda Runtime API: {error}")),
     };
-    let mut terminate = match signal(SignalKind::terminate()) {
+    let mut terminate = match termination() {
         Ok(terminate) => terminate,
         Err(error) => return fail(&format!("SIGTERM cannot be listened for: {error}")),
     };
@@ -105,6 +104,18 @@ async fn serve(app: App) -> ExitCode {
             ExitCode::SUCCESS
         }
     }
+}
+
+/// What Lambda sends an environment that it ends.
+#[cfg(unix)]
+fn termination() -> std::io::Result<tokio::signal::unix::Signal> {
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+}
+
+/// Its like at a desk; Lambda itself is Linux.
+#[cfg(windows)]
+fn termination() -> std::io::Result<tokio::signal::windows::CtrlC> {
+    tokio::signal::windows::ctrl_c()
 }
 
 /// INIT, and then one invocation after the other, for ever; several at once where Lambda says so.

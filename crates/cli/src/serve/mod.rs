@@ -35,7 +35,6 @@ use lambda_rds::reply::{Raised, Reply};
 use lambda_rds::stream::{self, Head, Inlet};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -44,6 +43,7 @@ use crate::failure::{Failure, note};
 use crate::output;
 pub(crate) use crate::serve::live::Live;
 use crate::settings::Settings;
+use crate::signals;
 use crate::uuid::request_id;
 
 /// Serve the queries over HTTP on this machine, as API Gateway and the function would
@@ -144,8 +144,8 @@ struct Server {
 /// Accepts connections until somebody interrupts; then lets the requests end that have begun.
 async fn serve(listener: TcpListener, server: &Arc<Server>) -> Result<(), Failure> {
     let unheard = |error| Failure::Setup(format!("signals cannot be listened for: {error}"));
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(unheard)?;
+    let mut interrupt = signals::interrupt().map_err(unheard)?;
+    let mut terminate = signals::terminate().map_err(unheard)?;
     let (stop, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
     loop {

@@ -11,7 +11,6 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, BytesMut};
-use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -256,15 +255,7 @@ impl Wire {
         if self.ended || self.broken.is_some() {
             return true;
         }
-        let mut fds = [PollFd::new(self.tcp(), PollFlags::RDHUP)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        match rustix::event::poll(&mut fds, Some(&now)) {
-            Ok(_) => fds[0]
-                .revents()
-                .intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL),
-            // poll fails for want of memory or by a signal: then the next statement will tell.
-            Err(_) => false,
-        }
+        hung_up(self.tcp())
     }
 
     /// How many bytes have been given to the kernel. Two equal readings around a failed statement prove that nothing
@@ -400,6 +391,34 @@ impl AsyncWrite for Corked {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_send(context))?;
         Pin::new(&mut self.tcp).poll_shutdown(context)
+    }
+}
+
+/// Whether the peer has closed its side: Linux tells that apart, whatever is still to be read.
+#[cfg(target_os = "linux")]
+fn hung_up(tcp: &TcpStream) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    let mut fds = [PollFd::new(tcp, PollFlags::RDHUP)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match poll(&mut fds, Some(&now)) {
+        Ok(_) => {
+            fds[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
+        }
+        // poll fails for want of memory or by a signal: then the next statement will tell.
+        Err(_) => false,
+    }
+}
+
+/// The same at a desk with another system, where it is seen once there is nothing else to be read.
+#[cfg(not(target_os = "linux"))]
+fn hung_up(tcp: &TcpStream) -> bool {
+    use rustix::io::Errno;
+    use rustix::net::{RecvFlags, recv};
+
+    match recv(tcp, &mut [0_u8; 1], RecvFlags::PEEK) {
+        Ok((_, read)) => read == 0,
+        Err(error) => ![Errno::WOULDBLOCK, Errno::INTR].contains(&error),
     }
 }
 
