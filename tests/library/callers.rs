@@ -389,6 +389,39 @@ async fn nobody_gets_out_of_their_transaction() {
     }
 }
 
+/// What tells the server of a caller is parsed once in a session, whoever that is; behind a pooler it leaves no name.
+#[tokio::test]
+async fn what_tells_of_a_caller_is_parsed_once() {
+    for pooled in [false, true] {
+        let world = with_notes(if pooled { World::pooled(1, &[]) } else { World::start(Engine::Postgres) });
+        let kept = "SELECT name, generic_plans + custom_plans FROM pg_prepared_statements \
+                    WHERE statement LIKE 'SELECT set\\_config%'";
+        for n in 0..3_i64 {
+            for (tenant, n) in [("blue", n), ("red", n + 3)] {
+                run(&of(&world, tenant), "INSERT INTO notes (n) VALUES ($1)", [n.into()]).await.unwrap();
+                tenants(&of(&world, tenant)).await;
+            }
+        }
+        let blue = of(&world, "blue");
+        let rows = query(&blue, kept).await.unwrap();
+        let told = |row: &QueryResult| {
+            (row.try_get_by_index::<String>(0).unwrap(), row.try_get_by_index::<i64>(1).unwrap())
+        };
+        let named: Vec<_> = rows.iter().map(told).collect();
+        if pooled {
+            assert_eq!(named, []);
+            continue;
+        }
+        let [(name, 13)] = &named[..] else { panic!("{named:?}") };
+        // If somebody drops it, and it alone.
+        query(&world.db, &format!("DO $$ BEGIN EXECUTE 'DEALLOCATE {name}'; END $$")).await.unwrap();
+        assert_eq!(tenants(&blue).await, ["blue"; 3]);
+        nothing_left(&world).await;
+        let again: Vec<_> = query(&blue, kept).await.unwrap().iter().map(told).collect();
+        assert!(matches!(&again[..], [(_, 2)]), "{again:?}");
+    }
+}
+
 /// BEGIN is refused in the statement's own flight where the server only reads, and is told as that.
 #[tokio::test]
 async fn a_server_that_only_reads_is_told_as_not_the_writer() {

@@ -50,6 +50,9 @@ pub(crate) struct Pg {
     /// Those of our own statements that have a name, and how often all names were given anew.
     controls: Vec<Control>,
     generation: u32,
+    /// What stands around statements of sea-orm's driver and has a name.
+    #[cfg(feature = "sea-orm")]
+    around: ByStatement<Arc<str>>,
     /// The status that the server has told last, and how many of its answers are yet to come.
     pub(crate) status: u8,
     pub(crate) owed: u32,
@@ -159,6 +162,8 @@ impl Pg {
             named: 0,
             controls: Vec::new(),
             generation: 0,
+            #[cfg(feature = "sea-orm")]
+            around: ByStatement::default(),
             status: IDLE,
             owed: 0,
             login: reported.clone(),
@@ -629,6 +634,10 @@ impl Pg {
         if error.is_refused() && error.sqlstate() == Some(classify::INVALID_SQL_STATEMENT_NAME) {
             self.controls.clear();
             self.prepared = ByStatement::default();
+            #[cfg(feature = "sea-orm")]
+            {
+                self.around = ByStatement::default();
+            }
             self.generation += 1;
         }
     }
@@ -1199,6 +1208,32 @@ impl Pg {
         }
     }
 
+    /// Says a statement of ours that stands around one of the driver's and gives nothing that is read, and tells its name:
+    /// the empty one where names may not live.
+    #[cfg(feature = "sea-orm")]
+    pub(crate) fn encode_around(&mut self, out: &mut BytesMut, statement: &Statement) -> Result<Arc<str>> {
+        let Statement { sql, arguments } = statement;
+        let name = match self.around.get(statement) {
+            Some(name) => Arc::clone(name),
+            None => {
+                let name = self.name();
+                frontend::parse(&name, sql, bind::declared(arguments), out).map_err(unsendable)?;
+                name.into()
+            }
+        };
+        bound(&name, arguments, &[], out)?;
+        frontend::execute("", 0, out).map_err(unsendable)?;
+        Ok(name)
+    }
+
+    /// Such a statement has been bound, and so has this name.
+    #[cfg(feature = "sea-orm")]
+    pub(crate) fn named_around(&mut self, statement: &Statement, name: &Arc<str>) {
+        if !name.is_empty() {
+            self.around.insert(statement, Arc::clone(name));
+        }
+    }
+
     /// Sends one of the statements.
     ///
     /// The types that the server infers stay with the name of a statement for as long as it has that. If a column has
@@ -1698,14 +1733,6 @@ fn bound(name: &str, arguments: &[Argument], formats: &[i16], out: &mut BytesMut
         Some(error) => Err(error),
         None => written.map_err(|_| unsendable(io::ErrorKind::InvalidInput.into())),
     }
-}
-
-/// Runs a statement that leaves no name behind, and of which nothing need be known before.
-#[cfg(feature = "sea-orm")]
-pub(crate) fn said_once(sql: &str, arguments: &[Argument], out: &mut BytesMut) -> Result<()> {
-    frontend::parse("", sql, bind::declared(arguments), out).map_err(unsendable)?;
-    bound("", arguments, &[], out)?;
-    frontend::execute("", 0, out).map_err(unsendable)
 }
 
 /// The types in a description of parameters.

@@ -1,6 +1,8 @@
 //! The transaction around a statement of the driver's, which knows nothing of it: what is said in front of the statement and
 //! behind it, and which of the server's answers are to that.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use lambda_rds_core::backend::{Access, Alone, Statement};
 use lambda_rds_core::error::Result;
@@ -11,7 +13,7 @@ use crate::messages::{
     BIND_COMPLETE, CLOSE_COMPLETE, COMMAND_COMPLETE, ERROR, NOTICE, NOTIFICATION, Notice, PARAMETER_STATUS,
     READY, Rest,
 };
-use crate::session::{Control, Pg, Refused, Unit, committed, said_once};
+use crate::session::{Control, Pg, Refused, Unit, committed};
 
 /// What is around one statement.
 ///
@@ -27,9 +29,11 @@ pub(super) struct Around {
     answered: usize,
     /// Whether the values of the next one have been read.
     bound: bool,
-    /// Those of our own statements that have a name by now, where names may live.
-    named: Vec<Control>,
+    /// What of our own has a name by now, where names may live.
+    named: Vec<Unit>,
     before: Vec<Statement>,
+    /// The name of each of those.
+    names: Vec<Arc<str>>,
     /// The text of the statement behind which COMMIT is said, and that.
     last: Option<(String, BytesMut)>,
     commit: Commit,
@@ -61,8 +65,9 @@ impl Around {
             protocol.encode_control(&mut front, control)?;
             units.push(Unit::Control(control));
         }
-        for (at, Statement { sql, arguments }) in before.iter().enumerate() {
-            said_once(sql, arguments, &mut front)?;
+        let mut names = Vec::with_capacity(before.len());
+        for (at, statement) in before.iter().enumerate() {
+            names.push(protocol.encode_around(&mut front, statement)?);
             units.push(Unit::Step(at));
         }
         let last = match access {
@@ -81,6 +86,7 @@ impl Around {
             bound: false,
             named: Vec::new(),
             before: before.clone(),
+            names,
             last,
             commit: Commit::Unsaid,
             refused: None,
@@ -131,11 +137,8 @@ impl Around {
             }
             BIND_COMPLETE if self.is_ours() => {
                 self.bound = true;
-                match self.units.get(self.answered) {
-                    Some(Unit::Control(control)) => self.named.push(*control),
-                    Some(_) => {}
-                    None => self.named.push(Control::Commit),
-                }
+                let unit = self.units.get(self.answered).copied();
+                self.named.push(unit.unwrap_or(Unit::Control(Control::Commit)));
             }
             COMMAND_COMPLETE if self.is_ours() => {
                 self.bound = false;
@@ -155,7 +158,13 @@ impl Around {
     /// # Errors
     /// What the server has refused of it.
     pub(super) fn outcome(self, protocol: &mut Pg) -> Result<()> {
-        self.named.iter().for_each(|control| protocol.named(*control));
+        for unit in &self.named {
+            match unit {
+                Unit::Control(control) => protocol.named(*control),
+                Unit::Step(at) => protocol.named_around(&self.before[*at], &self.names[*at]),
+                _ => {}
+            }
+        }
         if let Some(refused) = &self.refused {
             return Err(protocol.refusal(refused, &self.before.iter().collect::<Vec<_>>(), false));
         }
@@ -192,6 +201,7 @@ mod tests {
             bound: false,
             named: Vec::new(),
             before: Vec::new(),
+            names: Vec::new(),
             last: read
                 .then(|| ("SELECT 1".to_owned(), BytesMut::from(&message(b'P', b"\0COMMIT\0\0\0")[..]))),
             commit: Commit::Unsaid,
@@ -250,7 +260,8 @@ mod tests {
         assert_eq!(back, messages(&theirs));
         let around = reader.around.unwrap();
         assert_eq!(around.commit, Commit::Answered("COMMIT".to_owned()));
-        assert_eq!(around.named, [Control::BeginRead, Control::Commit]);
+        let controls = [Unit::Control(Control::BeginRead), Unit::Step(0), Unit::Control(Control::Commit)];
+        assert_eq!(around.named, controls);
         assert_eq!(reader.status, b'I');
     }
 
