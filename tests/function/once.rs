@@ -689,6 +689,65 @@ async fn what_has_no_reply_is_not_committed() {
     }
 }
 
+/// A reply that is longer than the server takes in one message (`max_allowed_packet`) cannot be kept: nothing is written, it is
+/// told, and the function goes on.
+#[tokio::test]
+async fn a_reply_that_the_server_does_not_take_is_not_kept() {
+    for engine in [Engine::Mysql, Engine::MariaDb] {
+        let wide = "-- name: wide :many\n-- param: n int\nSELECT v FROM wide WHERE n <= :n;\n\n\
+                    -- name: noted :exec\n-- param: account int\n-- param: note json? = null\n\
+                    INSERT INTO payments (account, note) VALUES (:account, :note);\n\n";
+        let world = setup(engine)
+            .own_server()
+            .schema(format!(
+                "{};\nCREATE TABLE wide (n bigint, v longtext);\nSET GLOBAL max_allowed_packet = 1048576",
+                schema(engine).trim_end().trim_end_matches(';')
+            ))
+            .queries(queries(engine) + wide)
+            .env("DB_IDEMPOTENCY_REPLY", "6000000")
+            .start()
+            .await;
+        for n in 1..=40 {
+            world.sql(&format!("INSERT INTO wide VALUES ({n}, repeat('x', 100000))"));
+        }
+        let list = |key: &str, n: u64| {
+            json!({
+                "transaction": [
+                    {"query": "pay", "params": {"account": n}},
+                    {"query": "wide", "params": {"n": n}},
+                ],
+                "idempotencyKey": key,
+            })
+        };
+        for key in ["small", "small"] {
+            assert_eq!(code(&world, list(key, 9)).await, (200, "none".into()));
+        }
+        assert_eq!((paid(&world, 9), keys(&world)), (1, 1));
+        for _ in 0..2 {
+            assert_eq!(code(&world, list("large", 40)).await, (413, "result_too_large".into()));
+            assert_eq!((paid(&world, 40), keys(&world)), (0, 1));
+            until("no transaction", || world.in_transaction() == 0).await;
+        }
+        assert_eq!(code(&world, list("large", 5)).await, (200, "none".into()));
+
+        // A parameter, likewise, whatever comes behind it.
+        let long = json!({"account": 7, "note": "x".repeat(3_000_000)});
+        let pay = json!({"query": "pay", "params": {"account": 7}});
+        for event in [
+            json!({"transaction": [pay, {"query": "pay", "params": long}, pay], "idempotencyKey": "p"}),
+            json!({"transaction": [{"query": "plain", "params": {"account": 7}}, {"query": "noted", "params": long}]}),
+            json!({"batch": {"query": "noted", "params": [{"account": 7}, long, {"account": 7}]}}),
+            json!({"query": "noted", "params": long}),
+        ] {
+            assert_eq!(code(&world, event).await, (400, "bad_parameter".into()));
+            assert_eq!(paid(&world, 7), 0);
+            until("no transaction", || world.in_transaction() == 0).await;
+        }
+        assert_eq!(code(&world, json!({"query": "plain", "params": {"account": 7}})).await.0, 200);
+        assert_eq!(world.sessions(), 1);
+    }
+}
+
 /// A deadlock at the sweep undoes all of the transaction, and the server goes on; the twin that waited for the key does the write,
 /// and its reply is the one for both.
 #[tokio::test]

@@ -538,7 +538,11 @@ async fn attempt_once(
     let run = Run::new(session, &clock, work, &mut answers);
     let mut run = Run { list: false, guards: last.len(), ..run };
     if let Err(error) = run.statements(Frame::Commit, &last, *progress).await {
-        return Err(if matches!(run.failed, Some(Which::Silent(_))) { store.trouble(error) } else { error });
+        return Err(match run.failed {
+            Some(Which::Silent(at)) if at + 1 == last.len() => store.unkept(error, &body),
+            Some(Which::Silent(_)) => store.trouble(error),
+            _ => error,
+        });
     }
     run.ours()?;
     Ok(Came::Kept(carried, count))

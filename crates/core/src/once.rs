@@ -232,6 +232,21 @@ impl Store {
         error.with_detail(detail)
     }
 
+    /// The error of the statement that keeps the reply: what the server does not take as a value is that.
+    pub(crate) fn unkept(&self, error: Error, reply: &[u8]) -> Error {
+        if error.fault() != Fault::BadParameter {
+            return self.trouble(error);
+        }
+        let detail = format!(
+            "the reply has {} bytes, and the server does not take it to be kept with its idempotency key in the table {}: \
+             let the query return less, such as an id. Nothing was written. {}",
+            reply.len(),
+            self.table,
+            error.detail()
+        );
+        error.into_fault(Fault::ResultTooLarge).with_detail(detail)
+    }
+
     /// What is wrong with the table, says the server, to which the statements are shown and nothing is run.
     ///
     /// # Errors

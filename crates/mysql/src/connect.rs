@@ -96,7 +96,10 @@ async fn settle(session: &mut MySql, wire: &mut Wire, statements: &[Arc<str>], t
         }
     }
     if to.pooling == Pooling::None {
-        return untaken(&answers[last].rows).map_or(Ok(()), |which| Err(not_kept(which, to)));
+        let told = answers[last].rows.last().map(Vec::as_slice).unwrap_or_default();
+        let (longest, settings) = told.split_at(told.len().min(1));
+        session.takes(longest.first().and_then(|told| told.as_ref()?.parse().ok()));
+        return untaken(settings).map_or(Ok(()), |which| Err(not_kept(which, to)));
     }
     Ok(())
 }
@@ -108,9 +111,8 @@ fn refused(Refusal { number, message, .. }: &Refusal, to: &Target) -> Error {
     Error::new(fault, text).with_sqlstate(number.to_string())
 }
 
-/// The first setting that is not what we want it to be, and what it is, by the server's answer to [`QUESTION`].
-fn untaken(rows: &[Vec<Option<String>>]) -> Option<(&'static str, String)> {
-    let row = rows.last().map(Vec::as_slice).unwrap_or_default();
+/// The first setting that is not what we want it to be, and what it is, by what the server tells of those in [`ASKED`].
+fn untaken(row: &[Option<String>]) -> Option<(&'static str, String)> {
     let is_wanted = |name: &str, value: &str| match name {
         "sql_mode" => {
             let mut modes = value.split(',');
@@ -183,7 +185,8 @@ const ASKED: [&str; 9] = [
     "character_set_results",
     "transaction_read_only",
 ];
-const QUESTION: &str = "SELECT @@autocommit, @@time_zone, @@completion_type, @@sql_mode, @@sql_auto_is_null, \
+/// How long a message may be, and then those.
+const QUESTION: &str = "SELECT @@max_allowed_packet, @@autocommit, @@time_zone, @@completion_type, @@sql_mode, @@sql_auto_is_null, \
      @@sql_select_limit, @@character_set_client, @@character_set_results \
      /*!50720 , @@transaction_read_only */ /*M! , @@tx_read_only */";
 /// What must be answered.
@@ -230,18 +233,18 @@ mod tests {
             name => WANTED.iter().find(|(wanted, _)| *wanted == name).unwrap().1[0],
         };
         let row = || (0..ASKED.len()).map(|index| Some(wanted(index).to_owned())).collect::<Vec<_>>();
-        assert_eq!(untaken(&[row()]), None);
+        assert_eq!(untaken(&row()), None);
         for (index, name) in ASKED.iter().enumerate() {
             for wrong in [None, Some("0,1".to_owned())] {
                 let mut row = row();
                 let told = wrong.clone().unwrap_or_else(|| "NULL".to_owned());
                 row[index] = wrong;
-                assert_eq!(untaken(&[row]), Some((*name, told)));
+                assert_eq!(untaken(&row), Some((*name, told)));
             }
         }
         let mut oracle = row();
         oracle[3] = Some("ORACLE,STRICT_TRANS_TABLES".to_owned());
-        assert_eq!(untaken(&[oracle]).unwrap().0, "sql_mode");
+        assert_eq!(untaken(&oracle).unwrap().0, "sql_mode");
         assert_eq!(untaken(&[]).unwrap().0, ASKED[0]);
     }
 

@@ -60,7 +60,7 @@ async fn prepare(session: &mut MySql, wire: &mut Wire, statement: &Statement) ->
     let commands = [Command::Prepare(&statement.sql)];
     let [answer] = take(session.collect(wire, &commands, Doing::Read).await?);
     if let Some(prepared) = answer.prepared {
-        Command::Close(prepared.id).put(wire.output())?;
+        Command::Close(prepared.id).put(wire.output(), usize::MAX)?;
     }
     Ok(answer)
 }

@@ -62,6 +62,8 @@ pub(crate) struct MySql {
     announced: Option<Duration>,
     /// How long the server waits for a lock, in seconds: by default, and now.
     lock_waits: (u64, u64),
+    /// How long a message may not be any more, once the server has told.
+    too_long: usize,
 }
 
 /// A prepared statement, and when it was used last.
@@ -96,7 +98,13 @@ impl MySql {
             lasting: None,
             announced: None,
             lock_waits: (lock_wait, lock_wait),
+            too_long: usize::MAX,
         }
+    }
+
+    /// The server takes messages shorter than this, if it says so.
+    pub(crate) fn takes(&mut self, max_allowed_packet: Option<usize>) {
+        self.too_long = max_allowed_packet.unwrap_or(usize::MAX);
     }
 
     fn talk<'a>(&'a mut self, wire: &'a mut Wire) -> Talk<'a> {
@@ -105,6 +113,7 @@ impl MySql {
             standing: &mut self.standing,
             spoken: self.spoken,
             ahead: self.pipeline,
+            too_long: self.too_long,
             unread: u64::MAX,
         }
     }
@@ -266,7 +275,7 @@ impl MySql {
             let stays = but.iter().any(|statement| statement.sql == *sql);
             if !stays {
                 // Nothing in it can be refused.
-                let _ = Command::Close(kept.prepared.id).put(wire.output());
+                let _ = Command::Close(kept.prepared.id).put(wire.output(), usize::MAX);
             }
             stays
         });
@@ -283,7 +292,7 @@ impl MySql {
             };
             self.prepared.remove(&sql);
             // Nothing in it can be refused.
-            let _ = Command::Close(id).put(wire.output());
+            let _ = Command::Close(id).put(wire.output(), usize::MAX);
         }
     }
 
@@ -338,6 +347,8 @@ impl MySql {
                 let ours = answers.outcome().err().map(|(_, error)| error);
                 return Err(ours.unwrap_or_else(|| self.stopped(Stop::Unread, self.doing())));
             }
+            // What the server has refused before it hung up stands: it is so told of a message that is too long.
+            Err(Stop::Wire(_)) if around.is_some() || refused.is_some() => {}
             Err(stop) => return Err(self.stopped(stop, self.doing())),
         }
         if let Some(refusal) = around {

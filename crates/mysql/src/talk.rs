@@ -58,18 +58,35 @@ impl Command<'_> {
         Ok(())
     }
 
+    fn fits(&self, length: usize, too_long: usize) -> Result<()> {
+        if length < too_long {
+            return Ok(());
+        }
+        let detail = format!(
+            "a message of {length} bytes, where the server takes fewer than {too_long} (its max_allowed_packet)"
+        );
+        Err(match self {
+            Self::Execute(..) => {
+                let message = "The parameters have more bytes than the database takes for one statement.";
+                Error::told(Fault::BadParameter, message).with_detail(detail)
+            }
+            _ => Error::new(Fault::QueryFailed, detail),
+        })
+    }
+
     /// Writes it in packets, and tells in how many.
     ///
     /// # Errors
-    /// [`bind::execute`]'s. Nothing was written.
-    pub(crate) fn put(&self, out: &mut BytesMut) -> Result<u8> {
+    /// [`bind::execute`]'s, and that it has [`Talk::too_long`] bytes. Nothing was written.
+    pub(crate) fn put(&self, out: &mut BytesMut, too_long: usize) -> Result<u8> {
         let start = out.len();
         out.put_bytes(0, HEADER);
-        if let Err(error) = self.write(out) {
+        let written = self.write(out);
+        let length = out.len() - start - HEADER;
+        if let Err(error) = written.and_then(|()| self.fits(length, too_long)) {
             out.truncate(start);
             return Err(error);
         }
-        let length = out.len() - start - HEADER;
         if length < SPLIT {
             let [a, b, c, ..] = length.to_le_bytes();
             out[start..start + 3].copy_from_slice(&[a, b, c]);
@@ -146,6 +163,8 @@ pub(crate) struct Talk<'a> {
     pub(crate) spoken: Capabilities,
     /// Whether a command may go out before the last one is answered.
     pub(crate) ahead: bool,
+    /// A message of so many bytes is one that the server does not take: it hangs up, often before it can be heard why.
+    pub(crate) too_long: usize,
     /// How many bytes of an answer are read that nobody wants.
     pub(crate) unread: u64,
 }
@@ -183,7 +202,7 @@ impl Talk<'_> {
                 && (self.ahead || asked.is_empty())
                 && self.wire.output().len() < FEED
             {
-                match commands[said].put(self.wire.output()) {
+                match commands[said].put(self.wire.output(), self.too_long) {
                     Ok(packets) => {
                         if let Some(kind) = commands[said].kind() {
                             let answer = Answer::new(kind, self.spoken);
@@ -214,9 +233,13 @@ impl Talk<'_> {
                     self.standing.owed -= 1;
                 }
             }
-            if !asked.is_empty() {
+            // What was refused before all of it had been sent has no answer to come, and may still fill the output.
+            let waits = !asked.is_empty();
+            if waits {
                 listener.pause().await;
-                let more = self.ahead && !enough && said < commands.len();
+            }
+            let more = self.ahead && !enough && said < commands.len();
+            if waits || more && self.wire.output().len() >= FEED {
                 self.wire.turn(more).await?;
             }
         }
@@ -382,3 +405,68 @@ const NULL: u8 = 0xfb;
 const LARGEST_ROW: usize = 12 << 20;
 /// No other packet is longer: the longest are messages and names.
 const LONGEST: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use lambda_rds_core::value::{Kind, Scalar, Value};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    fn text(length: usize) -> [Argument; 1] {
+        let kind = Kind { scalar: Scalar::Text, array: false };
+        [Argument { name: "long".into(), kind, value: Value::Text("x".repeat(length)) }]
+    }
+
+    /// A server that refuses a message by its front, and takes nothing more.
+    #[tokio::test]
+    async fn what_is_refused_before_it_is_sent_is_sent_or_broken_off() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut server, _) = listener.accept().await.unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let serving = tokio::spawn(async move {
+            server.read_exact(&mut [0; 100]).await.unwrap();
+            server.write_all(b"\x09\0\0\x01\xff\x81\x04#08S01").await.unwrap();
+            // The rest stays where it is, until the test has seen that nobody waits for it in vain.
+            let _ = stopped.await;
+        });
+        let (mut wire, mut standing) = (Wire::plain(tcp), Standing::new());
+        let spoken = Capabilities::default();
+        let talk = Talk {
+            wire: &mut wire,
+            standing: &mut standing,
+            spoken,
+            ahead: true,
+            too_long: usize::MAX,
+            unread: u64::MAX,
+        };
+        // One packet, and more than a socket holds.
+        let long = text(12 << 20);
+        let commands = [Command::Execute(1, &long), Command::Text("SELECT 1".into())];
+        let mut heard = Collected { go_on: true, ..Collected::new(commands.len()) };
+        // The timer runs only where the talk waits.
+        let said = tokio::time::timeout(Duration::from_secs(1), talk.say(&commands, &mut heard)).await;
+        assert!(said.is_err(), "{said:?}");
+        assert_eq!(heard.answers[0].refused.as_ref().map(|refusal| refusal.number), Some(1153));
+        drop(stop);
+        serving.await.unwrap();
+    }
+
+    #[test]
+    fn what_the_server_does_not_take_is_not_sent() {
+        let (mut out, long) = (BytesMut::new(), text(100));
+        let command = Command::Execute(1, &long);
+        command.put(&mut out, usize::MAX).unwrap();
+        let length = out.len() - HEADER;
+        assert_eq!(command.put(&mut out, length + 1).unwrap(), 1);
+        let error = command.put(&mut out, length).unwrap_err();
+        assert_eq!(error.fault(), Fault::BadParameter);
+        assert!(error.detail().contains("max_allowed_packet") && !error.detail().contains("xx"), "{error:?}");
+        let error = Command::Prepare("SELECT 1").put(&mut out, 4).unwrap_err();
+        assert_eq!((error.fault(), out.len()), (Fault::QueryFailed, 2 * (length + HEADER)));
+    }
+}
