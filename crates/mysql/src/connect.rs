@@ -97,7 +97,7 @@ async fn settle(session: &mut MySql, wire: &mut Wire, statements: &[Arc<str>], t
     }
     if to.pooling == Pooling::None {
         let told = answers[last].rows.last().map(Vec::as_slice).unwrap_or_default();
-        let (longest, settings) = told.split_at(told.len().min(1));
+        let (settings, longest) = told.split_at(told.len().min(ASKED.len()));
         session.takes(longest.first().and_then(|told| told.as_ref()?.parse().ok()));
         return untaken(settings).map_or(Ok(()), |which| Err(not_kept(which, to)));
     }
@@ -185,10 +185,10 @@ const ASKED: [&str; 9] = [
     "character_set_results",
     "transaction_read_only",
 ];
-/// How long a message may be, and then those.
-const QUESTION: &str = "SELECT @@max_allowed_packet, @@autocommit, @@time_zone, @@completion_type, @@sql_mode, @@sql_auto_is_null, \
+/// Those, and then how long a message may be.
+const QUESTION: &str = "SELECT @@autocommit, @@time_zone, @@completion_type, @@sql_mode, @@sql_auto_is_null, \
      @@sql_select_limit, @@character_set_client, @@character_set_results \
-     /*!50720 , @@transaction_read_only */ /*M! , @@tx_read_only */";
+     /*!50720 , @@transaction_read_only */ /*M! , @@tx_read_only */ , @@max_allowed_packet";
 /// What must be answered.
 const WANTED: [(&str, &[&str]); 8] = [
     ("autocommit", &["1"]),

@@ -68,7 +68,7 @@ impl Command<'_> {
         Err(match self {
             Self::Execute(..) => {
                 let message = "The parameters have more bytes than the database takes for one statement.";
-                Error::told(Fault::BadParameter, message).with_detail(detail)
+                Error::told(Fault::BadParameter, message).with_detail(detail).with_sqlstate(TOO_LONG)
             }
             _ => Error::new(Fault::QueryFailed, detail),
         })
@@ -401,6 +401,8 @@ pub(crate) const COM_STMT_PREPARE: u8 = 0x16;
 pub(crate) const COM_STMT_CLOSE: u8 = 0x19;
 /// The first byte of a value in text that is none.
 const NULL: u8 = 0xfb;
+/// The number by which the server tells the same.
+const TOO_LONG: &str = "1153";
 /// A row from this length on is not held.
 const LARGEST_ROW: usize = 12 << 20;
 /// No other packet is longer: the longest are messages and names.
