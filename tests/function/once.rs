@@ -1226,6 +1226,38 @@ async fn a_million_keys_are_found_by_their_index() {
     assert_eq!(keys(&world), 1_000_030);
 }
 
+/// MySQL has one range to look at when it sweeps. A second one, of the primary key, would have it read ten pages there to
+/// estimate how long that is, which among a million keys are cold.
+#[tokio::test]
+async fn what_is_swept_is_found_by_its_expiry_alone() {
+    for (engine, explain) in [(Engine::Mysql, "EXPLAIN FORMAT=TRADITIONAL"), (Engine::MariaDb, "EXPLAIN")] {
+        swept_by_expiry(engine, explain).await;
+    }
+}
+
+async fn swept_by_expiry(engine: Engine, explain: &str) {
+    let world = setup(engine).start().await;
+    world.sql(
+        "INSERT INTO lambda_rds_idempotency (id, request, created_at, expires_at) \
+         SELECT UNHEX(SHA2(n, 256)), UNHEX(SHA2(n, 256)), UTC_TIMESTAMP(6), UTC_TIMESTAMP(6) + INTERVAL n SECOND \
+         FROM (SELECT 100 * (a.n + 10 * b.n) AS n FROM \
+         (SELECT 1 AS n UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 UNION ALL SELECT 5) AS a, \
+         (SELECT 1 AS n UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 UNION ALL SELECT 5) AS b) AS many",
+    );
+    let considered = |condition: &str| {
+        let plan = world.rows_of(&format!(
+            "{explain} SELECT id FROM lambda_rds_idempotency WHERE expires_at <= UTC_TIMESTAMP(6) AND {condition} \
+             ORDER BY expires_at LIMIT 10 FOR UPDATE"
+        ));
+        plan.join("\n")
+    };
+    let plan = considered("NOT (id <=> UNHEX('01'))");
+    assert!(plan.contains("expires_at") && !plan.contains("PRIMARY"), "{plan}");
+    // If the server comes to make no range of this one, the other is not needed any more.
+    let plan = considered("id <> UNHEX('01')");
+    assert!(plan.contains("PRIMARY"), "{plan}");
+}
+
 /// A call whose key another one has is told so when its time is up, and gets that one's reply later.
 #[tokio::test]
 async fn who_waits_too_long_for_its_twin_is_told_so() {

@@ -29,6 +29,10 @@ const STREAMED_CALLS: usize = 3;
 /// Of two kilobytes each: 202 MB as a stream, and as replies of 4 MB.
 const STREAMED_ROWS: usize = 100_000;
 const WHOLE_ROWS: usize = 2_000;
+/// Even, so that each table is back at its name in the end.
+const KEYS_TURNS: usize = 10;
+const FEW: usize = 0;
+const MANY: usize = 1;
 const AT_ONCE: usize = 16;
 const CALLS_AT_ONCE: usize = 4;
 const TURNS_AT_ONCE: usize = 5;
@@ -161,47 +165,43 @@ pub(super) async fn measure(
 async fn round(place: &Place, peer: &Peer, calls: usize, section: &mut Section) -> Result<()> {
     let folder = tempfile::tempdir()?;
     std::fs::write(folder.path().join("features.sql"), queries(place.engine))?;
-    let start = |table: &str| {
-        let environment = peer.environment(place, place.direct()).queries(folder.path());
-        environment
-            .env("LAMBDA_RDS_MCP", "true")
-            .env("DB_IDEMPOTENCY_TABLE", table)
-            .start(&RuntimeApi::start()?)
-    };
-    let (few, many) = (start("keys_few")?, start("keys_many")?);
+    let environment = peer.environment(place, place.direct()).queries(folder.path());
+    let function = environment
+        .env("LAMBDA_RDS_MCP", "true")
+        .env("DB_IDEMPOTENCY_TABLE", "idempotency")
+        .start(&RuntimeApi::start()?)?;
     let direct = || Event { body: ACTIVE_USERS.to_owned(), context: None };
 
-    let mut unkeyed = Side::new(&few, "rowsAffected", || note("write_note", false));
-    let mut keyed = Side::new(&few, "rowsAffected", || note("keyed_note", true));
+    let mut unkeyed = Side::new(&function, "rowsAffected", || note("write_note", false));
+    let mut keyed = Side::new(&function, "rowsAffected", || note("keyed_note", true));
     pair(Pair::Keyed, peer, [&mut unkeyed, &mut keyed], calls, section).await?;
-    let mut keyed_many = Side::new(&many, "rowsAffected", || note("keyed_note", true));
-    pair(Pair::Keys, peer, [&mut keyed, &mut keyed_many], calls, section).await?;
+    keys(place, peer, &mut keyed, calls, section).await?;
 
-    let mut read = Side::new(&few, USERS, direct);
-    let mut gateway = Side::new(&few, r#""id":50,"#, gateway_event);
+    let mut read = Side::new(&function, USERS, direct);
+    let mut gateway = Side::new(&function, r#""id":50,"#, gateway_event);
     pair(Pair::Gateway, peer, [&mut read, &mut gateway], calls, section).await?;
-    let mut get = Side::new(&few, USERS, || http("GET", "/active_users", "active=true", None, None));
+    let mut get = Side::new(&function, USERS, || http("GET", "/active_users", "active=true", None, None));
     let call = json!({"name": "active_users", "arguments": {"active": true}});
-    let mut tool = Side::new(&few, r#"structuredContent"#, move || mcp("tools/call", &call));
+    let mut tool = Side::new(&function, r#"structuredContent"#, move || mcp("tools/call", &call));
     pair(Pair::Mcp, peer, [&mut get, &mut tool], calls, section).await?;
-    let mut ping = Side::new(&few, "jsonrpc", || mcp("ping", &json!({})));
-    let mut list = Side::new(&few, "tool_199", || mcp("tools/list", &json!({})));
+    let mut ping = Side::new(&function, "jsonrpc", || mcp("ping", &json!({})));
+    let mut list = Side::new(&function, "tool_199", || mcp("tools/list", &json!({})));
     pair(Pair::List, peer, [&mut ping, &mut list], calls, section).await?;
 
     // MySQL has no such settings.
     if place.engine == Engine::Postgres {
-        let mut told = Side::new(&few, USERS, || Event { body: told_users(), context: None });
+        let mut told = Side::new(&function, USERS, || Event { body: told_users(), context: None });
         pair(Pair::Caller, peer, [&mut read, &mut told], calls, section).await?;
     }
 
-    let token = thousandth(&few).await?;
-    let mut first = Side::new(&few, "next", || page(None));
-    let mut last = Side::new(&few, "next", || page(Some(&token)));
+    let token = thousandth(&function).await?;
+    let mut first = Side::new(&function, "next", || page(None));
+    let mut last = Side::new(&function, "next", || page(Some(&token)));
     pair(Pair::Pages, peer, [&mut first, &mut last], calls.div_ceil(4), section).await?;
-    gzip(&few, peer, calls, section).await?;
+    gzip(&function, peer, calls, section).await?;
     let streams = peer.environment(place, place.direct()).queries(folder.path());
     let streams = streams.env("LAMBDA_RDS_STREAM", "true").start(&RuntimeApi::start()?)?;
-    stream(&few, &streams, peer, calls, section).await?;
+    stream(&function, &streams, peer, calls, section).await?;
     processors(place, peer, folder.path(), section).await
 }
 
@@ -244,6 +244,51 @@ async fn pair(
     let (without, with) = (median(&walls[0]).context("no calls")?, median(&walls[1]).context("no calls")?);
     keep(pair, peer, without, with, section);
     Ok(())
+}
+
+/// Writes with a key while the table has few keys and while it has many, in turn. It is one environment whose table is
+/// exchanged: two environments differ by more than is looked for here, also where both have the same table.
+async fn keys(
+    place: &Place,
+    peer: &Peer,
+    keyed: &mut Side<'_>,
+    calls: usize,
+    section: &mut Section,
+) -> Result<()> {
+    let mut walls = [Vec::with_capacity(calls), Vec::with_capacity(calls)];
+    for turn in 0..KEYS_TURNS {
+        // Whichever is first in one turn is second in the next, so there is an exchange in the middle of each alone.
+        let order = if turn % 2 == 0 { [FEW, MANY] } else { [MANY, FEW] };
+        for (half, table) in order.into_iter().enumerate() {
+            if half == 1 {
+                exchange(place)?;
+            }
+            for _ in 0..BEFORE {
+                keyed.call().await.context(Pair::Keys.name())?;
+            }
+            for _ in 0..calls.div_ceil(KEYS_TURNS) {
+                walls[table].push(keyed.call().await.context(Pair::Keys.name())?);
+            }
+        }
+    }
+    let median = |walls: &[f64]| Some(Quartiles::of(walls)?.median);
+    let (few, many) = (median(&walls[0]).context("no calls")?, median(&walls[1]).context("no calls")?);
+    keep(Pair::Keys, peer, few, many, section);
+    Ok(())
+}
+
+/// Gives the table whose turn it is not the name that the function knows. What it has prepared is prepared anew by the server.
+fn exchange(place: &Place) -> Result<()> {
+    let script = match place.engine {
+        Engine::Postgres => {
+            "BEGIN;\nALTER TABLE idempotency RENAME TO keys_between;\nALTER TABLE keys_other RENAME TO idempotency;\n\
+             ALTER TABLE keys_between RENAME TO keys_other;\nCOMMIT;\n"
+        }
+        Engine::Mysql => {
+            "RENAME TABLE idempotency TO keys_between, keys_other TO idempotency, keys_between TO keys_other;\n"
+        }
+    };
+    place.server.run(&place.database.name, script)
 }
 
 fn keep(pair: Pair, peer: &Peer, without: f64, with: f64, section: &mut Section) {
@@ -578,15 +623,15 @@ fn prepare(place: &Place) -> Result<()> {
 const POSTGRES: &str = "
 CREATE ROLE bench_member;
 GRANT bench_member TO {user};
-CREATE TABLE keys_few (id bytea PRIMARY KEY, request bytea NOT NULL, reply bytea, created_at timestamptz NOT NULL,
+CREATE TABLE idempotency (id bytea PRIMARY KEY, request bytea NOT NULL, reply bytea, created_at timestamptz NOT NULL,
     expires_at timestamptz NOT NULL);
-CREATE INDEX ON keys_few (expires_at);
-CREATE TABLE keys_many (LIKE keys_few INCLUDING ALL);
-INSERT INTO keys_few SELECT sha256(int8send(n)), sha256(int8send(n)), '{\"rowsAffected\":1}', now(),
+CREATE INDEX ON idempotency (expires_at);
+CREATE TABLE keys_other (LIKE idempotency INCLUDING ALL);
+INSERT INTO idempotency SELECT sha256(int8send(n)), sha256(int8send(n)), '{\"rowsAffected\":1}', now(),
     now() + interval '1 day' + n % 1000 * interval '90 s' FROM generate_series(1, 10000) AS n;
-INSERT INTO keys_many SELECT sha256(int8send(n)), sha256(int8send(n)), '{\"rowsAffected\":1}', now(),
+INSERT INTO keys_other SELECT sha256(int8send(n)), sha256(int8send(n)), '{\"rowsAffected\":1}', now(),
     now() + interval '1 day' + n % 1000 * interval '90 s' FROM generate_series(1, 1000000) AS n;
-GRANT ALL ON keys_few, keys_many TO PUBLIC;
+GRANT ALL ON idempotency, keys_other TO PUBLIC;
 CREATE TABLE million (id int PRIMARY KEY, name text NOT NULL, email text NOT NULL);
 INSERT INTO million SELECT n, 'user ' || n % 50000, 'user' || n || '@example.com' FROM generate_series(1, 1000000) AS n;
 CREATE INDEX ON million (name, id);
@@ -602,13 +647,13 @@ INSERT INTO million SELECT a.id + 100000 * (b.id - 1), concat('user ', a.id % 50
     concat('user', a.id + 100000 * (b.id - 1), '@example.com') FROM users b, many a WHERE b.id <= 10;
 CREATE TABLE hashes (id int PRIMARY KEY, hash varchar(32) NOT NULL);
 INSERT INTO hashes SELECT id, left(sha2(concat(name, id), 256), 32) FROM million WHERE id <= 5000;
-CREATE TABLE keys_few (id binary(32) NOT NULL PRIMARY KEY, request binary(32) NOT NULL, reply mediumblob,
+CREATE TABLE idempotency (id binary(32) NOT NULL PRIMARY KEY, request binary(32) NOT NULL, reply mediumblob,
     created_at datetime(6) NOT NULL, expires_at datetime(6) NOT NULL, INDEX (expires_at)) ENGINE = InnoDB;
-CREATE TABLE keys_many LIKE keys_few;
-INSERT INTO keys_few SELECT unhex(sha2(id, 256)) AS hash, unhex(sha2(id, 256)), '{\"rowsAffected\":1}',
+CREATE TABLE keys_other LIKE idempotency;
+INSERT INTO idempotency SELECT unhex(sha2(id, 256)) AS hash, unhex(sha2(id, 256)), '{\"rowsAffected\":1}',
     utc_timestamp(6), utc_timestamp(6) + INTERVAL 86400 + 90 * (id % 1000) SECOND FROM million WHERE id <= 10000
     ORDER BY hash;
-INSERT INTO keys_many SELECT unhex(sha2(id, 256)) AS hash, unhex(sha2(id, 256)), '{\"rowsAffected\":1}',
+INSERT INTO keys_other SELECT unhex(sha2(id, 256)) AS hash, unhex(sha2(id, 256)), '{\"rowsAffected\":1}',
     utc_timestamp(6), utc_timestamp(6) + INTERVAL 86400 + 90 * (id % 1000) SECOND FROM million ORDER BY hash;
-ANALYZE TABLE million, hashes, keys_few, keys_many;
+ANALYZE TABLE million, hashes, idempotency, keys_other;
 ";

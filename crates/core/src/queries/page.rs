@@ -15,6 +15,9 @@
 //! parts share a row. Each part has ORDER BY and LIMIT on PostgreSQL, which else sorts all of them; SQLite allows none
 //! there, and merges the parts row by row. What is made of several rows would be made for each part, so it is one.
 //!
+//! MySQL reads ahead behind the beginning of a range, up to 128 KiB of rows whatever LIMIT says: a page of a few rows costs
+//! more there than the first one, and nothing that can be said in a statement has it read less.
+//!
 //! MySQL's UNION makes another type of some: a `TINYINT(1)` is told as a number and no truth value any more.
 
 use std::ops::Range;
