@@ -49,6 +49,9 @@ pub(crate) fn this_arch() -> Result<Arch> {
 /// it. A hundredth of the zip.
 const FOLDED: &str = "-Clink-arg=-Wl,--icf=all";
 
+/// What a cold start and a read execute is in one place: `order.rs`.
+const ORDERED: [&str; 2] = ["-Clink-arg=-T", "-Clink-arg=xtask/hot.ld"];
+
 /// What is built.
 #[derive(Debug, Clone, Copy)]
 struct Program {
@@ -97,7 +100,7 @@ impl Program {
     fn compile(self, mut cargo: Command, workspace: &Path, lld: bool) -> Result<Vec<u8>> {
         let theirs = theirs()?;
         // Words of the user's own for the linker may be for another.
-        let folded = lld && !theirs.iter().any(|flag| flag.to_string_lossy().contains("link"));
+        let ours = lld && !theirs.iter().any(|flag| flag.to_string_lossy().contains("link"));
         cargo
             .args(["--release", "--locked", "--package", self.package, "--bin", self.name])
             .args(self.features.iter().flatten())
@@ -106,8 +109,8 @@ impl Program {
             .env("CARGO_ENCODED_RUSTFLAGS", rustflags(workspace, theirs)?)
             .current_dir(workspace)
             .stdout(Stdio::piped());
-        if folded {
-            cargo.args(["--", FOLDED]);
+        if ours {
+            cargo.args(["--", FOLDED]).args(ORDERED);
         }
         let mut child = cargo.spawn().with_context(|| format!("cannot start {}", shown(&cargo)))?;
         let messages = child.stdout.take().context("cargo has no standard output")?;
