@@ -45,6 +45,13 @@ pub(crate) fn this_arch() -> Result<Arch> {
     Arch::this().with_context(|| format!("Lambda has no {}", std::env::consts::ARCH))
 }
 
+/// Functions that came out the same are one, also where their address is taken: nothing of ours tells functions apart by
+/// it. A hundredth of the zip.
+const FOLDED: &str = "-Clink-arg=-Wl,--icf=all";
+
+/// What a cold start and a read execute is in one place: `order.rs`.
+const ORDERED: [&str; 2] = ["-Clink-arg=-T", "-Clink-arg=xtask/hot.ld"];
+
 /// What is built.
 #[derive(Debug, Clone, Copy)]
 struct Program {
@@ -64,11 +71,13 @@ impl Program {
         }
         let local = if home { Some(cargo()) } else { cross_linker(arch, &target) };
         if let Some(mut cargo) = local {
-            cargo.args(["build"]);
+            cargo.args(["rustc"]);
             if !home {
                 cargo.args(["--target", &target]);
             }
-            let bytes = self.compile(cargo, workspace)?;
+            // rustc brings its own lld for this target, and for no other of ours.
+            let lld = home && arch == Arch::X86;
+            let bytes = self.compile(cargo, workspace, lld)?;
             match Needs::of(&bytes)?.glibc {
                 Some(glibc) if glibc > Glibc::OF_LAMBDA => println!(
                     "This machine's linker needs glibc {glibc}, Lambda has {}: again, with zig.",
@@ -84,19 +93,25 @@ impl Program {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path = std::env::join_paths(std::iter::once(zig).chain(std::env::split_paths(&path)))?;
         cargo.env("PATH", path).args(["zigbuild", "--target", &format!("{target}.{}", Glibc::OF_LAMBDA)]);
-        self.compile(cargo, workspace)
+        self.compile(cargo, workspace, false)
     }
 
     /// Completes a cargo command line, runs it, and reads the executable that it names.
-    fn compile(self, mut cargo: Command, workspace: &Path) -> Result<Vec<u8>> {
+    fn compile(self, mut cargo: Command, workspace: &Path, lld: bool) -> Result<Vec<u8>> {
+        let theirs = theirs()?;
+        // Words of the user's own for the linker may be for another.
+        let ours = lld && !theirs.iter().any(|flag| flag.to_string_lossy().contains("link"));
         cargo
             .args(["--release", "--locked", "--package", self.package, "--bin", self.name])
             .args(self.features.iter().flatten())
             .args(["--message-format", "json-render-diagnostics"])
             .env_remove("RUSTFLAGS")
-            .env("CARGO_ENCODED_RUSTFLAGS", rustflags(workspace)?)
+            .env("CARGO_ENCODED_RUSTFLAGS", rustflags(workspace, theirs)?)
             .current_dir(workspace)
             .stdout(Stdio::piped());
+        if ours {
+            cargo.args(["--", FOLDED]).args(ORDERED);
+        }
         let mut child = cargo.spawn().with_context(|| format!("cannot start {}", shown(&cargo)))?;
         let messages = child.stdout.take().context("cargo has no standard output")?;
         let mut executable = None;
@@ -119,17 +134,22 @@ fn features(engine: Engine) -> [&'static str; 3] {
     ["--no-default-features", "--features", engine.name()]
 }
 
-/// The user's own flags, and those that keep this machine's folders out of the executable's panic messages: the
-/// same sources then give the same bytes in every folder.
-fn rustflags(workspace: &Path) -> Result<OsString> {
-    let mut flags = match (std::env::var_os("CARGO_ENCODED_RUSTFLAGS"), std::env::var_os("RUSTFLAGS")) {
+/// The user's own flags.
+fn theirs() -> Result<Vec<OsString>> {
+    Ok(match (std::env::var_os("CARGO_ENCODED_RUSTFLAGS"), std::env::var_os("RUSTFLAGS")) {
         (Some(encoded), _) if !encoded.is_empty() => vec![encoded],
         (_, Some(words)) => {
             let words = words.into_string().ok().context("RUSTFLAGS is not UTF-8")?;
             words.split_whitespace().map(OsString::from).collect()
         }
         _ => Vec::new(),
-    };
+    })
+}
+
+/// The user's own flags, and those that keep this machine's folders out of the executable's panic messages: the
+/// same sources then give the same bytes in every folder.
+fn rustflags(workspace: &Path, theirs: Vec<OsString>) -> Result<OsString> {
+    let mut flags = theirs;
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
     let sysroot = answer(Command::new("rustc").args(["--print", "sysroot"]))?;

@@ -12,6 +12,7 @@ mod build;
 mod clients;
 mod fuzz;
 mod openapi;
+mod order;
 mod page;
 mod release;
 mod servers;
@@ -54,6 +55,8 @@ enum Task {
     Openapi(openapi::Options),
     /// Have the official clients of the Model Context Protocol list and call the tools of a function
     Agents,
+    /// Set the order of the functions in the executable by what callgrind has counted
+    Order(order::Options),
     /// Make everything that a release has: zips, layers, images, the command, a wheel and an npm package
     Release(release::Options),
     /// Check the types of the generated clients, and call a served function with them
@@ -79,6 +82,7 @@ fn main() -> Result<()> {
         Task::Api(options) => api::api(&workspace()?, &options),
         Task::Fuzz(options) => fuzz::fuzz(&workspace()?, &options),
         Task::Openapi(options) => openapi::openapi(&workspace()?, &options),
+        Task::Order(options) => order::order(&workspace()?, &options),
         Task::Clients => clients::clients(&workspace()?),
         Task::Page(options) => page::page(&workspace()?, &options),
         Task::Templates => templates::templates(&workspace()?),

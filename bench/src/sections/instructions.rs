@@ -2,7 +2,7 @@
 //! by a per mille. The kernel's part is not in it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ pub(super) async fn measure(places: &[(Place, Vec<Peer>)], effort: f64, section:
 async fn count(
     place: &Place,
     peer: &Peer,
-    valgrind: &std::path::Path,
+    valgrind: &Path,
     effort: f64,
     section: &mut Section,
 ) -> Result<()> {
@@ -54,11 +54,16 @@ async fn count(
     let function = peer
         .environment_of(valgrind, place, place.direct())
         .arg("--tool=callgrind")
+        // As the linker knows them: `cargo xtask order` reads them.
+        .arg("--demangle=no")
         .arg(format!("--callgrind-out-file={}", file.display()))
         .arg(&doors)
         .arg(&peer.program)
         .env("DB_CONNECT_TIMEOUT", "20s")
         .start(&api)?;
+    tap(&function, ACTIVE_USERS).await?;
+    control("--dump", function.pid(), &doors)?;
+    keep(peer, "start", &PathBuf::from(format!("{}.1", file.display())))?;
     for (dump, (setting, calls)) in CALLS.into_iter().enumerate() {
         let event = match setting {
             "1 row" => some_rows(1),
@@ -75,14 +80,20 @@ async fn count(
             tap(&function, &event).await?;
         }
         control("--dump", function.pid(), &doors)?;
-        let path = PathBuf::from(format!("{}.{}", file.display(), dump + 1));
+        let path = PathBuf::from(format!("{}.{}", file.display(), dump + 2));
         let counted = total(&fs::read_to_string(&path).with_context(|| format!("no {}", path.display()))?)?;
         #[expect(clippy::cast_precision_loss, reason = "thousands")]
         section.sample(peer, setting, "instructions", counted / calls as f64);
-        if let Some(kept) = std::env::var_os("BENCH_CALLGRIND") {
-            let name = format!("{}-{}-{}", peer.engine.name(), peer.name, setting.replace(' ', "-"));
-            fs::copy(&path, PathBuf::from(kept).join(name))?;
-        }
+        keep(peer, setting, &path)?;
+    }
+    Ok(())
+}
+
+/// Keeps what callgrind has written, where that is wanted.
+fn keep(peer: &Peer, setting: &str, dump: &Path) -> Result<()> {
+    if let Some(folder) = std::env::var_os("BENCH_CALLGRIND") {
+        let name = format!("{}-{}-{}", peer.engine.name(), peer.name, setting.replace(' ', "-"));
+        fs::copy(dump, PathBuf::from(folder).join(name))?;
     }
     Ok(())
 }

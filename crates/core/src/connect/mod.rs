@@ -9,6 +9,7 @@ pub mod dial;
 pub mod door;
 pub mod live;
 mod places;
+pub(crate) mod roots;
 pub mod sessions;
 pub mod tls;
 pub mod wire;

@@ -2,7 +2,7 @@
 //!
 //! The roots of Amazon RDS and of Amazon Trust Services (which RDS Proxy uses) are built in as data; nothing
 //! else is trusted, no public web root included. Of RDS's roots, which are three per region, only those of the
-//! host's region are parsed.
+//! host's region are trusted.
 
 use std::fmt;
 use std::io;
@@ -17,6 +17,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use super::roots as built_in;
 use crate::config::{Tls, TlsMode};
 use crate::error::{Error, Fault, Phase, Result};
 
@@ -210,41 +211,23 @@ fn read(ca: &Path) -> Result<Vec<u8>> {
 }
 
 fn roots(ca: Option<&Path>, host: &str) -> Result<RootCertStore> {
-    let mut store = RootCertStore::empty();
-    let mut add = |pem: &[u8], origin: &str| -> Result<()> {
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            let certificate = certificate
-                .map_err(|error| failure(format!("{origin} is not PEM: {error}")).with_hint(NO_ROOTS))?;
-            store.add(certificate).map_err(|error| {
-                failure(format!("{origin} holds a certificate that cannot be a root: {error}"))
-                    .with_hint(NO_ROOTS)
-            })?;
-        }
-        Ok(())
+    let Some(path) = ca else {
+        return Ok(built_in::rds(region(host)).chain(built_in::amazon()).collect());
     };
-    if let Some(path) = ca {
-        let origin = format!("the file {} (DB_TLS_CA)", path.display());
-        add(&read(path)?, &origin)?;
-        if store.is_empty() {
-            return Err(failure(format!("{origin} holds no certificate")).with_hint(NO_ROOTS));
-        }
-        return Ok(store);
+    let mut store = RootCertStore::empty();
+    let origin = format!("the file {} (DB_TLS_CA)", path.display());
+    for certificate in CertificateDer::pem_slice_iter(&read(path)?) {
+        let certificate = certificate
+            .map_err(|error| failure(format!("{origin} is not PEM: {error}")).with_hint(NO_ROOTS))?;
+        store.add(certificate).map_err(|error| {
+            failure(format!("{origin} holds a certificate that cannot be a root: {error}"))
+                .with_hint(NO_ROOTS)
+        })?;
     }
-    for pem in rds_roots(host) {
-        add(pem.as_bytes(), "a built-in root of RDS")?;
+    if store.is_empty() {
+        return Err(failure(format!("{origin} holds no certificate")).with_hint(NO_ROOTS));
     }
-    add(AMAZON_TRUST_SERVICES.as_bytes(), "a built-in root of Amazon Trust Services")?;
     Ok(store)
-}
-
-/// The PEM blocks of RDS's roots for the host's region; all of them where the name tells no region.
-fn rds_roots(host: &str) -> impl Iterator<Item = &'static str> {
-    let marker = region(host).map(|region| format!("Amazon RDS {region} "));
-    let known = marker.as_deref().is_some_and(|marker| RDS_ROOTS.contains(marker));
-    RDS_ROOTS.split("# ").filter(move |block| match (&marker, known) {
-        (Some(marker), true) => block.starts_with(marker.as_str()),
-        _ => block.contains("BEGIN CERTIFICATE"),
-    })
 }
 
 /// The region in an RDS host name: `db.c9akciq32.eu-west-1.rds.amazonaws.com`, or `….rds.amazonaws.com.cn`.
@@ -352,9 +335,6 @@ const REMEMBERED_SESSIONS: usize = 8;
 pub const NOT_OFFERED: &str = "the server's TLS: turn it on there (PostgreSQL: ssl = on; MySQL: ssl_cert and ssl_key). RDS \
                                always has it, so is this the database's own endpoint? Where the network is trusted, \
                                DB_TLS=disable does without";
-/// Three self-signed roots per region, each after a comment line that names it.
-const RDS_ROOTS: &str = include_str!("roots/rds-roots.pem");
-const AMAZON_TRUST_SERVICES: &str = include_str!("roots/amazon-trust-services.pem");
 
 #[cfg(test)]
 mod tests {
@@ -378,17 +358,11 @@ mod tests {
     }
 
     #[test]
-    fn only_the_roots_of_the_hosts_region_are_parsed() {
-        assert_eq!(rds_roots("db.abc.eu-west-1.rds.amazonaws.com").count(), 3);
-        let all = rds_roots("db.internal.example").count();
+    fn of_rds_only_the_roots_of_the_hosts_region_are_trusted() {
+        assert_eq!(roots(None, "db.abc.eu-west-1.rds.amazonaws.com").unwrap().len(), 3 + 5);
+        let all = roots(None, "db.internal.example").unwrap().len();
         assert!(all > 80, "{all}");
-        assert_eq!(rds_roots("db.abc.mars-north-1.rds.amazonaws.com").count(), all);
-    }
-
-    #[test]
-    fn every_built_in_root_is_usable() {
-        let store = roots(None, "db.internal.example").unwrap();
-        assert_eq!(store.len(), rds_roots("db.internal.example").count() + 5);
+        assert_eq!(roots(None, "db.abc.mars-north-1.rds.amazonaws.com").unwrap().len(), all);
     }
 
     /// A TLS server for the name `db.example`, and the PEM file that a client must trust.
@@ -444,8 +418,8 @@ mod tests {
         std::fs::write(&path, "no certificate here").unwrap();
         let error = TlsClient::new(&settings, "db").unwrap_err();
         assert!(error.detail().contains("holds no certificate"), "{error}");
-        let one = rds_roots("db.abc.eu-west-1.rds.amazonaws.com").next().unwrap();
-        std::fs::write(&path, one).unwrap();
+        let one = include_str!("roots/rds-roots.pem").split_inclusive("-----END CERTIFICATE-----").next();
+        std::fs::write(&path, one.unwrap()).unwrap();
         assert_eq!(roots(settings.ca.as_deref(), "db").unwrap().len(), 1);
     }
 }

@@ -25,6 +25,7 @@ use super::http::Http;
 use super::{Login, Resolved, keys};
 use crate::backend::Endpoint;
 use crate::config::{self, Db, Engine, Platform};
+use crate::connect::roots::amazon;
 use crate::deadline::Deadline;
 
 /// Asks for one secret. The SDK's client is built at the first question, once.
@@ -213,7 +214,7 @@ pub(super) fn http_client(platform: &Platform) -> Result<SharedHttpClient, Strin
 
 fn connector(platform: &Platform) -> Result<SharedHttpConnector, String> {
     let roots = match &platform.ca_bundle {
-        None => roots(AMAZON_ROOTS)?,
+        None => amazon().collect(),
         Some(path) => {
             let shown = path.display();
             let pem =
@@ -398,9 +399,6 @@ fn speaks_as(theirs: &str, ours: Engine) -> bool {
         _ => theirs.parse::<Engine>().is_ok_and(|engine| engine.speaks_as(ours)),
     }
 }
-
-/// The roots that AWS's own services chain to.
-static AMAZON_ROOTS: &[u8] = include_bytes!("../connect/roots/amazon-trust-services.pem");
 
 /// An answer takes milliseconds: a question that hangs is better asked again, on another connection.
 const ATTEMPT: Duration = Duration::from_secs(1);
