@@ -71,7 +71,7 @@ const COVER: &[Cover] = &[
     cover("README.md", "sql", 1, Way::Queries(places::USERS)),
     cover("README.md", "json", 2, Way::Events),
     cover("README.md", "sh", 1, Way::Settings),
-    cover("docs/explanation/size-and-speed.md", "console", 2, Way::Typed(places::bench)),
+    cover("docs/explanation/size-and-speed.md", "console", 3, Way::Typed(places::bench)),
     cover("docs/explanation/terraform.md", "", 1, Way::Drawing),
     cover("docs/how-to/aurora.md", "console", 1, Way::Typed(places::repository)),
     cover("docs/how-to/aurora.md", "sh", 1, Way::Settings),
