@@ -347,8 +347,12 @@ impl MySql {
                 let ours = answers.outcome().err().map(|(_, error)| error);
                 return Err(ours.unwrap_or_else(|| self.stopped(Stop::Unread, self.doing())));
             }
-            // What the server has refused before it hung up stands: it is so told of a message that is too long.
-            Err(Stop::Wire(_)) if around.is_some() || refused.is_some() => {}
+            // What the server has refused before it hung up stands: it is so told of a message that is too long. But behind
+            // COMMIT's condition only the last statement, since what failed before that may have been committed beside.
+            Err(Stop::Wire(_))
+                if refused
+                    .as_ref()
+                    .is_some_and(|(index, _)| frame != Frame::Commit || index + 1 == statements.len()) => {}
             Err(stop) => return Err(self.stopped(stop, self.doing())),
         }
         if let Some(refusal) = around {
