@@ -2,6 +2,7 @@
 //!
 //! Runtime API: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
+use std::io;
 use std::num::NonZero;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -11,23 +12,25 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use bytes::{Bytes, BytesMut};
-use futures_util::FutureExt as _;
-use http::HeaderMap;
-use http_body_util::BodyExt as _;
+use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
+use http::header::{CONTENT_TYPE, TRAILER, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Either, StreamBody};
+use hyper::body::Frame;
 use lambda_runtime::{Context, Diagnostic};
-use lambda_runtime_api_client::body::Body;
-use lambda_runtime_api_client::{BoxError, Client};
-use serde::Serialize;
 use tokio::task::JoinSet;
 
+use self::api::{Address, Api, Body, Failure};
 use crate::app::{App, StartError};
 use crate::config::Platform;
 use crate::deadline::Deadline;
 use crate::error::{Error, Fault};
 use crate::event::Invocation;
 use crate::reply::{Raised, Reply};
-use crate::stream::{self, Inlet};
+use crate::stream::{Inlet, channel};
+
+mod api;
 
 /// Runs the function: builds the application with `start`, opens its first session, serves invocations until
 /// Lambda ends the environment.
@@ -44,8 +47,8 @@ pub fn main(start: impl FnOnce() -> Result<App, StartError>) -> ExitCode {
             Err(error) => {
                 let printed = fail(&error.to_string());
                 // Outside Lambda there is nobody to post it to; and it has been printed in any case.
-                if Platform::from_env().runtime_api {
-                    let _ = Deadline::after(ANSWER_TIMEOUT).bound(post_init_error(&error)).await;
+                if let Some(api) = Platform::from_env().runtime_api {
+                    let _ = Deadline::after(ANSWER_TIMEOUT).bound(post_init_error(&api, &error)).await;
                 }
                 printed
             }
@@ -70,12 +73,12 @@ fn threads(max_concurrency: usize) -> tokio::runtime::Builder {
 
 async fn serve(app: App) -> ExitCode {
     let platform = app.platform();
-    if !platform.runtime_api {
+    let Some(api) = &platform.runtime_api else {
         return fail(
             "this program is a Lambda function's `bootstrap`, and there is no Lambda here \
              (AWS_LAMBDA_RUNTIME_API). On your own machine run the command `lambda-rds invoke`",
         );
-    }
+    };
     if platform.function_name.is_none() || platform.function_version.is_none() || platform.memory_mb.is_none()
     {
         return fail(
@@ -83,9 +86,9 @@ async fn serve(app: App) -> ExitCode {
              AWS_LAMBDA_FUNCTION_MEMORY_SIZE, and whatever runs this program in its place must do so, too",
         );
     }
-    let api = match Client::builder().with_pool_size(app.platform().max_concurrency).build() {
-        Ok(client) => Arc::new(client),
-        Err(error) => return fail(&format!("no client of the Lambda Runtime API: {error}")),
+    let api = match Address::parse(api) {
+        Ok(address) => address,
+        Err(why) => return fail(&format!("AWS_LAMBDA_RUNTIME_API is {api:?}: {why}")),
     };
     let mut terminate = match termination() {
         Ok(terminate) => terminate,
@@ -119,9 +122,9 @@ fn termination() -> std::io::Result<tokio::signal::windows::CtrlC> {
 }
 
 /// INIT, and then one invocation after the other, for ever; several at once where Lambda says so.
-async fn invocations(app: Arc<App>, api: Arc<Client>) -> Result<(), BoxError> {
+async fn invocations(app: Arc<App>, api: Address) -> Result<(), Failure> {
     // Lambda ends INIT when the runtime and every extension have asked for their first event.
-    let register = Deadline::after(ANSWER_TIMEOUT).bound(register(&api));
+    let register = Deadline::after(ANSWER_TIMEOUT).bound(register(Api::new(api.clone())));
     let (registered, ()) = tokio::join!(register, app.warm());
     match registered.unwrap_or_else(|_| Err("registering as an extension was not answered".into())) {
         Ok(extension) => drop(tokio::spawn(extension)),
@@ -131,7 +134,7 @@ async fn invocations(app: Arc<App>, api: Arc<Client>) -> Result<(), BoxError> {
     }
     let mut workers = JoinSet::new();
     for _ in 0..app.platform().max_concurrency {
-        workers.spawn(work(Arc::clone(&app), Arc::clone(&api)));
+        workers.spawn(work(Arc::clone(&app), Api::new(api.clone())));
     }
     // They end only if the Runtime API does.
     match workers.join_next().await {
@@ -143,35 +146,19 @@ async fn invocations(app: Arc<App>, api: Arc<Client>) -> Result<(), BoxError> {
 /// One invocation after the other. The loop of lambda_runtime is not taken: it posts errors as `unhandled` where our code
 /// belongs, and it reads the client context as texts. An AgentCore Gateway that hands on headers puts an object there, and
 /// what that loop cannot read ends the environment.
-async fn work(app: Arc<App>, api: Arc<Client>) -> Result<(), BoxError> {
+async fn work(app: Arc<App>, mut api: Api) -> Result<(), Failure> {
     loop {
-        let next = lambda_runtime_api_client::build_request()
-            .method("GET")
-            .uri("/2018-06-01/runtime/invocation/next")
-            .body(Body::empty())?;
-        let (head, mut body) = api.call(next).await?.into_parts();
+        let next = api.address().request(Method::GET, "/2018-06-01/runtime/invocation/next")?;
+        let event = api.ask(next.map(|()| api::whole(Bytes::new()))).await?;
         // So local stand-ins of Lambda say that there is nothing yet.
-        if head.status == http::StatusCode::NO_CONTENT {
+        if event.status == StatusCode::NO_CONTENT {
             continue;
         }
-        if !head.status.is_success() {
-            return Err(format!("asking for the next invocation was answered with {}", head.status).into());
+        if !event.status.is_success() {
+            return Err(format!("asking for the next invocation was answered with {}", event.status).into());
         }
-        // Into one place as it comes, since an event may be large.
-        let mut event = BytesMut::with_capacity(length(&head.headers).min(SET_ASIDE));
-        while let Some(frame) = body.frame().await {
-            if let Ok(part) = frame?.into_data() {
-                event.extend_from_slice(&part);
-            }
-        }
-        invoked(&app, &api, &head.headers, event.freeze()).await?;
+        invoked(&app, &mut api, &event.headers, event.body).await?;
     }
-}
-
-/// How long a body is, as far as its sender has said.
-fn length(headers: &HeaderMap) -> usize {
-    let told = headers.get(http::header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    told.and_then(|length| length.parse().ok()).unwrap_or_default()
 }
 
 /// Registers an extension that listens for nothing: Lambda sends SIGTERM only to environments that have one.
@@ -179,34 +166,31 @@ fn length(headers: &HeaderMap) -> usize {
 /// do, which is to wait for an event that never comes.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html>
-async fn register(api: &Client) -> Result<impl Future<Output = ()> + use<>, BoxError> {
-    let request = lambda_runtime_api_client::build_request()
-        .method("POST")
-        .uri("/2020-01-01/extension/register")
-        .header("lambda-extension-name", "lambda-rds")
-        // Nothing else is asked on this connection for a long time.
-        .header("connection", "close")
-        .body(Body::from(r#"{"events":[]}"#))?;
-    let answer = api.call(request).await?;
-    if !answer.status().is_success() {
-        return Err(format!("registering as an extension was answered with {}", answer.status()).into());
+async fn register(mut api: Api) -> Result<impl Future<Output = ()> + use<>, Failure> {
+    let mut request = api
+        .address()
+        .request(Method::POST, "/2020-01-01/extension/register")?
+        .map(|()| api::whole(r#"{"events":[]}"#));
+    request.headers_mut().insert(EXTENSION_NAME, HeaderValue::from_static("lambda-rds"));
+    let answer = api.ask(request).await?;
+    if !answer.status.is_success() {
+        return Err(format!("registering as an extension was answered with {}", answer.status).into());
     }
-    let id = answer.headers().get(EXTENSION_ID).ok_or("an extension was registered without an id")?;
-    let next = lambda_runtime_api_client::build_request()
-        .method("GET")
-        .uri("/2020-01-01/extension/event/next")
-        .header(EXTENSION_ID, id)
-        .body(Body::empty())?;
-    let waiting = api.call(next);
+    let id = answer.headers.get(EXTENSION_ID).ok_or("an extension was registered without an id")?;
+    let mut next = api
+        .address()
+        .request(Method::GET, "/2020-01-01/extension/event/next")?
+        .map(|()| api::whole(Bytes::new()));
+    next.headers_mut().insert(EXTENSION_ID, id.clone());
     Ok(async move {
-        if let Err(error) = waiting.await {
+        if let Err(error) = api.ask(next).await {
             tracing::debug!("the extension's wait ended: {error}");
         }
     })
 }
 
 /// Serves one invocation and posts what came of it: a reply as a response, what is raised as an error.
-async fn invoked(app: &App, api: &Client, headers: &HeaderMap, event: Bytes) -> Result<(), BoxError> {
+async fn invoked(app: &App, api: &mut Api, headers: &HeaderMap, event: Bytes) -> Result<(), Failure> {
     let invocation = told(headers);
     if app.streams() {
         return streamed(app, api, headers, event, &invocation).await;
@@ -215,16 +199,15 @@ async fn invoked(app: &App, api: &Client, headers: &HeaderMap, event: Bytes) -> 
         Ok((outcome, untold)) => (outcome.map_err(Diagnostic::from), Some(untold)),
         Err(_) => (Err(internal()), None),
     };
-    let request = answer(headers, &invocation, outcome)?;
+    let request = answer(api.address(), headers, &invocation, outcome)?;
     let tell = async {
-        // The answer goes first: whoever waits for it does not wait for our log. Lambda freezes nothing before we
-        // ask for the next invocation.
-        tokio::task::yield_now().await;
         if let Some(untold) = untold {
             untold.tell();
         }
     };
-    tokio::join!(send(api, request), tell);
+    // The answer goes first, as far as Lambda takes it at once: whoever waits for it does not wait for our log. Lambda
+    // freezes nothing before we ask for the next invocation.
+    tokio::join!(biased; send(api, request), tell);
     Ok(())
 }
 
@@ -232,12 +215,12 @@ async fn invoked(app: &App, api: &Client, headers: &HeaderMap, event: Bytes) -> 
 /// to its end.
 async fn streamed(
     app: &App,
-    api: &Client,
+    api: &mut Api,
     headers: &HeaderMap,
     event: Bytes,
     invocation: &Invocation,
-) -> Result<(), BoxError> {
-    let (outlet, inlet) = stream::channel();
+) -> Result<(), Failure> {
+    let (outlet, inlet) = channel();
     let answered = async {
         let answered = AssertUnwindSafe(app.answer_by(event, invocation, outlet)).catch_unwind().await;
         let (outcome, untold) = match answered {
@@ -255,8 +238,8 @@ async fn streamed(
     let request = match (outcome, sent?) {
         // All is said, also of what has failed behind the beginning.
         (Ok(None), _) | (Err(_), true) => return Ok(()),
-        (Ok(Some(reply)), _) => answer(headers, invocation, Ok(reply))?,
-        (Err(raised), false) => answer(headers, invocation, Err(raised))?,
+        (Ok(Some(reply)), _) => answer(api.address(), headers, invocation, Ok(reply))?,
+        (Err(raised), false) => answer(api.address(), headers, invocation, Err(raised))?,
     };
     send(api, request).await;
     Ok(())
@@ -265,40 +248,35 @@ async fn streamed(
 /// Posts a reply while it is written, if it is one that is, and tells that.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html#runtimes-custom-response-streaming>
 async fn send_stream(
-    api: &Client,
+    api: &mut Api,
     headers: &HeaderMap,
     invocation: &Invocation,
     mut inlet: Inlet,
-) -> Result<bool, BoxError> {
+) -> Result<bool, Failure> {
     let Some(head) = inlet.head().await else { return Ok(false) };
-    let (mut sender, body) = Body::channel();
-    let request = post(headers, &invocation.request_id, "response")
-        .header("lambda-runtime-function-response-mode", "streaming")
-        .header("transfer-encoding", "chunked")
-        .header("trailer", ERROR_TYPE)
-        .header("trailer", ERROR_BODY)
-        .header("content-type", head.content_type)
-        .body(body)?;
-    let feed = async move {
-        if let Some(mut prelude) = head.prelude {
-            prelude.extend_from_slice(&PRELUDE_END);
-            sender.send_data(prelude.into()).await?;
-        }
-        while let Some(part) = inlet.next().await {
-            match part {
-                Ok(bytes) => sender.send_data(bytes).await?,
-                Err(raised) => sender.send_trailers(trailers(&Diagnostic::from(raised))?).await?,
-            }
-        }
-        Ok::<_, BoxError>(())
-    };
+    let prelude = head.prelude.map(|mut prelude| {
+        prelude.extend_from_slice(&PRELUDE_END);
+        Ok(Frame::data(prelude.into()))
+    });
+    let rest = inlet.into_stream().map(|part| match part {
+        Ok(bytes) => Ok(Frame::data(bytes)),
+        Err(raised) => trailers(&Diagnostic::from(raised)).map(Frame::trailers).map_err(io::Error::other),
+    });
+    let body = StreamBody::new(stream::iter(prelude).chain(rest)).boxed_unsync();
+    let mut request = post(api.address(), headers, &invocation.request_id, "response", Either::Right(body))?;
+    let told = request.headers_mut();
+    told.insert(RESPONSE_MODE, HeaderValue::from_static("streaming"));
+    told.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    told.insert(TRAILER, ERROR_TYPE.into());
+    told.append(TRAILER, ERROR_BODY.into());
+    told.insert(CONTENT_TYPE, HeaderValue::from_static(head.content_type));
     // Why the rest is not taken any more, the answer says.
-    let (_, ()) = tokio::join!(feed, send(api, request));
+    send(api, request).await;
     Ok(true)
 }
 
 /// What tells Lambda that a reply has failed after it had begun.
-fn trailers(raised: &Diagnostic) -> Result<HeaderMap, BoxError> {
+fn trailers(raised: &Diagnostic) -> Result<HeaderMap, Failure> {
     let mut trailers = HeaderMap::new();
     trailers.insert(ERROR_TYPE, raised.error_type.parse()?);
     trailers.insert(ERROR_BODY, BASE64.encode(serde_json::to_vec(raised)?).parse()?);
@@ -307,42 +285,48 @@ fn trailers(raised: &Diagnostic) -> Result<HeaderMap, BoxError> {
 
 /// The request that tells how an invocation ended which is no stream.
 fn answer(
+    api: &Address,
     headers: &HeaderMap,
     invocation: &Invocation,
     outcome: Result<Reply, Diagnostic>,
-) -> Result<http::Request<Body>, BoxError> {
-    Ok(match outcome {
-        Ok(reply) => post(headers, &invocation.request_id, "response").body(Body::from(reply.into_json()))?,
-        Err(raised) => post(headers, &invocation.request_id, "error")
-            .header(ERROR_TYPE, &raised.error_type)
-            .body(json(&raised)?)?,
-    })
+) -> Result<Request<Body>, Failure> {
+    let id = &invocation.request_id;
+    match outcome {
+        Ok(reply) => post(api, headers, id, "response", api::whole(reply.into_json())),
+        Err(raised) => {
+            let body = api::whole(serde_json::to_vec(&raised)?);
+            let mut request = post(api, headers, id, "error", body)?;
+            request.headers_mut().insert(ERROR_TYPE, raised.error_type.parse()?);
+            Ok(request)
+        }
+    }
 }
 
 /// A request that tells how the invocation ended.
-fn post(invoked: &HeaderMap, request_id: &str, how: &str) -> http::request::Builder {
-    let request = lambda_runtime_api_client::build_request()
-        .method("POST")
-        .uri(format!("/2018-06-01/runtime/invocation/{request_id}/{how}"));
+fn post(
+    api: &Address,
+    invoked: &HeaderMap,
+    request_id: &str,
+    how: &str,
+    body: Body,
+) -> Result<Request<Body>, Failure> {
+    let path = format!("/2018-06-01/runtime/invocation/{request_id}/{how}");
+    let mut request = api.request(Method::POST, &path)?.map(|()| body);
     // By this Lambda tells an answer that comes too late, and may be another invocation's, from the one it waits
     // for.
-    match invoked.get(INVOCATION_ID) {
-        Some(id) => request.header(INVOCATION_ID, id),
-        None => request,
+    if let Some(id) = invoked.get(INVOCATION_ID) {
+        request.headers_mut().insert(INVOCATION_ID, id.clone());
     }
+    Ok(request)
 }
 
 /// Posts it. What goes wrong is logged: the next invocation may go better, and an error would end the environment.
-async fn send(api: &Client, request: http::Request<Body>) {
-    match api.call(request).await {
-        Ok(answer) if answer.status().is_success() => {}
-        Ok(answer) => tracing::error!(status = answer.status().as_u16(), "Lambda did not take the answer"),
+async fn send(api: &mut Api, request: Request<Body>) {
+    match api.ask(request).await {
+        Ok(answer) if answer.status.is_success() => {}
+        Ok(answer) => tracing::error!(status = answer.status.as_u16(), "Lambda did not take the answer"),
         Err(error) => tracing::error!("the answer did not reach Lambda: {error}"),
     }
-}
-
-fn json(value: &impl Serialize) -> Result<Body, BoxError> {
-    Ok(Body::from(serde_json::to_vec(value)?))
 }
 
 fn internal() -> Diagnostic {
@@ -353,16 +337,17 @@ fn internal() -> Diagnostic {
 /// What the headers of an event tell of its invocation.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html#runtimes-api-next>
 fn told(headers: &HeaderMap) -> Invocation {
-    let text =
-        |name: &str| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let text = |name: HeaderName| {
+        headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
     let invocation = Invocation {
-        request_id: text("lambda-runtime-aws-request-id").unwrap_or_default(),
-        tenant_id: text("lambda-runtime-aws-tenant-id").filter(|id| !id.is_empty()),
-        trace_id: text("lambda-runtime-trace-id"),
-        deadline_ms: text("lambda-runtime-deadline-ms").and_then(|millis| millis.parse().ok()),
+        request_id: text(REQUEST_ID).unwrap_or_default(),
+        tenant_id: text(TENANT_ID).filter(|id| !id.is_empty()),
+        trace_id: text(TRACE_ID),
+        deadline_ms: text(DEADLINE_MS).and_then(|millis| millis.parse().ok()),
         ..Invocation::default()
     };
-    match text("lambda-runtime-client-context") {
+    match text(CLIENT_CONTEXT) {
         Some(context) => invocation.with_client_context(&context),
         None => invocation,
     }
@@ -398,14 +383,13 @@ impl From<Raised> for Diagnostic {
     }
 }
 
-async fn post_init_error(error: &StartError) -> Result<(), BoxError> {
+async fn post_init_error(api: &str, error: &StartError) -> Result<(), Failure> {
     let diagnostic = Diagnostic { error_type: INIT_ERROR.to_owned(), error_message: error.to_string() };
-    let request = lambda_runtime_api_client::build_request()
-        .method("POST")
-        .uri("/2018-06-01/runtime/init/error")
-        .header(ERROR_TYPE, INIT_ERROR)
-        .body(Body::from(serde_json::to_vec(&diagnostic)?))?;
-    Client::builder().build()?.call(request).await?;
+    let mut api = Api::new(Address::parse(api)?);
+    let body = api::whole(serde_json::to_vec(&diagnostic)?);
+    let mut request = api.address().request(Method::POST, "/2018-06-01/runtime/init/error")?.map(|()| body);
+    request.headers_mut().insert(ERROR_TYPE, HeaderValue::from_static(INIT_ERROR));
+    api.ask(request).await?;
     Ok(())
 }
 
@@ -420,16 +404,21 @@ fn fail(reason: &str) -> ExitCode {
 
 /// Whoever answers is on the same machine.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-/// What is set aside at most for an event before it has come. Lambda's are of 6 MB at most.
-const SET_ASIDE: usize = 32 << 20;
-const EXTENSION_ID: &str = "lambda-extension-identifier";
+const EXTENSION_NAME: HeaderName = HeaderName::from_static("lambda-extension-name");
+const EXTENSION_ID: HeaderName = HeaderName::from_static("lambda-extension-identifier");
+const REQUEST_ID: HeaderName = HeaderName::from_static("lambda-runtime-aws-request-id");
+const TENANT_ID: HeaderName = HeaderName::from_static("lambda-runtime-aws-tenant-id");
+const TRACE_ID: HeaderName = HeaderName::from_static("lambda-runtime-trace-id");
+const DEADLINE_MS: HeaderName = HeaderName::from_static("lambda-runtime-deadline-ms");
+const CLIENT_CONTEXT: HeaderName = HeaderName::from_static("lambda-runtime-client-context");
+const RESPONSE_MODE: HeaderName = HeaderName::from_static("lambda-runtime-function-response-mode");
 /// What Lambda shows in its telemetry as the type of an error.
-const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
+const ERROR_TYPE: HeaderName = HeaderName::from_static("lambda-runtime-function-error-type");
 /// What stands in a trailer behind that type: an error as JSON, in base64.
-const ERROR_BODY: &str = "lambda-runtime-function-error-body";
+const ERROR_BODY: HeaderName = HeaderName::from_static("lambda-runtime-function-error-body");
 /// What parts the prelude of a stream from its body.
 const PRELUDE_END: [u8; 8] = [0; 8];
 /// Newer versions of the Runtime API have it beside the request id.
-const INVOCATION_ID: &str = "lambda-runtime-invocation-id";
+const INVOCATION_ID: HeaderName = HeaderName::from_static("lambda-runtime-invocation-id");
 /// Lambda's convention is `Category.Reason`.
 const INIT_ERROR: &str = "Runtime.InitError";

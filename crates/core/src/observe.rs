@@ -254,12 +254,13 @@ where
 
 /// The members of one JSON object, in order. A name that comes twice keeps its place and takes the later value.
 ///
-/// Every call writes two of these, and waits for them; so a member costs no allocation of its own.
+/// Every call writes two of these, and waits for them; so a member costs no allocation of its own, and is written once.
 #[derive(Debug, Default)]
 struct Line {
-    members: Vec<(&'static str, Range<usize>)>,
-    /// The values as JSON, one after the other.
-    values: Vec<u8>,
+    /// The object without its end.
+    text: Vec<u8>,
+    /// Where in it the values stand.
+    values: Vec<(&'static str, Range<usize>)>,
     /// What is shown, before it is escaped.
     shown: String,
 }
@@ -268,18 +269,18 @@ impl Line {
     /// With room for what one invocation tells, so that it does not grow by steps.
     fn with_room() -> Self {
         Self {
-            members: Vec::with_capacity(32),
-            values: Vec::with_capacity(768),
+            text: Vec::with_capacity(1024),
+            values: Vec::with_capacity(32),
             shown: String::with_capacity(64),
         }
     }
 
     fn set(&mut self, name: &'static str, value: &(impl Serialize + ?Sized)) {
-        let start = self.values.len();
-        // What is told here are numbers, texts and lists of them, which JSON has, and a vector takes all.
-        let written = serde_json::to_writer(&mut self.values, value);
-        debug_assert!(written.is_ok(), "{name}: {written:?}");
-        self.place(name, start);
+        self.put(name, |text| {
+            // What is told here are numbers, texts and lists of them, which JSON has, and a vector takes all.
+            let written = serde_json::to_writer(text, value);
+            debug_assert!(written.is_ok(), "{name}: {written:?}");
+        });
     }
 
     /// The declaration that makes metrics of a line's members: by function for alarms, which cannot sum over queries; by
@@ -290,22 +291,22 @@ impl Line {
         metrics: impl Iterator<Item = (&'static str, &'static str)>,
         millis: u128,
     ) {
-        let start = self.values.len();
-        let mut put = |text: &str| self.values.extend_from_slice(text.as_bytes());
-        put(r#"{"CloudWatchMetrics":[{"Dimensions":[["function"]"#);
-        put(if by_query { r#",["function","query"]],"Metrics":["# } else { r#"],"Metrics":["# });
-        for (at, (name, unit)) in metrics.enumerate() {
-            put(if at == 0 { r#"{"Name":""# } else { r#",{"Name":""# });
-            for text in [name, r#"","Unit":""#, unit, r#""}"#] {
-                put(text);
+        self.put("_aws", |text| {
+            let mut put = |part: &str| text.extend_from_slice(part.as_bytes());
+            put(r#"{"CloudWatchMetrics":[{"Dimensions":[["function"]"#);
+            put(if by_query { r#",["function","query"]],"Metrics":["# } else { r#"],"Metrics":["# });
+            for (at, (name, unit)) in metrics.enumerate() {
+                put(if at == 0 { r#"{"Name":""# } else { r#",{"Name":""# });
+                for part in [name, r#"","Unit":""#, unit, r#""}"#] {
+                    put(part);
+                }
             }
-        }
-        for text in [r#"],"Namespace":""#, NAMESPACE, r#""}],"Timestamp":"#] {
-            put(text);
-        }
-        // A vector takes all.
-        let _ = write!(self.values, "{millis}}}");
-        self.place("_aws", start);
+            for part in [r#"],"Namespace":""#, NAMESPACE, r#""}],"Timestamp":"#] {
+                put(part);
+            }
+            // A vector takes all.
+            let _ = write!(text, "{millis}}}");
+        });
     }
 
     /// Sets a member to what `value` shows.
@@ -320,41 +321,49 @@ impl Line {
 
     /// Adds the members of another line.
     fn extend(&mut self, other: &Self) {
-        for (name, value) in &other.members {
-            let start = self.values.len();
-            self.values.extend_from_slice(&other.values[value.clone()]);
-            self.place(name, start);
+        for (name, value) in &other.values {
+            self.put(name, |text| text.extend_from_slice(&other.text[value.clone()]));
         }
     }
 
-    /// Gives the value that was written last its name.
-    fn place(&mut self, name: &'static str, start: usize) {
-        let value = start..self.values.len();
-        match self.members.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, old)) => *old = value,
-            None => self.members.push((name, value)),
+    /// Puts a member behind the others, or what `write` writes in the place of its value.
+    fn put(&mut self, name: &'static str, write: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(known) = self.values.iter().position(|(known, _)| *known == name) {
+            let mut later = Vec::new();
+            write(&mut later);
+            self.replace(known, later);
+            return;
+        }
+        self.text.push(if self.text.is_empty() { b'{' } else { b',' });
+        if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.')) {
+            self.text.push(b'"');
+            self.text.extend_from_slice(name.as_bytes());
+            self.text.push(b'"');
+        } else {
+            // Somebody else's field. Nothing but memory could fail.
+            let _ = serde_json::to_writer(&mut self.text, name);
+        }
+        self.text.push(b':');
+        let start = self.text.len();
+        write(&mut self.text);
+        self.values.push((name, start..self.text.len()));
+    }
+
+    fn replace(&mut self, known: usize, later: Vec<u8>) {
+        let Some((_, place)) = self.values.get_mut(known) else { return };
+        let old = place.clone();
+        place.end = place.start + later.len();
+        let (from, to) = (old.end, place.end);
+        self.text.splice(old, later);
+        for (_, behind) in &mut self.values[known + 1..] {
+            *behind = behind.start - from + to..behind.end - from + to;
         }
     }
 
     /// The object, and the end of the line. JSON escapes line breaks, so one line it is.
-    fn finish(&self) -> Vec<u8> {
-        let names: usize = self.members.iter().map(|(name, _)| name.len() + 4).sum();
-        let mut line = Vec::with_capacity(self.values.len() + names + 4);
-        for (name, value) in &self.members {
-            line.push(if line.is_empty() { b'{' } else { b',' });
-            if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.')) {
-                line.push(b'"');
-                line.extend_from_slice(name.as_bytes());
-                line.push(b'"');
-            } else {
-                // Somebody else's field. Nothing but memory could fail.
-                let _ = serde_json::to_writer(&mut line, name);
-            }
-            line.push(b':');
-            line.extend_from_slice(&self.values[value.clone()]);
-        }
-        line.extend_from_slice(if line.is_empty() { b"{}\n" } else { b"}\n" });
-        line
+    fn finish(mut self) -> Vec<u8> {
+        self.text.extend_from_slice(if self.text.is_empty() { b"{}\n" } else { b"}\n" });
+        self.text
     }
 }
 

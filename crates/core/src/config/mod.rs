@@ -472,8 +472,8 @@ pub enum Int64 {
 pub struct Platform {
     /// Whether this process is a Lambda function.
     pub lambda: bool,
-    /// Whether there is a Runtime API to ask for invocations.
-    pub runtime_api: bool,
+    /// Where the Runtime API is that is asked for invocations: a host with its port, or a URL.
+    pub runtime_api: Option<String>,
     /// The function's name.
     pub function_name: Option<String>,
     /// The function's version.

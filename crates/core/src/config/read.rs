@@ -86,7 +86,7 @@ pub(super) fn platform(env: &[(String, String)], warnings: &mut Vec<String>) -> 
     });
     Platform {
         lambda,
-        runtime_api: get(env, "AWS_LAMBDA_RUNTIME_API").is_some(),
+        runtime_api: text("AWS_LAMBDA_RUNTIME_API"),
         function_name: text("AWS_LAMBDA_FUNCTION_NAME"),
         function_version: text("AWS_LAMBDA_FUNCTION_VERSION"),
         memory_mb,
