@@ -690,62 +690,90 @@ async fn what_has_no_reply_is_not_committed() {
 }
 
 /// A reply that is longer than the server takes in one message (`max_allowed_packet`) cannot be kept: nothing is written, it is
-/// told, and the function goes on.
+/// told, and the function goes on. So it is with a parameter.
 #[tokio::test]
 async fn a_reply_that_the_server_does_not_take_is_not_kept() {
     for engine in [Engine::Mysql, Engine::MariaDb] {
-        let wide = "-- name: wide :many\n-- param: n int\nSELECT v FROM wide WHERE n <= :n;\n\n\
-                    -- name: noted :exec\n-- param: account int\n-- param: note json? = null\n\
-                    INSERT INTO payments (account, note) VALUES (:account, :note);\n\n";
-        let world = setup(engine)
-            .own_server()
-            .schema(format!(
-                "{};\nCREATE TABLE wide (n bigint, v longtext);\nSET GLOBAL max_allowed_packet = 1048576",
-                schema(engine).trim_end().trim_end_matches(';')
-            ))
-            .queries(queries(engine) + wide)
-            .env("DB_IDEMPOTENCY_REPLY", "6000000")
-            .start()
-            .await;
-        for n in 1..=40 {
-            world.sql(&format!("INSERT INTO wide VALUES ({n}, repeat('x', 100000))"));
-        }
-        let list = |key: &str, n: u64| {
-            json!({
-                "transaction": [
-                    {"query": "pay", "params": {"account": n}},
-                    {"query": "wide", "params": {"n": n}},
-                ],
-                "idempotencyKey": key,
-            })
-        };
-        for key in ["small", "small"] {
-            assert_eq!(code(&world, list(key, 9)).await, (200, "none".into()));
-        }
-        assert_eq!((paid(&world, 9), keys(&world)), (1, 1));
-        for _ in 0..2 {
-            assert_eq!(code(&world, list("large", 40)).await, (413, "result_too_large".into()));
-            assert_eq!((paid(&world, 40), keys(&world)), (0, 1));
-            until("no transaction", || world.in_transaction() == 0).await;
-        }
-        assert_eq!(code(&world, list("large", 5)).await, (200, "none".into()));
-
-        // A parameter, likewise, whatever comes behind it.
-        let long = json!({"account": 7, "note": "x".repeat(3_000_000)});
-        let pay = json!({"query": "pay", "params": {"account": 7}});
-        for event in [
-            json!({"transaction": [pay, {"query": "pay", "params": long}, pay], "idempotencyKey": "p"}),
-            json!({"transaction": [{"query": "plain", "params": {"account": 7}}, {"query": "noted", "params": long}]}),
-            json!({"batch": {"query": "noted", "params": [{"account": 7}, long, {"account": 7}]}}),
-            json!({"query": "noted", "params": long}),
-        ] {
-            assert_eq!(code(&world, event).await, (400, "bad_parameter".into()));
-            assert_eq!(paid(&world, 7), 0);
-            until("no transaction", || world.in_transaction() == 0).await;
-        }
-        assert_eq!(code(&world, json!({"query": "plain", "params": {"account": 7}})).await.0, 200);
-        assert_eq!(world.sessions(), 1);
+        what_the_server_does_not_take(setup(engine), engine).await;
     }
+}
+
+/// The same behind a pooler, where a session is opened without a question to the server.
+#[tokio::test]
+async fn a_reply_that_the_server_does_not_take_is_not_kept_behind_a_pooler() {
+    for engine in [Engine::Mysql, Engine::MariaDb] {
+        let world =
+            what_the_server_does_not_take(setup(engine).env("DB_POOLER", "transaction"), engine).await;
+        // It is asked once in a session how much it takes, and only before what is long.
+        let noted = async |function: &Function, bytes: usize| {
+            let params = json!({"account": 8, "note": "x".repeat(bytes)});
+            let event = json!({"query": "noted", "params": params});
+            world.wire().reset();
+            assert_eq!(function.invoke(event).await.unwrap().reply().unwrap().0, 200);
+            world.wire().flights()
+        };
+        let other = world.another().await;
+        noted(&other, 10).await;
+        for (bytes, flights) in [(50_000, 3), (500_000, 4), (500_000, 3), (1_000_000, 3)] {
+            assert_eq!(noted(&other, bytes).await, flights, "{bytes}");
+        }
+        assert_eq!(paid(&world, 8), 5);
+    }
+}
+
+async fn what_the_server_does_not_take(setup: Setup, engine: Engine) -> World {
+    let wide = "-- name: wide :many\n-- param: n int\nSELECT v FROM wide WHERE n <= :n;\n\n\
+                -- name: noted :exec\n-- param: account int\n-- param: note json? = null\n\
+                INSERT INTO payments (account, note) VALUES (:account, :note);\n\n";
+    let world = setup
+        .own_server()
+        .schema(format!(
+            "{};\nCREATE TABLE wide (n bigint, v longtext);\nSET GLOBAL max_allowed_packet = 1048576",
+            schema(engine).trim_end().trim_end_matches(';')
+        ))
+        .queries(queries(engine) + wide)
+        .env("DB_IDEMPOTENCY_REPLY", "6000000")
+        .start()
+        .await;
+    for n in 1..=40 {
+        world.sql(&format!("INSERT INTO wide VALUES ({n}, repeat('x', 100000))"));
+    }
+    let list = |key: &str, n: u64| {
+        json!({
+            "transaction": [
+                {"query": "pay", "params": {"account": n}},
+                {"query": "wide", "params": {"n": n}},
+            ],
+            "idempotencyKey": key,
+        })
+    };
+    for key in ["small", "small"] {
+        assert_eq!(code(&world, list(key, 9)).await, (200, "none".into()));
+    }
+    assert_eq!((paid(&world, 9), keys(&world)), (1, 1));
+    for _ in 0..2 {
+        assert_eq!(code(&world, list("large", 40)).await, (413, "result_too_large".into()));
+        assert_eq!((paid(&world, 40), keys(&world)), (0, 1));
+        until("no transaction", || world.in_transaction() == 0).await;
+    }
+    assert_eq!(code(&world, list("large", 5)).await, (200, "none".into()));
+
+    // A parameter, likewise, whatever comes behind it.
+    let long = json!({"account": 7, "note": "x".repeat(3_000_000)});
+    let pay = json!({"query": "pay", "params": {"account": 7}});
+    for event in [
+        json!({"transaction": [pay, {"query": "pay", "params": long}, pay], "idempotencyKey": "p"}),
+        json!({"transaction": [{"query": "plain", "params": {"account": 7}}, {"query": "noted", "params": long}]}),
+        json!({"batch": {"query": "noted", "params": [{"account": 7}, long, {"account": 7}]}}),
+        json!({"query": "noted", "params": long}),
+    ] {
+        assert_eq!(code(&world, event).await, (400, "bad_parameter".into()));
+        assert_eq!(paid(&world, 7), 0);
+        until("no transaction", || world.in_transaction() == 0).await;
+    }
+    assert_eq!(code(&world, json!({"query": "plain", "params": {"account": 7}})).await.0, 200);
+    assert_eq!(world.sessions(), 1);
+    world
 }
 
 /// A deadlock at the sweep undoes all of the transaction, and the server goes on; the twin that waited for the key does the write,
@@ -821,6 +849,51 @@ async fn a_sweep_that_deadlocks_undoes_the_write() {
         assert_eq!(world.sql("SELECT sum(n) FROM heavy"), "0");
         // The twin has swept.
         assert_eq!((keys(&world), world.sql("SELECT n FROM held")), (4, "1".into()));
+        until("no transaction", || world.in_transaction() == 0).await;
+    }
+}
+
+/// The sweep is refused beside COMMIT, which undoes nothing else; and the answers are cut off at bytes all along them: so also
+/// behind that refusal, and before the answer to what commits. It is a lost connection, and whoever runs again finds the reply.
+#[tokio::test]
+async fn a_refused_sweep_says_nothing_of_a_lost_commit() {
+    for engine in [Engine::Mysql, Engine::MariaDb] {
+        let world = setup(engine).start().await;
+        for key in ["a", "b"] {
+            until_done(&world.function, pay("pay", key, 0)).await;
+        }
+        world.sql(
+            "UPDATE lambda_rds_idempotency SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND LIMIT 1",
+        );
+        world.sql(
+            "CREATE TRIGGER refuse BEFORE DELETE ON lambda_rds_idempotency FOR EACH ROW \
+             SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not this one'",
+        );
+        world.wire().reset();
+        until_done(&world.function, pay("pay", "way", 0)).await;
+        let (way, wire) = (world.wire().bytes(Direction::ToClient), world.wire());
+        assert_eq!(wire.flights(), flights(engine));
+        let refused =
+            |line: &str| line.contains("not what was to be done beside it") && line.contains("1644");
+        world.function.wait_for_log(refused, PATIENCE).await.unwrap();
+        let (mut account, mut found, mut ran) = (0, 0, 0);
+        // Each answer is longer than a step.
+        for bytes in (0..way).step_by(5) {
+            account += 1;
+            until_done(&world.function, pay("pay", &format!("warm {account}"), 0)).await;
+            let event = pay("pay", &format!("key {account}"), account);
+            wire.inject(Fault::cut(Direction::ToClient, After::Bytes(bytes), Cut::Fin));
+            let (status, replayed, body) = reply(&world, event.clone()).await;
+            assert!(!wire.disarm(), "the call is shorter than {bytes} bytes");
+            assert_eq!(status, 200, "{bytes} of {way}: {body}");
+            found += u64::from(replayed);
+            ran += u64::from(!replayed);
+            assert_eq!(reply(&world, event).await, (200, true, body), "{bytes} of {way}");
+            assert_eq!(paid(&world, account), 1, "{bytes} of {way}");
+        }
+        // COMMIT was done in some of them, and not reached in others.
+        assert!(found > 0 && ran > 0, "{found} {ran}");
+        assert_eq!(keys(&world), 3 + 2 * account);
         until("no transaction", || world.in_transaction() == 0).await;
     }
 }

@@ -23,6 +23,7 @@ use lambda_rds_core::connect::live::Protocol;
 use lambda_rds_core::connect::wire::Wire;
 use lambda_rds_core::describe::Described as Answer;
 use lambda_rds_core::error::{Error, Fault, Result};
+use lambda_rds_core::value::{Argument, Value};
 
 use crate::answer::{IN_TRANSACTION, MORE_RESULTS_EXISTS, Part, Prepared, Standing};
 use crate::cancel::MySqlCancel;
@@ -62,8 +63,8 @@ pub(crate) struct MySql {
     announced: Option<Duration>,
     /// How long the server waits for a lock, in seconds: by default, and now.
     lock_waits: (u64, u64),
-    /// How long a message may not be any more, once the server has told.
-    too_long: usize,
+    /// How long a message may not be any more, once the server has been asked.
+    too_long: Option<usize>,
 }
 
 /// A prepared statement, and when it was used last.
@@ -98,13 +99,13 @@ impl MySql {
             lasting: None,
             announced: None,
             lock_waits: (lock_wait, lock_wait),
-            too_long: usize::MAX,
+            too_long: None,
         }
     }
 
     /// The server takes messages shorter than this, if it says so.
     pub(crate) fn takes(&mut self, max_allowed_packet: Option<usize>) {
-        self.too_long = max_allowed_packet.unwrap_or(usize::MAX);
+        self.too_long = Some(max_allowed_packet.unwrap_or(usize::MAX));
     }
 
     fn talk<'a>(&'a mut self, wire: &'a mut Wire) -> Talk<'a> {
@@ -113,7 +114,7 @@ impl MySql {
             standing: &mut self.standing,
             spoken: self.spoken,
             ahead: self.pipeline,
-            too_long: self.too_long,
+            too_long: self.too_long.unwrap_or(usize::MAX),
             unread: u64::MAX,
         }
     }
@@ -255,6 +256,31 @@ impl MySql {
                 Err((index, self.error(refusal, self.at(statements[index]))))
             }
         }
+    }
+
+    /// Asks how long a message may be before the first one that may be too long, where that was not asked for when the session
+    /// was opened: behind a pooler, which keeps the connection of whoever reads a variable by `@@`.
+    ///
+    /// # Errors
+    /// That the connection broke.
+    async fn ask_what_it_takes(
+        &mut self,
+        wire: &mut Wire,
+        statements: &[&Statement],
+    ) -> Result<(), (usize, Error)> {
+        let bytes = |argument: &Argument| match &argument.value {
+            Value::Text(text) | Value::Json(text) => text.len(),
+            Value::Bytes(bytes) => bytes.len(),
+            _ => 0,
+        };
+        let is_long = |it: &&Statement| it.arguments.iter().map(bytes).sum::<usize>() >= LONG;
+        if self.too_long.is_some() || !statements.iter().any(is_long) {
+            return Ok(());
+        }
+        let question = [Command::Text(LONGEST_MESSAGE.into())];
+        let [answer] = take(self.collect(wire, &question, self.doing()).await.map_err(|error| (0, error))?);
+        self.takes(answer.rows.first().and_then(|row| row.get(1)?.as_ref()?.parse().ok()));
+        Ok(())
     }
 
     /// Nobody prepares it with the next login: it was refused, and whoever asks for it is told.
@@ -404,6 +430,10 @@ impl MySql {
         let prepared = match statements.iter().any(is_missing) {
             true => self.prepare(wire, before.take(), statements).await,
             false => Ok(()),
+        };
+        let prepared = match prepared {
+            Ok(()) => self.ask_what_it_takes(wire, statements).await,
+            refused => refused,
         };
         // What ends a session while it is told of statements ends it before any of them has run.
         let gone = self.standing.owed > 0 || wire.closed();
@@ -942,6 +972,10 @@ const UNLESS_ONE: &str = "SET autocommit = IF(ROW_COUNT() = 1, 0, 1); SET SESSIO
 const IF_ONE: &str = "SET autocommit = IF(ROW_COUNT() = 1, 1, 0); SET SESSION TRANSACTION READ ONLY";
 const READ_WRITE: &str = "SET SESSION TRANSACTION READ WRITE";
 pub(crate) const READ_ONLY: &str = "SET SESSION TRANSACTION READ ONLY";
+/// How long a message may be. Nothing in it makes a pooler keep the connection.
+const LONGEST_MESSAGE: &str = "SHOW VARIABLES LIKE 'max_allowed_packet'";
+/// What is shorter is taken: the smallest default of any server's is sixteen times as much.
+const LONG: usize = 64 << 10;
 /// ER_WARNING_NOT_COMPLETE_ROLLBACK: "Some non-transactional changed tables couldn't be rolled back".
 const NOT_COMPLETE_ROLLBACK: &str = "1196";
 /// How much sooner than the statement a wait for a lock must end, for its answer to come in time.
