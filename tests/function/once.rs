@@ -21,6 +21,7 @@ on_every_engine!(
     a_list_has_one_key,
     a_message_that_comes_again_is_done_once,
     a_missing_table_is_named,
+    the_table_may_have_another_name,
     every_byte_of_a_key_counts,
     equal_values_are_one_request_however_they_are_spelled,
     expired_keys_go_a_few_with_each_write_under_load,
@@ -38,6 +39,7 @@ mod servers {
         an_answer_that_never_comes_is_no_riddle,
         the_session_stays_read_only,
         a_write_may_take_longer_than_its_key_holds,
+        who_waits_too_long_for_its_twin_is_told_so,
     );
 }
 
@@ -68,6 +70,15 @@ fn queries(engine: Engine) -> String {
     text += &pay("by_request", "context.requestId");
     text += &pay("by_param", "param.id");
     text += &pay("brief", "header.Idempotency-Key for 1s");
+    let over = match dialect(engine) {
+        Dialect::Sqlite => "abs(:account - 9223372036854775807 - 8)",
+        _ => ":account + 9223372036854775807",
+    };
+    text += &format!(
+        "-- name: over :exec\n-- idempotency_key: header.Idempotency-Key\n-- param: account int\n\
+         INSERT INTO payments (account) SELECT {over};\n\n\
+         -- name: found :one\n-- param: account int\nSELECT account FROM payments WHERE account = :account;\n\n"
+    );
     text += &format!(
         "-- name: plain {verb}\n-- param: account int\nINSERT INTO payments (account) VALUES (:account){end};\n\n\
          -- name: unique :exec\n-- idempotency_key: header.Idempotency-Key\n-- param: id int\n\
@@ -250,6 +261,19 @@ async fn another_request_is_another_key_or_refused(engine: Engine) {
     assert_eq!(reply(&world, by(Some("bob"), 11)).await, (200, true, bob.2));
     assert_eq!((paid(&world, 10), paid(&world, 11)), (1, 1));
     assert_eq!(code(&world, by(Some("ada"), 11)).await.0, 422);
+    // A principal that IAM has verified is somebody as well.
+    let signed = |user: &str, account: u64| {
+        let mut event = post("pay", Some("k"), None, &format!(r#"{{"account":{account}}}"#));
+        let arn = format!("arn:aws:iam::123456789012:user/{user}");
+        event["requestContext"]["authorizer"] = json!({"iam": {"userArn": arn, "accountId": "123456789012"}});
+        event
+    };
+    for (user, account) in [("ada", 12), ("bob", 13)] {
+        let first = reply(&world, signed(user, account)).await;
+        assert_eq!((first.0, first.1), (200, false), "{user}: {first:?}");
+        assert_eq!(reply(&world, signed(user, account)).await, (200, true, first.2));
+        assert_eq!(paid(&world, account), 1);
+    }
     // Byte for byte.
     assert!(!reply(&world, pay("pay", "K", 3)).await.1);
     assert!(!reply(&world, pay("pay", "k ", 3)).await.1);
@@ -292,6 +316,38 @@ async fn what_fails_is_not_kept(engine: Engine) {
     world.sql("DELETE FROM uniques");
     assert!(!reply(&world, unique.clone()).await.1);
     assert!(reply(&world, unique).await.1);
+
+    // A statement that fails while it runs; then with what it does not fail for.
+    let over = |account: i64| json!({"query": "over", "params": {"account": account}, "idempotencyKey": "o"});
+    for _ in 0..2 {
+        let (status, body) = world.call(over(7)).await;
+        assert!(status >= 400 && body["error"]["retryable"] == false, "{status} {body}");
+        assert_eq!(keys(&world), 1);
+    }
+    let (status, replayed, body) = reply(&world, over(-7)).await;
+    assert_eq!((status, replayed), (200, false), "{body}");
+
+    // A list whose last step finds no row, and one whose reply is too large: what came before is undone.
+    let step = |query: &str, account: u64| json!({"query": query, "params": {"account": account}});
+    let list = json!({"transaction": [step("pay", 40), step("found", 41)], "idempotencyKey": "f"});
+    for _ in 0..2 {
+        assert_eq!(code(&world, list.clone()).await, (404, "not_found".into()));
+        assert_eq!((paid(&world, 40), keys(&world)), (0, 2));
+    }
+    assert_eq!(reply(&world, step("plain", 41)).await.0, 200);
+    let found = reply(&world, list.clone()).await;
+    assert_eq!((found.0, found.1), (200, false), "{found:?}");
+    assert_eq!(reply(&world, list).await, (200, true, found.2));
+    let batch = |sets: usize| {
+        let params = vec![json!({"account": 42}); sets];
+        json!({"batch": {"query": "pay", "params": params}, "idempotencyKey": "b"})
+    };
+    for _ in 0..2 {
+        assert_eq!(code(&world, batch(20)).await, (413, "result_too_large".into()));
+        assert_eq!((paid(&world, 42), keys(&world)), (0, 3));
+    }
+    assert_eq!(reply(&world, batch(2)).await.0, 200);
+    assert_eq!((paid(&world, 42), keys(&world)), (2, 4));
     if engine.plain() == Engine::Mysql {
         return;
     }
@@ -302,7 +358,24 @@ async fn what_fails_is_not_kept(engine: Engine) {
     // Too large to be kept: nothing was written.
     let large = json!({"query": "large", "params": {"account": 5}, "idempotencyKey": "l"});
     assert_eq!(code(&world, large).await, (413, "result_too_large".into()));
-    assert_eq!((paid(&world, 5), keys(&world)), (0, 2));
+    assert_eq!((paid(&world, 5), keys(&world)), (0, 5));
+}
+
+/// The table may have another name; the function uses that, and needs no other.
+async fn the_table_may_have_another_name(engine: Engine) {
+    let name = Table::parse("Kept_Keys$1").unwrap();
+    let quoted = name.quoted(dialect(engine));
+    let ddl = lambda_rds::once::ddl(dialect(engine), &name);
+    let schema = schema(engine).replace(&table(engine), &ddl);
+    let world = setup(engine).schema(schema).env("DB_IDEMPOTENCY_TABLE", "Kept_Keys$1").start().await;
+    let first = reply(&world, pay("pay", "k", 1)).await;
+    assert_eq!((first.0, first.1), (200, false), "{first:?}");
+    assert_eq!(reply(&world, pay("pay", "k", 1)).await, (200, true, first.2));
+    assert_eq!((paid(&world, 1), world.count(&quoted)), (1, 1));
+    world.sql(&format!("DROP TABLE {quoted}"));
+    assert_eq!(code(&world, pay("pay", "l", 1)).await, (500, "query_failed".into()));
+    let named = |line: &str| line.contains("the table Kept_Keys$1 of idempotency keys is missing");
+    world.function.wait_for_log(named, PATIENCE).await.unwrap();
 }
 
 async fn a_key_holds_for_its_time(engine: Engine) {
@@ -589,8 +662,13 @@ async fn a_missing_table_is_named(engine: Engine) {
     let (status, body) = world.call(pay("pay", "k", 1)).await;
     assert_eq!((status, &body["error"]["code"]), (500, &json!("query_failed")), "{body}");
     assert_eq!(body["error"]["retryable"], false);
-    let named =
-        |line: &str| line.contains("lambda-rds tables --engine") && line.contains("lambda_rds_idempotency");
+    // With what makes it, as JSON writes that.
+    let ddl = table(engine).split_whitespace().collect::<Vec<_>>().join(" ").replace('"', "\\\"");
+    let named = |line: &str| {
+        line.contains("lambda-rds tables --engine")
+            && line.contains("lambda_rds_idempotency")
+            && line.contains(&ddl)
+    };
     world.function.wait_for_log(named, PATIENCE).await.unwrap();
     assert_eq!(paid(&world, 1), 0);
 }
@@ -1332,13 +1410,27 @@ async fn swept_by_expiry(engine: Engine, explain: &str) {
 }
 
 /// A call whose key another one has is told so when its time is up, and gets that one's reply later.
-#[tokio::test]
-async fn who_waits_too_long_for_its_twin_is_told_so() {
-    let slow = "\n-- name: slow :exec\n-- http: POST\n-- idempotency_key: header.Idempotency-Key\n\
-                INSERT INTO payments (account) SELECT 5 FROM (SELECT pg_advisory_xact_lock(7)) AS waited;\n";
-    let world = Setup::new(Engine::Postgres)
-        .schema(schema(Engine::Postgres))
-        .queries(queries(Engine::Postgres) + slow)
+async fn who_waits_too_long_for_its_twin_is_told_so(engine: Engine) {
+    let (five, holding, holds, waits) = match engine {
+        Engine::Postgres => (
+            "5 FROM (SELECT pg_advisory_xact_lock(7)) AS waited",
+            "SELECT pg_advisory_lock(7); SELECT pg_sleep(100)",
+            "pg_sleep(100)",
+            "advisory",
+        ),
+        _ => (
+            "4 + GET_LOCK(CONCAT('nap ', DATABASE()), 60) * RELEASE_LOCK(CONCAT('nap ', DATABASE()))",
+            "SELECT GET_LOCK(CONCAT('nap ', DATABASE()), 60);\nSELECT SLEEP(100)",
+            "SLEEP(100)",
+            "GET_LOCK",
+        ),
+    };
+    let slow = format!(
+        "\n-- name: slow :exec\n-- http: POST\n-- idempotency_key: header.Idempotency-Key\n\
+         INSERT INTO payments (account) SELECT {five};\n"
+    );
+    let world = setup(engine)
+        .queries(queries(engine) + &slow)
         .env("AWS_LAMBDA_MAX_CONCURRENCY", "2")
         .env("LAMBDA_RDS_HTTP_TIMEOUT", "1s")
         .env("DB_QUERY_TIMEOUT", "90s")
@@ -1346,18 +1438,18 @@ async fn who_waits_too_long_for_its_twin_is_told_so() {
         .start()
         .await;
     // The first one waits until it is let through.
-    let holder = world.meanwhile("SELECT pg_advisory_lock(7); SELECT pg_sleep(100)");
-    until("the lock", || world.anybody_running("pg_sleep(100)") == 1).await;
+    let holder = world.meanwhile(holding);
+    until("the lock", || world.anybody_running(holds) == 1).await;
     let direct = json!({"query": "slow", "idempotencyKey": "k"});
     let first = reply(&world, direct.clone());
     let second = async {
-        until("the first one", || world.running_that("advisory") > 0).await;
+        until("the first one", || world.running_that(waits) > 0).await;
         let told = unless_stalled(Duration::from_secs(1), async || {
             let told = code(&world, post("slow", Some("k"), None, "{}")).await;
             if told == (409, "conflict".into()) { Ok(told) } else { Err(format!("{told:?}")) }
         })
         .await;
-        world.end_who_runs("pg_sleep(100)");
+        world.end_who_runs(holds);
         assert!(!holder.join().unwrap(), "it was to hold the lock for longer");
         told
     };

@@ -224,9 +224,12 @@ impl Store {
         }
         let detail = format!(
             "the table {} of idempotency keys is missing, or not as it must be, or this user may not SELECT, INSERT, \
-             UPDATE and DELETE in it (DB_IDEMPOTENCY_TABLE): `lambda-rds tables --engine {}` prints what makes it. {}",
+             UPDATE and DELETE in it (DB_IDEMPOTENCY_TABLE): `lambda-rds tables --engine {}` prints what makes it, which is \
+             {} The server says: {}",
             self.table,
             self.engine.name(),
+            // As a line of the log.
+            ddl(self.dialect, &self.table).split_whitespace().collect::<Vec<_>>().join(" "),
             error.detail()
         );
         error.with_detail(detail)
