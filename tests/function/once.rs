@@ -1,12 +1,14 @@
 //! Exactly once: what is in the server's tables when a write with an idempotency key was sent again, by whomever, and
 //! whatever befell the wire, the function or the reply.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use lambda_rds::config::Table;
 use lambda_rds::queries::Dialect;
+use lambda_rds_testbed::certs::RDS_PROXY_NAME;
 use lambda_rds_testbed::{After, Cut, Direction, Fault, Function, unless_stalled};
 use serde_json::{Value, json};
 
@@ -1008,6 +1010,36 @@ async fn cut_anywhere_one_by_one_it_is_done_once() {
     cut_anywhere(setup(Engine::Mysql).env("DB_POOLER", "transaction").start().await, 10).await;
 }
 
+/// Behind a name of RDS Proxy's: no session has settings there, nothing can be cancelled, and on PostgreSQL no limits are told
+/// either. What lends the connections here is PgBouncer, and on MySQL nothing.
+#[tokio::test]
+async fn cut_anywhere_behind_rds_proxys_name_it_is_done_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = preloaded("names", folder.path());
+    for (engine, flights) in [(Engine::Postgres, 4), (Engine::Mysql, 10), (Engine::MariaDb, 10)] {
+        let setup = setup(engine)
+            .named(RDS_PROXY_NAME)
+            .env("LD_PRELOAD", library.to_str().unwrap())
+            .env("LAMBDA_RDS_DIAGNOSE", "true");
+        let world = if engine == Engine::Postgres { setup.pooler(2) } else { setup }.start().await;
+        let (_, told) = world.call(json!({"diagnose": true})).await;
+        assert!(told.to_string().contains("rds-proxy"), "{told}");
+        for account in [1, 1, 2] {
+            assert_eq!(
+                reply(&world, pay("pay", "who", account)).await.0,
+                if account == 1 { 200 } else { 422 }
+            );
+        }
+        let step = |query: &str| json!({"query": query, "params": {"account": 3}});
+        let list = json!({"transaction": [step("pay"), step("plain"), step("pay")], "idempotencyKey": "l"});
+        let first = reply(&world, list.clone()).await;
+        assert_eq!((first.0, first.1), (200, false), "{first:?}");
+        assert_eq!(reply(&world, list).await, (200, true, first.2));
+        world.sql("DELETE FROM payments");
+        cut_anywhere(world, flights).await;
+    }
+}
+
 async fn cut_anywhere(world: World, flights: u64) {
     let engine = world.engine;
     for key in ["a", "b"] {
@@ -1232,20 +1264,26 @@ async fn killed_it_is_done_once(engine: Engine) {
     }
 }
 
-/// The function's clock jumps, two days ahead and twenty hours back: no key is over for that, and none holds longer, for the times
-/// of the table are the server's.
-#[tokio::test]
-async fn a_clock_that_jumps_neither_loses_nor_doubles() {
-    const HOUR: i64 = 3600;
-    let folder = tempfile::tempdir().unwrap();
-    let (library, shift) = (folder.path().join("clock.so"), folder.path().join("shift"));
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/function/clock.c");
+/// Compiles what stands beside this file, to be loaded before the C library.
+fn preloaded(name: &str, into: &Path) -> PathBuf {
+    let library = into.join(format!("{name}.so"));
+    let source = format!("{}/tests/function/{name}.c", env!("CARGO_MANIFEST_DIR"));
     let compiler = std::process::Command::new("cc")
         .args(["-shared", "-fPIC", "-o"])
         .args([library.as_os_str(), source.as_ref()])
         .output()
         .unwrap();
     assert!(compiler.status.success(), "{compiler:?}");
+    library
+}
+
+/// The function's clock jumps, two days ahead and twenty hours back: no key is over for that, and none holds longer, for the times
+/// of the table are the server's.
+#[tokio::test]
+async fn a_clock_that_jumps_neither_loses_nor_doubles() {
+    const HOUR: i64 = 3600;
+    let folder = tempfile::tempdir().unwrap();
+    let (library, shift) = (preloaded("clock", folder.path()), folder.path().join("shift"));
     for engine in [Engine::Postgres, Engine::Mysql] {
         std::fs::write(&shift, "0").unwrap();
         let world = setup(engine)
