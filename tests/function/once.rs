@@ -24,6 +24,7 @@ on_every_engine!(
     a_message_that_comes_again_is_done_once,
     a_missing_table_is_named,
     the_table_may_have_another_name,
+    a_write_whose_key_is_gone_is_undone,
     every_byte_of_a_key_counts,
     equal_values_are_one_request_however_they_are_spelled,
     expired_keys_go_a_few_with_each_write_under_load,
@@ -732,9 +733,7 @@ async fn a_replay_runs_no_step_and_holds_nothing() {
 #[tokio::test]
 async fn what_has_no_reply_is_not_committed() {
     for engine in [Engine::Mysql, Engine::MariaDb] {
-        let usurp = "-- name: usurp :exec\n-- idempotency_key: header.Idempotency-Key\n\
-                     UPDATE lambda_rds_idempotency SET reply = 'theirs' WHERE reply IS NULL;\n";
-        let world = setup(engine).queries(queries(engine) + usurp).start().await;
+        let world = setup(engine).start().await;
         let past = "UTC_TIMESTAMP(6) - INTERVAL 1 SECOND";
         for key in ["a", "b", "expired"] {
             until_done(&world.function, pay("pay", key, 1)).await;
@@ -757,15 +756,41 @@ async fn what_has_no_reply_is_not_committed() {
         world.sql("DROP TRIGGER refuse");
         assert!(!until_done(&world.function, pay("pay", "k", 2)).await.0);
         assert_eq!((paid(&world, 2), keys(&world)), (1, 3));
+    }
+}
 
-        // A row that has a reply by now is somebody else's.
-        for _ in 0..2 {
-            assert_eq!(
-                code(&world, json!({"query": "usurp", "idempotencyKey": "u"})).await,
-                (500, "query_failed".into())
+/// The row of the key is gone, or has a reply by now, which is somebody else's: nothing is committed.
+async fn a_write_whose_key_is_gone_is_undone(engine: Engine) {
+    let more = "-- name: usurp :exec\nUPDATE lambda_rds_idempotency SET reply = 'theirs' WHERE reply IS NULL;\n\
+                -- name: wipe :exec\nDELETE FROM lambda_rds_idempotency;\n";
+    let setup = || setup(engine).queries(queries(engine) + more);
+    let mut worlds = vec![setup().start().await];
+    if engine != Engine::Sqlite {
+        worlds.push(setup().env("DB_PIPELINE", "off").start().await);
+    }
+    match engine {
+        Engine::Postgres => worlds.push(setup().pooler(2).start().await),
+        Engine::Sqlite => {}
+        _ => worlds.push(setup().env("DB_POOLER", "transaction").start().await),
+    }
+    for world in worlds {
+        assert_eq!(reply(&world, pay("pay", "first", 1)).await.0, 200);
+        for query in ["usurp", "wipe", "wipe"] {
+            let pay = json!({"query": "pay", "params": {"account": 2}});
+            let list = json!({"transaction": [pay, {"query": query}], "idempotencyKey": "k"});
+            let outcome = world.invoke(list).await;
+            let (status, body) = outcome.reply().unwrap();
+            assert_eq!((status, &body["error"]["code"]), (500, &json!("query_failed")), "{query}: {body}");
+            let line = world.last_log(&outcome.request_id).await;
+            assert!(
+                line["detail"].as_str().unwrap().contains("the row that the transaction is committed by")
             );
-            assert_eq!(keys(&world), 3);
+            assert_eq!((paid(&world, 2), keys(&world)), (0, 1), "{query}");
+            if engine != Engine::Sqlite {
+                until("no transaction", || world.in_transaction() == 0).await;
+            }
         }
+        assert!(reply(&world, pay("pay", "first", 1)).await.1);
     }
 }
 

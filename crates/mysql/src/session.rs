@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lambda_rds_core::answers::Answers;
+use lambda_rds_core::answers::{Answers, GONE};
 use lambda_rds_core::backend::{
     Access, CancelHandle, Done, Effect, Frame, Pooling, State, Statement, Target,
 };
@@ -349,7 +349,7 @@ impl MySql {
             talk.unread = MOST_UNREAD;
         }
         let outcome = talk.say(&commands, &mut run).await;
-        let Run { refused, around, ended, last, restored, .. } = run;
+        let Run { refused, around, ended, last, changed, restored, .. } = run;
         if after.is_some()
             && !restored
             && self.standing.owed == 0
@@ -393,9 +393,8 @@ impl MySql {
                 "the server says that the transaction has ended before COMMIT: something in it ends transactions",
             ));
         }
-        if frame == Frame::Commit && self.framed {
-            let why = "the row that the transaction is committed by is gone: something in it has removed or changed it";
-            return Err(Error::new(Fault::QueryFailed, why));
+        if frame == Frame::Commit && (self.framed || changed != 1) {
+            return Err(Error::new(Fault::QueryFailed, GONE));
         }
         if let Some(mut done) = last {
             if let Some(id) = done.last_insert_id
@@ -798,6 +797,8 @@ struct Run<'a, 'b> {
     ended: bool,
     /// What the only statement did, which is not told yet.
     last: Option<Done>,
+    /// How many rows the statement has changed that ended last.
+    changed: u64,
     /// What stands behind them has been done.
     restored: bool,
 }
@@ -818,6 +819,7 @@ impl<'a, 'b> Run<'a, 'b> {
             around: None,
             ended: false,
             last: None,
+            changed: 0,
             restored: false,
         }
     }
@@ -853,6 +855,7 @@ impl<'a, 'b> Run<'a, 'b> {
             self.answers.fail(error);
         }
         let done = std::mem::take(&mut self.done);
+        self.changed = done.rows_affected;
         self.columns = None;
         self.results = 0;
         if self.statements == 1 {
