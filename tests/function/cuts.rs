@@ -583,18 +583,21 @@ impl Environment {
             let by = if dice.bool() { Duration::from_micros(dice.u64(..10_000)) } else { LONG };
             return self.die(call, (direction, after), by).await;
         }
-        let fault = if dice.u64(..FORGETS) == 0 {
-            Fault::forget(direction, after)
-        } else {
-            Fault::cut(direction, after, kind(dice))
-        };
+        let forgets = dice.u64(..FORGETS) == 0;
+        let fault =
+            if forgets { Fault::forget(direction, after) } else { Fault::cut(direction, after, kind(dice)) };
         self.proxy.inject(fault);
         if call.keyed() && dice.u8(..4) == 0 {
             self.pay_again(dice).await;
         } else {
             self.call(call).await;
         }
-        self.struck += u64::from(!self.proxy.disarm());
+        let struck = !self.proxy.disarm();
+        self.struck += u64::from(struck);
+        if struck && forgets {
+            // Forgotten behind its last byte, the call has not noticed. The next one would, and may have a cut of its own.
+            self.cut_idle(Cut::Rst).await;
+        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! Exactly once: what is in the server's tables when a write with an idempotency key was sent again, by whomever, and
 //! whatever befell the wire, the function or the reply.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use lambda_rds::config::Table;
 use lambda_rds::queries::Dialect;
+use lambda_rds_testbed::certs::RDS_PROXY_NAME;
 use lambda_rds_testbed::{After, Cut, Direction, Fault, Function, unless_stalled};
 use serde_json::{Value, json};
 
@@ -21,6 +23,8 @@ on_every_engine!(
     a_list_has_one_key,
     a_message_that_comes_again_is_done_once,
     a_missing_table_is_named,
+    the_table_may_have_another_name,
+    a_write_whose_key_is_gone_is_undone,
     every_byte_of_a_key_counts,
     equal_values_are_one_request_however_they_are_spelled,
     expired_keys_go_a_few_with_each_write_under_load,
@@ -38,6 +42,7 @@ mod servers {
         an_answer_that_never_comes_is_no_riddle,
         the_session_stays_read_only,
         a_write_may_take_longer_than_its_key_holds,
+        who_waits_too_long_for_its_twin_is_told_so,
     );
 }
 
@@ -68,6 +73,15 @@ fn queries(engine: Engine) -> String {
     text += &pay("by_request", "context.requestId");
     text += &pay("by_param", "param.id");
     text += &pay("brief", "header.Idempotency-Key for 1s");
+    let over = match dialect(engine) {
+        Dialect::Sqlite => "abs(:account - 9223372036854775807 - 8)",
+        _ => ":account + 9223372036854775807",
+    };
+    text += &format!(
+        "-- name: over :exec\n-- idempotency_key: header.Idempotency-Key\n-- param: account int\n\
+         INSERT INTO payments (account) SELECT {over};\n\n\
+         -- name: found :one\n-- param: account int\nSELECT account FROM payments WHERE account = :account;\n\n"
+    );
     text += &format!(
         "-- name: plain {verb}\n-- param: account int\nINSERT INTO payments (account) VALUES (:account){end};\n\n\
          -- name: unique :exec\n-- idempotency_key: header.Idempotency-Key\n-- param: id int\n\
@@ -250,6 +264,19 @@ async fn another_request_is_another_key_or_refused(engine: Engine) {
     assert_eq!(reply(&world, by(Some("bob"), 11)).await, (200, true, bob.2));
     assert_eq!((paid(&world, 10), paid(&world, 11)), (1, 1));
     assert_eq!(code(&world, by(Some("ada"), 11)).await.0, 422);
+    // A principal that IAM has verified is somebody as well.
+    let signed = |user: &str, account: u64| {
+        let mut event = post("pay", Some("k"), None, &format!(r#"{{"account":{account}}}"#));
+        let arn = format!("arn:aws:iam::123456789012:user/{user}");
+        event["requestContext"]["authorizer"] = json!({"iam": {"userArn": arn, "accountId": "123456789012"}});
+        event
+    };
+    for (user, account) in [("ada", 12), ("bob", 13)] {
+        let first = reply(&world, signed(user, account)).await;
+        assert_eq!((first.0, first.1), (200, false), "{user}: {first:?}");
+        assert_eq!(reply(&world, signed(user, account)).await, (200, true, first.2));
+        assert_eq!(paid(&world, account), 1);
+    }
     // Byte for byte.
     assert!(!reply(&world, pay("pay", "K", 3)).await.1);
     assert!(!reply(&world, pay("pay", "k ", 3)).await.1);
@@ -292,6 +319,38 @@ async fn what_fails_is_not_kept(engine: Engine) {
     world.sql("DELETE FROM uniques");
     assert!(!reply(&world, unique.clone()).await.1);
     assert!(reply(&world, unique).await.1);
+
+    // A statement that fails while it runs; then with what it does not fail for.
+    let over = |account: i64| json!({"query": "over", "params": {"account": account}, "idempotencyKey": "o"});
+    for _ in 0..2 {
+        let (status, body) = world.call(over(7)).await;
+        assert!(status >= 400 && body["error"]["retryable"] == false, "{status} {body}");
+        assert_eq!(keys(&world), 1);
+    }
+    let (status, replayed, body) = reply(&world, over(-7)).await;
+    assert_eq!((status, replayed), (200, false), "{body}");
+
+    // A list whose last step finds no row, and one whose reply is too large: what came before is undone.
+    let step = |query: &str, account: u64| json!({"query": query, "params": {"account": account}});
+    let list = json!({"transaction": [step("pay", 40), step("found", 41)], "idempotencyKey": "f"});
+    for _ in 0..2 {
+        assert_eq!(code(&world, list.clone()).await, (404, "not_found".into()));
+        assert_eq!((paid(&world, 40), keys(&world)), (0, 2));
+    }
+    assert_eq!(reply(&world, step("plain", 41)).await.0, 200);
+    let found = reply(&world, list.clone()).await;
+    assert_eq!((found.0, found.1), (200, false), "{found:?}");
+    assert_eq!(reply(&world, list).await, (200, true, found.2));
+    let batch = |sets: usize| {
+        let params = vec![json!({"account": 42}); sets];
+        json!({"batch": {"query": "pay", "params": params}, "idempotencyKey": "b"})
+    };
+    for _ in 0..2 {
+        assert_eq!(code(&world, batch(20)).await, (413, "result_too_large".into()));
+        assert_eq!((paid(&world, 42), keys(&world)), (0, 3));
+    }
+    assert_eq!(reply(&world, batch(2)).await.0, 200);
+    assert_eq!((paid(&world, 42), keys(&world)), (2, 4));
     if engine.plain() == Engine::Mysql {
         return;
     }
@@ -302,7 +361,24 @@ async fn what_fails_is_not_kept(engine: Engine) {
     // Too large to be kept: nothing was written.
     let large = json!({"query": "large", "params": {"account": 5}, "idempotencyKey": "l"});
     assert_eq!(code(&world, large).await, (413, "result_too_large".into()));
-    assert_eq!((paid(&world, 5), keys(&world)), (0, 2));
+    assert_eq!((paid(&world, 5), keys(&world)), (0, 5));
+}
+
+/// The table may have another name; the function uses that, and needs no other.
+async fn the_table_may_have_another_name(engine: Engine) {
+    let name = Table::parse("Kept_Keys$1").unwrap();
+    let quoted = name.quoted(dialect(engine));
+    let ddl = lambda_rds::once::ddl(dialect(engine), &name);
+    let schema = schema(engine).replace(&table(engine), &ddl);
+    let world = setup(engine).schema(schema).env("DB_IDEMPOTENCY_TABLE", "Kept_Keys$1").start().await;
+    let first = reply(&world, pay("pay", "k", 1)).await;
+    assert_eq!((first.0, first.1), (200, false), "{first:?}");
+    assert_eq!(reply(&world, pay("pay", "k", 1)).await, (200, true, first.2));
+    assert_eq!((paid(&world, 1), world.count(&quoted)), (1, 1));
+    world.sql(&format!("DROP TABLE {quoted}"));
+    assert_eq!(code(&world, pay("pay", "l", 1)).await, (500, "query_failed".into()));
+    let named = |line: &str| line.contains("the table Kept_Keys$1 of idempotency keys is missing");
+    world.function.wait_for_log(named, PATIENCE).await.unwrap();
 }
 
 async fn a_key_holds_for_its_time(engine: Engine) {
@@ -589,8 +665,13 @@ async fn a_missing_table_is_named(engine: Engine) {
     let (status, body) = world.call(pay("pay", "k", 1)).await;
     assert_eq!((status, &body["error"]["code"]), (500, &json!("query_failed")), "{body}");
     assert_eq!(body["error"]["retryable"], false);
-    let named =
-        |line: &str| line.contains("lambda-rds tables --engine") && line.contains("lambda_rds_idempotency");
+    // With what makes it, as JSON writes that.
+    let ddl = table(engine).split_whitespace().collect::<Vec<_>>().join(" ").replace('"', "\\\"");
+    let named = |line: &str| {
+        line.contains("lambda-rds tables --engine")
+            && line.contains("lambda_rds_idempotency")
+            && line.contains(&ddl)
+    };
     world.function.wait_for_log(named, PATIENCE).await.unwrap();
     assert_eq!(paid(&world, 1), 0);
 }
@@ -652,9 +733,7 @@ async fn a_replay_runs_no_step_and_holds_nothing() {
 #[tokio::test]
 async fn what_has_no_reply_is_not_committed() {
     for engine in [Engine::Mysql, Engine::MariaDb] {
-        let usurp = "-- name: usurp :exec\n-- idempotency_key: header.Idempotency-Key\n\
-                     UPDATE lambda_rds_idempotency SET reply = 'theirs' WHERE reply IS NULL;\n";
-        let world = setup(engine).queries(queries(engine) + usurp).start().await;
+        let world = setup(engine).start().await;
         let past = "UTC_TIMESTAMP(6) - INTERVAL 1 SECOND";
         for key in ["a", "b", "expired"] {
             until_done(&world.function, pay("pay", key, 1)).await;
@@ -677,75 +756,129 @@ async fn what_has_no_reply_is_not_committed() {
         world.sql("DROP TRIGGER refuse");
         assert!(!until_done(&world.function, pay("pay", "k", 2)).await.0);
         assert_eq!((paid(&world, 2), keys(&world)), (1, 3));
+    }
+}
 
-        // A row that has a reply by now is somebody else's.
-        for _ in 0..2 {
-            assert_eq!(
-                code(&world, json!({"query": "usurp", "idempotencyKey": "u"})).await,
-                (500, "query_failed".into())
+/// The row of the key is gone, or has a reply by now, which is somebody else's: nothing is committed.
+async fn a_write_whose_key_is_gone_is_undone(engine: Engine) {
+    let more = "-- name: usurp :exec\nUPDATE lambda_rds_idempotency SET reply = 'theirs' WHERE reply IS NULL;\n\
+                -- name: wipe :exec\nDELETE FROM lambda_rds_idempotency;\n";
+    let setup = || setup(engine).queries(queries(engine) + more);
+    let mut worlds = vec![setup().start().await];
+    if engine != Engine::Sqlite {
+        worlds.push(setup().env("DB_PIPELINE", "off").start().await);
+    }
+    match engine {
+        Engine::Postgres => worlds.push(setup().pooler(2).start().await),
+        Engine::Sqlite => {}
+        _ => worlds.push(setup().env("DB_POOLER", "transaction").start().await),
+    }
+    for world in worlds {
+        assert_eq!(reply(&world, pay("pay", "first", 1)).await.0, 200);
+        for query in ["usurp", "wipe", "wipe"] {
+            let pay = json!({"query": "pay", "params": {"account": 2}});
+            let list = json!({"transaction": [pay, {"query": query}], "idempotencyKey": "k"});
+            let outcome = world.invoke(list).await;
+            let (status, body) = outcome.reply().unwrap();
+            assert_eq!((status, &body["error"]["code"]), (500, &json!("query_failed")), "{query}: {body}");
+            let line = world.last_log(&outcome.request_id).await;
+            assert!(
+                line["detail"].as_str().unwrap().contains("the row that the transaction is committed by")
             );
-            assert_eq!(keys(&world), 3);
+            assert_eq!((paid(&world, 2), keys(&world)), (0, 1), "{query}");
+            if engine != Engine::Sqlite {
+                until("no transaction", || world.in_transaction() == 0).await;
+            }
         }
+        assert!(reply(&world, pay("pay", "first", 1)).await.1);
     }
 }
 
 /// A reply that is longer than the server takes in one message (`max_allowed_packet`) cannot be kept: nothing is written, it is
-/// told, and the function goes on.
+/// told, and the function goes on. So it is with a parameter.
 #[tokio::test]
 async fn a_reply_that_the_server_does_not_take_is_not_kept() {
     for engine in [Engine::Mysql, Engine::MariaDb] {
-        let wide = "-- name: wide :many\n-- param: n int\nSELECT v FROM wide WHERE n <= :n;\n\n\
-                    -- name: noted :exec\n-- param: account int\n-- param: note json? = null\n\
-                    INSERT INTO payments (account, note) VALUES (:account, :note);\n\n";
-        let world = setup(engine)
-            .own_server()
-            .schema(format!(
-                "{};\nCREATE TABLE wide (n bigint, v longtext);\nSET GLOBAL max_allowed_packet = 1048576",
-                schema(engine).trim_end().trim_end_matches(';')
-            ))
-            .queries(queries(engine) + wide)
-            .env("DB_IDEMPOTENCY_REPLY", "6000000")
-            .start()
-            .await;
-        for n in 1..=40 {
-            world.sql(&format!("INSERT INTO wide VALUES ({n}, repeat('x', 100000))"));
-        }
-        let list = |key: &str, n: u64| {
-            json!({
-                "transaction": [
-                    {"query": "pay", "params": {"account": n}},
-                    {"query": "wide", "params": {"n": n}},
-                ],
-                "idempotencyKey": key,
-            })
-        };
-        for key in ["small", "small"] {
-            assert_eq!(code(&world, list(key, 9)).await, (200, "none".into()));
-        }
-        assert_eq!((paid(&world, 9), keys(&world)), (1, 1));
-        for _ in 0..2 {
-            assert_eq!(code(&world, list("large", 40)).await, (413, "result_too_large".into()));
-            assert_eq!((paid(&world, 40), keys(&world)), (0, 1));
-            until("no transaction", || world.in_transaction() == 0).await;
-        }
-        assert_eq!(code(&world, list("large", 5)).await, (200, "none".into()));
-
-        // A parameter, likewise, whatever comes behind it.
-        let long = json!({"account": 7, "note": "x".repeat(3_000_000)});
-        let pay = json!({"query": "pay", "params": {"account": 7}});
-        for event in [
-            json!({"transaction": [pay, {"query": "pay", "params": long}, pay], "idempotencyKey": "p"}),
-            json!({"transaction": [{"query": "plain", "params": {"account": 7}}, {"query": "noted", "params": long}]}),
-            json!({"batch": {"query": "noted", "params": [{"account": 7}, long, {"account": 7}]}}),
-            json!({"query": "noted", "params": long}),
-        ] {
-            assert_eq!(code(&world, event).await, (400, "bad_parameter".into()));
-            assert_eq!(paid(&world, 7), 0);
-            until("no transaction", || world.in_transaction() == 0).await;
-        }
-        assert_eq!(code(&world, json!({"query": "plain", "params": {"account": 7}})).await.0, 200);
-        assert_eq!(world.sessions(), 1);
+        what_the_server_does_not_take(setup(engine), engine).await;
     }
+}
+
+/// The same behind a pooler, where a session is opened without a question to the server.
+#[tokio::test]
+async fn a_reply_that_the_server_does_not_take_is_not_kept_behind_a_pooler() {
+    for engine in [Engine::Mysql, Engine::MariaDb] {
+        let world =
+            what_the_server_does_not_take(setup(engine).env("DB_POOLER", "transaction"), engine).await;
+        // It is asked once in a session how much it takes, and only before what is long.
+        let noted = async |function: &Function, bytes: usize| {
+            let params = json!({"account": 8, "note": "x".repeat(bytes)});
+            let event = json!({"query": "noted", "params": params});
+            world.wire().reset();
+            assert_eq!(function.invoke(event).await.unwrap().reply().unwrap().0, 200);
+            world.wire().flights()
+        };
+        let other = world.another().await;
+        noted(&other, 10).await;
+        for (bytes, flights) in [(50_000, 3), (500_000, 4), (500_000, 3), (1_000_000, 3)] {
+            assert_eq!(noted(&other, bytes).await, flights, "{bytes}");
+        }
+        assert_eq!(paid(&world, 8), 5);
+    }
+}
+
+async fn what_the_server_does_not_take(setup: Setup, engine: Engine) -> World {
+    let wide = "-- name: wide :many\n-- param: n int\nSELECT v FROM wide WHERE n <= :n;\n\n\
+                -- name: noted :exec\n-- param: account int\n-- param: note json? = null\n\
+                INSERT INTO payments (account, note) VALUES (:account, :note);\n\n";
+    let world = setup
+        .own_server()
+        .schema(format!(
+            "{};\nCREATE TABLE wide (n bigint, v longtext);\nSET GLOBAL max_allowed_packet = 1048576",
+            schema(engine).trim_end().trim_end_matches(';')
+        ))
+        .queries(queries(engine) + wide)
+        .env("DB_IDEMPOTENCY_REPLY", "6000000")
+        .start()
+        .await;
+    for n in 1..=40 {
+        world.sql(&format!("INSERT INTO wide VALUES ({n}, repeat('x', 100000))"));
+    }
+    let list = |key: &str, n: u64| {
+        json!({
+            "transaction": [
+                {"query": "pay", "params": {"account": n}},
+                {"query": "wide", "params": {"n": n}},
+            ],
+            "idempotencyKey": key,
+        })
+    };
+    for key in ["small", "small"] {
+        assert_eq!(code(&world, list(key, 9)).await, (200, "none".into()));
+    }
+    assert_eq!((paid(&world, 9), keys(&world)), (1, 1));
+    for _ in 0..2 {
+        assert_eq!(code(&world, list("large", 40)).await, (413, "result_too_large".into()));
+        assert_eq!((paid(&world, 40), keys(&world)), (0, 1));
+        until("no transaction", || world.in_transaction() == 0).await;
+    }
+    assert_eq!(code(&world, list("large", 5)).await, (200, "none".into()));
+
+    // A parameter, likewise, whatever comes behind it.
+    let long = json!({"account": 7, "note": "x".repeat(3_000_000)});
+    let pay = json!({"query": "pay", "params": {"account": 7}});
+    for event in [
+        json!({"transaction": [pay, {"query": "pay", "params": long}, pay], "idempotencyKey": "p"}),
+        json!({"transaction": [{"query": "plain", "params": {"account": 7}}, {"query": "noted", "params": long}]}),
+        json!({"batch": {"query": "noted", "params": [{"account": 7}, long, {"account": 7}]}}),
+        json!({"query": "noted", "params": long}),
+    ] {
+        assert_eq!(code(&world, event).await, (400, "bad_parameter".into()));
+        assert_eq!(paid(&world, 7), 0);
+        until("no transaction", || world.in_transaction() == 0).await;
+    }
+    assert_eq!(code(&world, json!({"query": "plain", "params": {"account": 7}})).await.0, 200);
+    assert_eq!(world.sessions(), 1);
+    world
 }
 
 /// A deadlock at the sweep undoes all of the transaction, and the server goes on; the twin that waited for the key does the write,
@@ -825,6 +958,51 @@ async fn a_sweep_that_deadlocks_undoes_the_write() {
     }
 }
 
+/// The sweep is refused beside COMMIT, which undoes nothing else; and the answers are cut off at bytes all along them: so also
+/// behind that refusal, and before the answer to what commits. It is a lost connection, and whoever runs again finds the reply.
+#[tokio::test]
+async fn a_refused_sweep_says_nothing_of_a_lost_commit() {
+    for engine in [Engine::Mysql, Engine::MariaDb] {
+        let world = setup(engine).start().await;
+        for key in ["a", "b"] {
+            until_done(&world.function, pay("pay", key, 0)).await;
+        }
+        world.sql(
+            "UPDATE lambda_rds_idempotency SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND LIMIT 1",
+        );
+        world.sql(
+            "CREATE TRIGGER refuse BEFORE DELETE ON lambda_rds_idempotency FOR EACH ROW \
+             SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not this one'",
+        );
+        world.wire().reset();
+        until_done(&world.function, pay("pay", "way", 0)).await;
+        let (way, wire) = (world.wire().bytes(Direction::ToClient), world.wire());
+        assert_eq!(wire.flights(), flights(engine));
+        let refused =
+            |line: &str| line.contains("not what was to be done beside it") && line.contains("1644");
+        world.function.wait_for_log(refused, PATIENCE).await.unwrap();
+        let (mut account, mut found, mut ran) = (0, 0, 0);
+        // Each answer is longer than a step.
+        for bytes in (0..way).step_by(5) {
+            account += 1;
+            until_done(&world.function, pay("pay", &format!("warm {account}"), 0)).await;
+            let event = pay("pay", &format!("key {account}"), account);
+            wire.inject(Fault::cut(Direction::ToClient, After::Bytes(bytes), Cut::Fin));
+            let (status, replayed, body) = reply(&world, event.clone()).await;
+            assert!(!wire.disarm(), "the call is shorter than {bytes} bytes");
+            assert_eq!(status, 200, "{bytes} of {way}: {body}");
+            found += u64::from(replayed);
+            ran += u64::from(!replayed);
+            assert_eq!(reply(&world, event).await, (200, true, body), "{bytes} of {way}");
+            assert_eq!(paid(&world, account), 1, "{bytes} of {way}");
+        }
+        // COMMIT was done in some of them, and not reached in others.
+        assert!(found > 0 && ran > 0, "{found} {ran}");
+        assert_eq!(keys(&world), 3 + 2 * account);
+        until("no transaction", || world.in_transaction() == 0).await;
+    }
+}
+
 /// What it claimed has expired by the time that it has a reply: it is not swept before that is kept.
 async fn a_write_may_take_longer_than_its_key_holds(engine: Engine) {
     let nap = match engine {
@@ -855,6 +1033,36 @@ async fn cut_anywhere_behind_a_pooler_it_is_done_once() {
 #[tokio::test]
 async fn cut_anywhere_one_by_one_it_is_done_once() {
     cut_anywhere(setup(Engine::Mysql).env("DB_POOLER", "transaction").start().await, 10).await;
+}
+
+/// Behind a name of RDS Proxy's: no session has settings there, nothing can be cancelled, and on PostgreSQL no limits are told
+/// either. What lends the connections here is PgBouncer, and on MySQL nothing.
+#[tokio::test]
+async fn cut_anywhere_behind_rds_proxys_name_it_is_done_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = preloaded("names", folder.path());
+    for (engine, flights) in [(Engine::Postgres, 4), (Engine::Mysql, 10), (Engine::MariaDb, 10)] {
+        let setup = setup(engine)
+            .named(RDS_PROXY_NAME)
+            .env("LD_PRELOAD", library.to_str().unwrap())
+            .env("LAMBDA_RDS_DIAGNOSE", "true");
+        let world = if engine == Engine::Postgres { setup.pooler(2) } else { setup }.start().await;
+        let (_, told) = world.call(json!({"diagnose": true})).await;
+        assert!(told.to_string().contains("rds-proxy"), "{told}");
+        for account in [1, 1, 2] {
+            assert_eq!(
+                reply(&world, pay("pay", "who", account)).await.0,
+                if account == 1 { 200 } else { 422 }
+            );
+        }
+        let step = |query: &str| json!({"query": query, "params": {"account": 3}});
+        let list = json!({"transaction": [step("pay"), step("plain"), step("pay")], "idempotencyKey": "l"});
+        let first = reply(&world, list.clone()).await;
+        assert_eq!((first.0, first.1), (200, false), "{first:?}");
+        assert_eq!(reply(&world, list).await, (200, true, first.2));
+        world.sql("DELETE FROM payments");
+        cut_anywhere(world, flights).await;
+    }
 }
 
 async fn cut_anywhere(world: World, flights: u64) {
@@ -1081,20 +1289,26 @@ async fn killed_it_is_done_once(engine: Engine) {
     }
 }
 
-/// The function's clock jumps, two days ahead and twenty hours back: no key is over for that, and none holds longer, for the times
-/// of the table are the server's.
-#[tokio::test]
-async fn a_clock_that_jumps_neither_loses_nor_doubles() {
-    const HOUR: i64 = 3600;
-    let folder = tempfile::tempdir().unwrap();
-    let (library, shift) = (folder.path().join("clock.so"), folder.path().join("shift"));
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/function/clock.c");
+/// Compiles what stands beside this file, to be loaded before the C library.
+fn preloaded(name: &str, into: &Path) -> PathBuf {
+    let library = into.join(format!("{name}.so"));
+    let source = format!("{}/tests/function/{name}.c", env!("CARGO_MANIFEST_DIR"));
     let compiler = std::process::Command::new("cc")
         .args(["-shared", "-fPIC", "-o"])
         .args([library.as_os_str(), source.as_ref()])
         .output()
         .unwrap();
     assert!(compiler.status.success(), "{compiler:?}");
+    library
+}
+
+/// The function's clock jumps, two days ahead and twenty hours back: no key is over for that, and none holds longer, for the times
+/// of the table are the server's.
+#[tokio::test]
+async fn a_clock_that_jumps_neither_loses_nor_doubles() {
+    const HOUR: i64 = 3600;
+    let folder = tempfile::tempdir().unwrap();
+    let (library, shift) = (preloaded("clock", folder.path()), folder.path().join("shift"));
     for engine in [Engine::Postgres, Engine::Mysql] {
         std::fs::write(&shift, "0").unwrap();
         let world = setup(engine)
@@ -1259,13 +1473,27 @@ async fn swept_by_expiry(engine: Engine, explain: &str) {
 }
 
 /// A call whose key another one has is told so when its time is up, and gets that one's reply later.
-#[tokio::test]
-async fn who_waits_too_long_for_its_twin_is_told_so() {
-    let slow = "\n-- name: slow :exec\n-- http: POST\n-- idempotency_key: header.Idempotency-Key\n\
-                INSERT INTO payments (account) SELECT 5 FROM (SELECT pg_advisory_xact_lock(7)) AS waited;\n";
-    let world = Setup::new(Engine::Postgres)
-        .schema(schema(Engine::Postgres))
-        .queries(queries(Engine::Postgres) + slow)
+async fn who_waits_too_long_for_its_twin_is_told_so(engine: Engine) {
+    let (five, holding, holds, waits) = match engine {
+        Engine::Postgres => (
+            "5 FROM (SELECT pg_advisory_xact_lock(7)) AS waited",
+            "SELECT pg_advisory_lock(7); SELECT pg_sleep(100)",
+            "pg_sleep(100)",
+            "advisory",
+        ),
+        _ => (
+            "4 + GET_LOCK(CONCAT('nap ', DATABASE()), 60) * RELEASE_LOCK(CONCAT('nap ', DATABASE()))",
+            "SELECT GET_LOCK(CONCAT('nap ', DATABASE()), 60);\nSELECT SLEEP(100)",
+            "SLEEP(100)",
+            "GET_LOCK",
+        ),
+    };
+    let slow = format!(
+        "\n-- name: slow :exec\n-- http: POST\n-- idempotency_key: header.Idempotency-Key\n\
+         INSERT INTO payments (account) SELECT {five};\n"
+    );
+    let world = setup(engine)
+        .queries(queries(engine) + &slow)
         .env("AWS_LAMBDA_MAX_CONCURRENCY", "2")
         .env("LAMBDA_RDS_HTTP_TIMEOUT", "1s")
         .env("DB_QUERY_TIMEOUT", "90s")
@@ -1273,18 +1501,18 @@ async fn who_waits_too_long_for_its_twin_is_told_so() {
         .start()
         .await;
     // The first one waits until it is let through.
-    let holder = world.meanwhile("SELECT pg_advisory_lock(7); SELECT pg_sleep(100)");
-    until("the lock", || world.anybody_running("pg_sleep(100)") == 1).await;
+    let holder = world.meanwhile(holding);
+    until("the lock", || world.anybody_running(holds) == 1).await;
     let direct = json!({"query": "slow", "idempotencyKey": "k"});
     let first = reply(&world, direct.clone());
     let second = async {
-        until("the first one", || world.running_that("advisory") > 0).await;
+        until("the first one", || world.running_that(waits) > 0).await;
         let told = unless_stalled(Duration::from_secs(1), async || {
             let told = code(&world, post("slow", Some("k"), None, "{}")).await;
             if told == (409, "conflict".into()) { Ok(told) } else { Err(format!("{told:?}")) }
         })
         .await;
-        world.end_who_runs("pg_sleep(100)");
+        world.end_who_runs(holds);
         assert!(!holder.join().unwrap(), "it was to hold the lock for longer");
         told
     };

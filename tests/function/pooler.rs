@@ -40,7 +40,7 @@ SELECT concat(:text) AS text, :n AS n, :when AS at, :tags AS tags, 0.1::float8 A
 -- name: write :exec
 -- param: writer int
 -- param: mood text
--- param: text text
+-- param: text text?
 INSERT INTO notes (writer, mood, text) VALUES (:writer, :mood, :text);
 
 -- name: broken :one
@@ -334,5 +334,82 @@ async fn types_of_the_databases_own() {
         }
         let steps = json!({"transaction": [{"query": query, "params": params}, {"query": "all"}]});
         assert_eq!(world.call(steps).await.0, 200, "{query}");
+    }
+}
+
+/// An environment vanishes while the server tells it of the second of two statements that it has not met, and has told of the
+/// first. The pooler lends the connection to the next one only once nothing is under way on it: that one would be told of
+/// statements that are not its own.
+#[tokio::test]
+async fn who_vanishes_leaves_no_answers_to_the_next_one() {
+    let queries = "-- name: write :exec\nINSERT INTO notes (writer, mood) VALUES (1, 'happy');\n\
+                   -- name: held :exec\nDELETE FROM held;\n-- name: count :one\nSELECT count(*) AS notes FROM notes;\n";
+    let world = Setup::new(Engine::Postgres)
+        .schema(format!("{SCHEMA}CREATE TABLE held (id integer);"))
+        .queries(queries)
+        .env("DB_QUERY_TIMEOUT", "100s")
+        .timeout(Duration::from_secs(200))
+        .pooler(1)
+        .start()
+        .await;
+    let vanishing = world.another().await;
+    let holder = world.meanwhile("BEGIN; LOCK TABLE held; SELECT pg_sleep(100)");
+    until("the lock", || world.anybody_running("pg_sleep(100)") == 1).await;
+    let list = json!({"transaction": [{"query": "write"}, {"query": "held"}]});
+    tokio::select! {
+        outcome = vanishing.invoke(list) => panic!("{outcome:?}"),
+        () = until("the second statement", || world.running_that("DELETE FROM held") == 1) => {}
+    }
+    vanishing.kill().unwrap();
+    let outcome = world.invoke(json!({"query": "count"})).await;
+    assert_eq!(outcome.reply().unwrap(), (200, json!({"notes": 0})));
+    let line = world.last_log(&outcome.request_id).await;
+    assert_eq!(line["retries"], 0, "{line}");
+    assert_eq!(world.anybody_running("pg_sleep(100)"), 1, "the lock is held no more");
+    world.end_who_runs("pg_sleep(100)");
+    assert!(!holder.join().unwrap());
+}
+
+/// What is refused in that flight passes over what follows it, which is then asked about again.
+#[tokio::test]
+async fn one_statement_that_is_refused_hides_none_of_the_others() {
+    let queries = "-- name: write :exec\nINSERT INTO notes (writer, mood) VALUES (1, 'happy');\n\
+                   -- name: make :exec\nCREATE TABLE made (id integer);\n\
+                   -- name: fill :exec\n-- param: id int\nINSERT INTO made (id) VALUES (:id);\n\
+                   -- name: made :many\nSELECT id FROM made;\n\
+                   -- name: mine :one\n-- param: writer int\nSELECT count(*) AS notes FROM notes WHERE writer = :writer;\n";
+    for pipeline in ["auto", "off"] {
+        let setup = Setup::new(Engine::Postgres).schema(SCHEMA).queries(queries).pooler(1);
+        let world = setup.env("DB_PIPELINE", pipeline).start().await;
+        let fill = |id: u64| json!({"query": "fill", "params": {"id": id}});
+        let write = json!({"query": "write"});
+        let list = json!({"transaction": [
+            write, {"query": "make"}, fill(1), {"query": "made"}, write, fill(2), {"query": "made"},
+            {"query": "mine", "params": {"writer": 1}},
+        ]});
+        let (status, body) = world.call(list).await;
+        assert_eq!(status, 200, "{body}");
+        assert_eq!((&body[3], &body[6]), (&json!([{"id": 1}]), &json!([{"id": 1}, {"id": 2}])));
+        assert_eq!(body[7], json!({"notes": 2}));
+    }
+}
+
+/// What an environment has not met is asked about in one flight, however many statements that are.
+#[tokio::test]
+async fn statements_are_learned_in_one_flight() {
+    let world = Setup::new(Engine::Postgres).schema(SCHEMA).queries(QUERIES).pooler(1).start().await;
+    let note = json!({"writer": 1, "mood": "happy", "text": null});
+    let list = json!({"transaction": [
+        {"query": "write", "params": note},
+        {"query": "mine", "params": {"writer": 1, "mood": "happy"}},
+        {"query": "broken", "params": {"by": 1}},
+        {"query": "state"},
+    ]});
+    world.rows("state", json!({})).await;
+    for flights in [3, 2] {
+        world.wire().reset();
+        let (status, body) = world.call(list.clone()).await;
+        assert_eq!((status, &body[2]), (200, &json!({"never": 1})), "{body}");
+        assert_eq!(world.wire().flights(), flights);
     }
 }

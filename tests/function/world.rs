@@ -38,6 +38,7 @@ pub(crate) struct Setup {
     own_mysql: Option<Arc<Mysql>>,
     built_in_roots: bool,
     iam: bool,
+    named: Option<&'static str>,
     pooler: Option<usize>,
     pooler_settings: Vec<(&'static str, &'static str)>,
     schema: String,
@@ -57,6 +58,7 @@ impl Setup {
             own_mysql: None,
             built_in_roots: false,
             iam: false,
+            named: None,
             pooler: None,
             pooler_settings: Vec::new(),
             schema: USERS.to_owned(),
@@ -116,6 +118,12 @@ impl Setup {
     /// Logs in by IAM instead of by a secret.
     pub(crate) fn iam(mut self) -> Self {
         self.iam = true;
+        self
+    }
+
+    /// Tells the function this name of the server's, or its pooler's, instead of an address; `LD_PRELOAD` makes it lead there.
+    pub(crate) fn named(mut self, name: &'static str) -> Self {
+        self.named = Some(name);
         self
     }
 
@@ -201,7 +209,7 @@ impl Setup {
                     None => (server.address(), server.ca_pem_path()),
                 };
                 let wire = Proxy::start(address).unwrap();
-                secrets.put(SECRET, own.secret(server.host(), wire.port()));
+                secrets.put(SECRET, own.secret(self.named.unwrap_or(server.host()), wire.port()));
                 function = if self.iam {
                     function
                         .env("DB_AUTH", "iam")
@@ -223,7 +231,7 @@ impl Setup {
                 let own = server.database(&unique()).unwrap();
                 server.script(&own.name, &self.schema).unwrap();
                 let wire = Proxy::start(server.address()).unwrap();
-                secrets.put(SECRET, own.secret(server.host(), wire.port()));
+                secrets.put(SECRET, own.secret(self.named.unwrap_or(server.host()), wire.port()));
                 function = function.env("DB_SECRET_ID", SECRET);
                 if !self.built_in_roots {
                     function = function.env("DB_TLS_CA", server.ca_pem_path());

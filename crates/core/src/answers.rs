@@ -18,7 +18,7 @@ use futures_util::future::BoxFuture;
 use crate::backend::{Access, Done, Frame, Session, State, Statement};
 use crate::config::Int64;
 use crate::deadline::Deadline;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::queries::Verb;
 use crate::rows::{Limits, RowWriter};
 
@@ -285,6 +285,10 @@ impl<'a> Answers<'a> {
     }
 }
 
+/// Why a transaction is not committed behind a last statement that has not changed its one row: see [`Frame::Commit`].
+pub const GONE: &str =
+    "the row that the transaction is committed by is gone: something in it has removed or changed it";
+
 /// How much a silent statement may give.
 const MOST_ASIDE: usize = 16 << 20;
 
@@ -317,11 +321,14 @@ pub async fn one_by_one<S: Session + OneByOne>(
         Frame::Alone => session.autocommit(true).await?,
         Frame::Read | Frame::Within | Frame::Commit => {}
     }
-    let mut outcome = Ok(());
+    let (mut outcome, mut changed) = (Ok(()), 0);
     for statement in statements {
         let Some(rows) = answers.writer() else { break };
         match session.step(statement, rows).await {
-            Ok(done) => answers.end(done),
+            Ok(done) => {
+                changed = done.rows_affected;
+                answers.end(done);
+            }
             Err(error) => {
                 outcome = Err(error);
                 break;
@@ -329,6 +336,9 @@ pub async fn one_by_one<S: Session + OneByOne>(
         }
     }
     if frame == Frame::Commit && outcome.is_ok() && !answers.failed() {
+        if changed != 1 {
+            return Err(Error::new(Fault::QueryFailed, GONE));
+        }
         return session.commit().await;
     }
     // The statement's outcome stands whatever becomes of this: a session that did not turn read-only again says so.

@@ -191,8 +191,9 @@ pub enum Frame {
     /// They belong to the transaction that is open.
     Within,
     /// They belong to the transaction that is open and are its last: it is committed behind them, in the same flight where
-    /// the server can be told to do that only if the last of them has changed its one row, in this very transaction. So a
-    /// failure that is told proves that nothing was committed, and a lost connection proves nothing.
+    /// the server can be told to do that only if the last of them has changed its one row, in this very transaction, or where
+    /// that fails by itself if it has not. So a failure that is told proves that nothing was committed, and a lost connection
+    /// proves nothing.
     Commit,
     /// One statement that commits by itself, on a session that may write for as long as it runs.
     Alone,

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! PostgreSQL   1   look the key up · claim it (INSERT) · BEGIN · the steps
-//!              2   sweep a few expired keys · keep the reply (UPDATE) · COMMIT
+//!              2   sweep a few expired keys · keep the reply (UPDATE), or fail · COMMIT
 //! MySQL        1   BEGIN · look the key up · claim it · COMMIT unless it is claimed
 //!              2   the steps
 //!              3   sweep · keep the reply · COMMIT if it is kept
@@ -29,6 +29,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::answers::GONE;
 use crate::backend::{Session, Statement};
 use crate::config::{Engine, Table};
 use crate::describe::Described;
@@ -111,6 +112,11 @@ impl Store {
         Self { dialect, engine, table: table.clone(), most, sql }
     }
 
+    #[cfg(feature = "sea-orm")]
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
     /// What every write with a key sends, whatever it is.
     pub(crate) fn texts(&self) -> [Arc<str>; 4] {
         [&self.sql.look_up, &self.sql.claim, &self.sql.sweep, &self.sql.keep].map(Arc::clone)
@@ -133,8 +139,8 @@ impl Store {
         statement(&self.sql.drop_expired, vec![self.hash("id", &key.id)])
     }
 
-    /// Keeps the reply of a key that this transaction has claimed. If that was undone, the key may be another's by now, who has
-    /// a reply or is waited for.
+    /// Keeps the reply of a key that this transaction has claimed. It changes that one row; on PostgreSQL it fails where it does
+    /// not. If the claim was undone, the key may be another's by now, who has a reply or is waited for.
     pub(crate) fn keep(&self, key: &Key, reply: &[u8]) -> Statement {
         // The order is that of MySQL's placeholders, and of the others' numbers.
         statement(&self.sql.keep, vec![self.reply(reply), self.hash("id", &key.id)])
@@ -224,9 +230,12 @@ impl Store {
         }
         let detail = format!(
             "the table {} of idempotency keys is missing, or not as it must be, or this user may not SELECT, INSERT, \
-             UPDATE and DELETE in it (DB_IDEMPOTENCY_TABLE): `lambda-rds tables --engine {}` prints what makes it. {}",
+             UPDATE and DELETE in it (DB_IDEMPOTENCY_TABLE): `lambda-rds tables --engine {}` prints what makes it, which is \
+             {} The server says: {}",
             self.table,
             self.engine.name(),
+            // As a line of the log.
+            ddl(self.dialect, &self.table).split_whitespace().collect::<Vec<_>>().join(" "),
             error.detail()
         );
         error.with_detail(detail)
@@ -234,6 +243,9 @@ impl Store {
 
     /// The error of the statement that keeps the reply: what the server does not take as a value is that.
     pub(crate) fn unkept(&self, error: Error, reply: &[u8]) -> Error {
+        if self.dialect == Dialect::Postgres && error.sqlstate() == Some(DIVISION_BY_ZERO) {
+            return Error::new(Fault::QueryFailed, GONE);
+        }
         if error.fault() != Fault::BadParameter {
             return self.trouble(error);
         }
@@ -351,6 +363,12 @@ impl Texts {
             ),
             Dialect::Sqlite => format!("DELETE FROM {table} WHERE id IN ({expired})"),
         };
+        let keep = format!("UPDATE {table} SET reply = {} WHERE id = {second} AND reply IS NULL", place(1));
+        let keep = match dialect {
+            // COMMIT is sent with it, and may be done only if it has its row.
+            Dialect::Postgres => format!("WITH kept AS ({keep} RETURNING id) SELECT 1 / count(*) FROM kept"),
+            Dialect::Mysql | Dialect::Sqlite => keep,
+        };
         Self {
             look_up: format!(
                 "SELECT request, reply, expires_at <= {now} AS expired FROM {table} WHERE id = {first}"
@@ -361,7 +379,7 @@ impl Texts {
             )
             .into(),
             drop_expired: format!("DELETE FROM {table} WHERE id = {first} AND expires_at <= {now}").into(),
-            keep: format!("UPDATE {table} SET reply = {} WHERE id = {second} AND reply IS NULL", place(1)).into(),
+            keep: keep.into(),
             sweep: sweep.into(),
         }
     }
@@ -564,6 +582,8 @@ fn identity(origin: &Origin) -> Vec<u8> {
     hash(&flat).to_vec()
 }
 
+/// PostgreSQL's number of that.
+const DIVISION_BY_ZERO: &str = "22012";
 /// Claims that are of the token and not of whom it stands for.
 const OF_THE_TOKEN: [&str; 8] =
     ["exp", "iat", "nbf", "jti", "auth_time", "origin_jti", "event_id", "integrationLatency"];

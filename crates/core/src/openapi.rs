@@ -637,6 +637,41 @@ SELECT 1 AS one;
     }
 
     #[test]
+    fn an_idempotency_key_is_a_header_and_has_replies_of_its_own() {
+        let of = |line: &str| {
+            let text = format!(
+                "-- name: pay :exec\n-- http: POST\n{line}-- param: id text\nINSERT INTO payments VALUES (:id);\n"
+            );
+            let document = made(&text, &settings(), &Rows::new());
+            let post = &document["paths"]["/pay"]["post"];
+            let codes = |status: &str| {
+                let named = post["responses"][status]["$ref"].as_str().unwrap().rsplit('/').next().unwrap();
+                document["components"]["responses"][named].to_string()
+            };
+            (post["parameters"].clone(), codes("409"), codes("422"))
+        };
+        let (parameters, conflict, reused) = of("-- idempotency_key: header.Idempotency-Key\n");
+        let key = &parameters[0];
+        assert_eq!(
+            (&key["name"], &key["in"], &key["required"], &key["schema"]),
+            (
+                &json!("idempotency-key"),
+                &json!("header"),
+                &json!(true),
+                &json!({"type": "string", "minLength": 1})
+            )
+        );
+        let told = key["description"].as_str().unwrap();
+        assert!(told.contains("done once per key") && told.contains("1day"), "{told}");
+        assert!(conflict.contains("\"conflict\""), "{conflict}");
+        assert!(reused.contains("\"idempotency_key_reused\""), "{reused}");
+        let (parameters, ..) = of("-- idempotency_key: header.X-Key? for 1h\n");
+        assert_eq!((&parameters[0]["name"], &parameters[0]["required"]), (&json!("x-key"), &json!(false)));
+        // No header is one where the key comes from elsewhere.
+        assert_eq!(of("-- idempotency_key: param.id\n").0, json!(null));
+    }
+
+    #[test]
     fn parameters_of_a_get_stand_in_the_query_string() {
         let document = made(USERS, &settings(), &Rows::new());
         let get = &document["paths"]["/users"]["get"];

@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lambda_rds_core::answers::Answers;
+use lambda_rds_core::answers::{Answers, GONE};
 use lambda_rds_core::backend::{
     Access, CancelHandle, Done, Effect, Frame, Pooling, State, Statement, Target,
 };
@@ -23,6 +23,7 @@ use lambda_rds_core::connect::live::Protocol;
 use lambda_rds_core::connect::wire::Wire;
 use lambda_rds_core::describe::Described as Answer;
 use lambda_rds_core::error::{Error, Fault, Result};
+use lambda_rds_core::value::{Argument, Value};
 
 use crate::answer::{IN_TRANSACTION, MORE_RESULTS_EXISTS, Part, Prepared, Standing};
 use crate::cancel::MySqlCancel;
@@ -62,8 +63,8 @@ pub(crate) struct MySql {
     announced: Option<Duration>,
     /// How long the server waits for a lock, in seconds: by default, and now.
     lock_waits: (u64, u64),
-    /// How long a message may not be any more, once the server has told.
-    too_long: usize,
+    /// How long a message may not be any more, once the server has been asked.
+    too_long: Option<usize>,
 }
 
 /// A prepared statement, and when it was used last.
@@ -98,13 +99,13 @@ impl MySql {
             lasting: None,
             announced: None,
             lock_waits: (lock_wait, lock_wait),
-            too_long: usize::MAX,
+            too_long: None,
         }
     }
 
     /// The server takes messages shorter than this, if it says so.
     pub(crate) fn takes(&mut self, max_allowed_packet: Option<usize>) {
-        self.too_long = max_allowed_packet.unwrap_or(usize::MAX);
+        self.too_long = Some(max_allowed_packet.unwrap_or(usize::MAX));
     }
 
     fn talk<'a>(&'a mut self, wire: &'a mut Wire) -> Talk<'a> {
@@ -113,7 +114,7 @@ impl MySql {
             standing: &mut self.standing,
             spoken: self.spoken,
             ahead: self.pipeline,
-            too_long: self.too_long,
+            too_long: self.too_long.unwrap_or(usize::MAX),
             unread: u64::MAX,
         }
     }
@@ -257,6 +258,31 @@ impl MySql {
         }
     }
 
+    /// Asks how long a message may be before the first one that may be too long, where that was not asked for when the session
+    /// was opened: behind a pooler, which keeps the connection of whoever reads a variable by `@@`.
+    ///
+    /// # Errors
+    /// That the connection broke.
+    async fn ask_what_it_takes(
+        &mut self,
+        wire: &mut Wire,
+        statements: &[&Statement],
+    ) -> Result<(), (usize, Error)> {
+        let bytes = |argument: &Argument| match &argument.value {
+            Value::Text(text) | Value::Json(text) => text.len(),
+            Value::Bytes(bytes) => bytes.len(),
+            _ => 0,
+        };
+        let is_long = |it: &&Statement| it.arguments.iter().map(bytes).sum::<usize>() >= LONG;
+        if self.too_long.is_some() || !statements.iter().any(is_long) {
+            return Ok(());
+        }
+        let question = [Command::Text(LONGEST_MESSAGE.into())];
+        let [answer] = take(self.collect(wire, &question, self.doing()).await.map_err(|error| (0, error))?);
+        self.takes(answer.rows.first().and_then(|row| row.get(1)?.as_ref()?.parse().ok()));
+        Ok(())
+    }
+
     /// Nobody prepares it with the next login: it was refused, and whoever asks for it is told.
     pub(crate) fn forget(&self, sql: &str) {
         self.known.forget(sql);
@@ -323,7 +349,7 @@ impl MySql {
             talk.unread = MOST_UNREAD;
         }
         let outcome = talk.say(&commands, &mut run).await;
-        let Run { refused, around, ended, last, restored, .. } = run;
+        let Run { refused, around, ended, last, changed, restored, .. } = run;
         if after.is_some()
             && !restored
             && self.standing.owed == 0
@@ -367,9 +393,8 @@ impl MySql {
                 "the server says that the transaction has ended before COMMIT: something in it ends transactions",
             ));
         }
-        if frame == Frame::Commit && self.framed {
-            let why = "the row that the transaction is committed by is gone: something in it has removed or changed it";
-            return Err(Error::new(Fault::QueryFailed, why));
+        if frame == Frame::Commit && (self.framed || changed != 1) {
+            return Err(Error::new(Fault::QueryFailed, GONE));
         }
         if let Some(mut done) = last {
             if let Some(id) = done.last_insert_id
@@ -404,6 +429,10 @@ impl MySql {
         let prepared = match statements.iter().any(is_missing) {
             true => self.prepare(wire, before.take(), statements).await,
             false => Ok(()),
+        };
+        let prepared = match prepared {
+            Ok(()) => self.ask_what_it_takes(wire, statements).await,
+            refused => refused,
         };
         // What ends a session while it is told of statements ends it before any of them has run.
         let gone = self.standing.owed > 0 || wire.closed();
@@ -768,6 +797,8 @@ struct Run<'a, 'b> {
     ended: bool,
     /// What the only statement did, which is not told yet.
     last: Option<Done>,
+    /// How many rows the statement has changed that ended last.
+    changed: u64,
     /// What stands behind them has been done.
     restored: bool,
 }
@@ -788,6 +819,7 @@ impl<'a, 'b> Run<'a, 'b> {
             around: None,
             ended: false,
             last: None,
+            changed: 0,
             restored: false,
         }
     }
@@ -823,6 +855,7 @@ impl<'a, 'b> Run<'a, 'b> {
             self.answers.fail(error);
         }
         let done = std::mem::take(&mut self.done);
+        self.changed = done.rows_affected;
         self.columns = None;
         self.results = 0;
         if self.statements == 1 {
@@ -942,6 +975,10 @@ const UNLESS_ONE: &str = "SET autocommit = IF(ROW_COUNT() = 1, 0, 1); SET SESSIO
 const IF_ONE: &str = "SET autocommit = IF(ROW_COUNT() = 1, 1, 0); SET SESSION TRANSACTION READ ONLY";
 const READ_WRITE: &str = "SET SESSION TRANSACTION READ WRITE";
 pub(crate) const READ_ONLY: &str = "SET SESSION TRANSACTION READ ONLY";
+/// How long a message may be. Nothing in it makes a pooler keep the connection.
+const LONGEST_MESSAGE: &str = "SHOW VARIABLES LIKE 'max_allowed_packet'";
+/// What is shorter is taken: the smallest default of any server's is sixteen times as much.
+const LONG: usize = 64 << 10;
 /// ER_WARNING_NOT_COMPLETE_ROLLBACK: "Some non-transactional changed tables couldn't be rolled back".
 const NOT_COMPLETE_ROLLBACK: &str = "1196";
 /// How much sooner than the statement a wait for a lock must end, for its answer to come in time.

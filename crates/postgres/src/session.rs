@@ -768,29 +768,51 @@ impl Pg {
         statements: &[&Statement],
         named: bool,
     ) -> Result<(Vec<(usize, Description)>, Vec<(usize, Notice)>)> {
-        let mut units = VecDeque::with_capacity(2 * learning.len());
         let asked: Vec<Asked<'_>> = learning
             .iter()
             .enumerate()
             .map(|(at, it)| {
-                units.extend([Unit::Learn(at), Unit::Sync]);
                 let name = if named { self.name() } else { String::new() };
                 Asked { index: at, sql: &statements[it.index].sql, declared: &it.declared, name }
             })
             .collect();
-        let mut descriptions = Vec::new();
-        let heard =
-            self.talk(wire, units, Sending::Learn(&asked), &mut Hearing::Learn(&mut descriptions)).await?;
-        if let Some(refused) = heard.refused {
-            // The end of the session, which is no answer to the statement.
-            return Err(classify::error_of(&refused.notice.told(), At::ours(self.doing), self.log_values));
+        let (mut described, mut refused) = (Vec::new(), Vec::new());
+        loop {
+            let units = self.asking(described.len() + refused.len()..asked.len());
+            if units.is_empty() {
+                return Ok((described, refused));
+            }
+            let mut descriptions = Vec::new();
+            let mut hearing = Hearing::Learn(&mut descriptions);
+            let heard = self.talk(wire, units, Sending::Learn(&asked), &mut hearing).await?;
+            if let Some(refused) = heard.refused {
+                // The end of the session, which is no answer to the statement.
+                return Err(classify::error_of(
+                    &refused.notice.told(),
+                    At::ours(self.doing),
+                    self.log_values,
+                ));
+            }
+            for (at, mut description) in descriptions {
+                description.name.clone_from(&asked[at].name);
+                described.push((at, description));
+            }
+            refused.extend(heard.unlearned);
         }
-        let mut described = Vec::new();
-        for (at, mut description) in descriptions {
-            description.name = asked[at].name.clone();
-            described.push((at, description));
+    }
+
+    /// What is said to ask about those statements that have not been answered yet.
+    ///
+    /// Behind a pooler there is one Sync in a flight: if the client goes away after the answer to a first one, PgBouncer up to
+    /// 1.22.0 lends the connection to somebody else, who then gets the answers to what stood behind it. A refusal passes over
+    /// what follows it up to the Sync, and so that is asked again.
+    fn asking(&self, which: std::ops::Range<usize>) -> VecDeque<Unit> {
+        let learn = which.map(Unit::Learn);
+        match (self.pipeline, self.pooled()) {
+            (true, false) => learn.flat_map(|unit| [unit, Unit::Sync]).collect(),
+            (true, true) if learn.len() > 0 => learn.chain([Unit::Sync]).collect(),
+            _ => learn.take(1).flat_map(|unit| [unit, Unit::Sync]).collect(),
         }
-        Ok((described, heard.unlearned))
     }
 
     /// Keeps what was learned of a statement, once its types are known.

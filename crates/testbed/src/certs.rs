@@ -8,7 +8,10 @@ use rcgen::{
 use time::{Duration, OffsetDateTime};
 
 /// The names that a good server certificate of the testbed is valid for: names and addresses.
-pub const SERVER_NAMES: [&str; 4] = ["localhost", "db.testbed.example", "127.0.0.1", "::1"];
+pub const SERVER_NAMES: [&str; 5] = ["localhost", "db.testbed.example", "127.0.0.1", "::1", RDS_PROXY_NAME];
+
+/// A name as RDS Proxy has them. It leads nowhere by itself.
+pub const RDS_PROXY_NAME: &str = "app.proxy-testbed.eu-west-1.rds.amazonaws.com";
 
 /// The only name in a certificate with the wrong name.
 pub const WRONG_NAME: &str = "elsewhere.example";

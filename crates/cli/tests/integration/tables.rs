@@ -1,7 +1,7 @@
-//! `lambda-rds tables`, and what `check` says where the table is missing.
+//! `lambda-rds tables`, and what `check` and `doctor` say where the table is missing.
 
 use crate::server::{database, env};
-use crate::user::User;
+use crate::user::{Run, User};
 
 const KEYED: &str = "-- name: add :exec\n-- idempotency_key: header.Idempotency-Key\n-- param: name text\n\
                      UPDATE users SET name = :name WHERE id = 1;\n";
@@ -32,7 +32,7 @@ fn the_ddl_of_each_engine() {
 }
 
 #[test]
-fn check_names_a_table_that_is_missing_and_what_makes_it() {
+fn check_and_doctor_name_a_table_that_is_missing_and_what_makes_it() {
     let user = User::new();
     user.write("queries/a.sql", KEYED);
     let settings = database(USERS);
@@ -46,7 +46,18 @@ fn check_names_a_table_that_is_missing_and_what_makes_it() {
         run.stdout
     );
     let ddl = user.run(&["tables", "--engine", "postgres"]).stdout;
+    let line = ddl.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(run.stdout.contains(&line), "{}", run.stdout);
+    let warnings = |run: Run| {
+        assert_eq!(run.code, 0, "{} {}", run.stdout, run.stderr);
+        let walk: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+        walk["warnings"].as_array().unwrap().iter().map(|it| it.as_str().unwrap().to_owned()).collect()
+    };
+    let told: Vec<String> = warnings(user.run_with(&settings, &["doctor", "--json"], ""));
+    assert!(told.iter().any(|told| told.contains(&line)), "{told:?}");
     let settings = database(&format!("{USERS}\n{ddl}"));
     let run = user.run_with(&env(&settings), &["check", "--quiet"], "");
     assert_eq!(run.code, 0, "{}", run.stdout);
+    let told: Vec<String> = warnings(user.run_with(&env(&settings), &["doctor", "--json"], ""));
+    assert!(!told.iter().any(|told| told.contains("idempotency keys")), "{told:?}");
 }

@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use super::running::Running;
 use super::transaction::Transaction;
 use super::{Db, Limits, database_backend, rows};
-use crate::backend::{Access, Sql, State, Statement};
+use crate::answers::GONE;
+use crate::backend::{Access, Item, Sql, State, Statement};
 use crate::error::{Error, Fault, Result};
 use crate::execute::{Attempts, Trace};
 use crate::once::{self, Found, Key, Row};
@@ -163,9 +164,14 @@ impl Transaction {
         store.fits(&json)?;
         let taken_back = running.take_back(limits).await;
         taken_back.map_err(|driver| running.told(driver.into()))?;
-        for statement in [store.keep(key, &json), store.sweep(key)] {
-            running.ours(db, &statement).await.map_err(|error| store.trouble(error))?;
+        let kept = running.items(db, &store.keep(key, &json)).await;
+        let kept = kept.map_err(|error| store.unkept(error, &json))?;
+        let changed = kept.iter().any(|item| matches!(item, Item::Done(done) if done.rows_affected() == 1));
+        // PostgreSQL has said so by itself.
+        if !changed && store.dialect() != Dialect::Postgres {
+            return Err(Error::new(Fault::QueryFailed, GONE));
         }
+        running.ours(db, &store.sweep(key)).await.map_err(|error| store.trouble(error))?;
         let committed = running.commit(limits).await;
         committed.map_err(|driver| running.told(driver.into()))?;
         Ok(Came::Done(value))
@@ -173,8 +179,12 @@ impl Transaction {
 }
 
 impl Running {
-    /// Runs a statement of ours.
+    /// Runs a statement of ours, and gives its rows.
     async fn ours(&mut self, db: &Db, statement: &Statement) -> Result<Vec<QueryResult>> {
+        Ok(rows(self.items(db, statement).await?).collect())
+    }
+
+    async fn items(&mut self, db: &Db, statement: &Statement) -> Result<Vec<Item>> {
         let value = |argument: &crate::value::Argument| match &argument.value {
             Value::Bytes(bytes) => sea_orm::Value::Bytes(Some(bytes.clone())),
             Value::Text(text) => sea_orm::Value::String(Some(text.clone())),
@@ -187,7 +197,7 @@ impl Running {
         let mut items = Vec::new();
         let outcome = self.statement(Sql::Prepared(sql), db.limits, &mut items).await;
         outcome.map_err(|driver| self.told(driver.into()))?;
-        Ok(rows(items).collect())
+        Ok(items)
     }
 }
 
