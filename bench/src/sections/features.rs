@@ -24,6 +24,8 @@ const USERS: &str = r#"\"id\":50,\"#;
 /// More than this of a page is on the next one.
 const PAGE: usize = 990;
 const PAGES: usize = 1_000;
+/// As a page of a list on a screen.
+const SMALL_PAGE: usize = 20;
 const ZIPPED_ROWS: usize = 40_000;
 const STREAMED_CALLS: usize = 3;
 /// Of two kilobytes each: 202 MB as a stream, and as replies of 4 MB.
@@ -48,6 +50,7 @@ pub(crate) enum Pair {
     Caller,
     LibraryCaller,
     Pages,
+    SmallPages,
     Gzip,
     FirstByte,
     Stream,
@@ -68,7 +71,7 @@ pub(crate) enum Aim {
 }
 
 impl Pair {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Keyed,
         Self::Keys,
         Self::Gateway,
@@ -77,6 +80,7 @@ impl Pair {
         Self::Caller,
         Self::LibraryCaller,
         Self::Pages,
+        Self::SmallPages,
         Self::Gzip,
         Self::FirstByte,
         Self::Stream,
@@ -95,6 +99,7 @@ impl Pair {
                 "the library: a read by `as_caller` with two settings and a role, beside one without"
             }
             Self::Pages => "page 1,000 of a million rows, beside page 1",
+            Self::SmallPages => "20 rows from the end of a million, beside the first 20",
             Self::Gzip => {
                 "40,000 rows compressed and sent at 10 MB/s, beside sent as they are, at 256 MB of memory"
             }
@@ -114,7 +119,7 @@ impl Pair {
             Self::Gateway | Self::Mcp => Aim::More(0.1),
             Self::List => Aim::Within(1.0),
             Self::Caller | Self::LibraryCaller => Aim::More(0.06),
-            Self::Pages => Aim::Times(1.2),
+            Self::Pages | Self::SmallPages => Aim::Times(1.2),
             Self::Gzip => Aim::Times(1.0),
             Self::FirstByte => Aim::More(5.0),
             // 100 MB in a second.
@@ -195,9 +200,11 @@ async fn round(place: &Place, peer: &Peer, calls: usize, section: &mut Section) 
     }
 
     let token = thousandth(&function).await?;
-    let mut first = Side::new(&function, "next", || page(None));
-    let mut last = Side::new(&function, "next", || page(Some(&token)));
-    pair(Pair::Pages, peer, [&mut first, &mut last], calls.div_ceil(4), section).await?;
+    for (of, size, calls) in [(Pair::Pages, PAGE, calls.div_ceil(4)), (Pair::SmallPages, SMALL_PAGE, calls)] {
+        let mut first = Side::new(&function, "next", || page(size, None));
+        let mut last = Side::new(&function, "next", || page(size, Some(&token)));
+        pair(of, peer, [&mut first, &mut last], calls, section).await?;
+    }
     gzip(&function, peer, calls, section).await?;
     let streams = peer.environment(place, place.direct()).queries(folder.path());
     let streams = streams.env("LAMBDA_RDS_STREAM", "true").start(&RuntimeApi::start()?)?;
@@ -482,7 +489,7 @@ fn sent(reply: &Value) -> Result<f64> {
 async fn thousandth(function: &Function) -> Result<String> {
     let mut token: Option<String> = None;
     for _ in 1..PAGES {
-        let outcome = function.invoke_raw(page(token.as_deref()).body).await?;
+        let outcome = function.invoke_raw(page(PAGE, token.as_deref()).body).await?;
         let (status, body) = outcome.reply()?;
         ensure!(status == 200, "a page was answered with {status} {body:.300}");
         token = body["next"].as_str().map(str::to_owned);
@@ -495,8 +502,8 @@ fn told_users() -> String {
     ACTIVE_USERS.replace("active_users", "told_users")
 }
 
-fn page(token: Option<&str>) -> Event {
-    let body = json!({"query": "page_of", "params": {"page_size": PAGE, "page": token}});
+fn page(size: usize, token: Option<&str>) -> Event {
+    let body = json!({"query": "page_of", "params": {"page_size": size, "page": token}});
     Event { body: body.to_string(), context: None }
 }
 
