@@ -2,11 +2,14 @@
 //!
 //! Runtime API: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::num::NonZero;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::task::{self, Poll};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -15,6 +18,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
+use hyper::body::{Frame, SizeHint};
 use lambda_runtime::{Context, Diagnostic};
 use lambda_runtime_api_client::body::Body;
 use lambda_runtime_api_client::{BoxError, Client};
@@ -312,11 +316,42 @@ fn answer(
     outcome: Result<Reply, Diagnostic>,
 ) -> Result<http::Request<Body>, BoxError> {
     Ok(match outcome {
-        Ok(reply) => post(headers, &invocation.request_id, "response").body(Body::from(reply.into_json()))?,
+        Ok(reply) => post(headers, &invocation.request_id, "response").body(whole(reply))?,
         Err(raised) => post(headers, &invocation.request_id, "error")
             .header(ERROR_TYPE, &raised.error_type)
             .body(json(&raised)?)?,
     })
+}
+
+/// A reply as the body of the request that posts it.
+fn whole(reply: Reply) -> Body {
+    match reply.into_pieces() {
+        (None, rest) => Body::from(rest),
+        (Some(before), rest) => Body::new(Pieces([before.into(), rest.into()].into())),
+    }
+}
+
+/// A body of known length in pieces. hyper hands the kernel all of them at once.
+struct Pieces(VecDeque<Bytes>);
+
+impl hyper::body::Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.iter().map(|piece| piece.len() as u64).sum())
+    }
 }
 
 /// A request that tells how the invocation ended.
