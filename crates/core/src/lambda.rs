@@ -292,7 +292,7 @@ fn answer(
 ) -> Result<Request<Body>, Failure> {
     let id = &invocation.request_id;
     match outcome {
-        Ok(reply) => post(api, headers, id, "response", api::whole(reply.into_json())),
+        Ok(reply) => post(api, headers, id, "response", api::pieces(reply.into_pieces())),
         Err(raised) => {
             let body = api::whole(serde_json::to_vec(&raised)?);
             let mut request = post(api, headers, id, "error", body)?;

@@ -67,7 +67,7 @@ pub struct RowWriter {
     depth: usize,
     comma: bool,
     /// What stands around a row of a `:many`: before the first one, before the others, and behind each.
-    around: [&'static [u8]; 3],
+    around: [Piece; 3],
     /// Which column of a page's order the value that comes next is of, counted from 1; 0 for most.
     ordered: u8,
     /// What is done besides; nothing for JSON in one piece, which most results are.
@@ -117,7 +117,7 @@ impl RowWriter {
             rows: 0,
             depth: 0,
             comma: false,
-            around: [b"[{", b",{", b"}"],
+            around: [Piece::new(b"[{"), Piece::new(b",{"), Piece::new(b"}")],
             ordered: 0,
             more: None,
         }
@@ -149,7 +149,7 @@ impl RowWriter {
             Form::Json | Form::Ndjson if self.body.inside => (b"{", b"}\\n"),
             Form::Json | Form::Ndjson => (b"{", b"}\n"),
         };
-        self.around = [before, before, behind];
+        self.around = [Piece::new(before), Piece::new(before), Piece::new(behind)];
         let mut more = self.more.take().unwrap_or_default();
         more.form = form;
         if form == Form::Csv {
@@ -362,7 +362,7 @@ impl RowWriter {
             }
             if lines {
                 let chunks = [[csv::VALUE; CHUNK]].into();
-                let key = Key { chunks, length: 1, plain: 1, escapes: 0, ordered: ordered(name) };
+                let key = Key { chunks, length: 1, used: 1, ordered: ordered(name) };
                 self.columns.push(key);
                 continue;
             }
@@ -386,8 +386,9 @@ impl RowWriter {
             let length = key.len();
             key.resize(length.next_multiple_of(CHUNK), 0);
             let plain = if self.body.inside { length - escapes } else { length };
+            let used = plain + escapes * self.body.escape;
             let ordered = ordered(name);
-            self.columns.push(Key { chunks: key.as_chunks().0.into(), length, plain, escapes, ordered });
+            self.columns.push(Key { chunks: key.as_chunks().0.into(), length, used, ordered });
         }
         Ok(())
     }
@@ -406,7 +407,7 @@ impl RowWriter {
                 if let Some(more) = &mut self.more {
                     more.begin(&mut self.body, self.in_result == 0)?;
                 }
-                self.body.write(self.around[usize::from(self.in_result > 0)], 0)?;
+                self.body.write_piece(self.around[usize::from(self.in_result > 0)])?;
             }
             Verb::One if self.in_result > 0 => return Err(Error::new(Fault::NotUnique, "")),
             Verb::One => self.body.write(b"{", 0)?,
@@ -442,7 +443,7 @@ impl RowWriter {
             self.body.back_to_mark();
             return Ok(());
         }
-        self.body.write(self.around[2], 0)?;
+        self.body.write_piece(self.around[2])?;
         match &mut self.more {
             None => Ok(()),
             Some(more) => {
@@ -926,11 +927,26 @@ struct Key {
     /// In whole chunks, since those are copied in a few instructions, and a few bytes more do no harm.
     chunks: Box<[[u8; CHUNK]]>,
     length: usize,
-    /// How long it is as JSON, and how many `"` and `\` it has.
-    plain: usize,
-    escapes: usize,
+    /// How much of the reply it takes.
+    used: usize,
     /// Which column of a page's order it is, counted from 1; 0 for most.
     ordered: u8,
+}
+
+/// A few bytes, in a chunk.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    chunk: [u8; CHUNK],
+    length: usize,
+}
+
+impl Piece {
+    /// At most a chunk.
+    fn new(bytes: &[u8]) -> Self {
+        let mut chunk = [0; CHUNK];
+        chunk.iter_mut().zip(bytes).for_each(|(room, byte)| *room = *byte);
+        Self { chunk, length: bytes.len() }
+    }
 }
 
 /// The buffer that never outgrows its limit.
@@ -1031,9 +1047,21 @@ impl Body {
         Ok(())
     }
 
+    /// Appends a piece, which has no `"` and no `\` but those that it has for being inside a string.
+    #[inline]
+    fn write_piece(&mut self, piece: Piece) -> Result<()> {
+        self.take(piece.length, 0)?;
+        // There is room for a chunk in any case.
+        if let Some(room) = self.room(piece.length).first_chunk_mut() {
+            *room = piece.chunk;
+        }
+        self.end += piece.length;
+        Ok(())
+    }
+
     #[inline]
     fn write_key(&mut self, key: &Key) -> Result<()> {
-        self.take(key.plain, key.escapes)?;
+        self.take(key.used, 0)?;
         let room = self.room(key.length);
         // Most keys are one chunk, and there is room for one in any case.
         if let ([chunk], Some(room)) = (&key.chunks[..], room.first_chunk_mut()) {
@@ -1133,42 +1161,87 @@ impl Body {
     }
 }
 
-/// Copies bytes to where is room for exactly them: short ones, which most are, without a call.
+/// Copies bytes to where is room for exactly them: short ones, which most are, without a call. Not byte by byte, and not
+/// in a loop: of such a one the compiler makes a call again.
 #[inline]
 fn copy(room: &mut [u8], bytes: &[u8]) {
-    if bytes.len() <= 2 * CHUNK {
-        copy_plain(room, bytes);
-    } else {
-        room.copy_from_slice(bytes);
+    let room = &mut room[..bytes.len()];
+    match bytes.len() {
+        0 => {}
+        1 => room[0] = bytes[0],
+        2..4 => copy_ends::<2>(room, bytes),
+        4..WORD => copy_ends::<HALF>(room, bytes),
+        WORD..=CHUNK => copy_ends::<WORD>(room, bytes),
+        _ => room.copy_from_slice(bytes),
     }
 }
 
-/// Copies bytes to where is room for exactly them, and tells whether all of them are ASCII that needs no escape. In
-/// words: where the whole program is optimised for size, the compiler makes no vectors.
-#[inline]
-fn copy_plain(room: &mut [u8], bytes: &[u8]) -> bool {
-    // The last word overlaps the one before it.
-    if let (Some(last_room), Some(last)) = (room.last_chunk_mut(), bytes.last_chunk()) {
-        *last_room = *last;
-        let mut marks = marked(*last);
-        for (room, word) in room.as_chunks_mut().0.iter_mut().zip(bytes.as_chunks().0) {
-            *room = *word;
-            marks |= marked(*word);
-        }
-        return marks & HIGH == 0;
+/// Copies both ends, so many bytes of each, which overlap or are all there is.
+#[inline(always)]
+fn copy_ends<const N: usize>(room: &mut [u8], bytes: &[u8]) {
+    if let (Some(first), Some(room)) = (bytes.first_chunk::<N>(), room.first_chunk_mut::<N>()) {
+        *room = *first;
     }
-    let mut word = [b' '; size_of::<u64>()];
-    for ((room, byte), of_word) in room.iter_mut().zip(bytes).zip(&mut word) {
-        *room = *byte;
-        *of_word = *byte;
+    if let (Some(last), Some(room)) = (bytes.last_chunk::<N>(), room.last_chunk_mut::<N>()) {
+        *room = *last;
     }
-    marked(word) & HIGH == 0
 }
+
+/// Copies text to where is room for exactly it, and tells whether all of it is ASCII that needs no escape. In words: where
+/// the whole program is optimised for size, the compiler makes no vectors. And in two words at a time: of a loop that
+/// copies one it makes a call of `memcpy` and a loop that looks.
+#[inline(always)]
+fn copy_plain(room: &mut [u8], bytes: &[u8]) -> bool {
+    let room = &mut room[..bytes.len()];
+    let mut marks = 0;
+    if bytes.len() >= CHUNK {
+        // The last pair overlaps the one before it.
+        for (room, pair) in room.as_chunks_mut::<CHUNK>().0.iter_mut().zip(bytes.as_chunks::<CHUNK>().0) {
+            marks |= copy_pair(room, pair);
+        }
+        if let (Some(room), Some(pair)) = (room.last_chunk_mut(), bytes.last_chunk()) {
+            marks |= copy_pair(room, pair);
+        }
+    } else if bytes.len() >= WORD {
+        copy_ends::<WORD>(room, bytes);
+        for end in [bytes.first_chunk(), bytes.last_chunk()] {
+            marks |= end.map_or(HIGH, |word| marked(*word));
+        }
+    } else {
+        let mut word = [b' '; WORD];
+        if let (Some(first), Some(last)) = (bytes.first_chunk::<HALF>(), bytes.last_chunk::<HALF>()) {
+            copy_ends::<HALF>(room, bytes);
+            let ([one, two], []) = word.as_chunks_mut::<HALF>() else { return false };
+            (*one, *two) = (*first, *last);
+        } else {
+            copy(room, bytes);
+            // At most three: the first, the second, and the last one.
+            for (at, byte) in [(0, bytes.first()), (1, bytes.get(1)), (2, bytes.last())] {
+                word[at] = byte.copied().unwrap_or(b' ');
+            }
+        }
+        marks = marked(word);
+    }
+    marks & HIGH == 0
+}
+
+/// Copies two words; returns their marks.
+#[inline(always)]
+fn copy_pair(room: &mut [u8; CHUNK], pair: &[u8; CHUNK]) -> u64 {
+    let ([one, two], []) = pair.as_chunks::<WORD>() else { return HIGH };
+    let ([one_room, two_room], []) = room.as_chunks_mut::<WORD>() else { return HIGH };
+    (*one_room, *two_room) = (*one, *two);
+    marked(*one) | marked(*two)
+}
+
+/// How many bytes are in a word, and in half of one.
+const WORD: usize = size_of::<u64>();
+const HALF: usize = WORD / 2;
 
 /// The high bits of a word are set whose bytes are `"`, `\`, below 0x20, or not ASCII; others may be, too, where one of
 /// those is, since a subtraction may borrow into the byte above.
 #[inline]
-fn marked(word: [u8; size_of::<u64>()]) -> u64 {
+fn marked(word: [u8; WORD]) -> u64 {
     let word = u64::from_ne_bytes(word);
     let (quote, backslash) = (word ^ (ONES * 0x22), word ^ (ONES * 0x5c));
     word.wrapping_sub(ONES * 0x20) | quote.wrapping_sub(ONES) | backslash.wrapping_sub(ONES) | word
@@ -1976,6 +2049,24 @@ mod tests {
     fn json_that_is_not_valid_does_no_harm() {
         for given in ["\"", "\"\\", "\"a\u{1}", "\\\"", "{\"a"] {
             let _ = value(Int64::Number, |rows| rows.json(given));
+        }
+    }
+
+    #[test]
+    fn each_byte_is_copied_and_looked_at() {
+        for length in 0..=3 * CHUNK {
+            let plain: Vec<u8> = (b' '..).filter(|byte| !b"\"\\".contains(byte)).take(length).collect();
+            let mut room = vec![0; length];
+            assert!(copy_plain(&mut room, &plain), "{length}");
+            assert_eq!(room, plain);
+            for at in 0..length {
+                for marked in [b'"', b'\\', 0, 0x1f, 0x80, 0xff] {
+                    let mut given = plain.clone();
+                    given[at] = marked;
+                    assert!(!copy_plain(&mut room, &given), "{marked:#04x} at {at} of {length}");
+                    assert_eq!(room, given);
+                }
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use lambda_rds_core::error::{Error, Fault, Result};
 use lambda_rds_core::rows::RowWriter;
 use lambda_rds_core::value::time;
 
+use crate::messages::{DATA_ROW, Front, Message, front};
 use crate::types::Decoder;
 
 /// How the columns of one statement's rows are decoded.
@@ -66,6 +67,21 @@ impl Columns {
         }
         rows.end()
     }
+
+    /// Writes the rows that stand at the front of what the server has sent, as many as are whole, each as
+    /// [`row`](Self::row) does; returns how many bytes they take, one that failed included, and why it did. In a loop of
+    /// its own: on the way through the conversation a row takes half as long again.
+    pub(crate) fn rows(&mut self, input: &[u8], rows: &mut RowWriter) -> (usize, Option<Error>) {
+        let mut used = 0;
+        // What is no row, or is not understood, is for who hears the rest.
+        while let Ok(Front::Whole(Message { kind: DATA_ROW, body }, length)) = front(&input[used..]) {
+            used += length;
+            if let Err(error) = self.row(body, rows) {
+                return (used, Some(error));
+            }
+        }
+        (used, None)
+    }
 }
 
 impl PartialEq for Columns {
@@ -98,9 +114,10 @@ impl Column {
 
     fn value(&self, bytes: &[u8], rows: &mut RowWriter, scratch: &mut Vec<u8>) -> Result<(), Trouble> {
         match self.decoder {
+            // Most columns are text, whose way is the longest in any case.
+            Decoder::Value(Form::Text) | Decoder::Text => text(bytes, rows),
             Decoder::Value(form) => scalar(form, bytes, rows, scratch),
             Decoder::Array(form) => array(form, bytes, rows, scratch),
-            Decoder::Text => scalar(Form::Text, bytes, rows, scratch),
             Decoder::Numbers => Ok(rows.json(utf8(bytes)?)?),
             Decoder::Texts(separator) => texts(separator, utf8(bytes)?, rows),
         }
@@ -245,6 +262,11 @@ impl From<Error> for Trouble {
     }
 }
 
+#[inline]
+fn text(bytes: &[u8], rows: &mut RowWriter) -> Result<(), Trouble> {
+    if rows.text_of(bytes)? { Ok(()) } else { Err(Trouble::NotUtf8) }
+}
+
 fn scalar(form: Form, bytes: &[u8], rows: &mut RowWriter, scratch: &mut Vec<u8>) -> Result<(), Trouble> {
     scratch.clear();
     let mut wire = Wire(bytes);
@@ -257,11 +279,7 @@ fn scalar(form: Form, bytes: &[u8], rows: &mut RowWriter, scratch: &mut Vec<u8>)
         Form::Float8 => rows.float(f64::from_be_bytes(wire.rest()?))?,
         Form::Oid => rows.uint32(u32::from_be_bytes(wire.rest()?))?,
         Form::Xid8 => rows.uint(u64::from_be_bytes(wire.rest()?))?,
-        Form::Text => {
-            if !rows.text_of(bytes)? {
-                return Err(Trouble::NotUtf8);
-            }
-        }
+        Form::Text => text(bytes, rows)?,
         Form::Json => rows.json(utf8(bytes)?)?,
         Form::Jsonb => {
             // The version of the format; there has only ever been 1, before the text.
@@ -773,6 +791,28 @@ mod tests {
         for bad in ["", "0001ffffffff", "0002ffffffff", "0002ffffffffffffffff00", "0002fffffffeffffffff"] {
             assert_eq!(read(&forms, &[unhex(bad)]).unwrap_err().fault(), Fault::Internal, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn rows_are_taken_off_the_front_as_far_as_they_are_whole() {
+        let row = |value: &str| [&b"D\0\0\0\x0c\0\x01\0\0\0\x02"[..], value.as_bytes()].concat();
+        let written = |input: &[&[u8]], max_rows| {
+            let mut columns = Columns::new([("c".to_owned(), Decoder::Text)].into_iter());
+            let limits = Limits { bytes: 1 << 20, escaped: true, max_rows };
+            let mut rows = RowWriter::new(Verb::Many, limits, Int64::Number);
+            columns.name(&mut rows).unwrap();
+            let (used, failed) = columns.rows(&input.concat(), &mut rows);
+            let body = failed.is_none().then(|| String::from_utf8(rows.finish().unwrap()).unwrap());
+            (used, body, failed.map(|error| error.fault()))
+        };
+        let [one, two] = [row("ab"), row("cd")];
+        let both = r#"[{"c":"ab"},{"c":"cd"}]"#.to_owned();
+        for behind in [&b""[..], b"D", &two[..12], b"C\0\0\0\x04", b"D\0\0\0\0", b"D\x3f\xff\xff\xff"] {
+            assert_eq!(written(&[&one, &two, behind], None), (26, Some(both.clone()), None), "{behind:?}");
+        }
+        // One that fails is used, and none behind it.
+        assert_eq!(written(&[&one, &two, &one], Some(1)), (26, None, Some(Fault::ResultTooLarge)));
+        assert_eq!(written(&[&one, b"D\0\0\0\x04", &two], None), (18, None, Some(Fault::Internal)));
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub(crate) enum Front<'a> {
 ///
 /// # Errors
 /// [`Fault::ConnectionLost`] for bytes that are no message: what comes after them makes no sense either.
+#[inline]
 pub(crate) fn front(input: &[u8]) -> Result<Front<'_>, Error> {
     let Some(&[kind, a, b, c, d]) = input.first_chunk::<HEADER>() else { return Ok(Front::Part) };
     // The length counts its own four bytes, and not the kind.

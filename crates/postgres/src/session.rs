@@ -1028,6 +1028,16 @@ impl Pg {
                                     |(_, error)| Stopped::Told(error),
                                 ));
                             }
+                        } else if kind == DATA_ROW
+                            && !heard.outdated
+                            && let Some(columns) = &mut at.columns
+                            && let Some(rows) = answers.rows()
+                        {
+                            let (length, failed) = columns.rows(&wire.input()[used..], rows);
+                            used += length;
+                            if let Some(error) = failed {
+                                answers.fail(error);
+                            }
                         }
                         if ended {
                             units.pop_front();

@@ -4,10 +4,11 @@
 //! anew: a quarter of what a small call executed. Here whoever asks drives the connection himself, so an answer is on its
 //! way before anything else is done.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
@@ -17,6 +18,7 @@ use http::uri::{InvalidUri, PathAndQuery};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Either, Full};
+use hyper::body::{Frame, SizeHint};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -30,6 +32,37 @@ pub(super) type Body = Either<Full<Bytes>, UnsyncBoxBody<Bytes, io::Error>>;
 /// Nothing, or what is there already.
 pub(super) fn whole(bytes: impl Into<Bytes>) -> Body {
     Either::Left(Full::new(bytes.into()))
+}
+
+/// A reply as it is, or what stands before it and the reply: the kernel is given both at once.
+pub(super) fn pieces((before, rest): (Option<Vec<u8>>, Vec<u8>)) -> Body {
+    match before {
+        None => whole(rest),
+        Some(before) => Either::Right(Pieces([before.into(), rest.into()].into()).boxed_unsync()),
+    }
+}
+
+/// A body of known length in pieces.
+struct Pieces(VecDeque<Bytes>);
+
+impl hyper::body::Body for Pieces {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.iter().map(|piece| piece.len() as u64).sum())
+    }
 }
 
 /// Where the Runtime API is.
@@ -238,16 +271,21 @@ mod tests {
         let (mut api, listener) = between().await;
         let server = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
-            for _ in 0..3 {
-                assert!(heard(&mut stream, 2).await.ends_with("\r\n\r\nhi"));
+            for _ in 0..4 {
+                let asked = heard(&mut stream, 2).await;
+                assert!(asked.contains("content-length: 2\r\n") && asked.ends_with("\r\n\r\nhi"), "{asked}");
                 for part in ["HTTP/1.1 200 OK\r\ncontent-le", "ngth: 5\r\nx-a: b\r\n\r\nhe", "llo"] {
                     stream.write_all(part.as_bytes()).await.unwrap();
                     tokio::task::yield_now().await;
                 }
             }
         });
-        for _ in 0..3 {
-            let answer = api.ask(post(&api, "/x", "hi")).await.unwrap();
+        for before in [None, None, Some("h"), None] {
+            let mut request = post(&api, "/x", "hi");
+            if let Some(before) = before {
+                *request.body_mut() = pieces((Some(before.into()), "i".into()));
+            }
+            let answer = api.ask(request).await.unwrap();
             assert_eq!((answer.status, &answer.body[..]), (StatusCode::OK, &b"hello"[..]));
             assert_eq!(answer.headers["x-a"], "b");
         }

@@ -139,7 +139,7 @@ impl Body {
         if !self.inside_string {
             return Ok(self);
         }
-        let json = Text::Inside(utf8(self.json)?).plain().map(|json| json.into_owned().into_bytes());
+        let json = Text::Inside(self.json).plain().map(|json| json.into_owned().into_bytes());
         let json = json
             .map_err(|error| Error::new(Fault::Internal, format!("the body is no JSON string: {error}")))?;
         Ok(Self { json, inside_string: false, ..self })
@@ -149,8 +149,11 @@ impl Body {
         if self.coding.is_some() {
             return Ok(Text::Base64(self.json));
         }
-        let form = if self.inside_string { Text::Inside } else { Text::Plain };
-        utf8(self.json).map(form)
+        if self.inside_string {
+            debug_assert!(std::str::from_utf8(&self.json).is_ok(), "the body is not UTF-8");
+            return Ok(Text::Inside(self.json));
+        }
+        utf8(self.json).map(Text::Plain)
     }
 }
 
@@ -163,32 +166,54 @@ fn utf8(json: Vec<u8>) -> Result<String> {
 #[derive(Debug)]
 enum Text {
     Plain(String),
-    /// As it stands inside a JSON string.
-    Inside(String),
+    /// As it stands inside a JSON string. What writes it has looked at each text, and to look at all of it again would
+    /// take a thirtieth of a large call.
+    Inside(Vec<u8>),
     /// Bytes that are no text.
     Base64(Vec<u8>),
 }
 
 impl Text {
+    /// How many bytes it has here.
+    fn length(&self) -> usize {
+        match self {
+            Self::Plain(text) => text.len(),
+            Self::Inside(bytes) | Self::Base64(bytes) => bytes.len(),
+        }
+    }
+
     fn plain(&self) -> serde_json::Result<Cow<'_, str>> {
         match self {
             Self::Plain(text) => Ok(text.into()),
-            Self::Inside(text) => serde_json::from_str(&format!("\"{text}\"")).map(Cow::Owned),
+            Self::Inside(text) => {
+                serde_json::from_slice(&[b"\"", text.as_slice(), b"\""].concat()).map(Cow::Owned)
+            }
             Self::Base64(bytes) => Ok(BASE64.encode(bytes).into()),
         }
     }
 
-    /// The JSON string that it is, between these two. A large one is moved within its memory: new memory costs more.
+    /// The JSON string that it is, between these two.
     fn between(self, before: &[u8], behind: &[u8]) -> Vec<u8> {
-        match self {
+        match self.pieces(before, behind) {
+            (None, whole) => whole,
+            // Moved within its memory: new memory costs more.
+            (Some(before), mut rest) => {
+                rest.reserve_exact(before.len());
+                rest.splice(..0, before);
+                rest
+            }
+        }
+    }
+
+    /// The same; what stands before a text that is there already, and then that with what stands behind, are pieces.
+    fn pieces(self, before: &[u8], behind: &[u8]) -> (Option<Vec<u8>>, Vec<u8>) {
+        let whole = match self {
             Self::Plain(text) => [before, json(&text).as_bytes(), behind].concat(),
-            Self::Inside(text) => {
-                let mut out = text.into_bytes();
+            Self::Inside(mut out) => {
                 out.reserve_exact(before.len() + behind.len() + 2);
-                out.splice(..0, [before, b"\""].concat());
                 out.push(b'"');
                 out.extend_from_slice(behind);
-                out
+                return (Some([before, b"\""].concat()), out);
             }
             Self::Base64(bytes) => {
                 let mut out =
@@ -200,7 +225,8 @@ impl Text {
                 out.push_str(&String::from_utf8_lossy(behind));
                 out.into_bytes()
             }
-        }
+        };
+        (None, whole)
     }
 }
 
@@ -229,7 +255,19 @@ impl Reply {
             Self::Response(response) => response.into_json(),
         }
     }
+
+    /// The same in one piece or in two, for who can send them one behind the other: so a large body is not moved to make
+    /// room before it.
+    pub(crate) fn into_pieces(self) -> (Option<Vec<u8>>, Vec<u8>) {
+        match self {
+            Self::Response(response) if response.body.length() >= LARGE => response.into_pieces(),
+            small => (None, small.into_json()),
+        }
+    }
 }
+
+/// From which length on a body is worth a piece of its own.
+const LARGE: usize = 64 * 1024;
 
 /// An HTTP response in JSON. The source decides which fields there are.
 #[derive(Debug, Serialize)]
@@ -289,6 +327,17 @@ impl Response {
     }
 
     fn into_json(self) -> Vec<u8> {
+        let (before, behind) = self.around();
+        self.body.between(&before, behind)
+    }
+
+    fn into_pieces(self) -> (Option<Vec<u8>>, Vec<u8>) {
+        let (before, behind) = self.around();
+        self.body.pieces(&before, behind)
+    }
+
+    /// What stands before the body's text, and behind it.
+    fn around(&self) -> (Vec<u8>, &'static [u8]) {
         let mut before = json(&self.head).into_bytes();
         // The end of the head's object, which goes on.
         before.pop();
@@ -298,7 +347,7 @@ impl Response {
             Some(false) => b",\"isBase64Encoded\":false}",
             Some(true) => b",\"isBase64Encoded\":true}",
         };
-        self.body.between(&before, behind)
+        (before, behind)
     }
 }
 
@@ -983,6 +1032,26 @@ mod tests {
             assert_eq!(reply(inside.clone()), reply(Body::new(json.as_bytes().to_vec())));
         }
         assert_eq!(inside.plain().unwrap(), Body::new(json.as_bytes().to_vec()));
+    }
+
+    #[test]
+    fn a_large_body_is_a_piece_of_its_own_and_the_pieces_are_the_reply() {
+        for (length, in_pieces) in [(10, false), (LARGE - 1, false), (LARGE, true), (LARGE + 70_000, true)] {
+            for inside_string in [true, false] {
+                let reply = || {
+                    let body = Body { inside_string, ..Body::new(vec![b'1'; length]) };
+                    Source::Alb { multi_value: false, method: Method::Get }.reply(
+                        Ok(body),
+                        "r-1",
+                        &settings(),
+                    )
+                };
+                let (before, mut rest) = reply().unwrap().into_pieces();
+                assert_eq!(before.is_some(), in_pieces && inside_string, "{length}");
+                rest.splice(..0, before.unwrap_or_default());
+                assert_eq!(rest, reply().unwrap().into_json(), "{length}");
+            }
+        }
     }
 
     /// The limit counts the body as it will be embedded, and the envelope fits into what is kept for it.
