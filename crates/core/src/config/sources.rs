@@ -93,6 +93,8 @@ impl std::error::Error for ConfigError {}
 pub(super) struct Reader<'a> {
     pub(super) sources: &'a Sources,
     figment: Figment,
+    /// All of it as one value. figment merges anew for each question, and there is one per key.
+    merged: Option<Value>,
     pub(super) prefix: &'a str,
     pub(super) mistakes: Vec<String>,
     pub(super) warnings: Vec<String>,
@@ -114,8 +116,14 @@ pub(super) enum Source {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(sources: &'a Sources, prefix: &'a str) -> Self {
-        let mut reader =
-            Self { sources, figment: Figment::new(), prefix, mistakes: Vec::new(), warnings: Vec::new() };
+        let mut reader = Self {
+            sources,
+            figment: Figment::new(),
+            merged: None,
+            prefix,
+            mistakes: Vec::new(),
+            warnings: Vec::new(),
+        };
         if let Some(path) = &sources.file {
             match std::fs::read_to_string(path) {
                 Ok(text) => reader.file(&text),
@@ -124,6 +132,7 @@ impl<'a> Reader<'a> {
         }
         let variables = Variables::new(&sources.env, prefix);
         reader.figment = std::mem::take(&mut reader.figment).merge(variables);
+        reader.merged = reader.figment.find_value("").ok();
         reader
     }
 
@@ -190,7 +199,7 @@ impl<'a> Reader<'a> {
     /// What holds for this key, if anything does.
     pub(super) fn found(&mut self, key: &Key) -> Option<Found> {
         let path = format!("{}.{}", key.section().name, key.name());
-        let Ok(value) = self.figment.find_value(&path) else {
+        let Some(value) = self.merged.as_ref().and_then(|merged| merged.find_ref(&path)) else {
             return match key.default {
                 Preset::Is(text) => Some(Found { text: text.to_owned(), source: Source::Default }),
                 Preset::Told(_) => None,
@@ -198,7 +207,7 @@ impl<'a> Reader<'a> {
         };
         let environment = self.figment.get_metadata(value.tag()).is_some_and(|m| m.name == ENVIRONMENT);
         let source = if environment { Source::Environment } else { Source::File };
-        let text = match &value {
+        let text = match value {
             Value::String(_, text) => text.clone(),
             Value::Char(_, c) => c.to_string(),
             Value::Bool(_, truth) => truth.to_string(),
