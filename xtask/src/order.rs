@@ -50,6 +50,8 @@ fn without_hashes(symbol: &str) -> String {
     if symbol.starts_with("_ZN") {
         return symbol.rfind("17h").map_or_else(|| symbol.to_owned(), |at| format!("{}17h*", &symbol[..at]));
     }
+    // Behind the name, a number of the compiler's where there are several of it, and callgrind's for a recursion.
+    let symbol = symbol.split(['.', '\'']).next().unwrap_or_default();
     let mut pattern = String::new();
     let mut parts = symbol.split("Cs");
     pattern.push_str(parts.next().unwrap_or_default());
@@ -68,13 +70,19 @@ fn without_hashes(symbol: &str) -> String {
     pattern
 }
 
-/// A function is a section of its own, `.text.NAME`, or `.text.unlikely.NAME` where its author said that it is cold.
+/// A function is a section of its own, `.text.NAME`, or `.text.unlikely.NAME` where its author said that it is cold; with
+/// `.NUMBER` behind it where there are several of one name.
 fn text(hot: &BTreeSet<String>) -> String {
     let mut text =
         String::from("/* From `cargo xtask order`: do not edit. */\nSECTIONS {\n  .text.hot : {\n");
     for pattern in hot {
         text.push_str("    *(\".text*.");
         text.push_str(pattern);
+        if !pattern.ends_with('*') {
+            text.push_str("\" \".text*.");
+            text.push_str(pattern);
+            text.push_str(".*");
+        }
         text.push_str("\")\n");
     }
     text.push_str("  }\n} INSERT BEFORE .text;\n");
@@ -88,16 +96,27 @@ mod tests {
     #[test]
     fn what_was_executed_is_found_in_whatever_version() {
         let counts = "ob=(1) /bootstrap\nfn=(1) _ZN5tokio4poll17h0123456789abcdefE\n16 3\ncfn=(2) malloc\ncalls=1 0\n\
-                      cfn=(3) _RNvNtCs6d7GoaNTBIz_3std2fs4read\nfn=(1)\nfn=(4) _ZN3fmt17h0123456789abcdefE.llvm.17";
+                      cfn=(3) _RNvNtCs6d7GoaNTBIz_3std2fs4read\nfn=(1)\nfn=(4) _ZN3fmt17h0123456789abcdefE.llvm.17\n\
+                      fn=(5) _RNvCs1_3std4read.5348\nfn=(6) _RNvCs1_3std4sort'2";
         let found: Vec<_> = executed(counts).map(without_hashes).collect();
-        assert_eq!(found, ["_ZN5tokio4poll17h*", "_RNvNtCs*_3std2fs4read", "_ZN3fmt17h*"]);
+        assert_eq!(
+            found,
+            [
+                "_ZN5tokio4poll17h*",
+                "_RNvNtCs*_3std2fs4read",
+                "_ZN3fmt17h*",
+                "_RNvCs*_3std4read",
+                "_RNvCs*_3std4sort",
+            ]
+        );
     }
 
     #[test]
     fn the_list_is_the_one_that_links() {
-        let hot = BTreeSet::from(["_ZN1a17h*".to_owned()]);
+        let hot = BTreeSet::from(["_ZN1a17h*".to_owned(), "_RNvCs*_1b".to_owned()]);
         let text = text(&hot);
         assert!(text.contains("\n    *(\".text*._ZN1a17h*\")\n"), "{text}");
+        assert!(text.contains("\n    *(\".text*._RNvCs*_1b\" \".text*._RNvCs*_1b.*\")\n"), "{text}");
         let kept = fs::read_to_string(script(&crate::workspace().unwrap())).unwrap();
         assert!(kept.ends_with("  }\n} INSERT BEFORE .text;\n"), "{kept:.100}");
         assert!(kept.lines().count() > 1_000);
