@@ -149,7 +149,7 @@ mod tests {
         }
     }
 
-    /// How long 20 seconds, 50 and 5 take, one after the other and one in the other, where the timers are kept.
+    /// Whatever the kept timer was set for, one after the other and one in the other.
     #[tokio::test(start_paused = true)]
     async fn a_kept_timer_keeps_every_deadline() {
         let begun = Instant::now();

@@ -1,7 +1,7 @@
 //! A client of the Lambda Runtime API: one connection, kept from one invocation to the next.
 //!
 //! The client that comes with lambda_runtime keeps a pool, has a task for each connection, and takes each address apart
-//! anew: a quarter of what a small call executed. Here whoever asks drives the connection himself, so an answer is on its
+//! anew: a fifth of what a small call executed. Here whoever asks drives the connection himself, so an answer is on its
 //! way before anything else is done.
 
 use std::collections::VecDeque;
@@ -123,8 +123,8 @@ impl Api {
         &self.address
     }
 
-    /// Asks, and reads the answer to its end. A connection that was kept and has ended since takes nothing of a question,
-    /// which is then asked on a new one.
+    /// Asks, and reads the answer to its end. Where the kept connection has ended and took nothing of the question, it is
+    /// asked on a new one; what may have been taken is not asked twice.
     ///
     /// # Errors
     /// Why there is no answer, or no whole one.
