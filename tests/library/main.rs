@@ -381,6 +381,14 @@ async fn with_a_key_it_is_applied_once_and_never_unknown(engine: Engine) {
     assert_eq!(once("b", 100).await.unwrap_err().fault(), Fault::Constraint);
     assert_eq!(once("b", 101).await.unwrap().0, 101);
     assert_eq!(once("", 102).await.unwrap_err().fault(), Fault::BadEvent);
+    // Nor is anything of a closure that removes its key's row.
+    let gone = world.db.once("gone", async |tx| {
+        insert(&tx, 103).await?;
+        tx.execute_unprepared("DELETE FROM lambda_rds_idempotency").await?;
+        Ok(())
+    });
+    assert_eq!(gone.await.unwrap_err().fault(), Fault::QueryFailed);
+    assert_eq!(world.count(103).await, 0);
 
     let Some(wire) = world.wire() else { return };
     for (id, (direction, flight)) in
