@@ -122,9 +122,7 @@ async fn pairs(
 
     let mut section = Section::new(Kind::Warm, "", prepared, &[]);
     for _ in 0..WARM_ROUNDS {
-        for peer in [ours, obvious] {
-            warm_round(&place, place.direct(), peer, 50, WARM_CALLS, &mut section).await?;
-        }
+        warm_round(&place, place.direct(), &[ours, obvious], 50, WARM_CALLS, &mut section).await?;
     }
     for (measure, what) in [
         ("p50_ms", "warm, p50 ÷ obvious Rust"),

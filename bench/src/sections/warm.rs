@@ -1,7 +1,7 @@
 //! A warm call: 50 rows by one environment that has been used.
 
 use anyhow::{Context, Result};
-use lambda_rds_testbed::RuntimeApi;
+use lambda_rds_testbed::{Function, RuntimeApi};
 
 use super::cold::memory_mib;
 use super::times;
@@ -23,10 +23,12 @@ pub(super) async fn measure(places: &[(Place, Vec<Peer>)], effort: f64, section:
             for network in &place.networks {
                 let calls = if network.delay_ms > 0 { DELAYED_CALLS } else { CALLS };
                 let before = if network.delay_ms > 0 { BEFORE / 3 } else { BEFORE };
-                for peer in peers.iter().filter(|peer| peer.queries() || network.delay_ms == 0) {
-                    round(place, network, peer, before, times(calls, effort.sqrt()), section)
-                        .await
-                        .with_context(|| format!("warm calls of {}", peer.name))?;
+                let peers = peers.iter().filter(|peer| peer.queries() || network.delay_ms == 0);
+                // Interpreters go on working after their reply, in whoever's turn it is.
+                let (scripts, compiled): (Vec<_>, Vec<_>) = peers.partition(|peer| peer.script.is_some());
+                let alone = scripts.into_iter().map(|peer| vec![peer]);
+                for group in std::iter::once(compiled).chain(alone) {
+                    round(place, network, &group, before, times(calls, effort.sqrt()), section).await?;
                 }
             }
         }
@@ -34,34 +36,59 @@ pub(super) async fn measure(places: &[(Place, Vec<Peer>)], effort: f64, section:
     Ok(())
 }
 
-/// One environment's calls: a sample each of p50, p99, CPU per call and peak memory.
+/// An environment of each peer, called in turn, so that what else the machine does is in all of them alike: for each a
+/// sample of p50, p99, CPU per call and peak memory.
 pub(crate) async fn round(
     place: &Place,
     network: &Network,
-    peer: &Peer,
+    peers: &[&Peer],
     before: usize,
     calls: usize,
     section: &mut Section,
 ) -> Result<()> {
-    let function = peer.environment(place, network).start(&RuntimeApi::start()?)?;
-    if peer.queries() {
-        call(&function, ACTIVE_USERS, USERS).await?;
+    let mut environments = Vec::new();
+    for peer in peers {
+        let context = || format!("warm calls of {}", peer.name);
+        let function = peer.environment(place, network).start(&RuntimeApi::start()?)?;
+        if peer.queries() {
+            call(&function, ACTIVE_USERS, USERS).await.with_context(context)?;
+        }
+        for _ in 0..before {
+            tap(&function, ACTIVE_USERS).await.with_context(context)?;
+        }
+        let walls = Vec::with_capacity(calls);
+        environments.push(Environment { peer, cpu_before: cpu_ms(&function)?, function, walls });
     }
-    for _ in 0..before {
-        tap(&function, ACTIVE_USERS).await?;
+    for turn in 0..calls {
+        // Nobody always comes behind the same one.
+        let there_and_back = if turn.is_multiple_of(2) { 1 } else { environments.len().saturating_sub(1) };
+        for step in 0..environments.len() {
+            let at = (turn + step * there_and_back) % environments.len();
+            let Environment { peer, function, walls, .. } = &mut environments[at];
+            let took = async {
+                // Lambda gives an event to an environment that asks for one.
+                function.ready().await?;
+                anyhow::Ok(tap(function, ACTIVE_USERS).await?.0)
+            };
+            walls.push(millis(took.await.with_context(|| format!("warm calls of {}", peer.name))?));
+        }
     }
-    let cpu_before = cpu_ms(&function)?;
-    let mut walls = Vec::with_capacity(calls);
-    for _ in 0..calls {
-        walls.push(millis(tap(&function, ACTIVE_USERS).await?.0));
-    }
-    let cpu = cpu_ms(&function)? - cpu_before;
-    let median = Quartiles::of(&walls).context("no calls")?.median;
     let network = network.name();
-    section.sample(peer, &network, "p50_ms", median);
-    section.sample(peer, &network, "p99_ms", percentile(&walls, 99));
-    #[expect(clippy::cast_precision_loss, reason = "thousands")]
-    section.sample(peer, &network, "cpu_ms", cpu / calls as f64);
-    section.sample(peer, &network, "memory_mib", memory_mib(&function)?);
+    for Environment { peer, function, cpu_before, walls } in environments {
+        let cpu = cpu_ms(&function)? - cpu_before;
+        section.sample(peer, &network, "p50_ms", Quartiles::of(&walls).context("no calls")?.median);
+        section.sample(peer, &network, "p99_ms", percentile(&walls, 99));
+        #[expect(clippy::cast_precision_loss, reason = "thousands")]
+        section.sample(peer, &network, "cpu_ms", cpu / calls as f64);
+        section.sample(peer, &network, "memory_mib", memory_mib(&function)?);
+    }
     Ok(())
+}
+
+struct Environment<'a> {
+    peer: &'a Peer,
+    function: Function,
+    /// What it had used before the first of the calls.
+    cpu_before: f64,
+    walls: Vec<f64>,
 }

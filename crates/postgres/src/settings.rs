@@ -7,28 +7,33 @@ use crate::messages::Rest;
 
 /// Settings as the server has reported them last.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Reported(Vec<(String, String)>);
+pub(crate) struct Reported {
+    settings: Vec<(String, String)>,
+    /// How many reports there were.
+    reports: u64,
+}
 
 impl Reported {
     /// Takes in the body of a ParameterStatus message.
     pub(crate) fn hear(&mut self, body: &[u8]) {
         let mut rest = Rest(body);
         let (Some(name), Some(value)) = (rest.string(), rest.string()) else { return };
-        match self.0.iter().position(|(other, _)| *other == name) {
-            Some(at) => self.0[at].1 = value,
+        self.reports += 1;
+        match self.settings.iter().position(|(other, _)| *other == name) {
+            Some(at) => self.settings[at].1 = value,
             // A server reports some twenty.
-            None if self.0.len() < MOST => self.0.push((name, value)),
+            None if self.settings.len() < MOST => self.settings.push((name, value)),
             None => {}
         }
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+        self.settings.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
     #[cfg(feature = "sea-orm")]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// A setting that is not as we need it, after the login.
@@ -41,8 +46,12 @@ impl Reported {
     }
 
     /// Whether the session is another one than it was after the login, since something has changed a setting that
-    /// outlives a transaction.
+    /// outlives a transaction. `login` is what was reported until then.
     pub(crate) fn differs(&self, login: &Self, pooling: Pooling) -> bool {
+        if self.reports == login.reports {
+            // Asked after every statement, of a server that has said nothing new.
+            return false;
+        }
         let own = |name: &&&str| pooling == Pooling::None || !SERVERS.contains(name);
         WATCHED.iter().filter(own).any(|name| self.get(name) != login.get(name))
     }

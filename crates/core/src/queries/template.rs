@@ -47,6 +47,8 @@ pub(super) struct Template {
     defines: bool,
     /// Whether its rows are made of several, or may be, so that the first of them takes all.
     aggregates: bool,
+    /// Whether it takes all rows of one table or view.
+    takes_all: bool,
     /// The parameters that stand in LIMIT, OFFSET or FETCH, by index: a number of rows.
     counts: Vec<usize>,
     /// The parameters that expand into a list, by index.
@@ -131,6 +133,7 @@ impl Template {
             commits: commits_by_itself(dialect, statement),
             defines: defines(statement),
             aggregates: words::aggregates(statement),
+            takes_all: words::takes_all(statement),
             counts: counts(statement, &uses),
             lists,
             longest: MAX_LIST,
@@ -192,6 +195,7 @@ impl Template {
             commits: false,
             defines: false,
             aggregates: self.aggregates,
+            takes_all: self.takes_all,
             counts: self.counts.clone(),
             lists: self.lists.clone(),
             longest: self.longest,
@@ -218,6 +222,11 @@ impl Template {
     /// Whether its rows are made of several, or may be, so that the first of them takes all.
     pub(super) fn aggregates(&self) -> bool {
         self.aggregates
+    }
+
+    /// Whether it takes all rows of one table or view: no condition of its own chooses among them.
+    pub(super) fn takes_all(&self) -> bool {
+        self.takes_all
     }
 
     /// Whether the parameter is a number of rows.

@@ -78,6 +78,29 @@ pub(super) fn aggregates(statement: &[Token<'_>]) -> bool {
     groups(&tokens) || tokens.iter().any(|token| token.is_word("OVER") || token.is_word("MATERIALIZED"))
 }
 
+/// Whether it takes all rows of one table or view: no condition chooses among them, here or where another is joined.
+pub(super) fn takes_all(statement: &[Token<'_>]) -> bool {
+    let tokens: Vec<&Token<'_>> = statement.iter().filter(|token| token.is_significant()).collect();
+    let from = tokens.iter().position(|token| token.is_word("FROM"));
+    let selects = tokens.iter().filter(|token| token.is_word("SELECT")).count();
+    let Some((_, mut rest)) = from.filter(|_| selects == 1).map(|from| tokens.split_at(from + 1)) else {
+        return false;
+    };
+    // `t`, `shop.t`, `t x`, `t AS x`, and nothing behind it.
+    while let [name, dot, more @ ..] = rest
+        && is_name(name)
+        && dot.text == "."
+    {
+        rest = more;
+    }
+    match rest {
+        [table] => is_name(table),
+        [table, alias] => is_name(table) && is_name(alias),
+        [table, word, alias] => is_name(table) && word.is_word("AS") && is_name(alias),
+        _ => false,
+    }
+}
+
 fn groups(tokens: &[Token<'_>]) -> bool {
     tokens.iter().enumerate().any(|(at, token)| {
         // `a IS DISTINCT FROM b` compares.
