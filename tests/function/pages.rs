@@ -410,6 +410,54 @@ async fn an_index_leads_to_each_page(engine: Engine) {
     few_rows_at_any_depth(&world, engine, "by_name", "things").await;
 }
 
+/// MySQL asks no entry of the index where the page's condition is the only one; and its session is lent again after that.
+#[tokio::test]
+async fn a_page_of_a_whole_table_asks_whole_rows() {
+    for engine in [Engine::Mysql, Engine::MariaDb] {
+        whole_rows(engine).await;
+    }
+}
+
+async fn whole_rows(engine: Engine) {
+    let order = "`a`, `id`";
+    let condition = ["((`a` > 40000) OR (`a` = 40000 AND `id` > 80000))"];
+    let [plain, hinted] =
+        ["", "/*+ NO_ICP(`t`) */ "].map(|hint| format!("SELECT {hint}id, a, b FROM things AS t"));
+    let text = format!(
+        "-- name: by_a :many\n-- page: a, id\n-- page_size: 10 in 1..=10000\n{plain};\n\
+         -- name: plain :many\n{};\n-- name: hinted :many\n{};\n-- name: me :one\nSELECT connection_id() AS id;\n",
+        explained(engine, &plain, order, &condition),
+        explained(engine, &hinted, order, &condition),
+    );
+    let schema = format!(
+        "CREATE TABLE things (id INT PRIMARY KEY, a INT NOT NULL, b VARCHAR(20) NOT NULL);
+        CREATE INDEX things_a ON things (a, id);
+        {DIGITS}INSERT INTO things {};\n",
+        numbered("(n), (n) / 2, 'x'")
+    );
+    let world = Setup::new(engine).schema(schema).queries(text).start().await;
+    world.sql("ANALYZE TABLE things");
+    for (query, asked) in [("plain", true), ("hinted", false)] {
+        let plan = world.rows(query, json!({})).await.to_string();
+        if engine == Engine::Mysql {
+            assert_eq!(plan.contains("index_condition"), asked, "{query}: {plan}");
+        }
+        assert!(plan.contains("things_a") && !plan.contains("filesort"), "{query}: {plan}");
+    }
+    let me = world.rows("me", json!({})).await;
+    let (mut page, mut ids) = (Value::Null, 0..);
+    for _ in 0..5 {
+        let reply: Value =
+            world.invoke(json!({"query": "by_a", "params": {"page": page}})).await.json().unwrap();
+        let body: Value = serde_json::from_str(reply["body"].as_str().unwrap()).unwrap();
+        for row in body["rows"].as_array().unwrap() {
+            assert_eq!(row["id"].as_i64(), ids.next());
+        }
+        page = body["next"].clone();
+    }
+    assert_eq!((world.rows("me", json!({})).await, ids.next()), (me, Some(50)));
+}
+
 /// With few values in all columns but the last, so that half of the table, and a sixth of it, share a place but for the
 /// rest of the order.
 async fn every_page_of_any_order_reads_as_few_rows(engine: Engine) {

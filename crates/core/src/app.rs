@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -265,7 +266,8 @@ impl App {
         invocation: &Invocation,
     ) -> (Result<Reply, Raised>, Untold<'_>) {
         let span = observe::span(&invocation.request_id);
-        let (outcome, record) = self.respond(event, invocation).instrument(span.clone()).await;
+        let responding = pin!(self.respond(event, invocation));
+        let (outcome, record) = responding.instrument(span.clone()).await;
         (outcome, Untold { record, span, platform: &self.platform })
     }
 
@@ -349,7 +351,7 @@ impl App {
         let outcome = match request {
             Ok(request) => {
                 let way = self.way(&source, &wanted, invocation, outlet);
-                let served = self.serve(request, &way, &mut call);
+                let served = pin!(self.serve(request, &way, &mut call));
                 AssertUnwindSafe(served).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))
             }
             Err(error) => Err(error),
@@ -577,7 +579,8 @@ impl App {
             Request::Told(body) => Ok(body),
             Request::Diagnose if !self.function.diagnose => Err(no_diagnose()),
             Request::Diagnose => Ok(Body::new(self.diagnose_until(call.by).await.to_json())),
-            Request::Records(records) => Ok(self.records(records, way, call).await),
+            // So that a call has no room for it.
+            Request::Records(records) => Ok(Box::pin(self.records(records, way, call)).await),
             other => self.execute(other, way, call).await,
         }
     }

@@ -193,11 +193,16 @@ async fn register(mut api: Api) -> Result<impl Future<Output = ()> + use<>, Fail
 async fn invoked(app: &App, api: &mut Api, headers: &HeaderMap, event: Bytes) -> Result<(), Failure> {
     let invocation = told(headers);
     if app.streams() {
-        return streamed(app, api, headers, event, &invocation).await;
+        // So that who does not stream has no room for it.
+        return Box::pin(streamed(app, api, headers, event, &invocation)).await;
     }
-    let (outcome, untold) = match AssertUnwindSafe(app.answer(event, &invocation)).catch_unwind().await {
-        Ok((outcome, untold)) => (outcome.map_err(Diagnostic::from), Some(untold)),
-        Err(_) => (Err(internal()), None),
+    let (outcome, untold) = {
+        // Pinned where it is made: it has kilobytes, which each owner more would copy.
+        let answering = pin!(app.answer(event, &invocation));
+        match AssertUnwindSafe(answering).catch_unwind().await {
+            Ok((outcome, untold)) => (outcome.map_err(Diagnostic::from), Some(untold)),
+            Err(_) => (Err(internal()), None),
+        }
     };
     let request = answer(api.address(), headers, &invocation, outcome)?;
     let tell = async {

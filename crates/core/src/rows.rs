@@ -1151,13 +1151,15 @@ impl Body {
         &mut self.bytes[self.end..]
     }
 
-    /// Doubles while that stays within the limit.
+    /// Grows by steps, of which small results need few: four times as much, and twice as much where that is a lot; while
+    /// that stays within the limit.
     #[cold]
     fn grow(&mut self, wanted: usize) {
         let length = self.bytes.len();
-        let doubled = (length * 2).max(1024).min(self.limit + SHORT).max(wanted);
-        self.bytes.reserve_exact(doubled - length);
-        self.bytes.resize(doubled, 0);
+        let times = if length < 64 * 1024 { 4 } else { 2 };
+        let grown = (length * times).max(1024).min(self.limit + SHORT).max(wanted);
+        self.bytes.reserve_exact(grown - length);
+        self.bytes.resize(grown, 0);
     }
 }
 

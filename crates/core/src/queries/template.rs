@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::lexer::{self, Token, TokenKind};
-use super::{Dialect, Param, words};
+use super::words::{self, WholeTable};
+use super::{Dialect, Param};
 use crate::backend::Statement;
 use crate::value::{Argument, Kind, Scalar, Value};
 
@@ -47,8 +48,8 @@ pub(super) struct Template {
     defines: bool,
     /// Whether its rows are made of several, or may be, so that the first of them takes all.
     aggregates: bool,
-    /// Whether it takes all rows of one table or view.
-    takes_all: bool,
+    /// The table or view of which it takes all rows, if it does.
+    whole_table: Option<WholeTable>,
     /// The parameters that stand in LIMIT, OFFSET or FETCH, by index: a number of rows.
     counts: Vec<usize>,
     /// The parameters that expand into a list, by index.
@@ -66,6 +67,8 @@ pub(super) enum Wrapping {
     Text(String),
     /// The statement itself. It may stand there several times, but on MySQL, whose placeholders have no numbers.
     Statement,
+    /// The same, and where it takes all rows of one table, with this hint for MySQL about that.
+    Hinted(&'static str),
     /// The value of this number, counted from 0 behind those of the statement.
     Value(usize),
 }
@@ -133,7 +136,7 @@ impl Template {
             commits: commits_by_itself(dialect, statement),
             defines: defines(statement),
             aggregates: words::aggregates(statement),
-            takes_all: words::takes_all(statement),
+            whole_table: words::whole_table(statement),
             counts: counts(statement, &uses),
             lists,
             longest: MAX_LIST,
@@ -172,7 +175,8 @@ impl Template {
                     last: false,
                     written: Written::Alone,
                 }),
-                Wrapping::Statement => {
+                Wrapping::Statement | Wrapping::Hinted(_) => {
+                    let start = parts.len();
                     // A value that stands there again is in the same place, and so of the same type.
                     for part in &self.parts {
                         let mut part = part.clone();
@@ -183,6 +187,12 @@ impl Template {
                             *last = false;
                         }
                         parts.push(part);
+                    }
+                    // Before the first placeholder there is text, and SELECT is in it.
+                    if let (Wrapping::Hinted(hint), Some(table)) = (part, &self.whole_table)
+                        && let Some(Part::Text(text)) = parts.get_mut(start)
+                    {
+                        text.insert_str(table.select, &format!(" /*+ {hint}({}) */", table.name));
                     }
                 }
             }
@@ -195,7 +205,7 @@ impl Template {
             commits: false,
             defines: false,
             aggregates: self.aggregates,
-            takes_all: self.takes_all,
+            whole_table: None,
             counts: self.counts.clone(),
             lists: self.lists.clone(),
             longest: self.longest,
@@ -222,11 +232,6 @@ impl Template {
     /// Whether its rows are made of several, or may be, so that the first of them takes all.
     pub(super) fn aggregates(&self) -> bool {
         self.aggregates
-    }
-
-    /// Whether it takes all rows of one table or view: no condition of its own chooses among them.
-    pub(super) fn takes_all(&self) -> bool {
-        self.takes_all
     }
 
     /// Whether the parameter is a number of rows.

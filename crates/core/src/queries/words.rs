@@ -78,27 +78,46 @@ pub(super) fn aggregates(statement: &[Token<'_>]) -> bool {
     groups(&tokens) || tokens.iter().any(|token| token.is_word("OVER") || token.is_word("MATERIALIZED"))
 }
 
-/// Whether it takes all rows of one table or view: no condition chooses among them, here or where another is joined.
-pub(super) fn takes_all(statement: &[Token<'_>]) -> bool {
+/// A statement that takes all rows of one table or view: no condition chooses among them, here or where another is joined.
+#[derive(Debug, Clone)]
+pub(super) struct WholeTable {
+    /// What it is called in the statement, in backticks.
+    pub(super) name: String,
+    /// Where SELECT ends, in bytes. No hint of the author's is there.
+    pub(super) select: usize,
+}
+
+/// What it is if it is one.
+pub(super) fn whole_table(statement: &[Token<'_>]) -> Option<WholeTable> {
     let tokens: Vec<&Token<'_>> = statement.iter().filter(|token| token.is_significant()).collect();
-    let from = tokens.iter().position(|token| token.is_word("FROM"));
-    let selects = tokens.iter().filter(|token| token.is_word("SELECT")).count();
-    let Some((_, mut rest)) = from.filter(|_| selects == 1).map(|from| tokens.split_at(from + 1)) else {
-        return false;
-    };
+    let is_select = |token: &Token<'_>| token.is_word("SELECT");
+    if tokens.iter().filter(|token| is_select(token)).count() != 1 {
+        return None;
+    }
+    let from = tokens.iter().position(|token| token.is_word("FROM"))?;
     // `t`, `shop.t`, `t x`, `t AS x`, and nothing behind it.
+    let mut rest = &tokens[from + 1..];
     while let [name, dot, more @ ..] = rest
         && is_name(name)
         && dot.text == "."
     {
         rest = more;
     }
-    match rest {
-        [table] => is_name(table),
-        [table, alias] => is_name(table) && is_name(alias),
-        [table, word, alias] => is_name(table) && word.is_word("AS") && is_name(alias),
-        _ => false,
+    let name = match rest {
+        [table] => table,
+        [table, alias] if is_name(table) => alias,
+        [table, word, alias] if is_name(table) && word.is_word("AS") => alias,
+        _ => return None,
+    };
+    let select = statement.iter().position(is_select)?;
+    let hinted = statement[select + 1..].iter().find(|token| token.kind != TokenKind::Space);
+    if !is_name(name) || hinted.is_some_and(|next| next.text.starts_with("/*+")) {
+        return None;
     }
+    Some(WholeTable {
+        name: format!("`{}`", name.text.trim_matches('`')),
+        select: statement[..=select].iter().map(|token| token.text.len()).sum(),
+    })
 }
 
 fn groups(tokens: &[Token<'_>]) -> bool {
