@@ -222,7 +222,8 @@ impl Follower for Following {
             let goes_on = answer.in_rows() && content.first() != Some(&ERROR) && header.is_full();
             match answer.read(content, header.length) {
                 Ok((part, last)) => {
-                    standing.note(&part, false);
+                    // Its text is not kept: whatever it has changed counts.
+                    standing.note(&part, Some(""));
                     if last {
                         asked.pop_front();
                         standing.owed -= 1;

@@ -60,7 +60,7 @@ impl Wire {
     /// A connection on which nothing has been said.
     #[must_use]
     pub fn plain(tcp: TcpStream) -> Self {
-        Self::new(Stream::Plain(Corked::new(tcp)))
+        Self::new(Stream::Plain(Corked { tcp, held: Vec::new(), corked: false }))
     }
 
     fn new(stream: Stream) -> Self {
@@ -92,7 +92,7 @@ impl Wire {
         if !self.input.is_empty() {
             return Err(refused(format!("`{}` said something before TLS had begun", tls.name())));
         }
-        let mut corked = Corked { held: self.output.to_vec(), corked: true, ..Corked::new(tcp) };
+        let mut corked = Corked { tcp, held: self.output.to_vec(), corked: true };
         corked.held.reserve(1024);
         match by.bound(TlsConnector::from(config).connect(name, corked).into_fallible()).await {
             Ok(Ok(stream)) => Ok(Self::new(Stream::Tls(Box::new(stream)))),
@@ -336,25 +336,14 @@ impl AsyncWrite for Stream {
 /// A TCP connection that holds back what is written until an answer is waited for. So the request for TLS goes out
 /// with its first words, and its last words with the login: the server, which may say something between (TLS's
 /// tickets), is never waited for.
-///
-/// It reads ahead where the peer says more than is asked for at once: rustls asks for 4 KiB at a time, which is a call
-/// of the kernel for each half of a record of PostgreSQL's.
 #[derive(Debug)]
 struct Corked {
     tcp: TcpStream,
     held: Vec<u8>,
     corked: bool,
-    /// What has been read ahead.
-    ahead: BytesMut,
-    /// The last read took all it had room for, so that there is likely more.
-    more: bool,
 }
 
 impl Corked {
-    fn new(tcp: TcpStream) -> Self {
-        Self { tcp, held: Vec::new(), corked: false, ahead: BytesMut::new(), more: false }
-    }
-
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.held.is_empty() {
             let sent = ready!(Pin::new(&mut self.tcp).poll_write(context, &self.held))?;
@@ -377,27 +366,7 @@ impl AsyncRead for Corked {
         if self.corked && self.poll_send(context).is_pending() {
             return Poll::Pending;
         }
-        let this = self.get_mut();
-        if this.ahead.is_empty() {
-            if !this.more {
-                let before = buffer.remaining();
-                ready!(Pin::new(&mut this.tcp).poll_read(context, buffer))?;
-                this.more = buffer.remaining() == 0 && (1..CHUNK).contains(&before);
-                return Poll::Ready(Ok(()));
-            }
-            this.ahead.reserve(AHEAD);
-            let room = this.ahead.capacity();
-            // A read that is dropped has read nothing.
-            let read = ready!(pin!(this.tcp.read_buf(&mut this.ahead)).poll(context))?;
-            this.more = read == room;
-        }
-        let here = this.ahead.len().min(buffer.remaining());
-        buffer.put_slice(&this.ahead[..here]);
-        this.ahead.advance(here);
-        if this.ahead.is_empty() && !this.more {
-            this.ahead = BytesMut::new();
-        }
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.tcp).poll_read(context, buffer)
     }
 }
 
@@ -453,8 +422,6 @@ fn hung_up(tcp: &TcpStream) -> bool {
     }
 }
 
-/// How many bytes are read ahead at the most.
-const AHEAD: usize = 32 * 1024;
 /// A TLS record at its largest.
 const CHUNK: usize = 16 * 1024;
 /// A buffer larger than this is given back once it is empty.
@@ -470,55 +437,19 @@ mod tests {
 
     use super::*;
 
-    /// The peer's end and ours.
-    async fn sockets() -> (TcpStream, TcpStream) {
+    async fn pair() -> (Wire, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (listener.accept().await.unwrap().0, tcp)
-    }
-
-    async fn pair() -> (Wire, TcpStream) {
-        let (peer, tcp) = sockets().await;
+        let (peer, _) = listener.accept().await.unwrap();
         (Wire::plain(tcp), peer)
     }
 
     #[tokio::test]
-    async fn what_was_read_ahead_is_all_there_and_nothing_is_kept() {
-        let (mut peer, tcp) = sockets().await;
-        let mut corked = Corked::new(tcp);
-        let said: Vec<u8> = (0..1_000_003_u32).map(|at| (at % 251) as u8).collect();
-        let saying = tokio::spawn({
-            let said = said.clone();
-            async move {
-                for part in said.chunks(70_001) {
-                    peer.write_all(part).await.unwrap();
-                }
-                peer
-            }
-        });
-        let (mut heard, mut most) = (Vec::new(), 0);
-        let mut buffer = [0; 4096];
-        while heard.len() < said.len() {
-            let read = corked.read(&mut buffer).await.unwrap();
-            assert!(read > 0);
-            heard.extend_from_slice(&buffer[..read]);
-            most = most.max(corked.ahead.len());
-        }
-        assert!(heard == said && most > buffer.len() && most < AHEAD, "{most}");
-        // What was said to its last byte is followed by one read that finds nothing.
-        let mut peer = saying.await.unwrap();
-        peer.write_all(b"end").await.unwrap();
-        drop(peer);
-        assert_eq!(corked.read(&mut buffer).await.unwrap(), 3);
-        assert_eq!(corked.ahead.capacity(), 0);
-        assert_eq!(corked.read(&mut buffer).await.unwrap(), 0);
-        assert_eq!(corked.read(&mut buffer).await.unwrap(), 0);
-    }
-
-    #[tokio::test]
     async fn what_is_written_waits_for_a_read_and_goes_out_in_one() {
-        let (mut peer, tcp) = sockets().await;
-        let mut corked = Corked { held: b"one, ".to_vec(), corked: true, ..Corked::new(tcp) };
+        let (Wire { stream: Stream::Plain(Corked { tcp, .. }), .. }, mut peer) = pair().await else {
+            unreachable!("it is plain")
+        };
+        let mut corked = Corked { tcp, held: b"one, ".to_vec(), corked: true };
         corked.write_all(b"two, ").await.unwrap();
         corked.flush().await.unwrap();
         corked.write_all(b"three").await.unwrap();
