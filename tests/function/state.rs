@@ -128,38 +128,6 @@ async fn a_setting_does_not_outlive_its_call(engine: Engine) {
     assert_eq!(world.rows("zone", json!({})).await, before);
 }
 
-/// MySQL tells of a variable that a hint sets for one statement as of any change, and has it back behind that, whatever else
-/// the statement did to it: so the session stays.
-#[tokio::test]
-async fn what_a_hint_sets_ends_with_its_statement() {
-    const HINTS: &str = "
--- name: hinted :one
-SELECT /*+ SET_VAR(time_zone = '+02:00') SET_VAR(sort_buffer_size = 65536) */ @@session.time_zone AS zone;
-
--- name: hinted_east :one
-SELECT /*+ SET_VAR(time_zone = '+02:00') */ go_east() AS r;
-
--- name: half_hinted :one
-SELECT /*+ SET_VAR(sort_buffer_size = 65536) */ go_east() AS r;
-
--- name: session :one
-SELECT connection_id() AS id, @@session.time_zone AS zone, @@session.sort_buffer_size AS size;
-";
-    let engine = Engine::Mysql;
-    let world = Setup::new(engine).schema(schema(engine)).queries(format!("{QUERIES}{HINTS}")).start().await;
-    let before = world.rows("session", json!({})).await;
-    assert_eq!(before["zone"], "+00:00");
-    assert_eq!(world.rows("hinted", json!({})).await["zone"], "+02:00");
-    assert_eq!(world.rows("session", json!({})).await, before);
-    world.rows("hinted_east", json!({})).await;
-    assert_eq!(world.rows("session", json!({})).await, before);
-    // What no hint has set stays, so the session does not.
-    world.rows("half_hinted", json!({})).await;
-    let after = world.rows("session", json!({})).await;
-    assert_eq!((&after["zone"], &after["size"]), (&before["zone"], &before["size"]));
-    assert_ne!(after["id"], before["id"]);
-}
-
 async fn what_has_committed_by_itself_is_told_as_done(engine: Engine) {
     if engine != Engine::Postgres {
         // MySQL has no RETURNING; a CALL that commits is tried in `lasting`.

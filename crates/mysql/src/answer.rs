@@ -66,8 +66,8 @@ pub(crate) struct Done {
     pub(crate) rows_affected: u64,
     pub(crate) last_insert_id: u64,
     pub(crate) status: u16,
-    /// What of the session's settings has changed: `name=value`.
-    pub(crate) changed: Vec<String>,
+    /// A setting of the session that has changed, if one has.
+    pub(crate) changed: Option<String>,
     /// It ends rows, and says nothing of rows affected.
     pub(crate) behind_rows: bool,
 }
@@ -185,7 +185,7 @@ impl Answer {
         let last_insert_id = rest.number().ok_or(Garbage)?;
         let status = u16::from_le_bytes(rest.array().ok_or(Garbage)?);
         let _warnings: [u8; 2] = rest.array().ok_or(Garbage)?;
-        let mut changed = Vec::new();
+        let mut changed = None;
         if self.tracks && status & SESSION_STATE_CHANGED != 0 {
             // What the server says to a human reader.
             rest.counted().ok_or(Garbage)?;
@@ -195,10 +195,10 @@ impl Answer {
     }
 }
 
-/// What is not as it was: `name=value`.
-fn changes(bytes: &[u8]) -> Result<Vec<String>, Garbage> {
+/// The first thing that is not as it was, if anything is: `name=value`.
+fn changes(bytes: &[u8]) -> Result<Option<String>, Garbage> {
     let mut rest = Rest(bytes);
-    let mut changed = Vec::new();
+    let mut changed = None;
     while let Some([kind]) = rest.array() {
         let mut data = Rest(rest.counted().ok_or(Garbage)?);
         let what = match kind {
@@ -211,24 +211,9 @@ fn changes(bytes: &[u8]) -> Result<Vec<String>, Garbage> {
             // Transactions, GTIDs, and what is to come.
             _ => None,
         };
-        changed.extend(what);
+        changed = changed.or(what);
     }
     Ok(changed)
-}
-
-/// Whether a hint of this statement sets the variable for it alone. The server tells of that as of any change, and has taken
-/// it back before the next command, whatever else the statement did to the variable.
-/// <https://dev.mysql.com/doc/refman/8.4/en/optimizer-hints.html#optimizer-hints-set-var>
-fn hinted(sql: &str, changed: &str) -> bool {
-    const HINT: &str = "set_var";
-    let (name, _) = changed.split_once('=').unwrap_or((changed, ""));
-    let sql = sql.to_ascii_lowercase();
-    let hints = sql.split("/*+").skip(1).filter_map(|rest| rest.split_once("*/"));
-    hints.flat_map(|(hints, _)| hints.split(HINT).skip(1)).any(|rest| {
-        let set = rest.trim_start().strip_prefix('(').map(|rest| rest.trim_start().trim_start_matches('`'));
-        let behind = set.and_then(|set| set.strip_prefix(name)).map(|rest| rest.trim_start_matches('`'));
-        behind.is_some_and(|rest| rest.trim_start().starts_with('='))
-    })
 }
 
 /// <https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_basic_eof_packet.html>
@@ -259,15 +244,14 @@ impl Standing {
         Self { status: crate::greeting::AUTOCOMMIT, changed: None, doubt: None, owed: 0 }
     }
 
-    /// Notes what a packet says of the statement with this text; without one it is a command of ours, which may change what
-    /// we want changed.
-    pub(crate) fn note(&mut self, part: &Part<'_>, sql: Option<&str>) {
+    /// Notes what a packet says. `ours` is a command that may change what we want changed.
+    pub(crate) fn note(&mut self, part: &Part<'_>, ours: bool) {
         match part {
             Part::Done(done) => {
                 self.status = done.status;
                 self.doubt = None;
-                if let (Some(sql), None) = (sql, &self.changed) {
-                    self.changed = done.changed.iter().find(|changed| !hinted(sql, changed)).cloned();
+                if !ours && self.changed.is_none() {
+                    self.changed.clone_from(&done.changed);
                 }
             }
             Part::Refused(refusal) if self.in_transaction() => self.doubt = Some(refusal.number),
@@ -395,36 +379,13 @@ mod tests {
         ok[8] = u8::try_from(len).unwrap();
         ok[10] = u8::try_from(len - 2).unwrap();
         ok[21] = 6;
-        assert_eq!(answer.ok(&ok).unwrap().changed, ["time_zone=+02:00"]);
+        assert_eq!(answer.ok(&ok).unwrap().changed.as_deref(), Some("time_zone=+02:00"));
         let mut standing = Standing::new();
         let part = Part::Done(answer.ok(&ok).unwrap());
-        standing.note(&part, None);
-        standing.note(&part, Some("SELECT /*+ SET_VAR(time_zone = '+02:00') */ f()"));
+        standing.note(&part, true);
         assert_eq!(standing.changed, None);
-        standing.note(&part, Some("SELECT f()"));
+        standing.note(&part, false);
         assert_eq!(standing.changed.as_deref(), Some("time_zone=+02:00"));
-    }
-
-    #[test]
-    fn what_a_hint_sets_is_found() {
-        for sql in [
-            "SELECT /*+ SET_VAR(sql_mode='') */ 1",
-            "select /*+ NO_ICP(t) set_var ( `SQL_MODE` = '') */ 1",
-            "SELECT /*+ SET_VAR(time_zone='UTC') SET_VAR(sql_mode='') */ 1",
-            "SELECT 1 FROM (SELECT /*+ MRR(t) */ 1) AS t, (SELECT /*+ SET_VAR(sql_mode = '') */ 1) AS u",
-        ] {
-            assert!(hinted(sql, "sql_mode=x"), "{sql}");
-            assert!(!hinted(sql, "sql=x") && !hinted(sql, "mode=x"), "{sql}");
-        }
-        for sql in [
-            "",
-            "SELECT 1 /* SET_VAR(sql_mode='') */",
-            "SELECT /*+ SET_VAR(sql_mode_of='') */ 1",
-            "SELECT /*+ SET_VAR(time_zone='') */ 'sql_mode='",
-            "SELECT /*+ MRR(t) */ 1, 'SET_VAR(sql_mode=1)'",
-        ] {
-            assert!(!hinted(sql, "sql_mode=x"), "{sql}");
-        }
     }
 
     proptest! {
@@ -438,7 +399,7 @@ mod tests {
             let mut standing = Standing::new();
             for packet in &packets {
                 let Ok((part, last)) = answer.read(packet, packet.len()) else { break };
-                standing.note(&part, Some(""));
+                standing.note(&part, false);
                 if last {
                     break;
                 }

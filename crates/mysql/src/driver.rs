@@ -222,8 +222,7 @@ impl Follower for Following {
             let goes_on = answer.in_rows() && content.first() != Some(&ERROR) && header.is_full();
             match answer.read(content, header.length) {
                 Ok((part, last)) => {
-                    // Its text is not kept: whatever it has changed counts.
-                    standing.note(&part, Some(""));
+                    standing.note(&part, false);
                     if last {
                         asked.pop_front();
                         standing.owed -= 1;

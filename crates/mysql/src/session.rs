@@ -340,7 +340,7 @@ impl MySql {
                 return Err(Error::new(Fault::Internal, "bug: a statement is not prepared"));
             };
             kept.used = self.uses;
-            commands.push(Command::Execute(kept.prepared.id, &statement.arguments, &statement.sql));
+            commands.push(Command::Execute(kept.prepared.id, &statement.arguments));
         }
         commands.extend(after.map(|sql| Command::Text(Cow::Borrowed(sql))));
         let mut run = Run::new(begins, statements.len(), self.framed, answers);

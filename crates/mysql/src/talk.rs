@@ -21,8 +21,8 @@ pub(crate) enum Command<'a> {
     /// Statements of ours, as text.
     Text(Cow<'a, str>),
     Prepare(&'a str),
-    /// A prepared statement with its values, and its text.
-    Execute(u32, &'a [Argument], &'a str),
+    /// A prepared statement with its values.
+    Execute(u32, &'a [Argument]),
     /// Forgets a prepared statement. Is not answered.
     Close(u32),
     Ping,
@@ -48,7 +48,7 @@ impl Command<'_> {
                 out.put_u8(COM_STMT_PREPARE);
                 out.put_slice(sql.as_bytes());
             }
-            Self::Execute(id, arguments, _) => bind::execute(*id, arguments, out)?,
+            Self::Execute(id, arguments) => bind::execute(*id, arguments, out)?,
             Self::Close(id) => {
                 out.put_u8(COM_STMT_CLOSE);
                 out.put_u32_le(*id);
@@ -170,14 +170,13 @@ pub(crate) struct Talk<'a> {
 }
 
 /// A command that waits for its answer.
-struct Asked<'a> {
+struct Asked {
     /// Its index.
     command: usize,
     answer: Answer,
     /// The number of the answer's next packet.
     number: u8,
-    /// The text, but of what is ours.
-    sql: Option<&'a str>,
+    ours: bool,
 }
 
 impl Talk<'_> {
@@ -193,7 +192,7 @@ impl Talk<'_> {
         commands: &[Command<'_>],
         listener: &mut impl Listener,
     ) -> Result<(), Stop> {
-        let mut asked: VecDeque<Asked<'_>> = VecDeque::new();
+        let mut asked: VecDeque<Asked> = VecDeque::new();
         let mut said = 0;
         let mut stop = None;
         let mut enough = false;
@@ -207,11 +206,8 @@ impl Talk<'_> {
                     Ok(packets) => {
                         if let Some(kind) = commands[said].kind() {
                             let answer = Answer::new(kind, self.spoken);
-                            let sql = match commands[said] {
-                                Command::Execute(_, _, sql) => Some(sql),
-                                _ => None,
-                            };
-                            asked.push_back(Asked { command: said, answer, number: packets, sql });
+                            let ours = !matches!(commands[said], Command::Execute(..));
+                            asked.push_back(Asked { command: said, answer, number: packets, ours });
                             self.standing.owed += 1;
                         }
                         said += 1;
@@ -252,7 +248,7 @@ impl Talk<'_> {
     /// Hears the next packet, if all of it is there; and whether it was the last one of its answer.
     async fn hear(
         &mut self,
-        asked: &mut Asked<'_>,
+        asked: &mut Asked,
         listener: &mut impl Listener,
     ) -> Result<Option<(Heard, bool)>, Stop> {
         let Some(header) = Header::read(self.wire.input()) else { return Ok(None) };
@@ -274,7 +270,7 @@ impl Talk<'_> {
         }
         asked.number = asked.number.wrapping_add(1);
         let (part, last) = asked.answer.read(content, header.length)?;
-        self.standing.note(&part, asked.sql);
+        self.standing.note(&part, asked.ours);
         let is_row = matches!(part, Part::Row(_));
         let heard = listener.hear(asked.command, part);
         self.wire.take(HEADER + header.length);
@@ -285,7 +281,7 @@ impl Talk<'_> {
     }
 
     /// Passes over a row that may fill several packets.
-    async fn pass_over(&mut self, asked: &mut Asked<'_>, mut header: Header) -> Result<(), Stop> {
+    async fn pass_over(&mut self, asked: &mut Asked, mut header: Header) -> Result<(), Stop> {
         loop {
             self.wire.skip(HEADER + header.length).await?;
             self.count_unread(header.length)?;
@@ -302,7 +298,7 @@ impl Talk<'_> {
         }
     }
 
-    fn in_order(&self, asked: &mut Asked<'_>, header: Header) -> Result<(), Stop> {
+    fn in_order(&self, asked: &mut Asked, header: Header) -> Result<(), Stop> {
         if header.number != asked.number {
             return Err(Stop::Garbage);
         }
@@ -452,7 +448,7 @@ mod tests {
         };
         // One packet, and more than a socket holds.
         let long = text(12 << 20);
-        let commands = [Command::Execute(1, &long, ""), Command::Text("SELECT 1".into())];
+        let commands = [Command::Execute(1, &long), Command::Text("SELECT 1".into())];
         let mut heard = Collected { go_on: true, ..Collected::new(commands.len()) };
         // The timer runs only where the talk waits.
         let said = tokio::time::timeout(Duration::from_secs(1), talk.say(&commands, &mut heard)).await;
@@ -465,7 +461,7 @@ mod tests {
     #[test]
     fn what_the_server_does_not_take_is_not_sent() {
         let (mut out, long) = (BytesMut::new(), text(100));
-        let command = Command::Execute(1, &long, "");
+        let command = Command::Execute(1, &long);
         command.put(&mut out, usize::MAX).unwrap();
         let length = out.len() - HEADER;
         assert_eq!(command.put(&mut out, length + 1).unwrap(), 1);
