@@ -407,6 +407,7 @@ mod tests {
             ("t x", "x"),
             ("t AS x", "x"),
             ("`my shop`.`t` AS `x y`", "x y"),
+            ("t AS ```x`", "``x"),
         ] {
             let columns = "id, name, :x AS x";
             let hinted = mysql(&format!("SELECT {columns} FROM {from}")).unwrap();
@@ -423,6 +424,7 @@ mod tests {
             "SELECT id, name FROM (SELECT * FROM t WHERE a > :x) AS x",
             "SELECT id, name, :x AS x FROM t UNION SELECT id, name, 1 FROM u",
             "SELECT /*+ NO_MRR(t) */ id, name, :x AS x FROM t",
+            "SELECT id, name, :x AS x FROM t AS `*/ x`",
         ] {
             assert_eq!(mysql(query), None, "{query}");
         }

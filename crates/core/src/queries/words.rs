@@ -111,11 +111,12 @@ pub(super) fn whole_table(statement: &[Token<'_>]) -> Option<WholeTable> {
     };
     let select = statement.iter().position(is_select)?;
     let hinted = statement[select + 1..].iter().find(|token| token.kind != TokenKind::Space);
-    if !is_name(name) || hinted.is_some_and(|next| next.text.starts_with("/*+")) {
+    // A name that would end the hint's comment has none.
+    if !is_name(name) || name.text.contains("*/") || hinted.is_some_and(|next| next.text.starts_with("/*+")) {
         return None;
     }
     Some(WholeTable {
-        name: format!("`{}`", name.text.trim_matches('`')),
+        name: if name.text.starts_with('`') { name.text.to_owned() } else { format!("`{}`", name.text) },
         select: statement[..=select].iter().map(|token| token.text.len()).sum(),
     })
 }
