@@ -2,9 +2,9 @@
 //!
 //! Inside Lambda a log line is JSON with the keys that Lambda's own have (`timestamp`, `level`, `message`,
 //! `requestId`), and metrics are lines in CloudWatch's embedded metric format, which cost no call and no further
-//! process. All go to stderr, which Lambda takes as it takes stdout: nothing but a command's own output is on that.
+//! process. Log lines go to stderr, metrics to stdout: Lambda takes both, and outside nothing but a command's own
+//! output is on stdout.
 
-use std::cell::RefCell;
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::ops::Range;
@@ -24,23 +24,16 @@ use crate::error::{Error, Phase};
 /// Starts logging. Does nothing where a subscriber has been set, by an earlier call or by the program.
 pub fn init(platform: &Platform, function: &Function) {
     let subscriber = tracing_subscriber::registry().with(quiet(&function.log, function.log_values));
+    let stderr = |line: &[u8]| {
+        // A log that cannot be written is no reason to fail; there is nowhere to say so either.
+        let _ = std::io::stderr().lock().write_all(line);
+    };
     let _ = if platform.log_json {
-        tracing::subscriber::set_global_default(subscriber.with(JsonLines(write)))
+        tracing::subscriber::set_global_default(subscriber.with(JsonLines(stderr)))
     } else {
         let text = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
         tracing::subscriber::set_global_default(subscriber.with(text))
     };
-}
-
-/// Writes lines. A log that cannot be written is no reason to fail; there is nowhere to say so either.
-fn write(lines: &[u8]) {
-    let _ = std::io::stderr().lock().write_all(lines);
-}
-
-thread_local! {
-    /// A line of metrics that goes out behind the next line of the log, in one write: each wakes whoever takes our log,
-    /// which costs as much as all that is in the lines.
-    static BEHIND: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The span around one invocation. Every log line inside it has the request's id, whatever the filter is.
@@ -126,15 +119,12 @@ impl Record {
     /// Tells it: one log line, and inside Lambda one line of metrics. A failure of ours (5xx) is an error in the
     /// log; one of the caller's is not, since anybody can make those.
     pub fn emit(&self, platform: &Platform) {
-        if platform.lambda {
-            let function = platform.function_name.as_deref().unwrap_or("unknown");
-            BEHIND.set(self.metrics(function, SystemTime::now()));
-        }
         self.log();
-        // The line of the log may be left out by the filter, or be written by somebody else's subscriber.
-        let left = BEHIND.take();
-        if !left.is_empty() {
-            write(&left);
+        if platform.lambda {
+            let line =
+                self.metrics(platform.function_name.as_deref().unwrap_or("unknown"), SystemTime::now());
+            let mut stdout = std::io::stdout().lock();
+            let _ = stdout.write_all(&line).and_then(|()| stdout.flush());
         }
     }
 
@@ -258,9 +248,7 @@ where
             }
         }
         event.record(&mut line);
-        let mut line = line.finish();
-        line.append(&mut BEHIND.take());
-        (self.0)(&line);
+        (self.0)(&line.finish());
     }
 }
 
@@ -557,20 +545,6 @@ mod tests {
                 "\n"
             )
         );
-    }
-
-    #[test]
-    fn the_line_of_metrics_is_written_with_that_of_the_log() {
-        let platform = |lambda| Platform { lambda, ..Platform::from_env() };
-        let emit = |filter: &str, platform: &Platform| lines(filter, || record().emit(platform));
-        let [both] = &emit("info", &platform(true))[..] else { panic!("one write") };
-        let (log, metrics) = both.split_once('\n').unwrap();
-        assert!(log.ends_with("\"cold\":true}") && !log.contains("_aws"), "{log}");
-        assert!(metrics.starts_with("{\"_aws\":") && metrics.ends_with("\"Bytes\":120}"), "{metrics}");
-        // What is left out of the log leaves the metrics to themselves, and nothing to the next line.
-        assert_eq!(emit("off", &platform(true)), [""; 0]);
-        let [log] = &emit("info", &platform(false))[..] else { panic!("one line") };
-        assert!(!log.contains('\n') && !log.contains("_aws"), "{log}");
     }
 
     #[test]
