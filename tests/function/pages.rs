@@ -435,7 +435,7 @@ async fn whole_rows(engine: Engine) {
         {DIGITS}INSERT INTO things {};\n",
         numbered("(n), (n) / 2, 'x'")
     );
-    let world = Setup::new(engine).schema(schema).queries(text).start().await;
+    let world = Setup::new(engine).own_server().schema(schema).queries(text).start().await;
     world.sql("ANALYZE TABLE things");
     for (query, asked) in [("plain", true), ("hinted", false)] {
         let plan = world.rows(query, json!({})).await.to_string();
@@ -444,6 +444,7 @@ async fn whole_rows(engine: Engine) {
         }
         assert!(plan.contains("things_a") && !plan.contains("filesort"), "{query}: {plan}");
     }
+    world.sql("SET GLOBAL log_output = 'TABLE', GLOBAL general_log = 1");
     let me = world.rows("me", json!({})).await;
     let (mut page, mut ids) = (Value::Null, 0..);
     for _ in 0..5 {
@@ -456,6 +457,13 @@ async fn whole_rows(engine: Engine) {
         page = body["next"].clone();
     }
     assert_eq!((world.rows("me", json!({})).await, ids.next()), (me, Some(50)));
+    // What the server was asked for the four pages behind the first.
+    world.sql("SET GLOBAL general_log = 0");
+    let asked = world.rows_of(
+        "SELECT REPLACE(CONVERT(argument USING utf8mb4), '\\n', ' ') FROM mysql.general_log
+         WHERE command_type = 'Execute' AND CONVERT(argument USING utf8mb4) LIKE '%WHERE ((`a`%'",
+    );
+    assert!(asked.len() == 4 && asked.iter().all(|sql| sql.contains(&hinted)), "{asked:?}");
 }
 
 /// With few values in all columns but the last, so that half of the table, and a sixth of it, share a place but for the

@@ -2,9 +2,10 @@
 //! beside each other.
 //!
 //! They are half of the code, and stand everywhere in it. The kernel maps pages of an executable by sixteen, so that without
-//! an order nearly all of it is read at a cold start and counts as memory. Those of a read come first: they are a quarter of
-//! them, and what a processor remembers of where pages are is less than what a function is thawed into. A function that is not in the list is only further
-//! away, so the list need not be of today; names are without the hashes that change with each version.
+//! an order nearly all of it is read at a cold start and counts as memory. Those of a read come first, a quarter of them: so a
+//! warm call touches fewer pages, which a processor that has done something else since must find again. A function that is
+//! not in the list is only further away, so the list need not be of today; names are without the hashes that change with
+//! each version.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -15,8 +15,8 @@
 //! parts share a row. Each part has ORDER BY and LIMIT on PostgreSQL, which else sorts all of them; SQLite allows none
 //! there, and merges the parts row by row. What is made of several rows would be made for each part, so it is one.
 //!
-//! MySQL asks the entry in the index by the condition before it looks the row up. Where the page's is the only one, each
-//! entry fulfils it, and a later page of many rows took a quarter longer than the first for that: there it is told not to.
+//! MySQL asks the entry in the index by the condition before it looks the row up. Where the page's is the only one, the
+//! entries of its ranges fulfil it, and a later page of many rows takes some per cent longer for that: there it is told not to.
 //!
 //! MySQL reads ahead behind the beginning of a range, up to 128 KiB of rows whatever LIMIT says: a page of a few rows costs
 //! more there than the first one, and nothing that can be said in a statement has it read less.
@@ -136,7 +136,7 @@ fn runs(dialect: Dialect, order: &[OrderColumn], whole: bool) -> Vec<Range<usize
 }
 
 /// Has MySQL judge a row when it has it whole, not its entry in the index first: where the condition of the page is the
-/// only one, each entry of the range fulfils it, and MySQL takes longer to ask the entry than to ask the row. MariaDB
+/// only one, the entries of its ranges fulfil it, and MySQL takes longer to ask the entry than to ask the row. MariaDB
 /// passes the hint over. It is none that sets a variable: MySQL tells of that as of a setting that stays.
 /// <https://dev.mysql.com/doc/refman/8.4/en/optimizer-hints.html#optimizer-hints-index-level>
 const NO_PUSHDOWN: &str = "NO_ICP";
