@@ -159,6 +159,11 @@ pub trait Session: Send + Debug {
     /// round trip.
     fn state(&self) -> State;
 
+    /// The same as far as it has been heard: whether the connection is still there, the system is not asked.
+    fn heard(&self) -> State {
+        self.state()
+    }
+
     /// A handle that stops what this session runs, from outside; the session itself is busy while it is
     /// needed. `None` where the engine has no such thing.
     fn cancel_handle(&self) -> Option<Box<dyn CancelHandle>>;

@@ -97,31 +97,59 @@ impl Deadline {
 ///
 /// A call's deadline is mostly later than that of the call before. To set a timer later is a write to memory, where a new
 /// one has tokio wake its driver: two of the 15 system calls of a warm call. The task before may be woken for nothing, once.
-struct Timer(Option<Kept>);
+struct Timer {
+    until: Instant,
+    /// Until it is dropped it is there.
+    kept: Option<Kept>,
+}
 
 /// A timer, and whose it is: no other runtime would wake for it.
-type Kept = (runtime::Id, Pin<Box<Sleep>>);
+type Kept = (runtime::Id, Set);
+
+enum Set {
+    Sleep(Pin<Box<Sleep>>),
+    #[cfg(target_os = "linux")]
+    Alarm(alarm::Alarm),
+}
 
 thread_local! {
     static KEPT: Cell<Option<Kept>> = const { Cell::new(None) };
 }
 
+/// Keeps one of the system's timers for the deadlines on this thread, where the system has them: with none of tokio's,
+/// tokio waits without a limit. A limit is set and taken back by the system with each wait, three times in a warm call.
+pub(crate) fn keep_alarm() {
+    #[cfg(target_os = "linux")]
+    if let Ok(alarm) = alarm::Alarm::new() {
+        KEPT.set(Some((runtime::Handle::current().id(), Set::Alarm(alarm))));
+    }
+}
+
 impl Timer {
-    fn until(deadline: Instant) -> Self {
+    fn until(until: Instant) -> Self {
         let runtime = runtime::Handle::current().id();
-        let mut sleep = match KEPT.try_with(Cell::take) {
-            Ok(Some((its, sleep))) if its == runtime => sleep,
-            _ => return Self(Some((runtime, Box::pin(sleep_until(deadline))))),
+        let set = match KEPT.try_with(Cell::take) {
+            Ok(Some((its, mut set))) if its == runtime => {
+                match &mut set {
+                    Set::Sleep(sleep) => sleep.as_mut().reset(until),
+                    #[cfg(target_os = "linux")]
+                    Set::Alarm(alarm) => alarm.not_after(until),
+                }
+                set
+            }
+            _ => Set::Sleep(Box::pin(sleep_until(until))),
         };
-        sleep.as_mut().reset(deadline);
-        Self(Some((runtime, sleep)))
+        Self { until, kept: Some((runtime, set)) }
     }
 
     /// Whether it is time, however much the task has done since it last waited.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        match &mut self.0 {
-            Some((_, sleep)) => pin!(unconstrained(sleep.as_mut())).poll(context),
-            // Until it is dropped it is there.
+        match &mut self.kept {
+            Some((_, Set::Sleep(sleep))) => pin!(unconstrained(sleep.as_mut())).poll(context),
+            #[cfg(target_os = "linux")]
+            Some((_, Set::Alarm(alarm))) => {
+                pin!(unconstrained(poll_fn(|context| alarm.poll(self.until, context)))).poll(context)
+            }
             None => Poll::Pending,
         }
     }
@@ -129,9 +157,84 @@ impl Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        if let Some(kept) = self.0.take() {
-            // A thread that ends keeps nothing.
-            let _ = KEPT.try_with(|place| place.set(Some(kept)));
+        let Some(kept) = self.kept.take() else { return };
+        // A thread that ends keeps nothing.
+        let _ = KEPT.try_with(|place| match place.take() {
+            // Several have waited at once.
+            #[cfg(target_os = "linux")]
+            Some(alarm @ (_, Set::Alarm(_))) => place.set(Some(alarm)),
+            _ => place.set(Some(kept)),
+        });
+    }
+}
+
+/// A timer of Linux's: <https://man7.org/linux/man-pages/man2/timerfd_create.2.html>.
+#[cfg(target_os = "linux")]
+mod alarm {
+    use std::io;
+    use std::os::fd::OwnedFd;
+    use std::task::{Context, Poll, ready};
+    use std::time::Duration;
+
+    use rustix::time::{
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+        timerfd_settime,
+    };
+    use tokio::io::unix::AsyncFd;
+    use tokio::time::Instant;
+
+    pub(super) struct Alarm {
+        fd: AsyncFd<OwnedFd>,
+        /// When it goes off, or has gone off; `None` if it is not set.
+        set: Option<Instant>,
+    }
+
+    impl Alarm {
+        /// One on this runtime, by the clock that [`Instant`] has.
+        #[allow(
+            deprecated,
+            reason = "its successor, unsafe, asks for what an `OwnedFd` is: open and the same to the end"
+        )]
+        pub(super) fn new() -> io::Result<Self> {
+            let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+            let fd = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+            Ok(Self { fd: AsyncFd::new(fd)?, set: None })
+        }
+
+        /// Sees to it that it goes off by then. Where it does so earlier, it is set again only once it has.
+        pub(super) fn not_after(&mut self, until: Instant) {
+            if self.set.is_none_or(|set| until < set) {
+                self.set(until);
+            }
+        }
+
+        fn set(&mut self, until: Instant) {
+            // Zero would be never.
+            let left = until.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
+            let never = Timespec { tv_sec: 0, tv_nsec: 0 };
+            let spec = Itimerspec {
+                it_interval: never,
+                it_value: Timespec::try_from(left).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 }),
+            };
+            // It fails for no timer that is one, and for no span of these.
+            let set = timerfd_settime(&self.fd, TimerfdTimerFlags::empty(), &spec);
+            debug_assert!(set.is_ok(), "{set:?}");
+            self.set = Some(until);
+        }
+
+        /// Whether it is that time.
+        pub(super) fn poll(&mut self, until: Instant, context: &mut Context<'_>) -> Poll<()> {
+            loop {
+                let gone_off = ready!(self.fd.poll_read_ready(context));
+                // A runtime that ends wakes nobody any more.
+                let Ok(mut gone_off) = gone_off else { return Poll::Ready(()) };
+                if until <= Instant::now() {
+                    return Poll::Ready(());
+                }
+                // It was for an earlier one. Set again, it has not gone off.
+                gone_off.clear_ready();
+                self.set(until);
+            }
         }
     }
 }
@@ -199,13 +302,119 @@ mod tests {
     /// As with tokio's own: who never waits for long is late all the same.
     #[tokio::test]
     async fn a_task_that_is_always_busy_is_late() {
+        assert_eq!(Deadline::after(Duration::from_millis(20)).bound(always_busy()).await, Err(Elapsed));
+    }
+
+    async fn always_busy() {
         let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-        let busy = async {
-            loop {
-                sender.send(()).unwrap();
-                receiver.recv().await;
+        loop {
+            sender.send(()).unwrap();
+            receiver.recv().await;
+        }
+    }
+
+    /// The same with the system's timer, in real time.
+    #[cfg(target_os = "linux")]
+    mod with_an_alarm {
+        use super::*;
+
+        async fn bound<F: Future>(by: u64, work: F) -> Result<F::Output, Elapsed> {
+            Deadline::after(Duration::from_millis(by)).bound(work).await
+        }
+
+        /// Ends after so many milliseconds, with none of tokio's timers.
+        async fn work(millis: u64) {
+            let (done, end) = tokio::sync::oneshot::channel();
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(millis));
+                let _ = done.send(());
+            });
+            end.await.unwrap();
+        }
+
+        fn keeps_an_alarm() -> bool {
+            let kept = KEPT.take();
+            let alarm = matches!(kept, Some((_, Set::Alarm(_))));
+            KEPT.set(kept);
+            alarm
+        }
+
+        /// On a runtime that has no timers: to ask for one would be a panic.
+        #[test]
+        fn it_keeps_every_deadline() {
+            let runtime = runtime::Builder::new_current_thread().enable_io().build().unwrap();
+            runtime.block_on(async {
+                keep_alarm();
+                let far = 600_000;
+                for (by, takes, outcome) in [
+                    // Set, and kept while it is set.
+                    (far, Some(5), Ok(())),
+                    // Earlier, and earlier than what it was set for.
+                    (20, None, Err(Elapsed)),
+                    // One that has gone off, and is set again.
+                    (20, None, Err(Elapsed)),
+                    (far, Some(5), Ok(())),
+                    (10, Some(600), Err(Elapsed)),
+                    // It goes off for an earlier one while a later one waits.
+                    (40, Some(1), Ok(())),
+                    (150, None, Err(Elapsed)),
+                    (30, Some(1), Ok(())),
+                    (far, Some(100), Ok(())),
+                    (0, None, Err(Elapsed)),
+                ] {
+                    let begun = Instant::now();
+                    let ended = bound(by, async {
+                        match takes {
+                            Some(millis) => work(millis).await,
+                            None => std::future::pending().await,
+                        }
+                    });
+                    assert_eq!(ended.await, outcome, "{by} {takes:?}");
+                    let (passed, due) = (begun.elapsed(), if outcome.is_ok() { takes.unwrap() } else { by });
+                    let due = Duration::from_millis(due);
+                    // Much sooner than what is far or long; whoever shares the machine may take the rest.
+                    assert!(
+                        due <= passed && passed < due + Duration::from_secs(60),
+                        "{by} {takes:?}: {passed:?}"
+                    );
+                    assert!(keeps_an_alarm());
+                }
+                // Nobody waits, and it goes off: the next one waits as long as it says.
+                assert_eq!(bound(5, work(0)).await, Ok(()));
+                std::thread::sleep(Duration::from_millis(10));
+                tokio::task::yield_now().await;
+                let begun = Instant::now();
+                assert_eq!(bound(50, std::future::pending::<()>()).await, Err(Elapsed));
+                assert!(begun.elapsed() >= Duration::from_millis(50));
+            });
+        }
+
+        /// Whichever of them ends last, the system's is the one that is kept.
+        #[tokio::test]
+        async fn several_at_once_keep_it() {
+            keep_alarm();
+            let far = 600_000;
+            for (outer, inner) in [(far, far), (far, 20)] {
+                let late = bound(outer, async { tokio::join!(bound(inner, work(40)), bound(far, work(1))) });
+                let expected = if inner == far { Ok(()) } else { Err(Elapsed) };
+                assert_eq!(late.await, Ok((expected, Ok(()))));
+                assert!(keeps_an_alarm());
             }
-        };
-        assert_eq!(Deadline::after(Duration::from_millis(20)).bound(busy).await, Err::<(), _>(Elapsed));
+            assert_eq!(bound(20, bound(far, std::future::pending::<()>())).await, Err(Elapsed));
+            assert!(keeps_an_alarm());
+            // The first to end is the one with the alarm.
+            let (first, second) = tokio::join!(bound(far, work(1)), bound(far, work(30)));
+            assert_eq!((first, second), (Ok(()), Ok(())));
+            assert!(keeps_an_alarm());
+        }
+
+        #[test]
+        fn a_task_that_is_always_busy_is_late() {
+            let runtime = runtime::Builder::new_current_thread().enable_io().build().unwrap();
+            runtime.block_on(async {
+                keep_alarm();
+                assert_eq!(bound(20, always_busy()).await, Err(Elapsed));
+            });
+        }
     }
 }

@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use self::api::{Address, Api, Body, Failure};
 use crate::app::{App, StartError};
 use crate::config::Platform;
-use crate::deadline::Deadline;
+use crate::deadline::{self, Deadline};
 use crate::error::{Error, Fault};
 use crate::event::Invocation;
 use crate::reply::{Raised, Reply};
@@ -42,6 +42,7 @@ pub fn main(start: impl FnOnce() -> Result<App, StartError>) -> ExitCode {
         Err(error) => return fail(&format!("no async runtime: {error}")),
     };
     let ended = runtime.block_on(async {
+        deadline::keep_alarm();
         match start() {
             Ok(app) => serve(app).await,
             Err(error) => {
@@ -315,7 +316,7 @@ fn post(
     how: &str,
     body: Body,
 ) -> Result<Request<Body>, Failure> {
-    let path = format!("/2018-06-01/runtime/invocation/{request_id}/{how}");
+    let path = ["/2018-06-01/runtime/invocation/", request_id, "/", how].concat();
     let mut request = api.request(Method::POST, &path)?.map(|()| body);
     // By this Lambda tells an answer that comes too late, and may be another invocation's, from the one it waits
     // for.

@@ -2,9 +2,10 @@
 //!
 //! Inside Lambda a log line is JSON with the keys that Lambda's own have (`timestamp`, `level`, `message`,
 //! `requestId`), and metrics are lines in CloudWatch's embedded metric format, which cost no call and no further
-//! process. Log lines go to stderr, metrics to stdout: Lambda takes both, and outside nothing but a command's own
-//! output is on stdout.
+//! process. All of it goes to stderr, of which Lambda takes each line, and outside nothing but a command's own output is on
+//! stdout. An invocation's two lines go in one write: each write wakes whoever reads them.
 
+use std::cell::Cell;
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::ops::Range;
@@ -24,12 +25,8 @@ use crate::error::{Error, Phase};
 /// Starts logging. Does nothing where a subscriber has been set, by an earlier call or by the program.
 pub fn init(platform: &Platform, function: &Function) {
     let subscriber = tracing_subscriber::registry().with(quiet(&function.log, function.log_values));
-    let stderr = |line: &[u8]| {
-        // A log that cannot be written is no reason to fail; there is nowhere to say so either.
-        let _ = std::io::stderr().lock().write_all(line);
-    };
     let _ = if platform.log_json {
-        tracing::subscriber::set_global_default(subscriber.with(JsonLines(stderr)))
+        tracing::subscriber::set_global_default(subscriber.with(JsonLines(|lines: Vec<u8>| write(&lines))))
     } else {
         let text = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
         tracing::subscriber::set_global_default(subscriber.with(text))
@@ -119,12 +116,14 @@ impl Record {
     /// Tells it: one log line, and inside Lambda one line of metrics. A failure of ours (5xx) is an error in the
     /// log; one of the caller's is not, since anybody can make those.
     pub fn emit(&self, platform: &Platform) {
-        self.log();
         if platform.lambda {
-            let line =
-                self.metrics(platform.function_name.as_deref().unwrap_or("unknown"), SystemTime::now());
-            let mut stdout = std::io::stdout().lock();
-            let _ = stdout.write_all(&line).and_then(|()| stdout.flush());
+            let function = platform.function_name.as_deref().unwrap_or("unknown");
+            METRICS.set(Some(self.metrics(function, SystemTime::now())));
+        }
+        self.log();
+        // Where no line was written, or by somebody else.
+        if let Some(metrics) = METRICS.take() {
+            write(&metrics);
         }
     }
 
@@ -219,16 +218,27 @@ enum Number {
     Whole(u64),
 }
 
-/// Writes each event as one line of JSON.
+thread_local! {
+    /// The metrics of the invocation whose line is written next on this thread.
+    static METRICS: Cell<Option<Vec<u8>>> = const { Cell::new(None) };
+}
+
+fn write(lines: &[u8]) {
+    // A log that cannot be written is no reason to fail; there is nowhere to say so either.
+    let _ = std::io::stderr().lock().write_all(lines);
+}
+
+/// Writes each event as one line of JSON, and behind an invocation's its metrics.
 struct JsonLines<W>(W);
 
 impl<S, W> Layer<S> for JsonLines<W>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
-    W: Fn(&[u8]) + 'static,
+    W: Fn(Vec<u8>) + 'static,
 {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let mut fields = Line::default();
+        // An invocation's has its id.
+        let mut fields = Line { text: Vec::with_capacity(64), ..Line::default() };
         attributes.record(&mut fields);
         if let Some(span) = context.span(id) {
             span.extensions_mut().insert(fields);
@@ -248,7 +258,11 @@ where
             }
         }
         event.record(&mut line);
-        (self.0)(&line.finish());
+        let mut lines = line.finish();
+        if let Some(metrics) = METRICS.take() {
+            lines.extend_from_slice(&metrics);
+        }
+        (self.0)(lines);
     }
 }
 
@@ -352,6 +366,9 @@ impl Line {
     fn replace(&mut self, known: usize, later: Vec<u8>) {
         let Some((_, place)) = self.values.get_mut(known) else { return };
         let old = place.clone();
+        if self.text[old.clone()] == later {
+            return;
+        }
         place.end = place.start + later.len();
         let (from, to) = (old.end, place.end);
         self.text.splice(old, later);
@@ -448,8 +465,8 @@ mod tests {
     fn lines(filter: &str, work: impl FnOnce()) -> Vec<String> {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&lines);
-        let layer = JsonLines(move |line: &[u8]| {
-            let line = std::str::from_utf8(line).unwrap().strip_suffix('\n').unwrap();
+        let layer = JsonLines(move |lines: Vec<u8>| {
+            let line = std::str::from_utf8(&lines).unwrap().strip_suffix('\n').unwrap();
             let (time, rest) = line.strip_prefix("{\"timestamp\":\"").unwrap().split_once("\",").unwrap();
             humantime::parse_rfc3339(time).unwrap();
             sink.lock().unwrap().push(format!("{{{rest}"));
@@ -545,6 +562,26 @@ mod tests {
                 "\n"
             )
         );
+    }
+
+    #[test]
+    fn an_invocation_s_lines_go_in_one_write() {
+        let platform = Platform { lambda: true, ..Platform::from_env() };
+        let written = lines("info", || {
+            record().emit(&platform);
+            tracing::info!("the next one");
+        });
+        let [both, next] = &written[..] else { panic!("{written:?}") };
+        let (line, metrics) = both.split_once('\n').unwrap();
+        assert!(line.starts_with(r#"{"level":"INFO","message":"ok","#) && line.ends_with('}'), "{line}");
+        assert!(metrics.starts_with(r#"{"_aws":"#) && metrics.ends_with('}'), "{metrics}");
+        assert!(!next.contains("_aws"), "{next}");
+        // Without a line they go by themselves, and wait for none.
+        assert_eq!(lines("error", || record().emit(&platform)), [""; 0]);
+        assert_eq!(METRICS.take(), None);
+        // Outside Lambda nobody takes them.
+        let outside = lines("info", || record().emit(&Platform { lambda: false, ..platform }));
+        assert!(outside.len() == 1 && !outside[0].contains("_aws"), "{outside:?}");
     }
 
     #[test]

@@ -97,6 +97,11 @@ pub trait Keeper<P: Protocol>: From<Wire> + fmt::Debug + Send + 'static {
     /// Whether the connection is known to be gone.
     fn closed(&self) -> bool;
 
+    /// The same, if it has been heard: the system is not asked.
+    fn ended(&self) -> bool {
+        self.closed()
+    }
+
     /// The flights of the wire; `None` while others have it.
     fn flights(&self) -> Option<u64>;
 
@@ -121,6 +126,10 @@ impl<P: Protocol> Keeper<P> for Wire {
 
     fn closed(&self) -> bool {
         Wire::closed(self)
+    }
+
+    fn ended(&self) -> bool {
+        Wire::ended(self)
     }
 
     fn flights(&self) -> Option<u64> {
@@ -236,7 +245,11 @@ impl<P: Protocol, K: Keeper<P>> Session for Live<P, K> {
     }
 
     fn state(&self) -> State {
-        if self.protocol.owed() || self.wire.closed() {
+        if self.wire.closed() { State::Closed } else { self.heard() }
+    }
+
+    fn heard(&self) -> State {
+        if self.protocol.owed() || self.wire.ended() {
             State::Closed
         } else {
             self.wire.state(&self.protocol)

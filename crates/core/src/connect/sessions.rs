@@ -185,12 +185,10 @@ impl Sessions {
             Role::Writer => &self.permits[0],
             Role::Reader => &self.permits[1],
         };
-        let permit = match by.bound(Arc::clone(permits).acquire_owned()).await {
-            Ok(Ok(permit)) => permit,
-            Ok(Err(_)) => return Err(Error::new(Fault::Internal, "the sessions are closed")),
-            Err(_) => return Err(self.all_busy()),
+        let (permit, waited) = match Arc::clone(permits).try_acquire_owned() {
+            Ok(permit) => (permit, Duration::ZERO),
+            Err(_) => (self.permit(permits, by).await?, asked.elapsed()),
         };
-        let waited = asked.elapsed();
         let mut asks = true;
         while let Some(parked) = self.take(want, role) {
             match revive(parked, asks, by).await {
@@ -209,6 +207,15 @@ impl Sessions {
             // The time went by with waiting for the others, and the server never had a chance.
             Err(_) if by.passed() && waited > asked.elapsed() / 2 => Err(self.all_busy()),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Waits for its turn.
+    async fn permit(&self, permits: &Arc<Semaphore>, by: Deadline) -> Result<OwnedSemaphorePermit> {
+        match by.bound(Arc::clone(permits).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) => Err(Error::new(Fault::Internal, "the sessions are closed")),
+            Err(_) => Err(self.all_busy()),
         }
     }
 
@@ -504,7 +511,8 @@ impl Lease {
     /// Gives the session back for the next call, if it can take one.
     pub fn park(mut self) {
         if let Some(session) = self.session.take()
-            && session.state() == State::Idle
+            // Whether the server is still there is looked at when it is lent again.
+            && session.heard() == State::Idle
             && !self.spoilt
         {
             let since = SystemTime::now();

@@ -252,10 +252,13 @@ impl Wire {
     /// trip: after a thaw nobody has read it yet.
     #[must_use]
     pub fn closed(&self) -> bool {
-        if self.ended || self.broken.is_some() {
-            return true;
-        }
-        hung_up(self.tcp())
+        self.ended() || hung_up(self.tcp())
+    }
+
+    /// The same, if it has been met on the way: the socket is not asked.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        self.ended || self.broken.is_some()
     }
 
     /// How many bytes have been given to the kernel. Two equal readings around a failed statement prove that nothing
